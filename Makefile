@@ -1,0 +1,124 @@
+# Makefile - builds the library, the program and the tests.
+#
+#   make                        build/unstir, build/libunstir.a, .so
+#   make check                  the tests of this build; last line N passed, N failed
+#   make lint                   layering, names, banned calls, headers, format
+#   make bench                  speed: kernels, evaluations, HTTP under load
+#   make install PREFIX=/usr/local DESTDIR=
+#   SAN=address,undefined or SAN=thread: the same in build/san-<name>/
+#   BUILD=dir, CC=clang, DEBUG=1 as expected
+#
+# A new .c file in a folder below is picked up by itself; nothing is listed twice.
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+DESTDIR ?=
+SAN ?=
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
+
+comma := ,
+BUILD ?= build$(if $(SAN),/san-$(firstword $(subst $(comma), ,$(SAN))))
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wstrict-prototypes \
+        -Wmissing-prototypes -Wundef -Wno-unused-parameter
+OPT := $(if $(DEBUG),-O0 -g,$(if $(SAN),-O1 -g -fno-omit-frame-pointer,-O2 -g))
+SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
+BASE_CFLAGS := -std=c11 -ffp-contract=off -D_GNU_SOURCE $(WARN) $(OPT) $(SANFLAGS) \
+               -fPIC -pthread -MMD -MP -Iinclude
+PKG_CFLAGS := $(shell pkg-config --cflags jansson libpng 2>/dev/null)
+SERVER_PKGS := libmicrohttpd libuv jansson
+SERVER_CFLAGS := $(shell pkg-config --cflags $(SERVER_PKGS) 2>/dev/null)
+SERVER_LIBS := $(shell pkg-config --libs $(SERVER_PKGS) 2>/dev/null)
+
+# OpenBLAS in its serial build: its thread count is process-wide, ours is not.
+MULTIARCH := $(shell $(CC) -print-multiarch)
+BLAS_DIR := $(firstword $(wildcard /usr/lib/$(MULTIARCH)/openblas-serial))
+BLAS_LIBS := $(if $(BLAS_DIR),$(BLAS_DIR)/libopenblas.so.0,-lopenblas)
+BLAS_CFLAGS := $(if $(wildcard /usr/include/$(MULTIARCH)/openblas-serial),-I/usr/include/$(MULTIARCH)/openblas-serial)
+ENGINE_LIBS := $(BLAS_LIBS) -ljansson -lpng -lz -lm -lpthread
+
+ENGINE_SRC := $(wildcard engine/*.c engine/*/*.c engine/kernels/*/*.c)
+SERVER_SRC := $(wildcard server/*.c)
+CLI_SRC := $(wildcard cli/*.c)
+TEST_SRC := $(wildcard tests/unit/t_*.c tests/kern/t_*.c tests/golden/t_*.c)
+SERVER_TEST_SRC := $(wildcard tests/server/t_*.c)
+TEST_LIB_SRC := $(wildcard tests/support/*.c)
+
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+ENGINE_OBJ := $(call obj,$(ENGINE_SRC))
+SERVER_OBJ := $(call obj,$(SERVER_SRC)) $(BUILD)/obj/server/page_data.o
+CLI_OBJ := $(call obj,$(CLI_SRC))
+TEST_LIB_OBJ := $(call obj,$(TEST_LIB_SRC))
+TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
+SERVER_TESTS := $(patsubst %.c,$(BUILD)/%,$(SERVER_TEST_SRC))
+
+.PHONY: all check check-bins bench lint install clean format
+.DELETE_ON_ERROR:
+all: $(BUILD)/unstir $(BUILD)/libunstir.a $(BUILD)/libunstir.so
+
+# -- flags by folder: the only place where an instruction set is named ------
+$(BUILD)/obj/engine/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden $(PKG_CFLAGS) $(BLAS_CFLAGS)
+$(BUILD)/obj/engine/kernels/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden -O3
+$(BUILD)/obj/engine/kernels/avx2/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden -O3 -mavx2 -mfma -mf16c
+$(BUILD)/obj/server/%.o: CFLAGS_DIR = -Iserver $(SERVER_CFLAGS)
+$(BUILD)/obj/cli/%.o: CFLAGS_DIR = -Iserver -Icli
+$(BUILD)/obj/tests/%.o: CFLAGS_DIR = -Iengine -Itests/support -Wno-pedantic $(PKG_CFLAGS)
+$(BUILD)/obj/tests/server/%.o: CFLAGS_DIR = -Iserver -Itests/support -Wno-pedantic $(SERVER_CFLAGS)
+
+$(BUILD)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CFLAGS) $(CFLAGS_DIR) $(CFLAGS) -c -o $@ $<
+
+# The web page is embedded: bytes of server/page/* as C arrays.
+PAGE_FILES := $(wildcard server/page/*)
+$(BUILD)/page_data.c: tools/embed.sh $(PAGE_FILES)
+	@mkdir -p $(@D)
+	sh tools/embed.sh $(PAGE_FILES) > $@
+$(BUILD)/obj/server/page_data.o: $(BUILD)/page_data.c
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CFLAGS) -Iserver -c -o $@ $<
+
+# -- library: only unstir_* leaves it ---------------------------------------
+$(BUILD)/libunstir.o: $(ENGINE_OBJ)
+	ld -r -o $@.tmp $(ENGINE_OBJ)
+	objcopy --localize-hidden $@.tmp $@
+	@rm -f $@.tmp
+$(BUILD)/libunstir.a: $(BUILD)/libunstir.o
+	@rm -f $@
+	ar rcs $@ $<
+$(BUILD)/libunstir.so: $(ENGINE_OBJ)
+	$(CC) -shared $(SANFLAGS) -Wl,-soname,libunstir.so.0 -o $@ $(ENGINE_OBJ) $(ENGINE_LIBS)
+
+$(BUILD)/unstir: $(CLI_OBJ) $(SERVER_OBJ) $(BUILD)/libunstir.a
+	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $(CLI_OBJ) $(SERVER_OBJ) $(BUILD)/libunstir.a \
+	    $(SERVER_LIBS) $(ENGINE_LIBS)
+
+# -- tests: linked with the engine's objects, inner names included ----------
+$(TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(TEST_LIB_OBJ) $(ENGINE_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $< $(TEST_LIB_OBJ) $(ENGINE_OBJ) -lcmocka $(ENGINE_LIBS)
+$(SERVER_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(SERVER_OBJ) $(BUILD)/libunstir.a
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $< $(SERVER_OBJ) $(BUILD)/libunstir.a -lcmocka \
+	    $(SERVER_LIBS) $(ENGINE_LIBS)
+
+check-bins: all $(TESTS) $(SERVER_TESTS)
+check: check-bins
+	BUILD=$(BUILD) SAN=$(SAN) sh tests/run.sh $(FAMILIES)
+
+bench: all
+	BUILD=$(BUILD) sh tests/bench/run.sh
+
+lint:
+	sh tests/lint/run.sh
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+install: all
+	BUILD=$(BUILD) DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) VERSION=$(VERSION) sh deploy/install.sh
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

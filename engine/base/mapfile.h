@@ -1,0 +1,33 @@
+/* mapfile.h - a whole file as read-only memory.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef BASE_MAPFILE_H
+#define BASE_MAPFILE_H
+
+#include <stddef.h>
+
+#include "base/error.h"
+
+struct mapfile {
+    const unsigned char *bytes;
+    size_t n_bytes;
+    void *map;
+};
+
+/* Map a regular file of at most max_bytes (0: no ceiling).  A file that
+ * shrinks while it is mapped kills the process (SIGBUS), so map only what the
+ * operator installed; read small files with mapfile_read(). */
+enum unstir_status mapfile_open(struct mapfile *m, const char *path,
+                                size_t max_bytes, struct unstir_error *err);
+void mapfile_close(struct mapfile *m);
+
+/* The whole file in memory of its own, with a NUL behind; alloc_free(). */
+enum unstir_status mapfile_read(char **out, size_t *n, const char *path,
+                                size_t max_bytes, struct unstir_error *err);
+
+/* Write beside `path`, flush to disk, rename over it. */
+enum unstir_status mapfile_write(const char *path, const void *bytes, size_t n,
+                                 struct unstir_error *err);
+
+#endif

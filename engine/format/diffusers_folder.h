@@ -1,0 +1,44 @@
+/* diffusers_folder.h - the diffusers layout of a model on disk.
+ *
+ *   model_index.json, unet/{config.json, diffusion_pytorch_model.safetensors},
+ *   scheduler/scheduler_config.json; old repositories keep config, weights and
+ *   scheduler at the root; weights may be sharded by an index, or stand as an
+ *   fp16 variant; old attention names are brought up to date.  Pickle files
+ *   are refused with advice.  unstir.json beside them gives labels and
+ *   defaults.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef FORMAT_DIFFUSERS_FOLDER_H
+#define FORMAT_DIFFUSERS_FOLDER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+struct json;
+struct weights;
+
+struct diffusers_folder {
+    char *path;
+    const char *pipeline_class;  /* "DDPMPipeline"; "" if no model_index     */
+    struct json *index;          /* model_index.json or NULL                 */
+    struct json *unet_config;
+    struct weights *unet_weights; /* NULL if there is no weight file and the
+                                     caller allowed that                     */
+    struct json *scheduler_config; /* NULL: none                             */
+    struct json *unstir;           /* unstir.json or NULL                    */
+    char digest[65];               /* SHA-256 over configuration and weights */
+    size_t weight_file_bytes;
+    char **notes;                  /* oddities                               */
+    size_t n_notes;
+};
+
+enum unstir_status diffusers_folder_open(struct diffusers_folder *f,
+                                         const char *path,
+                                         bool allows_no_weights,
+                                         struct unstir_error *err);
+void diffusers_folder_close(struct diffusers_folder *f);
+
+#endif

@@ -1,0 +1,16 @@
+/* vector_kernels.h - the streaming kernels of a rung: activations, norms,
+ * softmax, sums, the optimiser.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef KERNELS_VECTOR_KERNELS_H
+#define KERNELS_VECTOR_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct vector_kernels {
+    int unused;
+};
+
+#endif

@@ -1,0 +1,98 @@
+/* network.h - a network with its weights: what samplers call.
+ *
+ * A network is read-only after opening and shared by all workers.  An
+ * executor is one worker's pool, arena and cache of plans.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MODEL_NETWORK_H
+#define MODEL_NETWORK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "ops/lower.h"
+
+struct cancel;
+struct executor;
+struct graph;
+struct json;
+struct network;
+struct weights;
+
+struct network_options {
+    const char *isa;                 /* NULL: best                           */
+    enum unstir_precision precision;
+    enum lower_mode mode;            /* LOWER_FUSED but for tests            */
+};
+
+/* Build from a component's config.json and its weights.  `weights` is
+ * borrowed until network_free() (its tensors may be used in place); NULL
+ * draws the parameters by the rule of network_draw() from `seed`. Missing and
+ * misshapen tensors are UNSTIR_ERR_FORMAT; unexpected ones are notes. */
+enum unstir_status network_open(struct network **out, const struct json *config,
+                                const struct weights *weights, uint64_t seed,
+                                const struct network_options *options,
+                                struct unstir_error *err);
+void network_free(struct network *net);
+
+struct network_info {
+    const char *family; /* "UNet2DModel" */
+    const char *isa, *precision, *fingerprint;
+    uint32_t in_channels, out_channels;
+    uint32_t sample_h, sample_w;  /* native size; 0 if unknown               */
+    uint32_t size_multiple;       /* a picture's edges must be multiples     */
+    uint32_t n_class_embeds;      /* rows of the class table, 0 none         */
+    bool has_class_input;
+    uint64_t n_parameters;
+    size_t weight_bytes;
+    const char *const *notes;
+    size_t n_notes;
+};
+const struct network_info *network_info(const struct network *net);
+
+/* The unfused graph for a size: for training, tests, counting. *g is the
+ * caller's (graph_free). */
+enum unstir_status network_graph(struct graph **g, const struct json *config,
+                                 uint32_t n, uint32_t h, uint32_t w,
+                                 struct unstir_error *err);
+
+/* The stated rule by which goldens and benchmarks draw weights: parameters in
+ * order of name (bytewise), one generator rng_seed(seed), for each one call
+ * x = randn(n elements), then
+ *   rank >= 2 (weights, tables): x / sqrt(fan_in) (table: x)
+ *   norm weight: 1 + 0.1 x;  biases and norm biases: 0.1 x;  fourier: 16 x.
+ * `params[p]` has graph_param_at(g, p)->n floats. */
+enum unstir_status network_draw(const struct graph *g, uint64_t seed,
+                                float *const *params, struct unstir_error *err);
+
+/* One evaluation: sample and out f32 NHWC [n][h][w][in or out channels];
+ * timestep [n]; label [n] (whole numbers, or the embedding input of
+ * class_embed_type identity: then [n][time_embed_dim]) or NULL. */
+struct network_io {
+    uint32_t n, h, w;
+    const float *sample, *timestep, *label;
+    float *out;
+};
+enum unstir_status network_eval(const struct network *net, struct executor *x,
+                                const struct network_io *io,
+                                const struct cancel *cancel,
+                                struct unstir_error *err);
+
+/* Bytes of arena an evaluation of this size takes. */
+enum unstir_status network_arena_bytes(const struct network *net, uint32_t n,
+                                       uint32_t h, uint32_t w, size_t *bytes,
+                                       struct unstir_error *err);
+
+/* -- executor ---------------------------------------------------------- */
+
+enum unstir_status executor_new(struct executor **out, unsigned n_threads,
+                                int nice, size_t max_arena_bytes,
+                                struct unstir_error *err);
+void executor_free(struct executor *x);
+unsigned executor_threads(const struct executor *x);
+struct pool *executor_pool(struct executor *x);
+
+#endif

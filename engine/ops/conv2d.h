@@ -1,0 +1,110 @@
+/* conv2d.h - convolution and linear layers, forward and adjoint.
+ *
+ * One operation serves 3x3, 1x1, strided and padded convolutions, and linear
+ * layers (kh = kw = 1 over [n][1][rows][c]).  Fused around the product, each
+ * optional:
+ *
+ *   before: two concatenated sources x0 | x1 (never copied together);
+ *           per-image per-channel affine (the apply half of GroupNorm) and an
+ *           activation; nearest upsampling to up_h x up_w;
+ *   after:  + bias, + vec[n] (time embedding), + residual, * out_scale.
+ *
+ *     y[i][oy][ox][o] = out_scale * (res + bias[o] + vec[i][o] +
+ *         sum over ky,kx,c of  W[o][c][ky][kx] * X[i][oy*stride+ky-pad_t]
+ *                                              [ox*stride+kx-pad_l][c])
+ *     X = upsample(act(scale * concat(x0, x1) + shift)), zero outside.
+ *
+ * Order of operations: norm, activation, then upsampling (which commute).
+ *
+ * Operands of the product are in the rung's operand type; sums are f32.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPS_CONV2D_H
+#define OPS_CONV2D_H
+
+#include <stdbool.h>
+
+#include "ops/op.h"
+
+struct conv2d_shape {
+    uint32_t n;
+    uint32_t h, w;       /* of the sources                                   */
+    uint32_t c0, c1;     /* channels of x0 and x1 (0: none)                  */
+    uint32_t up_h, up_w; /* after nearest upsampling; equal to h, w if none  */
+    uint32_t cout;
+    uint32_t kh, kw, stride;
+    uint32_t pad_t, pad_l; /* zeros above and left; below and right whatever
+                              oh, ow need                                    */
+    uint32_t oh, ow;
+};
+
+struct conv2d_args {
+    struct conv2d_shape s;
+    enum act act;
+    float out_scale;      /* 1: none */
+    uint32_t vec_stride;  /* floats between images of vec                    */
+    const float *x0, *x1;
+    const float *scale, *shift; /* [n][c0 + c1], both or neither             */
+    const void *w;        /* from conv2d_pack()                              */
+    const float *bias;    /* [cout] or NULL                                  */
+    const float *vec;     /* [n][cout] or NULL                               */
+    const float *res;     /* as y, or NULL; may be y itself                  */
+    float *y;             /* [n][oh][ow][cout]                               */
+};
+
+/* Weights as the files hold them, [cout][cin][kh][kw] (linear: [cout][cin]),
+ * to the rung's panels.  The size and layout depend on cin, cout, kh, kw and
+ * the table only. */
+size_t conv2d_packed_bytes(const struct kernel_table *k, uint32_t cin,
+                           uint32_t cout, uint32_t kh, uint32_t kw);
+void conv2d_pack(const struct kernel_table *k, void *dst, const float *w,
+                 uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw);
+
+/* The packing for the adjoint of the input: taps flipped, channels swapped. */
+void conv2d_pack_adjoint(const struct kernel_table *k, void *dst,
+                         const float *w, uint32_t cin, uint32_t cout,
+                         uint32_t kh, uint32_t kw);
+
+/* Pack many weights on the pool (training repacks after each step). */
+struct conv2d_pack_job {
+    void *dst;
+    const float *w;
+    uint32_t cin, cout, kh, kw;
+    bool is_adjoint;
+};
+void conv2d_pack_many(const struct op_ctx *ctx,
+                      const struct conv2d_pack_job *jobs, size_t n);
+
+size_t conv2d_scratch(const struct kernel_table *k, unsigned n_threads,
+                      const struct conv2d_shape *s);
+void conv2d_run(const struct op_ctx *ctx, const void *conv2d_args);
+
+/* Adjoint with respect to the input of a plain convolution (no fused parts;
+ * c1 = 0; up = h, w): dx[n][h][w][c0] = or += from dy[n][oh][ow][cout].
+ * `w` from conv2d_pack_adjoint with the forward's cin, cout. */
+struct conv2d_bwd_data_args {
+    struct conv2d_shape s; /* of the forward                                 */
+    bool is_accumulating;
+    const void *w;
+    const float *dy;
+    float *dx;
+};
+size_t conv2d_bwd_data_scratch(const struct kernel_table *k, unsigned n_threads,
+                               const struct conv2d_shape *s);
+void conv2d_bwd_data(const struct op_ctx *ctx, const void *bwd_data_args);
+
+/* Adjoint with respect to weights and bias: dw [cout][cin][kh][kw] (the file's
+ * layout) += ; dbias [cout] += (NULL: none).  Sums over fixed chunks of
+ * images in fixed order.  x is the plain input [n][h][w][c0]. */
+struct conv2d_bwd_weights_args {
+    struct conv2d_shape s;
+    const float *x, *dy;
+    float *dw, *dbias;
+};
+size_t conv2d_bwd_weights_scratch(const struct kernel_table *k,
+                                  unsigned n_threads,
+                                  const struct conv2d_shape *s);
+void conv2d_bwd_weights(const struct op_ctx *ctx, const void *bwd_weights_args);
+
+#endif

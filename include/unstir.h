@@ -1,0 +1,428 @@
+/* unstir.h - pictures from noise by reverse diffusion: the public API.
+ *
+ *     struct unstir_error err;
+ *     struct unstir_model *model;
+ *     struct unstir_executor *exec;
+ *     struct unstir_generation *gen;
+ *     struct unstir_request req = UNSTIR_REQUEST_INIT;
+ *     unsigned char *png;
+ *     size_t n;
+ *
+ *     unstir_model_open(&model, "models/fashion", NULL, &err);
+ *     unstir_executor_new(&exec, NULL, &err);
+ *     req.label = "sneaker";
+ *     req.seed = 7;
+ *     unstir_generation_begin(&gen, model, &req, &err);
+ *     while (!unstir_generation_is_done(gen))
+ *         unstir_generation_step(gen, exec, &err);
+ *     unstir_generation_png(gen, NULL, &png, &n, &err);
+ *
+ * A generation is one picture.  It is a value that is advanced one step at a
+ * time; unstir_generation_step() is the only thing that computes.  Its state
+ * (the noisy sample, the sampler's history, the random generator) is small;
+ * scratch memory is large and belongs to the executor.  So progress,
+ * previews, cancelling, pausing and going on after a restart are ordinary
+ * uses of this header and need no callback.
+ *
+ * Errors.  Functions that can fail return enum unstir_status; 0 is success.
+ * `err` may be NULL; otherwise its text is for people and names the thing,
+ * what was wanted and what was found.  Out-pointers are NULL after failure.
+ *
+ * Threads.  A model never changes after opening: any number of threads may
+ * use one.  An executor and a generation serve one thread at a time; they are
+ * not tied to a particular thread.  unstir_generation_cancel() may be called
+ * by any thread.  The library starts no threads but an executor's own, has no
+ * mutable globals, prints nothing, never exits.
+ *
+ * Numbers.  Same model, request, instruction set and precision: same bytes,
+ * whatever the number of threads and whatever else is in a batch.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef UNSTIR_H
+#define UNSTIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
+#define UNSTIR_VERSION "0.1.0"
+
+/* ------------------------------------------------------------- errors -- */
+
+enum unstir_status {
+    UNSTIR_OK = 0,
+    UNSTIR_ERR_ARG,         /* an argument or a request field is wrong     */
+    UNSTIR_ERR_NOMEM,       /* out of memory                               */
+    UNSTIR_ERR_FORMAT,      /* a file or a saved state is damaged          */
+    UNSTIR_ERR_UNSUPPORTED, /* well formed, but not something we can run   */
+    UNSTIR_ERR_IO,          /* the system could not read or write          */
+    UNSTIR_ERR_CANCELLED,   /* stopped by unstir_generation_cancel()       */
+    UNSTIR_ERR_LIMIT,       /* a ceiling was reached                       */
+    UNSTIR_ERR_MISMATCH,    /* saved state of another model or numerics    */
+    UNSTIR_ERR_INTERNAL     /* a bug of ours                               */
+};
+
+struct unstir_error {
+    enum unstir_status status;
+    char field[48];   /* request field at fault ("steps"), or ""           */
+    char detail[464]; /* one or two lines for people, UTF-8, no newline at
+                         the end                                           */
+};
+
+/* "UNSTIR_ERR_ARG" and so on; never NULL. */
+const char *unstir_status_name(enum unstir_status status);
+
+/* ------------------------------------------------------------- models -- */
+
+enum unstir_precision {
+    UNSTIR_PRECISION_AUTO = 0, /* by rule: the rung's own operand type     */
+    UNSTIR_PRECISION_F32,
+    UNSTIR_PRECISION_BF16
+};
+
+struct unstir_model_options {
+    const char *isa; /* "scalar", "portable", "avx2" ...; NULL: the best
+                        this CPU has                                       */
+    enum unstir_precision precision;
+};
+
+struct unstir_model;
+
+/* Open a checkpoint: a folder in the diffusers layout.  On success *out is
+ * the caller's, ended by unstir_model_close() after everything made from it.
+ * `options` may be NULL.
+ *
+ *   UNSTIR_ERR_IO, _FORMAT, _UNSUPPORTED, _NOMEM; _ARG for an unknown isa   */
+enum unstir_status unstir_model_open(struct unstir_model **out,
+                                     const char *path,
+                                     const struct unstir_model_options *options,
+                                     struct unstir_error *err);
+void unstir_model_close(struct unstir_model *model);
+
+struct unstir_label {
+    const char *name; /* "sneaker"; as written in the file                 */
+    uint32_t class_id;
+};
+
+/* What a model is; pointers live as long as the model.  Never NULL unless
+ * said.  "Default" fields are what a request with that field unset gets.   */
+struct unstir_model_info {
+    const char *id;        /* unstir.json "id", else the folder's name      */
+    const char *title;     /* may be NULL                                   */
+    const char *family;    /* "UNet2DModel"                                 */
+    const char *licence;   /* may be NULL                                   */
+    const char *source;    /* may be NULL                                   */
+    const char *digest;    /* SHA-256 of weights and configuration, hex     */
+    const char *isa;       /* rung that runs it                             */
+    const char *precision; /* "f32" or "bf16"                               */
+    const char *fingerprint; /* rung, rules version and precision: equal
+                                fingerprints give equal bytes               */
+    uint64_t n_parameters;
+    uint64_t weight_bytes; /* held in memory, packs included                */
+    uint32_t channels;     /* of the picture: 1 or 3                        */
+    uint32_t default_width, default_height; /* pixels                       */
+    uint32_t min_size, max_size, size_multiple; /* pixels                   */
+    uint32_t n_train_timesteps; /* ceiling of steps and forward t           */
+    uint32_t max_steps;
+    uint32_t default_steps;
+    const char *default_sampler;
+    double default_guidance;    /* 1: off                                   */
+    uint32_t n_classes;    /* 0: not class-conditional (null class excluded) */
+    int64_t null_class;    /* -1: none, so no guidance                      */
+    const struct unstir_label *labels;
+    size_t n_labels;
+    const char *const *notes; /* oddities seen while loading                */
+    size_t n_notes;
+};
+const struct unstir_model_info *
+unstir_model_info(const struct unstir_model *model);
+
+/* Class of a label (case and surrounding blanks ignored) or of a decimal
+ * number.  UNSTIR_ERR_ARG names the nearest label.                         */
+enum unstir_status unstir_model_find_class(const struct unstir_model *model,
+                                           const char *label, int64_t *class_id,
+                                           struct unstir_error *err);
+
+/* Bytes of arena a worker needs for one picture of this size.              */
+enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
+                                            uint32_t width, uint32_t height,
+                                            size_t *bytes,
+                                            struct unstir_error *err);
+
+/* Look at a checkpoint without running it or trusting it: a JSON text for
+ * `unstir inspect --json`.  *json is ended by unstir_free().               */
+enum unstir_status unstir_inspect(const char *path, bool with_tensors,
+                                  char **json, struct unstir_error *err);
+
+/* ----------------------------------------------------------- samplers -- */
+
+struct unstir_sampler_info {
+    const char *name;   /* "ddim": what a request says                      */
+    const char *title;  /* "DDIM"                                           */
+    const char *alias;  /* other accepted spellings, comma separated, or "" */
+    bool is_stochastic; /* draws noise after the first one                  */
+};
+
+/* The table of samplers, in order; stops at n. */
+const struct unstir_sampler_info *unstir_samplers(size_t *n);
+
+/* ------------------------------------------------------------ requests -- */
+
+#define UNSTIR_CLASS_UNSET (-2) /* the model's null class, or its only one  */
+#define UNSTIR_CLASS_NULL (-1)
+#define UNSTIR_UNSET_F (-1e30) /* a double field that takes the default     */
+
+/* One picture.  Start from UNSTIR_REQUEST_INIT; zero, NULL and _UNSET mean
+ * the model's default.  Strings are copied by unstir_generation_begin().    */
+struct unstir_request {
+    const char *label;    /* label or decimal class; NULL: see class_id      */
+    int64_t class_id;     /* used when label is NULL                         */
+    uint64_t seed;
+    uint32_t steps;
+    uint32_t width, height;
+    const char *sampler;
+    double guidance;      /* 1 or below: off                                 */
+    double eta;           /* DDIM: 0 .. 1                                    */
+};
+
+#define UNSTIR_REQUEST_INIT                                                    \
+    { NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F }
+
+/* Check every field against the model.  Calls `report` once a violation
+ * (field as in SETTLED words: "steps"; nearest: a JSON value text such as
+ * "1000" or "\"euler\"", or NULL); returns UNSTIR_ERR_ARG if there was any.
+ * On success *resolved (may be NULL) has every default filled in; its
+ * strings belong to the model.                                             */
+typedef void (*unstir_violation_fn)(void *user, const char *field,
+                                    const char *detail, const char *nearest);
+enum unstir_status unstir_request_check(const struct unstir_model *model,
+                                        const struct unstir_request *request,
+                                        struct unstir_request *resolved,
+                                        unstir_violation_fn report, void *user,
+                                        struct unstir_error *err);
+
+/* The canonical JSON of one resolved picture, as it stands in the PNG.
+ * *json is ended by unstir_free().                                         */
+enum unstir_status unstir_request_json(const struct unstir_model *model,
+                                       const struct unstir_request *resolved,
+                                       char **json, struct unstir_error *err);
+
+/* ------------------------------------------------------------ pictures -- */
+
+/* 8 bits a sample, rows top to bottom without gaps, grey (1) or RGB (3). */
+struct unstir_image {
+    uint32_t width, height, channels;
+    uint8_t *pixels; /* ended by unstir_image_fini() */
+};
+void unstir_image_fini(struct unstir_image *image);
+
+struct unstir_text {
+    const char *key;   /* PNG keyword, 1..79 Latin-1 characters              */
+    const char *value; /* UTF-8                                              */
+};
+
+/* level: 0..9, or -1 for the fast setting.  *bytes: unstir_free().          */
+enum unstir_status unstir_png_encode(const struct unstir_image *image,
+                                     int level, const struct unstir_text *texts,
+                                     size_t n_texts, unsigned char **bytes,
+                                     size_t *n_bytes, struct unstir_error *err);
+
+/* Read a PNG from memory as 8-bit grey or RGB (alpha over white, 16 bits cut
+ * to 8).  Limits are checked before a pixel is decoded.                     */
+enum unstir_status unstir_png_decode(const unsigned char *bytes, size_t n_bytes,
+                                     uint32_t max_edge,
+                                     struct unstir_image *image,
+                                     struct unstir_error *err);
+
+/* Area-average or nearest resize by whole-picture bilinear filter.          */
+enum unstir_status unstir_image_resize(const struct unstir_image *image,
+                                       uint32_t width, uint32_t height,
+                                       struct unstir_image *out,
+                                       struct unstir_error *err);
+
+/* Pictures of one size on a sheet, `columns` a row, `gap` pixels of white
+ * between, each pixel enlarged `zoom` times.                                */
+enum unstir_status unstir_image_sheet(const struct unstir_image *images,
+                                      size_t n, uint32_t columns, uint32_t gap,
+                                      uint32_t zoom, struct unstir_image *out,
+                                      struct unstir_error *err);
+
+/* ---------------------------------------------------------- executors -- */
+
+struct unstir_executor;
+
+/* Threads and scratch memory of one worker.  n_threads 0: as many as the
+ * process may use (affinity and cgroup quota).  Computing threads, the
+ * calling one excepted, run at `nice` if it is not 0.                       */
+struct unstir_executor_options {
+    unsigned n_threads;
+    int nice;
+    size_t max_arena_bytes; /* 0: no ceiling but memory                      */
+};
+enum unstir_status
+unstir_executor_new(struct unstir_executor **out,
+                    const struct unstir_executor_options *options,
+                    struct unstir_error *err);
+void unstir_executor_free(struct unstir_executor *executor);
+unsigned unstir_executor_threads(const struct unstir_executor *executor);
+
+/* --------------------------------------------------------- generations -- */
+
+struct unstir_generation;
+
+/* Check the request, draw the first noise.  Does not run the network.       */
+enum unstir_status unstir_generation_begin(struct unstir_generation **out,
+                                           const struct unstir_model *model,
+                                           const struct unstir_request *request,
+                                           struct unstir_error *err);
+void unstir_generation_free(struct unstir_generation *generation);
+
+/* Advance by one step.  A step is what the user counts.  Its effect is
+ * committed at its end only: after UNSTIR_ERR_CANCELLED the generation is
+ * as before the call.  UNSTIR_ERR_ARG when it is done already.              */
+enum unstir_status unstir_generation_step(struct unstir_generation *generation,
+                                          struct unstir_executor *executor,
+                                          struct unstir_error *err);
+
+/* Advance each of n generations by one step, in one batch where they share
+ * model and size; results equal those of single steps, bit for bit.         */
+enum unstir_status unstir_step_many(struct unstir_generation *const *generations,
+                                    size_t n, struct unstir_executor *executor,
+                                    struct unstir_error *err);
+
+bool unstir_generation_is_done(const struct unstir_generation *generation);
+
+struct unstir_progress {
+    uint32_t step;    /* steps taken                                         */
+    uint32_t steps;   /* in all                                              */
+    double timestep;  /* of the coming step, of the network's 0..T-1         */
+};
+struct unstir_progress
+unstir_generation_progress(const struct unstir_generation *generation);
+
+/* The request with every default filled in; lives with the generation.      */
+const struct unstir_request *
+unstir_generation_request(const struct unstir_generation *generation);
+
+/* Raise or clear the cancel flag; any thread.  Polled between operations of
+ * the network.                                                              */
+void unstir_generation_cancel(struct unstir_generation *generation);
+void unstir_generation_uncancel(struct unstir_generation *generation);
+
+enum unstir_view {
+    UNSTIR_VIEW_ESTIMATE, /* the finished picture as the network now sees it;
+                             before the first step: the sample               */
+    UNSTIR_VIEW_SAMPLE    /* the noisy sample itself                         */
+};
+
+/* The picture as it stands now.  *image: unstir_image_fini().               */
+enum unstir_status
+unstir_generation_preview(const struct unstir_generation *generation,
+                          enum unstir_view view, struct unstir_image *image,
+                          struct unstir_error *err);
+
+/* Take the current estimate for the result and call the generation done.    */
+enum unstir_status
+unstir_generation_finish_early(struct unstir_generation *generation,
+                               struct unstir_error *err);
+
+/* The finished picture; UNSTIR_ERR_ARG before the end.                      */
+enum unstir_status
+unstir_generation_image(const struct unstir_generation *generation,
+                        struct unstir_image *image, struct unstir_error *err);
+
+struct unstir_png_options {
+    int level;       /* 0..9, -1: fast                                       */
+    bool no_metadata; /* leave the parameters out (XMP stays)                */
+};
+
+/* The finished picture as PNG, parameters included: webui-style text
+ * ("parameters"), canonical JSON ("unstir"), XMP.  options may be NULL.
+ * *bytes: unstir_free().                                                    */
+enum unstir_status
+unstir_generation_png(const struct unstir_generation *generation,
+                      const struct unstir_png_options *options,
+                      unsigned char **bytes, size_t *n_bytes,
+                      struct unstir_error *err);
+
+/* The current sample, f32 [channels][height][width], the network's own
+ * range; *sample lives with the generation until its next step.             */
+const float *
+unstir_generation_sample(const struct unstir_generation *generation,
+                         size_t *n_floats);
+
+/* The whole state as a safetensors file in memory (unstir_free), and back.
+ * A restored generation ends with the same bytes.  UNSTIR_ERR_MISMATCH when
+ * model digest or fingerprint differ.                                       */
+enum unstir_status
+unstir_generation_save(const struct unstir_generation *generation,
+                       unsigned char **bytes, size_t *n_bytes,
+                       struct unstir_error *err);
+enum unstir_status
+unstir_generation_restore(struct unstir_generation **out,
+                          const struct unstir_model *model,
+                          const unsigned char *bytes, size_t n_bytes,
+                          struct unstir_error *err);
+
+/* ---------------------------------------------------- the forward process -- */
+
+/* Noise to add to a picture at any step of a chain.  NULL model: the schedule
+ * named by `schedule` ("linear", "cosine", "scaled-linear") with T steps.   */
+struct unstir_forward {
+    const struct unstir_model *model;
+    const char *schedule;
+    uint32_t n_timesteps;
+    uint64_t seed;
+};
+
+/* q(x_t | x_0): the picture shrunk toward the origin plus noise, clamped to
+ * bytes.  t = -1 gives the picture itself.                                  */
+enum unstir_status unstir_forward_image(const struct unstir_forward *forward,
+                                        const struct unstir_image *image,
+                                        int32_t t, struct unstir_image *out,
+                                        struct unstir_error *err);
+
+/* ---------------------------------------------------------------- misc -- */
+
+/* End memory that a function of this header handed out; NULL allowed.       */
+void unstir_free(void *pointer);
+
+/* Rungs this CPU can run, best first, comma separated; static text.         */
+const char *unstir_cpu_rungs(void);
+
+/* Number of the candidate nearest to `text` by edit distance (case ignored),
+ * or -1 if none is near.  For "did you mean".                               */
+int unstir_nearest(const char *text, const char *const *candidates, size_t n);
+
+/* Write a safetensors file of f32 tensors beside its place, then rename.    */
+struct unstir_tensor {
+    const char *name;
+    const float *data;
+    size_t rank;
+    size_t dims[8];
+};
+enum unstir_status unstir_tensors_write(const char *path,
+                                        const struct unstir_tensor *tensors,
+                                        size_t n_tensors,
+                                        const struct unstir_text *metadata,
+                                        size_t n_metadata,
+                                        struct unstir_error *err);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,54 @@
+/* unstir_bench.h - how fast is this machine: kernels, evaluations, peaks.
+ *
+ * Each function writes one JSON text (unstir_free) as described for
+ * `unstir bench`.  Timing never chooses anything that changes numbers.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef UNSTIR_BENCH_H
+#define UNSTIR_BENCH_H
+
+#include "unstir.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+
+struct unstir_bench_options {
+    const char *model;  /* folder; a folder with a config but no weights is
+                           run with weights drawn from seed 0               */
+    const char *isa;
+    enum unstir_precision precision;
+    uint32_t width, height, batch;
+    unsigned n_threads;
+    uint32_t repeat, warmup;
+};
+
+/* One network evaluation.                                                   */
+enum unstir_status unstir_bench_eval(const struct unstir_bench_options *options,
+                                     char **json, struct unstir_error *err);
+/* One training step (loss v, AdamW) of the model's network.                 */
+enum unstir_status unstir_bench_train(const struct unstir_bench_options *options,
+                                      char **json, struct unstir_error *err);
+/* One line a kernel and shape.                                              */
+enum unstir_status
+unstir_bench_kernels(const struct unstir_bench_options *options, char **json,
+                     struct unstir_error *err);
+/* Peaks the shares refer to: FMA, memory.                                   */
+enum unstir_status
+unstir_bench_machine(const struct unstir_bench_options *options, char **json,
+                     struct unstir_error *err);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
