@@ -1,0 +1,161 @@
+#!/bin/sh
+# container.sh - build and try the container image without a Docker engine.
+#
+#   sudo deploy/container.sh build [DIR]   image into DIR (default ./build/container)
+#   sudo deploy/container.sh try [DIR]     run it read-only, without root or
+#                                          capabilities, fetch a picture, stop it
+#   sudo deploy/container.sh size [DIR]    megabytes of the image
+#
+# Uses buildah and runc from the system's packages and makes the base image
+# debian:bookworm-slim itself with debootstrap, so that nothing but the
+# package mirror is needed.  Where Docker or podman runs, the Dockerfile is
+# all you need.
+#
+# SPDX-License-Identifier: MIT
+set -eu
+cd "$(dirname "$0")/.."
+what=${1:-build}
+dir=$(mkdir -p "${2:-build/container}" && cd "${2:-build/container}" && pwd)
+image=localhost/unstir:latest
+base=docker.io/library/debian:bookworm-slim
+
+say() {
+    printf 'container: %s\n' "$*" >&2
+}
+
+b() {
+    buildah --storage-driver "${STORAGE_DRIVER:-overlay}" --root "$dir/store" --runroot "$dir/run" "$@"
+}
+
+need() {
+    missing=
+    for p in "$@"; do
+        dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null | grep -qx installed || missing="$missing $p"
+    done
+    [ -z "$missing" ] && return 0
+    say "installing$missing"
+    # shellcheck disable=SC2086
+    apt-get update -q >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing >&2
+}
+
+# The mirror this machine uses itself.
+mirror() {
+    sed -n 's/^URIs: *//p; s/^deb \(\[[^]]*\] \)\{0,1\}\(http[^ ]*\) .*/\2/p' \
+        /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v security | head -n 1
+}
+
+make_base() {
+    if b inspect --type image "$base" >/dev/null 2>&1; then
+        return 0
+    fi
+    say "making $base"
+    rm -rf "$dir/rootfs"
+    debootstrap --variant=minbase bookworm "$dir/rootfs" "$(mirror)" >&2
+    (
+        cd "$dir/rootfs"
+        rm -rf usr/share/doc/* usr/share/man/* usr/share/info/* usr/share/locale/* \
+            usr/share/lintian/* var/lib/apt/lists/* var/cache/apt/*.bin \
+            var/cache/apt/archives/*.deb var/log/*.log var/log/apt/*
+        mkdir -p etc/dpkg/dpkg.cfg.d etc/apt/apt.conf.d
+        cat >etc/dpkg/dpkg.cfg.d/docker <<CFG
+path-exclude /usr/share/doc/*
+path-include /usr/share/doc/*/copyright
+path-exclude /usr/share/man/*
+path-exclude /usr/share/locale/*
+CFG
+        cat >etc/apt/apt.conf.d/docker-clean <<CFG
+DPkg::Post-Invoke { "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin || true"; };
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+CFG
+    )
+    tar -C "$dir/rootfs" -cf "$dir/base.tar" .
+    c=$(b from scratch)
+    b add "$c" "$dir/base.tar" / >/dev/null
+    b config --cmd '["/bin/bash"]' --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$c"
+    b commit --rm "$c" "$base" >/dev/null
+    rm -rf "$dir/rootfs" "$dir/base.tar"
+}
+
+build() {
+    need buildah debootstrap uidmap runc
+    make_base
+    say "building $image (the build stage passes the tests)"
+    rm -rf "$dir/context"
+    mkdir -p "$dir/context"
+    git ls-files -z | xargs -0 -I{} cp --parents {} "$dir/context/"
+    b bud --isolation chroot --pull-never --format docker -t "$image" "$dir/context" >&2
+    rm -rf "$dir/context"
+    size
+}
+
+size() {
+    c=$(b from --pull-never "$image")
+    m=$(b mount "$c")
+    echo "image: $(du -sm --apparent-size "$m" | cut -f1) MB on disk"
+    b push "$image" "oci-archive:$dir/unstir.oci.tar" >&2
+    echo "image: $(($(stat -c %s "$dir/unstir.oci.tar") / 1000000)) MB compressed"
+    rm -f "$dir/unstir.oci.tar"
+    b umount "$c" >/dev/null
+    b rm "$c" >/dev/null
+}
+
+# A runc bundle as a careful orchestrator would make it: read-only root, the
+# image's user, no capabilities, no new privileges, the host's network.
+bundle() {
+    python3 - "$1" "$2" <<'PY'
+import json, sys
+root, out = sys.argv[1:]
+spec = json.load(open(out + "/config.json"))
+p = spec["process"]
+p["terminal"] = False
+p["user"] = {"uid": 10001, "gid": 10001}
+p["args"] = ["/usr/bin/unstir", "serve"]
+p["env"] = ["PATH=/usr/bin:/bin", "UNSTIR_LISTEN=127.0.0.1:18080", "UNSTIR_INSECURE_NO_AUTH=1"]
+p["capabilities"] = {}
+p["noNewPrivileges"] = True
+p.pop("rlimits", None)
+spec["root"] = {"path": root, "readonly": True}
+spec["linux"]["namespaces"] = [n for n in spec["linux"]["namespaces"] if n["type"] not in ("network", "cgroup")]
+spec["mounts"] = [m for m in spec["mounts"] if m["type"] not in ("cgroup", "sysfs")]
+json.dump(spec, open(out + "/config.json", "w"))
+PY
+}
+
+try_it() {
+    need runc curl
+    c=$(b from --pull-never "$image")
+    m=$(b mount "$c")
+    rm -rf "$dir/bundle"
+    mkdir -p "$dir/bundle"
+    (cd "$dir/bundle" && runc spec)
+    bundle "$m" "$dir/bundle"
+    runc --root "$dir/runc" run -b "$dir/bundle" unstir-try >"$dir/try.log" 2>&1 &
+    pid=$!
+    tries=0
+    until curl -sf http://127.0.0.1:18080/health/ready >/dev/null; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 100 ] || { cat "$dir/try.log"; say "not ready after 10 s"; exit 1; }
+        sleep 0.1
+    done
+    curl -sf -o "$dir/try.png" -d '{"prompt":"sneaker","seed":7}' http://127.0.0.1:18080/generate
+    head -c 8 "$dir/try.png" | od -An -tx1 | grep -q '89 50 4e 47' || { say "no PNG came"; exit 1; }
+    runc --root "$dir/runc" exec unstir-try /usr/bin/unstir healthcheck http://127.0.0.1:18080/health/ready
+    runc --root "$dir/runc" kill unstir-try TERM
+    rc=0
+    wait "$pid" || rc=$?
+    b umount "$c" >/dev/null
+    b rm "$c" >/dev/null
+    say "picture in $dir/try.png; exit code after SIGTERM: $rc"
+    [ "$rc" -eq 0 ]
+}
+
+case $what in
+build) build ;;
+try) try_it ;;
+size) size ;;
+*)
+    say "unknown command '$what'; allowed: build, try, size"
+    exit 2
+    ;;
+esac
