@@ -1,0 +1,54 @@
+/* weights_build.h - how the readers of this folder put a struct weights
+ * together: tensors are added, names changed, files merged, then it is
+ * sealed: sorted by name, for good.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef FORMAT_WEIGHTS_BUILD_H
+#define FORMAT_WEIGHTS_BUILD_H
+
+#include "base/mapfile.h"
+#include "format/weights.h"
+
+struct json;
+
+/* One file: its bytes and its header, which owns the tensors' names. */
+struct weights_source {
+    struct mapfile map; /* empty for memory of the caller's                  */
+    struct json *header;
+};
+
+struct weights {
+    struct tensor_view *views;
+    size_t n, capacity;
+    struct weights_source *sources;
+    size_t n_sources, sources_capacity;
+    char **names; /* changed ones                                            */
+    size_t n_names, names_capacity;
+};
+
+enum unstir_status weights_new(struct weights **out, struct unstir_error *err);
+
+enum unstir_status weights_add(struct weights *w,
+                               const struct tensor_view *view,
+                               struct unstir_error *err);
+
+/* Takes over the map and the header, also on failure. */
+enum unstir_status weights_add_source(struct weights *w,
+                                      struct weights_source *source,
+                                      struct unstir_error *err);
+
+/* Move everything of `from` to the end of w; `from` is ended in any case. */
+enum unstir_status weights_merge(struct weights *w, struct weights *from,
+                                 struct unstir_error *err);
+
+enum unstir_status weights_rename(struct weights *w, size_t i, const char *name,
+                                  struct unstir_error *err);
+
+/* Forget tensor i; the order of the others changes. */
+void weights_drop(struct weights *w, size_t i);
+
+/* Sort by name; two tensors of one name are UNSTIR_ERR_FORMAT. */
+enum unstir_status weights_seal(struct weights *w, struct unstir_error *err);
+
+#endif
