@@ -38,6 +38,9 @@ BLAS_CFLAGS := $(if $(wildcard /usr/include/$(MULTIARCH)/openblas-serial),-I/usr
 ENGINE_LIBS := $(BLAS_LIBS) -ljansson -lpng -lz -lm -lpthread
 
 ENGINE_SRC := $(wildcard engine/*.c engine/*/*.c engine/kernels/*/*.c)
+ifeq ($(filter x86_64%,$(MULTIARCH)),)
+ENGINE_SRC := $(filter-out engine/kernels/avx%,$(ENGINE_SRC))
+endif
 SERVER_SRC := $(wildcard server/*.c)
 CLI_SRC := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/unit/t_*.c tests/kern/t_*.c tests/golden/t_*.c)

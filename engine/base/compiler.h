@@ -8,6 +8,15 @@
 #define PRINTF_LIKE(format, first)                                             \
     __attribute__((__format__(__printf__, format, first)))
 
+/* Tell the core that this is a waiting loop. */
+#if defined(__x86_64__)
+#define CPU_RELAX() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define CPU_RELAX() __asm__ __volatile__("yield")
+#else
+#define CPU_RELAX() ((void)0)
+#endif
+
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 #endif

@@ -16,4 +16,8 @@ struct gemm_kernels {
     unsigned mr, nr;    /* tile rows and columns                             */
 };
 
+/* Each rung's part of the table; called by the rungs' table files. */
+void gemm_kernels_scalar(struct gemm_kernels *g);
+void gemm_kernels_avx2(struct gemm_kernels *g);
+
 #endif

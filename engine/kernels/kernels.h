@@ -46,4 +46,9 @@ bool kernels_select_from(struct kernel_table *table, const char *isa,
  * once at model load, so that a miscompiled rung is refused, not believed. */
 bool kernels_verify(const struct kernel_table *table);
 
+/* The rungs' own parts, for the ladder. */
+void kernels_fill_scalar(struct kernel_table *table);
+void kernels_fill_portable(struct kernel_table *table);
+void kernels_fill_avx2(struct kernel_table *table);
+
 #endif

@@ -13,4 +13,8 @@ struct vector_kernels {
     int unused;
 };
 
+/* Each rung's part of the table; called by the rungs' table files. */
+void vector_kernels_scalar(struct vector_kernels *v);
+void vector_kernels_avx2(struct vector_kernels *v);
+
 #endif

@@ -1,0 +1,187 @@
+/* mapfile.c - files as memory: mapped, read, written whole.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "base/mapfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+
+static enum unstir_status io_error(struct unstir_error *err, const char *path,
+                                   const char *what)
+{
+    return error_set(err, UNSTIR_ERR_IO, "%s: %s: %s", path, what,
+                     strerror(errno));
+}
+
+/* A descriptor of a regular file and its size.  O_NONBLOCK: opening a FIFO by
+ * mistake must not hang; it does nothing to regular files. */
+static enum unstir_status open_regular(int *fd, size_t *n, const char *path,
+                                       size_t max_bytes,
+                                       struct unstir_error *err)
+{
+    struct stat st;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0)
+        return io_error(err, path, "cannot open");
+    enum unstir_status status = UNSTIR_OK;
+    if (fstat(*fd, &st) != 0)
+        status = io_error(err, path, "cannot stat");
+    else if (!S_ISREG(st.st_mode))
+        status = error_set(err, UNSTIR_ERR_IO, "%s: not a regular file", path);
+    else if (max_bytes != 0 && (uintmax_t)st.st_size > max_bytes)
+        status = error_set(err, UNSTIR_ERR_LIMIT,
+                           "%s: %jd bytes, at most %zu are allowed", path,
+                           (intmax_t)st.st_size, max_bytes);
+    if (status != UNSTIR_OK) {
+        (void)close(*fd); /* read only: nothing to lose */
+        *fd = -1;
+        return status;
+    }
+    *n = (size_t)st.st_size;
+    return UNSTIR_OK;
+}
+
+enum unstir_status mapfile_open(struct mapfile *m, const char *path,
+                                size_t max_bytes, struct unstir_error *err)
+{
+    static const unsigned char nothing[1] = {0};
+    int fd;
+    size_t n;
+    *m = (struct mapfile){0};
+    TRY(open_regular(&fd, &n, path, max_bytes, err));
+    if (n == 0) { /* mmap refuses an empty range */
+        m->bytes = nothing;
+        (void)close(fd);
+        return UNSTIR_OK;
+    }
+    void *map = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+    enum unstir_status status =
+        map == MAP_FAILED ? io_error(err, path, "cannot map") : UNSTIR_OK;
+    (void)close(fd); /* the mapping stays */
+    if (status != UNSTIR_OK)
+        return status;
+    *m = (struct mapfile){.bytes = map, .n_bytes = n, .map = map};
+    return UNSTIR_OK;
+}
+
+void mapfile_close(struct mapfile *m)
+{
+    if (m->map)
+        (void)munmap(m->map, m->n_bytes); /* fails on our own bugs only */
+    *m = (struct mapfile){0};
+}
+
+enum unstir_status mapfile_read(char **out, size_t *n, const char *path,
+                                size_t max_bytes, struct unstir_error *err)
+{
+    int fd;
+    size_t size;
+    void *text = NULL;
+    *out = NULL;
+    *n = 0;
+    TRY(open_regular(&fd, &size, path, max_bytes, err));
+    enum unstir_status status;
+    if (size == SIZE_MAX)
+        status = error_set(err, UNSTIR_ERR_LIMIT, "%s: too large", path);
+    else
+        status = alloc_zero(&text, size + 1, 1, err);
+    size_t got = 0;
+    while (status == UNSTIR_OK && got < size) {
+        ssize_t r = read(fd, (char *)text + got, size - got);
+        if (r > 0)
+            got += (size_t)r;
+        else if (r == 0)
+            break; /* it shrank: what is there is the file */
+        else if (errno != EINTR)
+            status = io_error(err, path, "cannot read");
+    }
+    (void)close(fd);
+    if (status != UNSTIR_OK) {
+        alloc_free(text);
+        return status;
+    }
+    *out = text;
+    *n = got;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status write_all(int fd, const void *bytes, size_t n,
+                                    const char *path, struct unstir_error *err)
+{
+    size_t done = 0;
+    while (done < n) {
+        ssize_t w = write(fd, (const char *)bytes + done, n - done);
+        if (w >= 0)
+            done += (size_t)w;
+        else if (errno != EINTR)
+            return io_error(err, path, "cannot write");
+    }
+    return UNSTIR_OK;
+}
+
+/* The rename is durable only once the folder is flushed as well.  A file
+ * system that cannot flush a folder has nothing better to offer. */
+static void flush_folder(char *temp_path)
+{
+    char *slash = strrchr(temp_path, '/');
+    const char *folder = ".";
+    if (slash) {
+        slash[slash == temp_path ? 1 : 0] = '\0';
+        folder = temp_path;
+    }
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        (void)close(fd);
+    }
+}
+
+/* mkstemp makes files private; give them the mode that open(2) would, without
+ * touching the process-wide umask. */
+static mode_t mode_like(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? st.st_mode & 0777
+                                                       : 0644;
+}
+
+enum unstir_status mapfile_write(const char *path, const void *bytes, size_t n,
+                                 struct unstir_error *err)
+{
+    size_t size = strlen(path) + sizeof ".XXXXXX";
+    void *memory;
+    TRY(alloc_zero(&memory, size, 1, err));
+    char *temp = memory;
+    (void)snprintf(temp, size, "%s.XXXXXX", path);
+    enum unstir_status status;
+    int fd = mkostemp(temp, O_CLOEXEC);
+    if (fd < 0) {
+        status = io_error(err, path, "cannot create beside it");
+        goto out;
+    }
+    status = write_all(fd, bytes, n, path, err);
+    if (status == UNSTIR_OK &&
+        (fchmod(fd, mode_like(path)) != 0 || fsync(fd) != 0))
+        status = io_error(err, path, "cannot flush");
+    if (close(fd) != 0 && status == UNSTIR_OK)
+        status = io_error(err, path, "cannot close");
+    if (status == UNSTIR_OK && rename(temp, path) != 0)
+        status = io_error(err, path, "cannot rename over it");
+    if (status == UNSTIR_OK)
+        flush_folder(temp);
+    else
+        (void)unlink(
+            temp); /* best effort: the first error is the one to tell */
+out:
+    alloc_free(memory);
+    return status;
+}

@@ -1,0 +1,11 @@
+/* table_avx2.c - what the avx2 rung puts into the table.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "kernels/kernels.h"
+
+void kernels_fill_avx2(struct kernel_table *table)
+{
+    gemm_kernels_avx2(&table->gemm);
+    vector_kernels_avx2(&table->vec);
+}

@@ -1,0 +1,11 @@
+/* table_scalar.c - what the scalar rung puts into the table.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "kernels/kernels.h"
+
+void kernels_fill_scalar(struct kernel_table *table)
+{
+    gemm_kernels_scalar(&table->gemm);
+    vector_kernels_scalar(&table->vec);
+}
