@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 struct page_file {
-    const char *name;           /* "index.html" */
+    const char *name; /* "index.html" */
     const unsigned char *bytes;
     size_t n_bytes;
 };
