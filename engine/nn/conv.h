@@ -1,0 +1,20 @@
+/* conv.h - the plain convolutions of networks.
+ *
+ * Both keep the picture's size: zeros stand around the 3x3 one.  Parameters
+ * "prefix.weight" [cout][cin][k][k] and "prefix.bias" [cout].
+ *
+ * Guarded by tests/golden/t_blocks.c (every block contains one).
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef NN_CONV_H
+#define NN_CONV_H
+
+#include "ops/graph.h"
+
+value_id conv3x3(struct graph *g, const char *prefix, value_id x,
+                 uint32_t cout);
+value_id conv1x1(struct graph *g, const char *prefix, value_id x,
+                 uint32_t cout);
+
+#endif

@@ -1,0 +1,23 @@
+/* upsample.c - doubling a picture: nearest neighbour, then a convolution.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "nn/upsample.h"
+
+#include "nn/conv.h"
+#include "nn/name.h"
+
+value_id upsample_nearest2(struct graph *g, value_id x)
+{
+    struct shape s = graph_shape(g, x);
+
+    return graph_upsample(g, x, 2 * s.h, 2 * s.w);
+}
+
+value_id upsample_conv(struct graph *g, const char *prefix, value_id x)
+{
+    uint32_t c = graph_shape(g, x).c;
+
+    return conv3x3(g, name_of("%s.conv", prefix).text, upsample_nearest2(g, x),
+                   c);
+}
