@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tensor/act.h"
+
 struct kernel_table;
 struct pool;
 
@@ -24,15 +26,6 @@ struct op_ctx {
     struct pool *pool;     /* NULL: the calling thread alone                 */
     unsigned char *scratch; /* at least the operation's own scratch size      */
     size_t scratch_bytes;
-};
-
-enum act {
-    ACT_NONE = 0,
-    ACT_SILU,
-    ACT_MISH,
-    ACT_GELU, /* erf form */
-    ACT_RELU,
-    ACT_COUNT
 };
 
 #endif

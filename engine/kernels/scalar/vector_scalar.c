@@ -1,10 +1,294 @@
-/* vector_scalar.c - the streaming kernels of the scalar rung.
+/* vector_scalar.c - the streaming kernels of the scalar rung: the
+ * specification that every other rung is compared with.
+ *
+ * Activations are the textbook formulas on the C library's functions, written
+ * so that no tail cancels: mish by e = exp(x) alone, gelu by erfc.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "kernels/vector_kernels.h"
 
+#include "kernels/vector_loops.h"
+
+#define SQRT_HALF       0.70710678118654752440f
+#define INV_SQRT_TWO_PI 0.39894228040143267794f
+#define MISH_LIMIT      20.0f /* beyond it tanh(softplus(x)) rounds to 1     */
+
+static float sigmoid(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+
+/* tanh(ln(1 + e)) = n / (n + 2) with n = e (e + 2), e = exp(x). */
+static float mish_gate(float x, float *slope)
+{
+    float e = expf(fminf(x, MISH_LIMIT));
+    float n = e * (e + 2.0f);
+
+    *slope = 4.0f * e * (e + 1.0f) / ((n + 2.0f) * (n + 2.0f));
+    return n / (n + 2.0f);
+}
+
+static float act_value(enum act act, float x)
+{
+    float slope;
+
+    switch (act) {
+    case ACT_SILU:
+        return x / (1.0f + expf(-x));
+    case ACT_MISH:
+        return x * mish_gate(x, &slope);
+    case ACT_GELU:
+        return 0.5f * x * erfcf(-x * SQRT_HALF);
+    case ACT_RELU:
+        return x > 0 ? x : 0;
+    default:
+        return x;
+    }
+}
+
+static float act_slope(enum act act, float x)
+{
+    float s, slope;
+
+    switch (act) {
+    case ACT_SILU:
+        s = sigmoid(x);
+        return s * (1.0f + x * (1.0f - s));
+    case ACT_MISH:
+        s = mish_gate(x, &slope);
+        return s + x * slope;
+    case ACT_GELU:
+        return 0.5f * erfcf(-x * SQRT_HALF) +
+               x * INV_SQRT_TWO_PI * expf(-0.5f * x * x);
+    case ACT_RELU:
+        return x > 0 ? 1 : 0;
+    default:
+        return 1;
+    }
+}
+
+static void affine_act_rows(enum act act, size_t rows, size_t c, const float *x,
+                            size_t ldx, const float *scale, const float *shift,
+                            float *y, size_t ldy)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < c; j++) {
+            float u = x[r * ldx + j];
+
+            if (scale)
+                u = scale[j] * u + shift[j];
+            y[r * ldy + j] = act_value(act, u);
+        }
+}
+
+static void act_bwd_flat(enum act act, size_t n, const float *x,
+                         const float *dy, float *dx, bool acc)
+{
+    for (size_t i = 0; i < n; i++) {
+        float d = dy[i] * act_slope(act, x[i]);
+
+        dx[i] = acc ? dx[i] + d : d;
+    }
+}
+
+static void moments(size_t rows, size_t c, const float *x, size_t ldx,
+                    float *mean, float *m2)
+{
+    for (size_t j = 0; j < c; j++) {
+        float sum = 0, squares = 0;
+
+        for (size_t r = 0; r < rows; r++)
+            sum += x[r * ldx + j];
+        mean[j] = sum / (float)rows;
+        for (size_t r = 0; r < rows; r++) {
+            float d = x[r * ldx + j] - mean[j];
+
+            squares += d * d;
+        }
+        m2[j] = squares;
+    }
+}
+
+/* du at row r, column j. */
+static float du_at(const struct norm_bwd_rows *r, size_t row, size_t j)
+{
+    float u = r->x[row * r->c + j];
+
+    if (r->scale)
+        u = r->scale[j] * u + r->shift[j];
+    return r->dy[row * r->c + j] * act_slope(r->act, u);
+}
+
+static float centred_at(const struct norm_bwd_rows *r, size_t row, size_t j)
+{
+    return r->x[row * r->c + j] - (r->mean ? r->mean[j] : 0);
+}
+
+static void norm_bwd_sums(const struct norm_bwd_rows *r, float *s1, float *s2)
+{
+    for (size_t j = 0; j < r->c; j++) {
+        s1[j] = 0;
+        s2[j] = 0;
+        for (size_t row = 0; row < r->rows; row++) {
+            float du = du_at(r, row, j);
+
+            s1[j] += du;
+            s2[j] += du * centred_at(r, row, j);
+        }
+    }
+}
+
+static void norm_bwd_apply(const struct norm_bwd_rows *r, const float *a,
+                           const float *b, const float *d, float *dx, bool acc)
+{
+    for (size_t row = 0; row < r->rows; row++)
+        for (size_t j = 0; j < r->c; j++) {
+            float *out = &dx[row * r->c + j];
+            float v =
+                a[j] * du_at(r, row, j) + b[j] * centred_at(r, row, j) + d[j];
+
+            *out = acc ? *out + v : v;
+        }
+}
+
+static void column_sums(size_t rows, size_t c, const float *x, size_t ldx,
+                        float *sums)
+{
+    for (size_t j = 0; j < c; j++) {
+        sums[j] = 0;
+        for (size_t r = 0; r < rows; r++)
+            sums[j] += x[r * ldx + j];
+    }
+}
+
+static void matmul(size_t m, size_t n, size_t k, const float *a, size_t a_row,
+                   size_t a_col, const float *b, size_t ldb, float *c,
+                   size_t ldc, bool acc)
+{
+    for (size_t i = 0; i < m; i++) {
+        float *row = c + i * ldc;
+
+        if (!acc)
+            memset(row, 0, n * sizeof *row);
+        for (size_t p = 0; p < k; p++) {
+            float f = a[i * a_row + p * a_col];
+
+            for (size_t j = 0; j < n; j++)
+                row[j] += f * b[p * ldb + j];
+        }
+    }
+}
+
+static void transpose(size_t rows, size_t cols, const float *src, size_t ld_src,
+                      float alpha, float *dst, size_t ld_dst)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            dst[j * ld_dst + i] = alpha * src[i * ld_src + j];
+}
+
+static void softmax_columns(size_t rows, size_t cols, float *s, size_t ld,
+                            float *max, float *sum, float *factor)
+{
+    for (size_t j = 0; j < cols; j++) {
+        float top = max[j], total = 0;
+
+        for (size_t i = 0; i < rows; i++)
+            top = fmaxf(top, s[i * ld + j]);
+        for (size_t i = 0; i < rows; i++) {
+            s[i * ld + j] = expf(s[i * ld + j] - top);
+            total += s[i * ld + j];
+        }
+        factor[j] = expf(max[j] - top);
+        sum[j] = sum[j] * factor[j] + total;
+        max[j] = top;
+    }
+}
+
+static void softmax_columns_bwd(size_t rows, size_t cols, float *s, float *ds,
+                                size_t ld, const float *lse, const float *dot,
+                                float alpha)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++) {
+            float p = expf(s[i * ld + j] - lse[j]);
+
+            s[i * ld + j] = p;
+            ds[i * ld + j] = p * (ds[i * ld + j] - dot[j]) * alpha;
+        }
+}
+
+static void row_dots(size_t rows, size_t c, const float *a, size_t lda,
+                     const float *b, size_t ldb, float *out)
+{
+    for (size_t i = 0; i < rows; i++) {
+        float sum = 0;
+
+        for (size_t j = 0; j < c; j++)
+            sum += a[i * lda + j] * b[i * ldb + j];
+        out[i] = sum;
+    }
+}
+
+static void weighted_sum(size_t n_terms, const float *const *x, const float *w,
+                         size_t c, float *y)
+{
+    for (size_t j = 0; j < c; j++) {
+        float sum = 0;
+
+        for (size_t i = 0; i < n_terms; i++)
+            sum += w[i] * x[i][j];
+        y[j] = sum;
+    }
+}
+
+static double sum_squares(size_t n, const float *x)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    return sum;
+}
+
+static double squared_error(size_t n, const float *y, const float *target,
+                            float a, float *dy)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        float d = y[i] - target[i];
+
+        sum += (double)d * d;
+        if (dy)
+            dy[i] = a * d;
+    }
+    return sum;
+}
+
 void vector_kernels_scalar(struct vector_kernels *v)
 {
-    (void)v;
+    *v = (struct vector_kernels){
+        .affine_act = affine_act_rows,
+        .act_bwd = act_bwd_flat,
+        .moments = moments,
+        .norm_bwd_sums = norm_bwd_sums,
+        .norm_bwd_apply = norm_bwd_apply,
+        .column_sums = column_sums,
+        .matmul = matmul,
+        .transpose = transpose,
+        .softmax_columns = softmax_columns,
+        .softmax_columns_bwd = softmax_columns_bwd,
+        .row_dots = row_dots,
+        .scale_rows = loops_scale_rows,
+        .axpby = loops_axpby,
+        .div_scalar = loops_div_scalar,
+        .scale_shift = loops_scale_shift,
+        .weighted_sum = weighted_sum,
+        .mean_cells2 = loops_mean_cells2,
+        .sum_squares = sum_squares,
+        .squared_error = squared_error,
+        .adamw = loops_adamw,
+    };
 }
