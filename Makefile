@@ -25,7 +25,7 @@ OPT := $(if $(DEBUG),-O0 -g,$(if $(SAN),-O1 -g -fno-omit-frame-pointer,-O2 -g))
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
 BASE_CFLAGS := -std=c11 -ffp-contract=off -D_GNU_SOURCE $(WARN) $(OPT) $(SANFLAGS) \
                -fPIC -pthread -MMD -MP -Iinclude
-PKG_CFLAGS := $(shell pkg-config --cflags jansson libpng 2>/dev/null)
+PKG_CFLAGS := $(shell pkg-config --cflags jansson 2>/dev/null)
 SERVER_PKGS := libmicrohttpd libuv jansson
 SERVER_CFLAGS := $(shell pkg-config --cflags $(SERVER_PKGS) 2>/dev/null)
 SERVER_LIBS := $(shell pkg-config --libs $(SERVER_PKGS) 2>/dev/null)
@@ -35,7 +35,7 @@ MULTIARCH := $(shell $(CC) -print-multiarch)
 BLAS_DIR := $(firstword $(wildcard /usr/lib/$(MULTIARCH)/openblas-serial))
 BLAS_LIBS := $(if $(BLAS_DIR),$(BLAS_DIR)/libopenblas.so.0,-lopenblas)
 BLAS_CFLAGS := $(if $(wildcard /usr/include/$(MULTIARCH)/openblas-serial),-I/usr/include/$(MULTIARCH)/openblas-serial)
-ENGINE_LIBS := $(BLAS_LIBS) -ljansson -lpng -lz -lm -lpthread
+ENGINE_LIBS := $(BLAS_LIBS) -ljansson -lnettle -lz -lm -lpthread
 
 ENGINE_SRC := $(wildcard engine/*.c engine/*/*.c engine/kernels/*/*.c)
 ifeq ($(filter x86_64%,$(MULTIARCH)),)

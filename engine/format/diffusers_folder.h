@@ -22,16 +22,16 @@ struct weights;
 
 struct diffusers_folder {
     char *path;
-    const char *pipeline_class;  /* "DDPMPipeline"; "" if no model_index     */
-    struct json *index;          /* model_index.json or NULL                 */
+    const char *pipeline_class; /* "DDPMPipeline"; "" if no model_index     */
+    struct json *index;         /* model_index.json or NULL                 */
     struct json *unet_config;
-    struct weights *unet_weights; /* NULL if there is no weight file and the
+    struct weights *unet_weights;  /* NULL if there is no weight file and the
                                      caller allowed that                     */
     struct json *scheduler_config; /* NULL: none                             */
     struct json *unstir;           /* unstir.json or NULL                    */
     char digest[65];               /* SHA-256 over configuration and weights */
     size_t weight_file_bytes;
-    char **notes;                  /* oddities                               */
+    char **notes; /* oddities                               */
     size_t n_notes;
 };
 

@@ -23,7 +23,12 @@ enum unstir_status json_parse(struct json **root, const char *text, size_t n,
 void json_free(struct json *root);
 
 enum json_type {
-    JSON_NULL, JSON_BOOL, JSON_INT, JSON_REAL, JSON_STRING, JSON_ARRAY,
+    JSON_NULL,
+    JSON_BOOL,
+    JSON_INT,
+    JSON_REAL,
+    JSON_STRING,
+    JSON_ARRAY,
     JSON_OBJECT
 };
 enum json_type json_type(const struct json *v);

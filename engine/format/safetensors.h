@@ -27,24 +27,25 @@ const char *weights_metadata(const struct weights *w, const char *key);
 /* Writing: tensors sorted by alignment then name, header padded to 8. */
 struct safetensors_entry {
     const char *name;
-    enum dtype dtype;  /* stored as; data is f32 for float types, else raw    */
+    enum dtype dtype; /* stored as; data is f32 for float types, else raw    */
     uint32_t rank;
     uint64_t dims[8];
-    const void *data;  /* f32 for F32/F16/BF16, raw bytes for others         */
+    const void *data; /* f32 for F32/F16/BF16, raw bytes for others         */
 };
 struct safetensors_meta {
     const char *key, *value;
 };
 /* The file in memory; alloc_free(). */
-enum unstir_status
-safetensors_build(unsigned char **bytes, size_t *n_bytes,
-                  const struct safetensors_entry *entries, size_t n,
-                  const struct safetensors_meta *meta, size_t n_meta,
-                  struct unstir_error *err);
+enum unstir_status safetensors_build(unsigned char **bytes, size_t *n_bytes,
+                                     const struct safetensors_entry *entries,
+                                     size_t n,
+                                     const struct safetensors_meta *meta,
+                                     size_t n_meta, struct unstir_error *err);
 /* mapfile_write() of it. */
-enum unstir_status
-safetensors_write(const char *path, const struct safetensors_entry *entries,
-                  size_t n, const struct safetensors_meta *meta, size_t n_meta,
-                  struct unstir_error *err);
+enum unstir_status safetensors_write(const char *path,
+                                     const struct safetensors_entry *entries,
+                                     size_t n,
+                                     const struct safetensors_meta *meta,
+                                     size_t n_meta, struct unstir_error *err);
 
 #endif

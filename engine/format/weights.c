@@ -70,8 +70,10 @@ enum unstir_status weights_merge(struct weights *w, struct weights *from,
                                  struct unstir_error *err)
 {
     enum unstir_status status = UNSTIR_OK;
-    while (status == UNSTIR_OK && from->n_sources > 0)
-        status = weights_add_source(w, &from->sources[--from->n_sources], err);
+    for (size_t i = 0; status == UNSTIR_OK && i < from->n_sources; i++) {
+        status = weights_add_source(w, &from->sources[i], err);
+        from->sources[i] = (struct weights_source){0}; /* moved, or ended */
+    }
     for (size_t i = 0; status == UNSTIR_OK && i < from->n; i++)
         status = weights_add(w, &from->views[i], err);
     weights_close(from);

@@ -20,8 +20,8 @@ struct tensor_view {
     enum dtype dtype;
     uint32_t rank;
     uint64_t dims[8];
-    size_t n;          /* elements                                           */
-    const void *data;  /* maybe unaligned: use dtype_load()                  */
+    size_t n;         /* elements                                           */
+    const void *data; /* maybe unaligned: use dtype_load()                  */
     size_t n_bytes;
 };
 

@@ -58,7 +58,6 @@ door() {
 door microhttpd.h server/http.c
 door uv.h server/loop.c server/http.c
 door jansson.h server/json.c engine/format/json.c
-door png.h engine/image/png.c
 door cblas.h engine/ops/gemm_blas.c
 door nettle/ engine/format/digest.c server/digest.c
 door sqlite3.h server/store_sqlite.c

@@ -1,0 +1,477 @@
+/* diffusers_folder.c - the diffusers layout of a model on disk.
+ *
+ * A component lives in the subfolder of its name, or, in old repositories of
+ * one network, at the root.  Weights are looked for in this order: one plain
+ * file, a plain index of shards, one fp16 file, an fp16 index.  Pickle files
+ * can run code when they are read and are never opened.
+ *
+ * The digest covers the bytes of the network's config.json, of
+ * scheduler_config.json and of all weight files, each with its role; not
+ * unstir.json, whose titles and labels change no number.
+ *
+ * Pitfalls (each with its test in t_diffusers_folder.c): attention names of
+ * old files (query, key, value, proj_attn), their weights stored as 1 x 1
+ * convolutions, shard names that climb out of the folder, a tensor missing
+ * from the shard that the index names.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "format/diffusers_folder.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/alloc.h"
+#include "base/mapfile.h"
+#include "format/digest.h"
+#include "format/json.h"
+#include "format/safetensors.h"
+#include "format/weights_build.h"
+
+#define MAX_CONFIG_BYTES (1u << 20)
+#define MAX_INDEX_BYTES  (64u << 20)
+#define MAX_SHARDS       256u
+#define MAX_NOTES        64u
+#define MAX_PATH_BYTES   1024u
+
+/* Pipelines whose only learned part is a UNet2DModel. */
+static const char *const pipeline_classes[] = {
+    "DDPMPipeline",       "DDIMPipeline",     "PNDMPipeline",
+    "ScoreSdeVePipeline", "KarrasVePipeline",
+};
+
+static const char *const weight_files[] = {
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.safetensors.index.fp16.json",
+};
+
+static const char *const pickle_files[] = {
+    "diffusion_pytorch_model.bin",
+    "diffusion_pytorch_model.fp16.bin",
+    "diffusion_pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+    "diffusion_pytorch_model.ckpt",
+};
+
+/* Names of the first attention class and today's. */
+static const struct {
+    const char *old, *new;
+} attention_names[] = {
+    {"query", "to_q"},
+    {"key", "to_k"},
+    {"value", "to_v"},
+    {"proj_attn", "to_out.0"},
+};
+
+/* -- small things ---------------------------------------------------------- */
+
+static enum unstir_status join(char path[MAX_PATH_BYTES], const char *folder,
+                               const char *name, struct unstir_error *err)
+{
+    int n = snprintf(path, MAX_PATH_BYTES, "%s/%s", folder, name);
+    if (n < 0 || n >= (int)MAX_PATH_BYTES)
+        return error_set(err, UNSTIR_ERR_ARG, "path too long: %.200s...",
+                         folder);
+    return UNSTIR_OK;
+}
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static bool has_file(const char *folder, const char *name)
+{
+    struct stat st;
+    char path[MAX_PATH_BYTES];
+    return join(path, folder, name, NULL) == UNSTIR_OK &&
+           stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+static enum unstir_status add_note(struct diffusers_folder *f,
+                                   const char *format, const char *what,
+                                   struct unstir_error *err)
+{
+    char note[700];
+    void *notes = f->notes;
+    if (f->n_notes >= MAX_NOTES)
+        return UNSTIR_OK;
+    if (f->n_notes == 0)
+        TRY(alloc_zero(&notes, MAX_NOTES, sizeof(*f->notes), err));
+    f->notes = notes;
+    if (f->n_notes + 1 == MAX_NOTES)
+        snprintf(note, sizeof(note), "more of this kind, not listed");
+    else
+        snprintf(note, sizeof(note), format, what);
+    TRY(alloc_strdup(&f->notes[f->n_notes], note, err));
+    f->n_notes++;
+    return UNSTIR_OK;
+}
+
+/* A JSON object of a file; NULL in *out if there is no such file.  Its bytes
+ * go into `digest` (may be NULL) under the file's name. */
+static enum unstir_status read_object(struct json **out, const char *folder,
+                                      const char *name, size_t max_bytes,
+                                      struct digest *digest,
+                                      struct unstir_error *err)
+{
+    char path[MAX_PATH_BYTES];
+    char *text;
+    size_t n;
+    *out = NULL;
+    if (!has_file(folder, name))
+        return UNSTIR_OK;
+    TRY(join(path, folder, name, err));
+    TRY(mapfile_read(&text, &n, path, max_bytes, err));
+    enum unstir_status status = json_parse(out, text, n, err);
+    if (status != UNSTIR_OK)
+        (void)error_prefix(err, path); /* the status stays */
+    else if (json_type(*out) != JSON_OBJECT)
+        status = error_set(err, UNSTIR_ERR_FORMAT, "%s: must be a JSON object",
+                           path);
+    else if (digest)
+        digest_add(digest, name, text, n);
+    alloc_free(text);
+    if (status != UNSTIR_OK) {
+        json_free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+/* -- weights --------------------------------------------------------------- */
+
+static enum unstir_status check_shard_name(const char *index, const char *name,
+                                           struct unstir_error *err)
+{
+    if (name[0] == '\0' || name[0] == '.' || strpbrk(name, "/\\") ||
+        strstr(name, "..") || strlen(name) > 255 ||
+        !ends_with(name, ".safetensors"))
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "%.200s: \"%.100s\" cannot be the name of a shard: "
+                         "must be a plain file name ending in .safetensors",
+                         index, name);
+    return UNSTIR_OK;
+}
+
+/* Load one shard and hold it to the index. */
+static enum unstir_status add_shard(struct weights *all, const char *folder,
+                                    const char *shard, const char *index,
+                                    const struct json *map,
+                                    struct unstir_error *err)
+{
+    char path[MAX_PATH_BYTES];
+    struct weights *w;
+    size_t i = 0;
+    const char *tensor;
+    const struct json *v;
+    TRY(join(path, folder, shard, err));
+    TRY(safetensors_open(&w, path, err));
+    while (json_each(map, &i, &tensor, &v)) {
+        if (strcmp(json_string(v), shard) != 0 || weights_find(w, tensor))
+            continue;
+        weights_close(w);
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "%.200s: tensor \"%.100s\" is not in %.100s", index,
+                         tensor, shard);
+    }
+    return weights_merge(all, w, err);
+}
+
+static enum unstir_status add_shards(struct weights *all, const char *folder,
+                                     const char *index, const struct json *map,
+                                     struct unstir_error *err)
+{
+    const char *shards[MAX_SHARDS];
+    size_t n = 0, i = 0;
+    const char *tensor;
+    const struct json *v;
+    if (json_type(map) != JSON_OBJECT || json_len(map) == 0)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "%.200s: has no \"weight_map\" object", index);
+    while (json_each(map, &i, &tensor, &v)) {
+        const char *name = json_string(v);
+        size_t k = 0;
+        TRY(check_shard_name(index, name, err));
+        while (k < n && strcmp(shards[k], name) != 0)
+            k++;
+        if (k < n)
+            continue;
+        if (n == MAX_SHARDS)
+            return error_set(err, UNSTIR_ERR_LIMIT,
+                             "%.200s: more than %u shards", index, MAX_SHARDS);
+        shards[n++] = name;
+        TRY(add_shard(all, folder, name, index, map, err));
+    }
+    return UNSTIR_OK;
+}
+
+static enum unstir_status open_sharded(struct weights **out, const char *folder,
+                                       const char *name,
+                                       struct unstir_error *err)
+{
+    struct json *index = NULL;
+    struct weights *w = NULL;
+    TRY(read_object(&index, folder, name, MAX_INDEX_BYTES, NULL, err));
+    enum unstir_status status = weights_new(&w, err);
+    if (status == UNSTIR_OK)
+        status =
+            add_shards(w, folder, name, json_get(index, "weight_map"), err);
+    json_free(index);
+    if (status != UNSTIR_OK) {
+        weights_close(w);
+        return status;
+    }
+    *out = w;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status no_weights(const char *folder,
+                                     struct unstir_error *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(pickle_files); i++)
+        if (has_file(folder, pickle_files[i]))
+            return error_set(
+                err, UNSTIR_ERR_UNSUPPORTED,
+                "%.200s/%s is a pickle file, which can run code when it is "
+                "read, and is refused; convert it once where that is safe: "
+                "python -c \"import torch, safetensors.torch as s; "
+                "s.save_file(torch.load('IN.bin', weights_only=True), "
+                "'diffusion_pytorch_model.safetensors')\"",
+                folder, pickle_files[i]);
+    return error_set(err, UNSTIR_ERR_IO,
+                     "%.200s: no weights: wanted %s (or its .index.json, or "
+                     "the fp16 variants)",
+                     folder, weight_files[0]);
+}
+
+static enum unstir_status open_weights(struct diffusers_folder *f,
+                                       const char *folder,
+                                       bool allows_no_weights,
+                                       struct unstir_error *err)
+{
+    char path[MAX_PATH_BYTES];
+    size_t i = 0;
+    while (i < ARRAY_LEN(weight_files) && !has_file(folder, weight_files[i]))
+        i++;
+    if (i == ARRAY_LEN(weight_files))
+        return allows_no_weights ? UNSTIR_OK : no_weights(folder, err);
+    if (strstr(weight_files[i], "fp16"))
+        TRY(add_note(f, "weights are the fp16 variant (%s)", weight_files[i],
+                     err));
+    if (ends_with(weight_files[i], ".json"))
+        return open_sharded(&f->unet_weights, folder, weight_files[i], err);
+    TRY(join(path, folder, weight_files[i], err));
+    return safetensors_open(&f->unet_weights, path, err);
+}
+
+/* -- names ----------------------------------------------------------------- */
+
+/* Buffers and copies that stand in public files and that no network reads. */
+static bool is_ignorable(const char *name)
+{
+    return ends_with(name, "position_ids") || ends_with(name, "time_proj.W") ||
+           ends_with(name, "pos_embed.pos_embed") ||
+           ends_with(name, ".num_batches_tracked") ||
+           strncmp(name, "model_ema.", 10) == 0;
+}
+
+/* ...attentions.0.query.weight -> ...attentions.0.to_q.weight; false if the
+ * name is up to date. */
+static bool modernise(char *out, size_t size, const char *name)
+{
+    const char *last = strrchr(name, '.');
+    const char *owner = last;
+    if (!last || !strstr(name, "attentions."))
+        return false;
+    while (owner > name && owner[-1] != '.')
+        owner--;
+    for (size_t i = 0; i < ARRAY_LEN(attention_names); i++) {
+        const char *old = attention_names[i].old;
+        size_t n = (size_t)(last - owner);
+        if (n != strlen(old) || memcmp(owner, old, n) != 0)
+            continue;
+        snprintf(out, size, "%.*s%s%s", (int)(owner - name), name,
+                 attention_names[i].new, last);
+        return true;
+    }
+    return false;
+}
+
+/* Old attention weights are 1 x 1 convolutions: [out][in][1][1]. */
+static bool squeeze(struct tensor_view *t)
+{
+    static const char *const ends[] = {".to_q.weight", ".to_k.weight",
+                                       ".to_v.weight", ".to_out.0.weight"};
+    bool is_attention = false;
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+        is_attention |= ends_with(t->name, ends[i]);
+    if (!is_attention || t->rank != 4 || t->dims[2] != 1 || t->dims[3] != 1)
+        return false;
+    t->rank = 2;
+    return true;
+}
+
+static enum unstir_status update_names(struct diffusers_folder *f,
+                                       struct weights *w,
+                                       struct unstir_error *err)
+{
+    bool has_old = false, has_squeezed = false;
+    for (size_t i = 0; i < w->n;) {
+        char name[600];
+        if (is_ignorable(w->views[i].name)) {
+            TRY(add_note(f, "tensor %s is not used", w->views[i].name, err));
+            weights_drop(w, i);
+            continue;
+        }
+        if (modernise(name, sizeof(name), w->views[i].name)) {
+            TRY(weights_rename(w, i, name, err));
+            has_old = true;
+        }
+        has_squeezed |= squeeze(&w->views[i]);
+        i++;
+    }
+    if (has_old)
+        TRY(add_note(f, "attention tensors have their old names (%s)",
+                     "query, key, value, proj_attn", err));
+    if (has_squeezed)
+        TRY(add_note(f, "attention weights are stored as %s",
+                     "1 x 1 convolutions", err));
+    return weights_seal(w, err);
+}
+
+/* -- the folder ------------------------------------------------------------ */
+
+static enum unstir_status check_pipeline(struct diffusers_folder *f,
+                                         struct unstir_error *err)
+{
+    const struct json *unet = json_get(f->index, "unet");
+    f->pipeline_class = "";
+    if (!f->index)
+        return UNSTIR_OK;
+    TRY(json_get_string(f->index, "_class_name", "", &f->pipeline_class, err));
+    size_t i = 0;
+    while (i < ARRAY_LEN(pipeline_classes) &&
+           strcmp(f->pipeline_class, pipeline_classes[i]) != 0)
+        i++;
+    if (i == ARRAY_LEN(pipeline_classes))
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "%.200s/model_index.json: pipeline class \"%.60s\" "
+                         "is not supported (DDPMPipeline, DDIMPipeline, "
+                         "PNDMPipeline, ScoreSdeVePipeline, KarrasVePipeline "
+                         "are)",
+                         f->path, f->pipeline_class);
+    if (json_type(unet) != JSON_ARRAY || json_len(unet) != 2 ||
+        json_type(json_at(unet, 1)) != JSON_STRING)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "%.200s/model_index.json: has no \"unet\" of the form "
+                         "[library, class]",
+                         f->path);
+    const char *class = json_string(json_at(unet, 1));
+    if (strcmp(class, "UNet2DModel") != 0)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "%.200s/model_index.json: unet class \"%.60s\" is not "
+                         "supported (UNet2DModel is)",
+                         f->path, class);
+    return UNSTIR_OK;
+}
+
+/* The subfolder of a component, or the root. */
+static enum unstir_status component_folder(char out[MAX_PATH_BYTES],
+                                           const char *root, const char *name,
+                                           struct unstir_error *err)
+{
+    TRY(join(out, root, name, err));
+    if (!is_folder(out))
+        TRY(join(out, root, ".", err));
+    if (ends_with(out, "/."))
+        out[strlen(out) - 2] = '\0';
+    return UNSTIR_OK;
+}
+
+static enum unstir_status read_parts(struct diffusers_folder *f,
+                                     bool allows_no_weights,
+                                     struct digest *digest,
+                                     struct unstir_error *err)
+{
+    char folder[MAX_PATH_BYTES];
+    TRY(read_object(&f->index, f->path, "model_index.json", MAX_CONFIG_BYTES,
+                    NULL, err));
+    TRY(check_pipeline(f, err));
+    TRY(read_object(&f->unstir, f->path, "unstir.json", MAX_CONFIG_BYTES, NULL,
+                    err));
+    TRY(component_folder(folder, f->path, "scheduler", err));
+    TRY(read_object(&f->scheduler_config, folder, "scheduler_config.json",
+                    MAX_CONFIG_BYTES, digest, err));
+    if (!f->scheduler_config)
+        TRY(add_note(f, "no %s: defaults of DDPM", "scheduler_config.json",
+                     err));
+    TRY(component_folder(folder, f->path, "unet", err));
+    TRY(read_object(&f->unet_config, folder, "config.json", MAX_CONFIG_BYTES,
+                    digest, err));
+    if (!f->unet_config)
+        return error_set(err, UNSTIR_ERR_IO,
+                         "%.200s: no unet/config.json and no config.json; not "
+                         "a model folder in the diffusers layout",
+                         f->path);
+    TRY(open_weights(f, folder, allows_no_weights, err));
+    if (!f->unet_weights)
+        return UNSTIR_OK;
+    for (size_t i = 0; i < f->unet_weights->n_sources; i++) {
+        const struct mapfile *m = &f->unet_weights->sources[i].map;
+        digest_add(digest, "weights", m->bytes, m->n_bytes);
+        f->weight_file_bytes += m->n_bytes;
+    }
+    return update_names(f, f->unet_weights, err);
+}
+
+enum unstir_status diffusers_folder_open(struct diffusers_folder *f,
+                                         const char *path,
+                                         bool allows_no_weights,
+                                         struct unstir_error *err)
+{
+    struct digest *digest = NULL;
+    struct stat st;
+    *f = (struct diffusers_folder){.pipeline_class = ""};
+    if (stat(path, &st) != 0)
+        return error_set(err, UNSTIR_ERR_IO, "%.300s: no such model folder",
+                         path);
+    if (!S_ISDIR(st.st_mode))
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "%.300s: is a file; wanted a folder in the diffusers "
+                         "layout",
+                         path);
+    enum unstir_status status = alloc_strdup(&f->path, path, err);
+    if (status == UNSTIR_OK)
+        status = digest_new(&digest, err);
+    if (status == UNSTIR_OK)
+        status = read_parts(f, allows_no_weights, digest, err);
+    digest_finish(digest, f->digest);
+    if (status != UNSTIR_OK)
+        diffusers_folder_close(f);
+    return status;
+}
+
+void diffusers_folder_close(struct diffusers_folder *f)
+{
+    for (size_t i = 0; i < f->n_notes; i++)
+        alloc_free(f->notes[i]);
+    alloc_free(f->notes);
+    weights_close(f->unet_weights);
+    json_free(f->unstir);
+    json_free(f->scheduler_config);
+    json_free(f->unet_config);
+    json_free(f->index);
+    alloc_free(f->path);
+    *f = (struct diffusers_folder){.pipeline_class = ""};
+}
