@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""make_tiny_models.py - the random models that the tests of the command line
+and of the service run: tests/data/models/tiny (grey, ten classes and a null
+class) and tiny-rgb (RGB, no classes, half precision).
+
+Development-time only; needs torch and diffusers.  Weights are random: the
+pictures mean nothing, but every byte of them is reproducible.
+
+usage: tools/make_tiny_models.py [FOLDER]
+
+SPDX-License-Identifier: MIT
+"""
+import json
+import pathlib
+import sys
+
+import torch
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+
+LABELS = ["t-shirt", "trousers", "pullover", "dress", "coat", "sandal",
+          "shirt", "sneaker", "bag", "ankle boot"]
+COMMON = dict(sample_size=16, layers_per_block=1, block_out_channels=(8, 16),
+              norm_num_groups=4, attention_head_dim=8)
+
+
+def write(folder, unet, scheduler, card):
+    DDPMPipeline(unet=unet, scheduler=scheduler).save_pretrained(folder)
+    text = json.dumps(card, indent=2)
+    (folder / "unstir.json").write_text(text + "\n")
+
+
+def main(root):
+    torch.manual_seed(1)
+    unet = UNet2DModel(in_channels=1, out_channels=1, num_class_embeds=11,
+                       down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+                       up_block_types=("AttnUpBlock2D", "UpBlock2D"), **COMMON)
+    schedule = DDIMScheduler(beta_schedule="squaredcos_cap_v2",
+                             prediction_type="v_prediction",
+                             timestep_spacing="trailing")
+    write(root / "tiny", unet, schedule, {
+        "id": "tiny",
+        "title": "Random weights, grey, ten classes",
+        "labels": {name: i for i, name in enumerate(LABELS)},
+        "null_class": 10,
+        "defaults": {"steps": 4, "sampler": "ddim", "guidance_scale": 1.5,
+                     "width": 16, "height": 16},
+        "limits": {"min_size": 8, "max_size": 64, "size_multiple": 2,
+                   "max_steps": 1000},
+        "licence": "MIT",
+        "source": "tools/make_tiny_models.py",
+    })
+    unet = UNet2DModel(in_channels=3, out_channels=3,
+                       down_block_types=("DownBlock2D", "DownBlock2D"),
+                       up_block_types=("UpBlock2D", "UpBlock2D"), **COMMON)
+    write(root / "tiny-rgb", unet.half(), DDPMScheduler(), {
+        "id": "tiny-rgb",
+        "title": "Random weights, RGB, no classes",
+        "defaults": {"steps": 4, "sampler": "ddpm"},
+        "limits": {"min_size": 8, "max_size": 64, "size_multiple": 2},
+        "licence": "MIT",
+        "source": "tools/make_tiny_models.py",
+    })
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else
+                      "tests/data/models"))
