@@ -15,6 +15,7 @@
 
 #include "kernels/gemm_kernels.h"
 #include "kernels/vector_kernels.h"
+#include "kernels/winograd_kernels.h"
 
 struct cpu;
 
@@ -22,6 +23,7 @@ struct kernel_table {
     const char *isa; /* "scalar", "portable", "avx2"                         */
     struct gemm_kernels gemm;
     struct vector_kernels vec;
+    struct winograd_kernels wino;
 };
 
 /* One rung: what it adds and which CPU can run it. */

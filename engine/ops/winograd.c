@@ -1,0 +1,486 @@
+/* winograd.c - blocking and threads around the Winograd kernels.
+ *
+ * A picture is a grid of tiles_h x tiles_w tiles of 4x4 outputs.  For one row
+ * of tiles the needed rows of the input are copied into a band: two sources
+ * side by side, norm and activation applied, upsampled, zeros around; every
+ * patch is then a window of the band.  Transformed patches are V[36][block][C],
+ * products M[36][block][N], N = cout rounded up to 16.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "ops/winograd.h"
+
+#include <string.h>
+
+#include "base/pool.h"
+#include "base/size.h"
+#include "kernels/kernels.h"
+#include "ops/band.h"
+
+/* Packed weights: U[36][N / 16][cin][16]. */
+#define PANEL 16u
+
+/* Tiles in a block: with V and M about half a megabyte, the second-level
+ * cache of the CPUs at hand; at least three strips of the 6-row kernel. */
+#define BLOCK_FLOATS 4096u
+#define BLOCK_MAX    64u
+#define BLOCK_MIN    18u
+
+/* V and M of all tiles may take this much before blocks are preferred. */
+#define PHASES_MAX_BYTES ((size_t)48 << 20)
+
+/* The adjoint for weights sums this many groups of pictures apart. */
+#define GROUPS_MAX       8u
+#define GROUPS_MAX_BYTES ((size_t)64 << 20)
+
+struct grid {
+    uint32_t c, n16;           /* channels in, out rounded up                 */
+    uint32_t tiles_h, tiles_w; /* of one picture                             */
+    uint32_t band_w;           /* columns of a band                           */
+    uint32_t rows_per_block;   /* rows of tiles in a block                    */
+    size_t block_tiles;
+    size_t n_rows; /* rows of tiles in the batch                  */
+    size_t n_blocks;
+    size_t band_floats; /* one row of tiles                            */
+};
+
+bool winograd_packs(const struct kernel_table *k, uint32_t cin, uint32_t cout,
+                    uint32_t kh, uint32_t kw)
+{
+    return k->wino.is_used && kh == 3 && kw == 3 && cin >= 16 && cout >= 16 &&
+           cin % 8 == 0 && cout % 8 == 0;
+}
+
+bool winograd_fits(const struct kernel_table *k, const struct conv2d_shape *s)
+{
+    return winograd_packs(k, s->c0 + s->c1, s->cout, s->kh, s->kw) &&
+           s->stride == 1 && s->oh >= 5 && s->ow >= 5 &&
+           s->pad_l + s->up_w <= (s->ow + 3) / 4 * 4 + 2;
+}
+
+static struct grid make_grid(const struct conv2d_shape *s)
+{
+    struct grid g;
+    size_t wanted;
+
+    g.c = s->c0 + s->c1;
+    g.n16 = (s->cout + PANEL - 1) / PANEL * PANEL;
+    g.tiles_h = (s->oh + 3) / 4;
+    g.tiles_w = (s->ow + 3) / 4;
+    g.band_w = 4 * g.tiles_w + 2;
+    g.band_floats = (size_t)6 * g.band_w * g.c;
+    g.n_rows = (size_t)s->n * g.tiles_h;
+    wanted = BLOCK_FLOATS / (g.c + g.n16);
+    wanted = wanted > BLOCK_MAX ? BLOCK_MAX : wanted;
+    wanted = wanted < BLOCK_MIN ? BLOCK_MIN : wanted;
+    g.rows_per_block = (uint32_t)((wanted + g.tiles_w - 1) / g.tiles_w);
+    g.block_tiles = (size_t)g.rows_per_block * g.tiles_w;
+    g.n_blocks = (g.n_rows + g.rows_per_block - 1) / g.rows_per_block;
+    return g;
+}
+
+/* -- weights ------------------------------------------------------------- */
+
+static const double filter_g[6][3] = {{1.0 / 4, 0, 0},
+                                      {-1.0 / 6, -1.0 / 6, -1.0 / 6},
+                                      {-1.0 / 6, 1.0 / 6, -1.0 / 6},
+                                      {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                                      {1.0 / 24, -1.0 / 12, 1.0 / 6},
+                                      {0, 0, 1}};
+
+size_t winograd_packed_bytes(uint32_t cin, uint32_t cout)
+{
+    size_t n16 = (cout + PANEL - 1) / PANEL * PANEL;
+
+    return 36 * n16 * cin * sizeof(float);
+}
+
+static void transform_filter(double u[36], const float *w, bool is_flipped)
+{
+    double t[6][3];
+
+    for (int r = 0; r < 6; r++)
+        for (int s = 0; s < 3; s++) {
+            t[r][s] = 0;
+            for (int k = 0; k < 3; k++) {
+                int tap = 3 * k + s;
+                t[r][s] +=
+                    filter_g[r][k] * (double)w[is_flipped ? 8 - tap : tap];
+            }
+        }
+    for (int r = 0; r < 6; r++)
+        for (int s = 0; s < 6; s++)
+            u[6 * r + s] = filter_g[s][0] * t[r][0] + filter_g[s][1] * t[r][1] +
+                           filter_g[s][2] * t[r][2];
+}
+
+void winograd_pack(float *dst, const float *w, uint32_t cin, uint32_t cout,
+                   bool is_adjoint)
+{
+    uint32_t rows = is_adjoint ? cout : cin, cols = is_adjoint ? cin : cout;
+    size_t n16 = (cols + PANEL - 1) / PANEL * PANEL;
+    size_t plane = n16 * rows;
+    double u[36];
+
+    memset(dst, 0, 36 * plane * sizeof *dst);
+    for (uint32_t o = 0; o < cols; o++)
+        for (uint32_t c = 0; c < rows; c++) {
+            size_t filter =
+                is_adjoint ? (size_t)c * cin + o : (size_t)o * cin + c;
+            float *to =
+                dst + ((size_t)(o / PANEL) * rows + c) * PANEL + o % PANEL;
+            transform_filter(u, w + 9 * filter, is_adjoint);
+            for (size_t q = 0; q < 36; q++)
+                to[q * plane] = (float)u[q];
+        }
+}
+
+/* -- forward ------------------------------------------------------------- */
+
+struct forward {
+    const struct op_ctx *ctx;
+    const struct conv2d_args *a;
+    struct grid g;
+    unsigned char *scratch;
+    size_t per_thread; /* bytes of band, sums and, by blocks, V and M     */
+    float *v, *m;      /* by phases: of all tiles                         */
+    size_t all_tiles;
+};
+
+/* Input rows for row `row` of tiles of the batch, and its patches to v. */
+static void transform_row(const struct forward *f, size_t row, float *band,
+                          float *v, size_t plane)
+{
+    const struct grid *g = &f->g;
+    const struct conv2d_shape *s = &f->a->s;
+    size_t row_floats = (size_t)g->band_w * g->c;
+
+    band_fill(f->ctx->k, f->a, (uint32_t)(row / g->tiles_h),
+              (int64_t)(4 * (row % g->tiles_h)) - s->pad_t, 6, g->band_w, band);
+    for (size_t x = 0; x < g->tiles_w; x++)
+        f->ctx->k->wino.input(v + x * g->c, plane, band + 4 * x * g->c,
+                              row_floats, g->c, g->c);
+}
+
+/* Sums of row `row` of tiles to the picture. */
+static void output_row(const struct forward *f, size_t row, float *add,
+                       const float *m, size_t plane)
+{
+    const struct grid *g = &f->g;
+    const struct conv2d_args *a = f->a;
+    const struct conv2d_shape *s = &a->s;
+    size_t image = row / g->tiles_h, ty = row % g->tiles_h;
+    size_t base = (image * s->oh + 4 * ty) * s->ow * s->cout;
+    struct winograd_out o = {.add = add,
+                             .row_stride = (size_t)s->ow * s->cout,
+                             .col_stride = s->cout,
+                             .c = s->cout,
+                             .scale = a->out_scale,
+                             .plane = plane};
+
+    for (size_t c = 0; c < s->cout; c++)
+        add[c] = (a->bias ? a->bias[c] : 0) +
+                 (a->vec ? a->vec[image * a->vec_stride + c] : 0);
+    o.rows = s->oh - 4 * ty < 4 ? (uint32_t)(s->oh - 4 * ty) : 4;
+    for (size_t x = 0; x < g->tiles_w; x++) {
+        size_t at = base + 4 * x * s->cout;
+        o.cols = s->ow - 4 * x < 4 ? (uint32_t)(s->ow - 4 * x) : 4;
+        o.y = a->y + at;
+        o.res = a->res ? a->res + at : NULL;
+        o.m = m + x * g->n16;
+        f->ctx->k->wino.output(&o);
+    }
+}
+
+/* Point q, panel p of the products of `tiles` tiles. */
+static void multiply(const struct forward *f, size_t q, size_t p,
+                     const float *v, float *m, size_t tiles, size_t plane_tiles)
+{
+    const struct grid *g = &f->g;
+    const float *u = (const float *)f->a->w + q * g->n16 * g->c;
+
+    f->ctx->k->wino.gemm(m + q * plane_tiles * g->n16 + PANEL * p, g->n16,
+                         v + q * plane_tiles * g->c, g->c, tiles,
+                         u + p * g->c * PANEL, g->c);
+}
+
+static float *thread_scratch(const struct forward *f, unsigned worker)
+{
+    return (float *)(f->scratch + worker * f->per_thread);
+}
+
+static void run_block(void *arg, size_t block, unsigned worker)
+{
+    const struct forward *f = arg;
+    const struct grid *g = &f->g;
+    float *band = thread_scratch(f, worker);
+    float *add = band + g->band_floats;
+    float *v = add + g->n16;
+    float *m = v + 36 * g->block_tiles * g->c;
+    size_t first = block * g->rows_per_block;
+    size_t rows = g->n_rows - first < g->rows_per_block ? g->n_rows - first
+                                                        : g->rows_per_block;
+    size_t panels = g->n16 / PANEL;
+
+    for (size_t r = 0; r < rows; r++)
+        transform_row(f, first + r, band, v + r * g->tiles_w * g->c,
+                      g->block_tiles * g->c);
+    for (size_t q = 0; q < 36; q++)
+        for (size_t p = 0; p < panels; p++)
+            multiply(f, q, p, v, m, rows * g->tiles_w, g->block_tiles);
+    for (size_t r = 0; r < rows; r++)
+        output_row(f, first + r, add, m + r * g->tiles_w * g->n16,
+                   g->block_tiles * g->n16);
+}
+
+static void phase_input(void *arg, size_t row, unsigned worker)
+{
+    const struct forward *f = arg;
+
+    transform_row(f, row, thread_scratch(f, worker),
+                  f->v + row * f->g.tiles_w * f->g.c, f->all_tiles * f->g.c);
+}
+
+static void phase_multiply(void *arg, size_t i, unsigned worker)
+{
+    const struct forward *f = arg;
+    size_t panels = f->g.n16 / PANEL;
+
+    (void)worker;
+    multiply(f, i / panels, i % panels, f->v, f->m, f->all_tiles, f->all_tiles);
+}
+
+static void phase_output(void *arg, size_t row, unsigned worker)
+{
+    const struct forward *f = arg;
+
+    output_row(f, row, thread_scratch(f, worker) + f->g.band_floats,
+               f->m + row * f->g.tiles_w * f->g.n16, f->all_tiles * f->g.n16);
+}
+
+static size_t small_bytes(const struct grid *g)
+{
+    return size_align((g->band_floats + g->n16) * sizeof(float), 64);
+}
+
+static size_t phases_bytes(const struct grid *g)
+{
+    return 36 * g->n_rows * g->tiles_w * (g->c + g->n16) * sizeof(float);
+}
+
+/* Few blocks leave threads idle and read the weights once a block. */
+static bool by_phases(const struct grid *g, unsigned n_threads)
+{
+    return g->n_blocks < 4 * (size_t)n_threads &&
+           phases_bytes(g) <= PHASES_MAX_BYTES;
+}
+
+static size_t block_bytes(const struct grid *g)
+{
+    return size_align(
+        (g->band_floats + g->n16 + 36 * g->block_tiles * (g->c + g->n16)) *
+            sizeof(float),
+        64);
+}
+
+size_t winograd_scratch(unsigned n_threads, const struct conv2d_shape *s)
+{
+    struct grid g = make_grid(s);
+    size_t blocks = n_threads * block_bytes(&g);
+    size_t phases = n_threads * small_bytes(&g) + phases_bytes(&g);
+
+    /* A plan for n threads may be run by fewer, which may choose blocks. */
+    if (phases_bytes(&g) <= PHASES_MAX_BYTES && phases > blocks &&
+        g.n_blocks < 4 * (size_t)n_threads)
+        return phases;
+    return blocks;
+}
+
+void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args)
+{
+    struct forward f = {.ctx = ctx, .a = args, .g = make_grid(&args->s)};
+    unsigned n_threads = ctx->pool ? pool_threads(ctx->pool) : 1;
+
+    f.scratch = ctx->scratch;
+    if (!by_phases(&f.g, n_threads)) {
+        f.per_thread = block_bytes(&f.g);
+        pool_run(ctx->pool, f.g.n_blocks, run_block, &f);
+        return;
+    }
+    f.per_thread = small_bytes(&f.g);
+    f.all_tiles = f.g.n_rows * f.g.tiles_w;
+    f.v = (float *)(ctx->scratch + n_threads * f.per_thread);
+    f.m = f.v + 36 * f.all_tiles * f.g.c;
+    pool_run(ctx->pool, f.g.n_rows, phase_input, &f);
+    pool_run(ctx->pool, 36 * (f.g.n16 / PANEL), phase_multiply, &f);
+    pool_run(ctx->pool, f.g.n_rows, phase_output, &f);
+}
+
+/* -- adjoint with respect to the weights ----------------------------------- */
+
+struct backward {
+    const struct op_ctx *ctx;
+    const struct conv2d_bwd_weights_args *a;
+    struct conv2d_args x; /* the input as band_fill() wants it               */
+    struct grid g;
+    size_t n_groups, group_floats;
+    float *sums; /* [n_groups][36][cin][cout]                       */
+    unsigned char *scratch;
+    size_t per_thread;
+};
+
+static size_t n_groups(const struct conv2d_shape *s)
+{
+    size_t bytes = (size_t)36 * s->c0 * s->cout * sizeof(float);
+    size_t n = s->n < GROUPS_MAX ? s->n : GROUPS_MAX;
+
+    while (n > 1 && n * bytes > GROUPS_MAX_BYTES)
+        n--;
+    return n;
+}
+
+/* dy of one row of tiles, zeros beyond the picture: [4][4 tiles_w][cout]. */
+static void dy_band(const struct backward *b, size_t row, float *band)
+{
+    const struct conv2d_shape *s = &b->a->s;
+    size_t image = row / b->g.tiles_h, ty = row % b->g.tiles_h;
+    size_t line = (size_t)s->ow * s->cout;
+    size_t band_line = (size_t)4 * b->g.tiles_w * s->cout;
+
+    for (size_t r = 0; r < 4; r++) {
+        size_t y = 4 * ty + r;
+        float *to = band + r * band_line;
+        if (y >= s->oh) {
+            memset(to, 0, band_line * sizeof *to);
+            continue;
+        }
+        memcpy(to, b->a->dy + (image * s->oh + y) * line, line * sizeof *to);
+        memset(to + line, 0, (band_line - line) * sizeof *to);
+    }
+}
+
+static void transform_rows(const struct backward *b, size_t row, float *band,
+                           float *v, float *m)
+{
+    const struct grid *g = &b->g;
+    const struct conv2d_shape *s = &b->a->s;
+    const struct winograd_kernels *k = &b->ctx->k->wino;
+    size_t dy_row = (size_t)4 * g->tiles_w * s->cout;
+
+    band_fill(b->ctx->k, &b->x, (uint32_t)(row / g->tiles_h),
+              (int64_t)(4 * (row % g->tiles_h)) - s->pad_t, 6, g->band_w, band);
+    for (size_t x = 0; x < g->tiles_w; x++)
+        k->input(v + x * g->c, g->block_tiles * g->c, band + 4 * x * g->c,
+                 (size_t)g->band_w * g->c, g->c, g->c);
+    dy_band(b, row, band);
+    for (size_t x = 0; x < g->tiles_w; x++)
+        k->grad(m + x * s->cout, g->block_tiles * s->cout,
+                band + 4 * x * s->cout, dy_row, s->cout, s->cout);
+}
+
+static size_t bwd_band_floats(const struct grid *g,
+                              const struct conv2d_shape *s)
+{
+    size_t dy = (size_t)16 * g->tiles_w * s->cout;
+
+    return dy > g->band_floats ? dy : g->band_floats;
+}
+
+/* One group of pictures: its own sums, block by block. */
+static void run_group(void *arg, size_t group, unsigned worker)
+{
+    const struct backward *b = arg;
+    const struct grid *g = &b->g;
+    const struct conv2d_shape *s = &b->a->s;
+    float *band = (float *)(b->scratch + worker * b->per_thread);
+    float *v = band + bwd_band_floats(g, s);
+    float *m = v + 36 * g->block_tiles * g->c;
+    float *sums = b->sums + group * b->group_floats;
+    size_t row = s->n * group / b->n_groups * g->tiles_h;
+    size_t end = s->n * (group + 1) / b->n_groups * g->tiles_h;
+    size_t plane = (size_t)g->c * s->cout;
+
+    memset(sums, 0, b->group_floats * sizeof *sums);
+    while (row < end) {
+        size_t rows =
+            end - row < g->rows_per_block ? end - row : g->rows_per_block;
+        for (size_t r = 0; r < rows; r++)
+            transform_rows(b, row + r, band, v + r * g->tiles_w * g->c,
+                           m + r * g->tiles_w * s->cout);
+        for (size_t q = 0; q < 36; q++)
+            b->ctx->k->wino.gemm_tn(sums + q * plane, s->cout,
+                                    v + q * g->block_tiles * g->c, g->c,
+                                    m + q * g->block_tiles * s->cout, s->cout,
+                                    g->c, s->cout, rows * g->tiles_w);
+        row += rows;
+    }
+}
+
+/* Input channel c: groups summed in order, dw += GT sum G. */
+static void finish_channel(void *arg, size_t c, unsigned worker)
+{
+    const struct backward *b = arg;
+    const struct conv2d_shape *s = &b->a->s;
+    size_t plane = (size_t)b->g.c * s->cout;
+
+    (void)worker;
+    for (size_t o = 0; o < s->cout; o++) {
+        float *dw = b->a->dw + (o * b->g.c + c) * 9;
+        double u[6][6], t[3][6];
+        for (size_t q = 0; q < 36; q++) {
+            double sum = 0;
+            for (size_t i = 0; i < b->n_groups; i++)
+                sum += (double)b->sums[i * b->group_floats + q * plane +
+                                       c * s->cout + o];
+            u[q / 6][q % 6] = sum;
+        }
+        for (int r = 0; r < 3; r++)
+            for (int q = 0; q < 6; q++) {
+                t[r][q] = 0;
+                for (int k = 0; k < 6; k++)
+                    t[r][q] += filter_g[k][r] * u[k][q];
+            }
+        for (int r = 0; r < 3; r++)
+            for (int q = 0; q < 3; q++) {
+                double sum = 0;
+                for (int k = 0; k < 6; k++)
+                    sum += filter_g[k][q] * t[r][k];
+                dw[3 * r + q] += (float)sum;
+            }
+    }
+}
+
+static size_t bwd_thread_bytes(const struct grid *g,
+                               const struct conv2d_shape *s)
+{
+    return size_align(
+        (bwd_band_floats(g, s) + 36 * g->block_tiles * (g->c + s->cout)) *
+            sizeof(float),
+        64);
+}
+
+size_t winograd_bwd_weights_scratch(unsigned n_threads,
+                                    const struct conv2d_shape *s)
+{
+    struct grid g = make_grid(s);
+
+    return n_threads * bwd_thread_bytes(&g, s) +
+           n_groups(s) * 36 * g.c * s->cout * sizeof(float);
+}
+
+void winograd_bwd_weights(const struct op_ctx *ctx,
+                          const struct conv2d_bwd_weights_args *args)
+{
+    unsigned n_threads = ctx->pool ? pool_threads(ctx->pool) : 1;
+    struct backward b = {.ctx = ctx, .a = args, .g = make_grid(&args->s)};
+
+    b.x.s = args->s;
+    b.x.x0 = args->x;
+    b.n_groups = n_groups(&args->s);
+    b.group_floats = (size_t)36 * b.g.c * args->s.cout;
+    b.per_thread = bwd_thread_bytes(&b.g, &args->s);
+    b.scratch = ctx->scratch;
+    b.sums = (float *)(ctx->scratch + n_threads * b.per_thread);
+    pool_run(ctx->pool, b.n_groups, run_group, &b);
+    pool_run(ctx->pool, b.g.c, finish_channel, &b);
+}

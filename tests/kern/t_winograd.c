@@ -1,0 +1,410 @@
+/* t_winograd.c - the Winograd convolution against a direct one in double.
+ *
+ * Tolerance.  With |.| taken of every matrix and operand, the sum
+ *     S = |AT| ( (|G| |w| |GT|) . (|BT| |x| |B|) summed over cin ) |A|
+ * bounds every partial sum of the computation, so that the error of an output
+ * is at most (length of its longest chain of roundings) * eps * S to first
+ * order.  A chain has 6 + 6 operations for a transform of x, 1 rounding of
+ * the stored filter, cin products and sums, 6 + 6 for the output and 3 for
+ * what is added: cin + 28.  S is computed in double here.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/pool.h"
+#include "base/rng.h"
+#include "base/size.h"
+#include "kernels/kernels.h"
+#include "ops/winograd.h"
+
+struct shape_case {
+    uint32_t n, h, w, c0, c1, cout, up, pad, oh, ow;
+    bool has_norm, has_vec, has_res;
+};
+
+static const struct shape_case cases[] = {
+    {1, 5, 5, 16, 0, 16, 1, 1, 5, 5, false, false, false},
+    {2, 7, 7, 64, 0, 64, 1, 1, 7, 7, true, true, true},
+    {1, 8, 12, 16, 8, 24, 1, 1, 8, 12, true, false, true},
+    {3, 28, 28, 32, 0, 32, 1, 1, 28, 28, true, true, false},
+    {1, 14, 9, 24, 40, 48, 1, 1, 14, 9, true, true, true},
+    {2, 6, 5, 16, 0, 40, 2, 1, 12, 10, false, true, false},
+    {1, 11, 13, 16, 0, 16, 1, 0, 9, 11, false, false, false},
+    {20, 7, 7, 16, 16, 16, 1, 1, 7, 7, true, false, true},
+};
+
+static const double abs_bt[6][6] = {{4, 0, 5, 0, 1, 0}, {0, 4, 4, 1, 1, 0},
+                                    {0, 4, 4, 1, 1, 0}, {0, 2, 1, 2, 1, 0},
+                                    {0, 2, 1, 2, 1, 0}, {0, 4, 0, 5, 0, 1}};
+static const double abs_at[4][6] = {{1, 1, 1, 1, 1, 0},
+                                    {0, 1, 1, 2, 2, 0},
+                                    {0, 1, 1, 4, 4, 0},
+                                    {0, 1, 1, 8, 8, 1}};
+static const double abs_g[6][3] = {{1.0 / 4, 0, 0},
+                                   {1.0 / 6, 1.0 / 6, 1.0 / 6},
+                                   {1.0 / 6, 1.0 / 6, 1.0 / 6},
+                                   {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                                   {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                                   {0, 0, 1}};
+
+struct fixture {
+    struct conv2d_args a;
+    struct kernel_table k;
+    float *x0, *x1, *scale, *shift, *w, *bias, *vec, *res, *y, *packed;
+    unsigned char *scratch;
+    double *x; /* what the taps see: [n][up_h][up_w][c] */
+    size_t n_y;
+};
+
+static float *random_floats(struct rng *rng, size_t n)
+{
+    float *p = malloc((n + 16) * sizeof *p);
+
+    assert_non_null(p);
+    rng_normal_f32(rng, p, n + 16);
+    return p;
+}
+
+static void make_input(struct fixture *f)
+{
+    const struct conv2d_shape *s = &f->a.s;
+    uint32_t c = s->c0 + s->c1;
+
+    f->x = malloc((size_t)s->n * s->up_h * s->up_w * c * sizeof *f->x);
+    for (size_t i = 0, at = 0; i < s->n; i++)
+        for (size_t y = 0; y < s->up_h; y++)
+            for (size_t x = 0; x < s->up_w; x++)
+                for (size_t j = 0; j < c; j++, at++) {
+                    size_t from = (i * s->h + y * s->h / s->up_h) * s->w +
+                                  x * s->w / s->up_w;
+                    double v = j < s->c0 ? f->x0[from * s->c0 + j]
+                                         : f->x1[from * s->c1 + j - s->c0];
+                    if (f->a.scale) {
+                        v = (double)f->scale[i * c + j] * v +
+                            (double)f->shift[i * c + j];
+                        v = v / (1 + exp(-v));
+                    }
+                    f->x[at] = v;
+                }
+}
+
+static void fixture_init(struct fixture *f, const struct shape_case *t)
+{
+    struct rng rng;
+    uint32_t c = t->c0 + t->c1;
+    struct conv2d_shape s = {
+        t->n, t->h, t->w, t->c0,  t->c1,  t->h * t->up, t->w * t->up, t->cout,
+        3,    3,    1,    t->pad, t->pad, t->oh,        t->ow};
+
+    memset(f, 0, sizeof *f);
+    if (!kernels_select(&f->k, "avx2"))
+        skip();
+    rng_seed(&rng, 11);
+    f->n_y = (size_t)t->n * t->oh * t->ow * t->cout;
+    f->x0 = random_floats(&rng, (size_t)t->n * t->h * t->w * t->c0);
+    f->x1 = random_floats(&rng, (size_t)t->n * t->h * t->w * t->c1);
+    f->scale = random_floats(&rng, (size_t)t->n * c);
+    f->shift = random_floats(&rng, (size_t)t->n * c);
+    f->w = random_floats(&rng, (size_t)t->cout * c * 9);
+    f->bias = random_floats(&rng, t->cout);
+    f->vec = random_floats(&rng, (size_t)t->n * t->cout);
+    f->res = random_floats(&rng, f->n_y);
+    f->y = random_floats(&rng, f->n_y);
+    f->packed = malloc(winograd_packed_bytes(c, t->cout));
+    f->a = (struct conv2d_args){.s = s,
+                                .act = t->has_norm ? ACT_SILU : ACT_NONE,
+                                .out_scale = 0.75f,
+                                .vec_stride = t->cout,
+                                .x0 = f->x0,
+                                .x1 = f->x1,
+                                .scale = t->has_norm ? f->scale : NULL,
+                                .shift = t->has_norm ? f->shift : NULL,
+                                .w = f->packed,
+                                .bias = f->bias,
+                                .vec = t->has_vec ? f->vec : NULL,
+                                .res = t->has_res ? f->res : NULL,
+                                .y = f->y};
+    assert_true(winograd_fits(&f->k, &s));
+    winograd_pack(f->packed, f->w, c, t->cout, false);
+    f->scratch = aligned_alloc(64, size_align(winograd_scratch(4, &s), 64));
+    make_input(f);
+}
+
+static void fixture_fini(struct fixture *f)
+{
+    free(f->x0), free(f->x1), free(f->scale), free(f->shift), free(f->w);
+    free(f->bias), free(f->vec), free(f->res), free(f->y), free(f->packed);
+    free(f->scratch), free(f->x);
+}
+
+static void run(struct fixture *f, unsigned threads)
+{
+    struct pool *pool;
+    struct op_ctx ctx = {.k = &f->k, .scratch = f->scratch};
+
+    assert_int_equal(pool_new(&pool, threads, 0, NULL), UNSTIR_OK);
+    ctx.pool = pool;
+    ctx.scratch_bytes = winograd_scratch(4, &f->a.s);
+    winograd_run(&ctx, &f->a);
+    pool_free(pool);
+}
+
+static double input_at(const struct fixture *f, size_t i, int64_t y, int64_t x,
+                       size_t c)
+{
+    const struct conv2d_shape *s = &f->a.s;
+
+    if (y < 0 || x < 0 || y >= (int64_t)s->up_h || x >= (int64_t)s->up_w)
+        return 0;
+    return f->x[(((i * s->up_h + (size_t)y) * s->up_w) + (size_t)x) *
+                    (s->c0 + s->c1) +
+                c];
+}
+
+/* S of the head comment for one channel of one output. */
+static double bound_of(const struct fixture *f, size_t i, size_t oy, size_t ox,
+                       const float *w, size_t c)
+{
+    const struct conv2d_shape *s = &f->a.s;
+    size_t ty = oy / 4 * 4, tx = ox / 4 * 4;
+    double v[6][6] = {{0}}, u[6][6] = {{0}}, sum = 0;
+
+    for (size_t a = 0; a < 36; a++) {
+        double x = fabs(input_at(f, i, (int64_t)(ty + a / 6) - s->pad_t,
+                                 (int64_t)(tx + a % 6) - s->pad_l, c));
+        for (size_t q = 0; x > 0 && q < 36; q++)
+            v[q / 6][q % 6] += abs_bt[q / 6][a / 6] * abs_bt[q % 6][a % 6] * x;
+    }
+    for (size_t a = 0; a < 9; a++)
+        for (size_t q = 0; q < 36; q++)
+            u[q / 6][q % 6] +=
+                abs_g[q / 6][a / 3] * abs_g[q % 6][a % 3] * fabs((double)w[a]);
+    for (size_t q = 0; q < 36; q++)
+        sum += abs_at[oy % 4][q / 6] * abs_at[ox % 4][q % 6] * u[q / 6][q % 6] *
+               v[q / 6][q % 6];
+    return sum;
+}
+
+/* One output in double, and its S. */
+static double output_at(const struct fixture *f, size_t i, size_t oy, size_t ox,
+                        size_t o, double *bound)
+{
+    const struct conv2d_shape *s = &f->a.s;
+    size_t c = s->c0 + s->c1;
+    double sum = 0;
+
+    *bound = 0;
+    for (size_t j = 0; j < c; j++) {
+        const float *w = f->w + (o * c + j) * 9;
+        for (size_t k = 0; k < 9; k++)
+            sum +=
+                (double)w[k] * input_at(f, i, (int64_t)(oy + k / 3) - s->pad_t,
+                                        (int64_t)(ox + k % 3) - s->pad_l, j);
+        *bound += bound_of(f, i, oy, ox, w, j);
+    }
+    return sum;
+}
+
+static void check_outputs(const struct fixture *f, const struct shape_case *t)
+{
+    const struct conv2d_shape *s = &f->a.s;
+    size_t step = f->n_y > 3000 ? f->n_y / 3000 | 1 : 1;
+
+    for (size_t at = 0; at < f->n_y; at += step) {
+        size_t o = at % s->cout, ox = at / s->cout % s->ow;
+        size_t oy = at / s->cout / s->ow % s->oh;
+        size_t i = at / s->cout / s->ow / s->oh;
+        double bound, wanted = output_at(f, i, oy, ox, o, &bound), tolerance;
+        wanted += (double)f->bias[o];
+        bound += fabs((double)f->bias[o]);
+        if (t->has_vec)
+            wanted += (double)f->vec[i * s->cout + o];
+        if (t->has_res)
+            wanted += (double)f->res[at];
+        wanted *= 0.75;
+        tolerance = (s->c0 + s->c1 + 28) * (double)FLT_EPSILON * bound;
+        if (fabs((double)f->y[at] - wanted) > tolerance)
+            fail_msg("at %zu (%zu,%zu,%zu,%zu): wanted %.9g, got %.9g, "
+                     "tolerance %g",
+                     at, i, oy, ox, o, wanted, (double)f->y[at], tolerance);
+    }
+}
+
+static void test_forward(void **state)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct fixture f;
+        float guard;
+        fixture_init(&f, &cases[i]);
+        guard = f.y[f.n_y];
+        run(&f, 1);
+        assert_memory_equal(&guard, &f.y[f.n_y], sizeof guard);
+        check_outputs(&f, &cases[i]);
+        fixture_fini(&f);
+    }
+}
+
+static void test_threads_same_bytes(void **state)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct fixture f;
+        float *first;
+        fixture_init(&f, &cases[i]);
+        first = malloc(f.n_y * sizeof *first);
+        run(&f, 1);
+        memcpy(first, f.y, f.n_y * sizeof *first);
+        for (unsigned threads = 2; threads <= 4; threads += 2) {
+            memset(f.y, 0xff, f.n_y * sizeof *f.y);
+            run(&f, threads);
+            assert_memory_equal(first, f.y, f.n_y * sizeof *first);
+        }
+        free(first);
+        fixture_fini(&f);
+    }
+}
+
+/* Each picture of a batch has the bytes it has alone. */
+static void test_batch_same_bytes(void **state)
+{
+    const struct shape_case *t = &cases[7];
+    struct fixture f;
+    float *batch;
+    size_t per;
+
+    fixture_init(&f, t);
+    per = f.n_y / t->n;
+    batch = malloc(f.n_y * sizeof *batch);
+    run(&f, 2);
+    memcpy(batch, f.y, f.n_y * sizeof *batch);
+    f.a.s.n = 1;
+    for (size_t i = 0; i < t->n; i++) {
+        run(&f, 1);
+        assert_memory_equal(batch + i * per, f.y, per * sizeof *batch);
+        f.a.x0 += (size_t)t->h * t->w * t->c0;
+        f.a.x1 += (size_t)t->h * t->w * t->c1;
+        f.a.scale += t->c0 + t->c1;
+        f.a.shift += t->c0 + t->c1;
+        f.a.res += per;
+    }
+    free(batch);
+    fixture_fini(&f);
+}
+
+/* Every transform of the rung against its scalar twin: the same matrices in
+ * another order.  The absolute weights of a patch sum to at most 100 (input)
+ * and 225 (adjoint); values are below 5; chains have 12 and 8 roundings. */
+static void test_kernels_agree(void **state)
+{
+    enum { C = 24, PATCH = 6 * 6 * C };
+    struct kernel_table scalar, wide;
+    struct rng rng;
+    float x[PATCH], v0[36 * C], v1[36 * C];
+
+    if (!kernels_select(&scalar, "scalar") || !kernels_select(&wide, "avx2"))
+        skip();
+    rng_seed(&rng, 5);
+    rng_normal_f32(&rng, x, PATCH);
+    scalar.wino.input(v0, C, x, 6 * C, C, C);
+    wide.wino.input(v1, C, x, 6 * C, C, C);
+    for (size_t i = 0; i < 36 * C; i++)
+        assert_true(fabsf(v0[i] - v1[i]) <= 12 * FLT_EPSILON * 100 * 5);
+    scalar.wino.grad(v0, C, x, 6 * C, C, C);
+    wide.wino.grad(v1, C, x, 6 * C, C, C);
+    for (size_t i = 0; i < 36 * C; i++)
+        assert_true(fabsf(v0[i] - v1[i]) <= 8 * FLT_EPSILON * 225 * 5);
+}
+
+static void run_bwd(struct fixture *f, const float *dy, float *dw,
+                    unsigned threads)
+{
+    struct conv2d_bwd_weights_args a = {
+        .s = f->a.s, .x = f->x0, .dy = dy, .dw = dw};
+    struct op_ctx ctx = {.k = &f->k};
+    struct pool *pool;
+
+    assert_int_equal(pool_new(&pool, threads, 0, NULL), UNSTIR_OK);
+    ctx.pool = pool;
+    ctx.scratch = aligned_alloc(
+        64, size_align(winograd_bwd_weights_scratch(threads, &f->a.s), 64));
+    winograd_bwd_weights(&ctx, &a);
+    free(ctx.scratch);
+    pool_free(pool);
+}
+
+static double weight_gradient(const struct fixture *f, size_t o, size_t c,
+                              size_t k)
+{
+    const struct conv2d_shape *s = &f->a.s;
+    double sum = 0;
+
+    for (size_t at = 0; at < (size_t)s->n * s->oh * s->ow; at++) {
+        size_t x = at % s->ow, y = at / s->ow % s->oh, i = at / s->ow / s->oh;
+        int64_t iy = (int64_t)(y + k / 3) - s->pad_t;
+        int64_t ix = (int64_t)(x + k % 3) - s->pad_l;
+        if (iy < 0 || ix < 0 || iy >= s->h || ix >= s->w)
+            continue;
+        sum += (double)
+                   f->x0[((i * s->h + (size_t)iy) * s->w + (size_t)ix) * s->c0 +
+                         c] *
+               (double)f->res[at * s->cout + o];
+    }
+    return sum;
+}
+
+/* Adjoint for weights, relative to the largest gradient: the transforms of x
+ * and dy amplify roundings by up to 100 and 225 in absolute terms but by
+ * about 10 in the root mean square, so 100 eps of the largest. */
+static void test_bwd_weights(void **state)
+{
+    const size_t which[] = {1, 3, 0};
+
+    for (size_t t = 0; t < 3; t++) {
+        struct fixture f;
+        struct conv2d_shape *s = &f.a.s;
+        size_t n_w;
+        float *dw, *again;
+        double worst = 0, largest = 0;
+        fixture_init(&f, &cases[which[t]]);
+        n_w = (size_t)s->cout * s->c0 * 9;
+        dw = calloc(n_w, sizeof *dw);
+        again = calloc(n_w, sizeof *again);
+        dw[0] = 1;
+        run_bwd(&f, f.res, dw, 1);
+        run_bwd(&f, f.res, again, 3);
+        assert_memory_equal(dw + 1, again + 1, (n_w - 1) * sizeof *dw);
+        for (size_t at = 0; at < n_w; at += 7) {
+            double wanted = (at == 0) + weight_gradient(&f, at / 9 / s->c0,
+                                                        at / 9 % s->c0, at % 9);
+            worst = fmax(worst, fabs((double)dw[at] - wanted));
+            largest = fmax(largest, fabs(wanted));
+        }
+        if (worst > 100 * (double)FLT_EPSILON * largest)
+            fail_msg("case %zu: worst error %g of %g", t, worst, largest);
+        free(dw), free(again);
+        fixture_fini(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kernels_agree),
+        cmocka_unit_test(test_forward),
+        cmocka_unit_test(test_threads_same_bytes),
+        cmocka_unit_test(test_batch_same_bytes),
+        cmocka_unit_test(test_bwd_weights),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
