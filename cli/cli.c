@@ -1,0 +1,196 @@
+/* cli.c - what all commands share: exit codes, errors, interrupts, JSON.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "cli.h"
+
+#include <limits.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_EXACT 9007199254740991u /* 2^53 - 1 */
+
+/* -- errors ---------------------------------------------------------------- */
+
+static bool has_colour(void)
+{
+    const char *no_color = getenv("NO_COLOR");
+    const char *term = getenv("TERM");
+    return isatty(STDERR_FILENO) && !(no_color && *no_color) && term &&
+           strcmp(term, "dumb") != 0;
+}
+
+void cli_error(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs(has_colour() ? "\033[1;31munstir:\033[0m " : "unstir: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+}
+
+void cli_note(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fputs("unstir: ", stderr);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+}
+
+static int exit_code(enum unstir_status status)
+{
+    switch (status) {
+    case UNSTIR_OK:
+        return CLI_OK;
+    case UNSTIR_ERR_ARG:
+        return CLI_USAGE;
+    case UNSTIR_ERR_FORMAT:
+    case UNSTIR_ERR_UNSUPPORTED:
+    case UNSTIR_ERR_MISMATCH:
+        return CLI_BAD_FILE;
+    case UNSTIR_ERR_NOMEM:
+    case UNSTIR_ERR_LIMIT:
+        return CLI_LIMIT;
+    case UNSTIR_ERR_CANCELLED:
+        return CLI_INTERRUPTED;
+    case UNSTIR_ERR_IO:
+    case UNSTIR_ERR_INTERNAL:
+        break;
+    }
+    return CLI_FAILED;
+}
+
+/* The option of a request field. */
+static const char *option_of(const char *field)
+{
+    return strcmp(field, "guidance_scale") == 0 ? "guidance" : field;
+}
+
+int cli_fail(const struct unstir_error *err)
+{
+    if (err->field[0])
+        cli_error("--%s: %s", option_of(err->field), err->detail);
+    else
+        cli_error("%s", err->detail);
+    return exit_code(err->status);
+}
+
+int cli_fail_on(const char *thing, const struct unstir_error *err)
+{
+    cli_error("%s: %s", thing, err->detail);
+    return exit_code(err->status);
+}
+
+/* -- interrupts ------------------------------------------------------------ */
+
+static volatile sig_atomic_t n_interrupts;
+
+/* SA_RESETHAND: a second signal finds the default action. */
+static void on_signal(int signal_number)
+{
+    (void)signal_number;
+    n_interrupts = 1;
+}
+
+void cli_catch_interrupts(void)
+{
+    struct sigaction action = {.sa_handler = on_signal,
+                               .sa_flags = SA_RESETHAND | SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    /* Both can fail for a bad signal number only. */
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+}
+
+bool cli_is_interrupted(void)
+{
+    return n_interrupts != 0;
+}
+
+/* -- small things ---------------------------------------------------------- */
+
+double cli_now_s(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* always there on Linux */
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+uint64_t cli_random_seed(void)
+{
+    uint64_t seed = 0;
+    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed)) {
+        struct timespec t;
+        (void)clock_gettime(CLOCK_REALTIME, &t);
+        seed = (uint64_t)t.tv_sec * 1000000007u ^ (uint64_t)t.tv_nsec;
+    }
+    return seed & MAX_EXACT;
+}
+
+void cli_json_string(FILE *out, const char *text)
+{
+    fputc('"', out);
+    for (const char *p = text; *p; p++) {
+        unsigned char c = (unsigned char)*p;
+        if (c == '"' || c == '\\')
+            fprintf(out, "\\%c", c);
+        else if (c < 0x20)
+            fprintf(out, "\\u%04x", c);
+        else
+            fputc(c, out);
+    }
+    fputc('"', out);
+}
+
+void cli_json_real(FILE *out, double x)
+{
+    if (isfinite(x))
+        fprintf(out, "%.6g", x);
+    else
+        fputs("null", out);
+}
+
+void cli_json_u64(FILE *out, uint64_t x)
+{
+    const char *quote = x > MAX_EXACT ? "\"" : "";
+    fprintf(out, "%s%llu%s", quote, (unsigned long long)x, quote);
+}
+
+static bool is_model(const char *folder)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    int n = snprintf(path, sizeof(path), "%s/model_index.json", folder);
+    return n > 0 && n < (int)sizeof(path) && stat(path, &st) == 0;
+}
+
+/* PREFIX/bin/unstir -> PREFIX/share/unstir/models; build/unstir -> models. */
+const char *cli_default_model(void)
+{
+    static const char *const places[] = {"/../share/unstir/models/fashion",
+                                         "/../models/fashion",
+                                         "/../../models/fashion"};
+    static char path[PATH_MAX + 64];
+    char exe[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    exe[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(exe, '/');
+    if (slash)
+        *slash = '\0';
+    for (size_t i = 0; slash && i < sizeof(places) / sizeof(*places); i++) {
+        snprintf(path, sizeof(path), "%s%s", exe, places[i]);
+        if (is_model(path))
+            return path;
+    }
+    return is_model("models/fashion") ? "models/fashion" : NULL;
+}
