@@ -1,5 +1,24 @@
 /* gemm_kernels.h - the product kernels of a rung.
  *
+ * Two shapes of product serve convolutions, linear layers and their adjoints.
+ *
+ * tile   C[m][n] = scale * (res + bias + sum over runs and k of A * B)
+ *
+ *     Each of the m <= mr rows of A has a pointer of its own, so a tile may
+ *     span the ends of image rows, and even images.  The sum goes over n_runs
+ *     runs of run_len contiguous elements, run_stride elements apart: of a
+ *     kh x kw convolution over an NHWC image with its border in place, each
+ *     of the kh filter rows is one run of kw * channels elements.  B is a
+ *     panel [n_runs * run_len / ku][nr][ku], zeros behind column n.
+ *
+ *     For each element of C the products are added in the order of k, for
+ *     every m and n: a result does not depend on what else is in the tile.
+ *
+ * outer  C[mr][nr] += sum over n_rows rows of n_cols pixels of a * b
+ *
+ *     The adjoint of the weights: row r of C reads one float a pixel at a[r],
+ *     all columns read nr contiguous floats a pixel at b.  Always f32.
+ *
  * SPDX-License-Identifier: MIT
  */
 #ifndef KERNELS_GEMM_KERNELS_H
@@ -11,13 +30,51 @@
 
 #include "tensor/dtype.h"
 
+#define GEMM_MAX_MR 16 /* rows, for arrays of pointers on the stack           */
+#define GEMM_MAX_NR 32
+
+struct gemm_tile {
+    const void *const *a;     /* [m] rows, operand type                      */
+    const float *const *bias; /* [m] rows, or NULL                           */
+    size_t bias_at;           /* of the tile's first column in those rows    */
+    const void *b;            /* panel, operand type, 64-byte aligned        */
+    size_t n_runs, run_len, run_stride; /* elements                          */
+    const float *res;         /* first element, ldc floats a row, or NULL    */
+    float *c;                 /* may be res                                  */
+    size_t ldc;
+    float scale;
+    unsigned m, n;
+};
+
+struct gemm_outer {
+    const float *const *a;  /* [mr]; every pointer valid                     */
+    size_t a_step, a_row;   /* floats between pixels, between rows           */
+    const float *b;
+    size_t b_step, b_row;
+    size_t n_cols, n_rows;
+    float *c;               /* [mr][nr] dense, 64-byte aligned               */
+};
+
 struct gemm_kernels {
     enum dtype operand; /* of packed rows and panels: F32, or BF16           */
     unsigned mr, nr;    /* tile rows and columns                             */
+    unsigned ku;        /* k elements side by side in a panel: 1, or 2       */
+    bool is_blas;       /* products by the system's BLAS; tile is unused     */
+    void (*tile)(const struct gemm_tile *t);
+    unsigned outer_mr, outer_nr;
+    void (*outer)(const struct gemm_outer *o);
+    /* f32 to the operand type; NULL where that is f32. */
+    void (*narrow)(void *dst, const float *src, size_t n);
+    /* sums[j] += x[r][j] over `rows` rows of n contiguous floats. */
+    void (*add_rows)(float *sums, const float *x, size_t rows, size_t n);
 };
 
 /* Each rung's part of the table; called by the rungs' table files. */
 void gemm_kernels_scalar(struct gemm_kernels *g);
 void gemm_kernels_avx2(struct gemm_kernels *g);
+
+/* bf16 operands with f32 sums in plain C: what a rung with bf16 products
+ * computes, up to the order of its sums. */
+void gemm_kernels_bf16_scalar(struct gemm_kernels *g);
 
 #endif

@@ -54,7 +54,116 @@ bool kernels_select(struct kernel_table *table, const char *isa)
                                &cpu);
 }
 
+void kernels_use_bf16_operands(struct kernel_table *table)
+{
+    if (table->gemm.operand != DTYPE_BF16)
+        gemm_kernels_bf16_scalar(&table->gemm);
+    table->wino.is_used = false; /* its operands are f32 */
+}
+
+/* -- verification ---------------------------------------------------------- */
+
+#define VERIFY_K    17 /* odd: every unrolled loop has a tail               */
+#define VERIFY_RUNS 2
+
+/* Small values that f32 and bf16 hold exactly, so that sums are whole numbers
+ * and every right kernel gives the very same result. */
+static float verify_value(unsigned i)
+{
+    return (float)((int)(i * 2654435761u >> 13 & 15u) - 8);
+}
+
+static void put_operand(const struct gemm_kernels *g, void *dst, size_t at,
+                        float x)
+{
+    if (g->operand == DTYPE_F32)
+        ((float *)dst)[at] = x;
+    else
+        g->narrow((uint16_t *)dst + at, &x, 1);
+}
+
+static bool verify_tile(const struct gemm_kernels *g, unsigned m, unsigned n)
+{
+    enum { ROW = VERIFY_RUNS * (VERIFY_K + 1), LDC = GEMM_MAX_NR + 3 };
+    _Alignas(64) float a[GEMM_MAX_MR * ROW];
+    _Alignas(64) float b[ROW * GEMM_MAX_NR];
+    float c[GEMM_MAX_MR * LDC], res[GEMM_MAX_MR * LDC], bias[GEMM_MAX_NR];
+    const void *rows[GEMM_MAX_MR];
+    const float *biases[GEMM_MAX_MR];
+    size_t len = (VERIFY_K + g->ku - 1) / g->ku * g->ku;
+    size_t size = dtype_size(g->operand);
+    for (unsigned r = 0; r < m; r++) {
+        rows[r] = (char *)a + r * ROW * size;
+        biases[r] = bias;
+        for (unsigned i = 0; i < VERIFY_RUNS * len; i++)
+            put_operand(g, a, r * ROW + i, verify_value(r * 100 + i));
+    }
+    for (unsigned k = 0; k < VERIFY_RUNS * len; k++)
+        for (unsigned j = 0; j < g->nr; j++)
+            put_operand(g, b, (k / g->ku * g->nr + j) * g->ku + k % g->ku,
+                        j < n ? verify_value(7 * k + 31 * j) : 0.0f);
+    for (unsigned j = 0; j < n; j++)
+        bias[j] = verify_value(j + 900);
+    for (unsigned i = 0; i < GEMM_MAX_MR * LDC; i++) {
+        res[i] = verify_value(i + 500);
+        c[i] = -1.0f;
+    }
+    g->tile(&(struct gemm_tile){rows, biases, 0, b, VERIFY_RUNS, len, len, res,
+                                c, LDC, 0.5f, m, n});
+    for (unsigned r = 0; r < GEMM_MAX_MR; r++) {
+        for (unsigned j = 0; j < LDC; j++) {
+            float want = -1.0f; /* outside of the tile: untouched */
+            if (r < m && j < n) {
+                want = bias[j] + res[r * LDC + j];
+                for (unsigned k = 0; k < VERIFY_RUNS * len; k++)
+                    want += verify_value(r * 100 + k) *
+                            verify_value(7 * k + 31 * j);
+                want *= 0.5f;
+            }
+            if (c[r * LDC + j] != want)
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool verify_outer(const struct gemm_kernels *g)
+{
+    enum { COLS = 5, ROWS = 3, STEP = GEMM_MAX_NR + 1, ROW = COLS * STEP };
+    float a[ROWS * ROW], b[ROWS * ROW];
+    _Alignas(64) float c[GEMM_MAX_MR * GEMM_MAX_NR];
+    const float *rows[GEMM_MAX_MR];
+    unsigned mr = g->outer_mr, nr = g->outer_nr;
+    for (unsigned i = 0; i < ROWS * ROW; i++) {
+        a[i] = verify_value(i);
+        b[i] = verify_value(i + 777);
+    }
+    for (unsigned r = 0; r < mr; r++)
+        rows[r] = a + r;
+    for (unsigned i = 0; i < mr * nr; i++)
+        c[i] = verify_value(i + 333);
+    g->outer(
+        &(struct gemm_outer){rows, STEP, ROW, b, STEP, ROW, COLS, ROWS, c});
+    for (unsigned i = 0; i < mr * nr; i++) {
+        float want = verify_value(i + 333);
+        for (unsigned p = 0; p < ROWS * COLS; p++)
+            want += a[p * STEP + i / nr] * b[p * STEP + i % nr];
+        if (c[i] != want)
+            return false;
+    }
+    return true;
+}
+
 bool kernels_verify(const struct kernel_table *table)
 {
-    return table->isa != NULL;
+    const struct gemm_kernels *g = &table->gemm;
+    if (!g->tile || !g->outer || !g->add_rows || g->mr > GEMM_MAX_MR ||
+        g->nr > GEMM_MAX_NR || g->outer_mr > GEMM_MAX_MR ||
+        g->outer_nr > GEMM_MAX_NR || (g->operand != DTYPE_F32 && !g->narrow))
+        return false;
+    for (unsigned m = 1; m <= g->mr; m++)
+        for (unsigned n = 1; n <= g->nr; n++)
+            if (!verify_tile(g, m, n))
+                return false;
+    return verify_outer(g);
 }

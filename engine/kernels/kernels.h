@@ -48,6 +48,10 @@ bool kernels_select_from(struct kernel_table *table, const char *isa,
  * once at model load, so that a miscompiled rung is refused, not believed. */
 bool kernels_verify(const struct kernel_table *table);
 
+/* Swap the products of `table` for bf16 operands with f32 sums where its rung
+ * has f32 ones: precision bf16 on any rung. */
+void kernels_use_bf16_operands(struct kernel_table *table);
+
 /* The rungs' own parts, for the ladder. */
 void kernels_fill_scalar(struct kernel_table *table);
 void kernels_fill_portable(struct kernel_table *table);

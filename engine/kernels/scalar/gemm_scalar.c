@@ -1,10 +1,139 @@
-/* gemm_scalar.c - the product kernels of the scalar rung.
+/* gemm_scalar.c - the product kernels of the scalar rung: the specification.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "kernels/gemm_kernels.h"
 
+#include <string.h>
+
+#define MR 4
+#define NR 8
+
+/* acc[m][NR] += one run of k elements. */
+static void add_run(float acc[MR][NR], const float *const a[MR], unsigned m,
+                    const float *b, size_t n_k)
+{
+    for (size_t k = 0; k < n_k; k++)
+        for (unsigned r = 0; r < m; r++)
+            for (unsigned j = 0; j < NR; j++)
+                acc[r][j] += a[r][k] * b[k * NR + j];
+}
+
+static void store(const struct gemm_tile *t, float acc[MR][NR])
+{
+    for (unsigned r = 0; r < t->m; r++) {
+        for (unsigned j = 0; j < t->n; j++) {
+            float v = acc[r][j];
+            if (t->bias)
+                v += t->bias[r][t->bias_at + j];
+            if (t->res)
+                v += t->res[r * t->ldc + j];
+            t->c[r * t->ldc + j] = v * t->scale;
+        }
+    }
+}
+
+static void tile(const struct gemm_tile *t)
+{
+    float acc[MR][NR] = {{0}};
+    const float *a[MR];
+    const float *b = t->b;
+    for (size_t run = 0; run < t->n_runs; run++) {
+        for (unsigned r = 0; r < t->m; r++)
+            a[r] = (const float *)t->a[r] + run * t->run_stride;
+        add_run(acc, a, t->m, b, t->run_len);
+        b += t->run_len * NR;
+    }
+    store(t, acc);
+}
+
+static void outer(const struct gemm_outer *o)
+{
+    float acc[MR][NR] = {{0}};
+    for (size_t y = 0; y < o->n_rows; y++) {
+        for (size_t x = 0; x < o->n_cols; x++) {
+            const float *b = o->b + y * o->b_row + x * o->b_step;
+            for (unsigned r = 0; r < MR; r++) {
+                float a = o->a[r][y * o->a_row + x * o->a_step];
+                for (unsigned j = 0; j < NR; j++)
+                    acc[r][j] += a * b[j];
+            }
+        }
+    }
+    for (unsigned i = 0; i < MR * NR; i++)
+        o->c[i] += acc[i / NR][i % NR];
+}
+
+static void add_rows(float *sums, const float *x, size_t rows, size_t n)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < n; j++)
+            sums[j] += x[r * n + j];
+}
+
+static float widen(uint16_t bits)
+{
+    uint32_t u = (uint32_t)bits << 16;
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
+static void tile_bf16(const struct gemm_tile *t)
+{
+    float acc[MR][NR] = {{0}};
+    const uint16_t *b = t->b;
+    for (size_t run = 0; run < t->n_runs; run++) {
+        for (size_t k = 0; k < t->run_len; k++, b += NR) {
+            float wide[NR];
+            for (unsigned j = 0; j < NR; j++)
+                wide[j] = widen(b[j]);
+            for (unsigned r = 0; r < t->m; r++) {
+                const uint16_t *a = t->a[r];
+                float v = widen(a[run * t->run_stride + k]);
+                for (unsigned j = 0; j < NR; j++)
+                    acc[r][j] += v * wide[j];
+            }
+        }
+    }
+    store(t, acc);
+}
+
+/* Round to nearest even; NaN stays NaN. */
+static void narrow_bf16(void *dst, const float *src, size_t n)
+{
+    uint16_t *d = dst;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, &src[i], sizeof u);
+        d[i] = (u & 0x7fffffffu) > 0x7f800000u
+                   ? (uint16_t)(u >> 16 | 0x40u)
+                   : (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+    }
+}
+
 void gemm_kernels_scalar(struct gemm_kernels *g)
 {
-    (void)g;
+    *g = (struct gemm_kernels){
+        .operand = DTYPE_F32,
+        .mr = MR,
+        .nr = NR,
+        .ku = 1,
+        .tile = tile,
+        .outer_mr = MR,
+        .outer_nr = NR,
+        .outer = outer,
+        .add_rows = add_rows,
+    };
+}
+
+void gemm_kernels_bf16_scalar(struct gemm_kernels *g)
+{
+    g->operand = DTYPE_BF16;
+    g->mr = MR;
+    g->nr = NR;
+    g->ku = 1;
+    g->is_blas = false;
+    g->tile = tile_bf16;
+    g->narrow = narrow_bf16;
 }

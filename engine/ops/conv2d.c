@@ -1,0 +1,316 @@
+/* conv2d.c - convolution and its input's adjoint; the packing of weights.
+ *
+ * Two algorithms, chosen by the rule winograd_fits(): tiles of direct products
+ * (conv2d_core.c) and Winograd's.  Weights that may meet both are packed for
+ * both, the direct panels first: which one runs also depends on sizes that
+ * packing does not know.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "ops/conv2d.h"
+
+#include <string.h>
+
+#include "base/pool.h"
+#include "base/size.h"
+#include "kernels/kernels.h"
+#include "ops/conv2d_parts.h"
+#include "ops/winograd.h"
+
+/* -- weights --------------------------------------------------------------- */
+
+/* Channels of an operand pixel: whole k units. */
+static uint32_t padded(const struct kernel_table *k, uint32_t c)
+{
+    uint32_t ku = k->gemm.ku;
+    return (c + ku - 1) / ku * ku;
+}
+
+/* A view of weights as [cout][cin][kh][kw] with any strides. */
+struct weight_view {
+    const float *w;
+    uint32_t cin, cout, kh, kw;
+    ptrdiff_t o, c, y, x; /* strides in floats                               */
+};
+
+static float weight_at(const struct weight_view *v, size_t k, uint32_t cp,
+                       uint32_t o)
+{
+    uint32_t c = (uint32_t)(k % cp), tap = (uint32_t)(k / cp);
+    if (c >= v->cin || o >= v->cout)
+        return 0.0f;
+    return v
+        ->w[(ptrdiff_t)o * v->o + (ptrdiff_t)c * v->c +
+            (ptrdiff_t)(tap / v->kw) * v->y + (ptrdiff_t)(tap % v->kw) * v->x];
+}
+
+/* Panel p of the f32 layout with ku = 1: the common case, without tests in
+ * the inner loop. */
+static void pack_panel_f32(float *dst, const struct weight_view *v, uint32_t nr,
+                           uint32_t p)
+{
+    uint32_t o0 = p * nr;
+    uint32_t n = v->cout - o0 < nr ? v->cout - o0 : nr;
+    for (uint32_t tap = 0; tap < v->kh * v->kw; tap++) {
+        const float *w = v->w + (ptrdiff_t)o0 * v->o +
+                         (ptrdiff_t)(tap / v->kw) * v->y +
+                         (ptrdiff_t)(tap % v->kw) * v->x;
+        for (uint32_t c = 0; c < v->cin; c++, w += v->c, dst += nr) {
+            for (uint32_t j = 0; j < n; j++)
+                dst[j] = w[(ptrdiff_t)j * v->o];
+            for (uint32_t j = n; j < nr; j++)
+                dst[j] = 0.0f;
+        }
+    }
+}
+
+static void pack_panel_narrow(const struct kernel_table *k, char *dst,
+                              const struct weight_view *v, uint32_t p)
+{
+    const struct gemm_kernels *g = &k->gemm;
+    float unit[2 * GEMM_MAX_NR];
+    uint32_t cp = padded(k, v->cin);
+    size_t n_k = (size_t)v->kh * v->kw * cp, width = g->nr * g->ku;
+    for (size_t at = 0; at < n_k; at += g->ku) {
+        for (uint32_t i = 0; i < width; i++)
+            unit[i] = weight_at(v, at + i % g->ku, cp, p * g->nr + i / g->ku);
+        g->narrow(dst, unit, width);
+        dst += width * dtype_size(g->operand);
+    }
+}
+
+static void pack_view(const struct kernel_table *k, void *dst,
+                      const struct weight_view *v)
+{
+    uint32_t nr = conv_panel_width(k, v->cout);
+    size_t panel = (size_t)v->kh * v->kw * padded(k, v->cin) * nr *
+                   dtype_size(k->gemm.operand);
+    for (uint32_t p = 0; p * nr < v->cout; p++) {
+        char *d = (char *)dst + p * panel;
+        if (k->gemm.operand == DTYPE_F32)
+            pack_panel_f32((float *)d, v, nr, p);
+        else
+            pack_panel_narrow(k, d, v, p);
+    }
+}
+
+static size_t direct_bytes(const struct kernel_table *k, uint32_t cin,
+                           uint32_t cout, uint32_t kh, uint32_t kw)
+{
+    size_t nr = conv_panel_width(k, cout);
+    size_t columns = (cout + nr - 1) / nr * nr;
+    return size_align((size_t)kh * kw * padded(k, cin) * columns *
+                          dtype_size(k->gemm.operand),
+                      64);
+}
+
+size_t conv2d_packed_bytes(const struct kernel_table *k, uint32_t cin,
+                           uint32_t cout, uint32_t kh, uint32_t kw)
+{
+    size_t n = direct_bytes(k, cin, cout, kh, kw);
+    if (winograd_packs(k, cin, cout, kh, kw))
+        n += size_align(winograd_packed_bytes(cin, cout), 64);
+    return n;
+}
+
+/* Where Winograd's packing of a convolution cin -> cout stands. */
+static float *winograd_part(const struct kernel_table *k, const void *packed,
+                            uint32_t cin, uint32_t cout)
+{
+    return (float *)((char *)packed + direct_bytes(k, cin, cout, 3, 3));
+}
+
+void conv2d_pack(const struct kernel_table *k, void *dst, const float *w,
+                 uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw)
+{
+    ptrdiff_t taps = (ptrdiff_t)kh * kw;
+    pack_view(k, dst,
+              &(struct weight_view){w, cin, cout, kh, kw, (ptrdiff_t)cin * taps,
+                                    taps, (ptrdiff_t)kw, 1});
+    if (winograd_packs(k, cin, cout, kh, kw))
+        winograd_pack(winograd_part(k, dst, cin, cout), w, cin, cout, false);
+}
+
+void conv2d_pack_adjoint(const struct kernel_table *k, void *dst,
+                         const float *w, uint32_t cin, uint32_t cout,
+                         uint32_t kh, uint32_t kw)
+{
+    ptrdiff_t taps = (ptrdiff_t)kh * kw;
+    pack_view(k, dst,
+              &(struct weight_view){w + taps - 1, cout, cin, kh, kw, taps,
+                                    (ptrdiff_t)cin * taps, -(ptrdiff_t)kw, -1});
+    if (winograd_packs(k, cout, cin, kh, kw))
+        winograd_pack(winograd_part(k, dst, cout, cin), w, cin, cout, true);
+}
+
+struct pack_many {
+    const struct kernel_table *k;
+    const struct conv2d_pack_job *jobs;
+};
+
+static void pack_chunk(void *arg, size_t i, unsigned worker)
+{
+    const struct pack_many *many = arg;
+    const struct conv2d_pack_job *j = &many->jobs[i];
+    (j->is_adjoint ? conv2d_pack_adjoint : conv2d_pack)(
+        many->k, j->dst, j->w, j->cin, j->cout, j->kh, j->kw);
+}
+
+void conv2d_pack_many(const struct op_ctx *ctx,
+                      const struct conv2d_pack_job *jobs, size_t n)
+{
+    struct pack_many many = {ctx->k, jobs};
+    pool_run(ctx->pool, n, pack_chunk, &many);
+}
+
+/* -- forward --------------------------------------------------------------- */
+
+static struct conv_core core_of(const struct kernel_table *k,
+                                const struct conv2d_shape *s)
+{
+    return (struct conv_core){
+        .im = {.type = k->gemm.operand,
+               .n = s->n,
+               .h = s->h,
+               .w = s->w,
+               .c0 = s->c0,
+               .c1 = s->c1,
+               .up_h = s->up_h,
+               .up_w = s->up_w,
+               .dilation = 1,
+               .pad_t = (int32_t)s->pad_t,
+               .pad_l = (int32_t)s->pad_l,
+               .ph = (s->oh - 1) * s->stride + s->kh,
+               .pw = (s->ow - 1) * s->stride + s->kw,
+               .cp = padded(k, s->c0 + s->c1)},
+        .oh = s->oh,
+        .ow = s->ow,
+        .cout = s->cout,
+        .kh = s->kh,
+        .kw = s->kw,
+        .stride = s->stride,
+    };
+}
+
+size_t conv2d_scratch(const struct kernel_table *k, unsigned n_threads,
+                      const struct conv2d_shape *s)
+{
+    if (winograd_fits(k, s))
+        return winograd_scratch(n_threads, s);
+    struct conv_core core = core_of(k, s);
+    return conv_core_scratch(k, n_threads, &core);
+}
+
+void conv2d_run(const struct op_ctx *ctx, const void *conv2d_args)
+{
+    const struct conv2d_args *a = conv2d_args;
+    if (winograd_fits(ctx->k, &a->s)) {
+        struct conv2d_args args = *a;
+        args.w = winograd_part(ctx->k, a->w, a->s.c0 + a->s.c1, a->s.cout);
+        winograd_run(ctx, &args);
+        return;
+    }
+    struct conv_core core = core_of(ctx->k, &a->s);
+    core.im.x0 = a->x0;
+    core.im.x1 = a->x1;
+    core.im.scale = a->scale;
+    core.im.shift = a->shift;
+    core.im.act = a->act;
+    core.w = a->w;
+    core.bias = a->bias;
+    core.vec = a->vec;
+    core.vec_stride = a->vec_stride;
+    core.res = a->res;
+    core.out_scale = a->out_scale;
+    core.y = a->y;
+    conv_core_run(ctx, &core);
+}
+
+/* -- adjoint of the input -------------------------------------------------- */
+
+/* dx is a convolution of dy, spread by the stride, with the flipped weights;
+ * its border is what the forward's lacks to a full one. */
+static struct conv_core adjoint_of(const struct kernel_table *k,
+                                   const struct conv2d_shape *s)
+{
+    return (struct conv_core){
+        .im = {.type = k->gemm.operand,
+               .n = s->n,
+               .h = s->oh,
+               .w = s->ow,
+               .c0 = s->cout,
+               .up_h = s->oh,
+               .up_w = s->ow,
+               .dilation = s->stride,
+               .pad_t = (int32_t)s->kh - 1 - (int32_t)s->pad_t,
+               .pad_l = (int32_t)s->kw - 1 - (int32_t)s->pad_l,
+               .ph = s->h + s->kh - 1,
+               .pw = s->w + s->kw - 1,
+               .cp = padded(k, s->cout)},
+        .oh = s->h,
+        .ow = s->w,
+        .cout = s->c0,
+        .kh = s->kh,
+        .kw = s->kw,
+        .stride = 1,
+        .out_scale = 1.0f,
+    };
+}
+
+/* The same as a forward shape, where it is one: of stride 1 and with a border
+ * that is not negative.  winograd_fits() refuses what has stride 2. */
+static struct conv2d_shape adjoint_shape(const struct conv2d_shape *s)
+{
+    struct conv2d_shape t = {
+        .n = s->n,
+        .h = s->oh,
+        .w = s->ow,
+        .c0 = s->cout,
+        .up_h = s->oh,
+        .up_w = s->ow,
+        .cout = s->c0,
+        .kh = s->kh,
+        .kw = s->kw,
+        .stride = s->stride,
+        .pad_t = s->kh - 1 - s->pad_t,
+        .pad_l = s->kw - 1 - s->pad_l,
+        .oh = s->h,
+        .ow = s->w,
+    };
+    if (s->pad_t >= s->kh || s->pad_l >= s->kw)
+        t.stride = 0; /* fits nothing */
+    return t;
+}
+
+size_t conv2d_bwd_data_scratch(const struct kernel_table *k, unsigned n_threads,
+                               const struct conv2d_shape *s)
+{
+    struct conv2d_shape t = adjoint_shape(s);
+    if (winograd_fits(k, &t))
+        return winograd_scratch(n_threads, &t);
+    struct conv_core core = adjoint_of(k, s);
+    return conv_core_scratch(k, n_threads, &core);
+}
+
+void conv2d_bwd_data(const struct op_ctx *ctx, const void *bwd_data_args)
+{
+    const struct conv2d_bwd_data_args *a = bwd_data_args;
+    const float *before = a->is_accumulating ? a->dx : NULL;
+    struct conv2d_shape t = adjoint_shape(&a->s);
+    if (winograd_fits(ctx->k, &t)) {
+        winograd_run(ctx, &(struct conv2d_args){
+                              .s = t,
+                              .out_scale = 1.0f,
+                              .x0 = a->dy,
+                              .w = winograd_part(ctx->k, a->w, t.c0, t.cout),
+                              .res = before,
+                              .y = a->dx});
+        return;
+    }
+    struct conv_core core = adjoint_of(ctx->k, &a->s);
+    core.im.x0 = a->dy;
+    core.w = a->w;
+    core.y = a->dx;
+    core.res = before;
+    conv_core_run(ctx, &core);
+}

@@ -1,0 +1,332 @@
+/* conv2d_bwd_weights.c - adjoint of a convolution's weights and bias.
+ *
+ * dW[j][o] = sum over pixels of X[pixel of j][c of j] * dY[pixel][o], with j
+ * counting (ky, kx, c) as they lie in an operand image.  A task is a fixed
+ * group of images and some column panels: it walks blocks of rows that stay
+ * in the first cache and adds outer products into partial sums of its own;
+ * afterwards the groups' partials are added in order.  Always f32.
+ * Where winograd_fits() says so the products are Winograd's, and only the
+ * bias is summed here.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "base/pool.h"
+#include "base/size.h"
+#include "kernels/kernels.h"
+#include "ops/conv2d.h"
+#include "ops/conv2d_parts.h"
+#include "ops/winograd.h"
+
+/* Groups of images, each with partial sums; a ceiling on their bytes. */
+#define MAX_GROUPS    16u
+#define PARTIAL_BYTES ((size_t)32 << 20)
+
+/* Tasks wanted: few groups are split by columns too. */
+#define MIN_TASKS 8u
+
+/* Pixels of a block of rows. */
+#define BLOCK_PIXELS 96u
+
+struct geometry {
+    struct conv_image im;
+    uint32_t mr, nr;     /* of an outer product                            */
+    uint32_t n_j;        /* kh * kw * cin                                  */
+    uint32_t n_jt, n_ot; /* tiles of j and panels of columns               */
+    uint32_t columns;    /* floats between pixels of dy as it is read      */
+    uint32_t n_groups;
+    uint32_t ot_step, n_splits;
+    uint32_t block_rows;
+    size_t partial; /* floats of one group's partial                  */
+    /* scratch bytes */
+    size_t offset_bytes, partial_bytes;
+    size_t image_bytes, dy_bytes, blas_bytes; /* a thread                    */
+};
+
+struct run {
+    const struct op_ctx *ctx;
+    const struct conv2d_bwd_weights_args *args;
+    struct geometry g;
+    bool is_direct;
+    size_t pitch, image_pitch; /* floats                                     */
+    size_t *offsets;           /* of j in an operand image                   */
+    float *partials;
+    char *own; /* per thread                                 */
+    size_t own_bytes;
+};
+
+static uint32_t ceil_div(size_t a, size_t b)
+{
+    return (uint32_t)((a + b - 1) / b);
+}
+
+static struct geometry geometry_make(const struct kernel_table *k,
+                                     const struct conv2d_shape *s)
+{
+    const struct gemm_kernels *gemm = &k->gemm;
+    struct geometry g = {.im = {.type = DTYPE_F32,
+                                .n = s->n,
+                                .h = s->h,
+                                .w = s->w,
+                                .c0 = s->c0,
+                                .up_h = s->h,
+                                .up_w = s->w,
+                                .dilation = 1,
+                                .pad_t = (int32_t)s->pad_t,
+                                .pad_l = (int32_t)s->pad_l,
+                                .ph = (s->oh - 1) * s->stride + s->kh,
+                                .pw = (s->ow - 1) * s->stride + s->kw,
+                                .cp = s->c0}};
+    size_t hw = (size_t)s->oh * s->ow;
+    g.n_j = s->kh * s->kw * s->c0;
+    g.mr = gemm->is_blas ? g.n_j : gemm->outer_mr;
+    g.nr = gemm->is_blas ? s->cout : gemm->outer_nr;
+    g.n_jt = ceil_div(g.n_j, g.mr);
+    g.n_ot = ceil_div(s->cout, g.nr);
+    g.columns = g.n_ot * g.nr;
+    g.partial = (size_t)g.n_jt * g.mr * g.columns;
+    size_t fit = PARTIAL_BYTES / (g.partial * sizeof(float));
+    g.n_groups = s->n < MAX_GROUPS ? s->n : MAX_GROUPS;
+    if (g.n_groups > fit)
+        g.n_groups = fit > 0 ? (uint32_t)fit : 1;
+    g.ot_step = ceil_div(g.n_ot, ceil_div(MIN_TASKS, g.n_groups));
+    g.n_splits = ceil_div(g.n_ot, g.ot_step);
+    g.block_rows = s->ow >= BLOCK_PIXELS ? 1 : BLOCK_PIXELS / s->ow;
+    if (g.block_rows > s->oh)
+        g.block_rows = s->oh;
+    g.offset_bytes = size_align((size_t)g.n_jt * g.mr * sizeof(size_t), 64);
+    g.partial_bytes = size_align(g.n_groups * g.partial * sizeof(float), 64);
+    g.image_bytes = size_align(conv_image_size(&g.im) * sizeof(float), 64);
+    if (g.columns != s->cout)
+        g.dy_bytes = size_align(hw * g.columns * sizeof(float), 64);
+    if (gemm->is_blas)
+        g.blas_bytes = size_align(
+            (size_t)g.block_rows * s->ow * g.n_j * sizeof(float), 64);
+    return g;
+}
+
+static size_t direct_scratch(const struct kernel_table *k, unsigned n_threads,
+                             const struct conv2d_shape *s)
+{
+    struct geometry g = geometry_make(k, s);
+    return g.offset_bytes + g.partial_bytes +
+           n_threads * (g.image_bytes + g.dy_bytes + g.blas_bytes);
+}
+
+static const float *image_of(const struct run *run, uint32_t i, char *own)
+{
+    const struct conv_image *im = &run->g.im;
+    if (run->is_direct)
+        return im->x0 + i * run->image_pitch;
+    float *image = (float *)own;
+    for (uint32_t py = 0; py < im->ph; py++)
+        conv_image_row(run->ctx->k, im, i, py, image + py * run->pitch);
+    return image;
+}
+
+/* dy with columns padded by zeros to whole panels. */
+static const float *dy_of(const struct run *run, uint32_t i, char *own)
+{
+    const struct conv2d_shape *s = &run->args->s;
+    size_t hw = (size_t)s->oh * s->ow, n = run->g.columns;
+    const float *dy = run->args->dy + i * hw * s->cout;
+    if (n == s->cout)
+        return dy;
+    float *wide = (float *)own;
+    for (size_t p = 0; p < hw; p++) {
+        memcpy(wide + p * n, dy + p * s->cout, s->cout * sizeof *dy);
+        memset(wide + p * n + s->cout, 0, (n - s->cout) * sizeof *dy);
+    }
+    return wide;
+}
+
+/* Rows y0 .. y0 + rows of one image into the task's partial. */
+static void add_block(const struct run *run, float *partial, const float *x,
+                      const float *dy, uint32_t y0, uint32_t rows, uint32_t ot0,
+                      uint32_t ot1)
+{
+    const struct conv2d_shape *s = &run->args->s;
+    const struct geometry *g = &run->g;
+    const float *a[GEMM_MAX_MR];
+    struct gemm_outer o = {
+        .a = a,
+        .a_step = (size_t)s->stride * s->c0,
+        .a_row = s->stride * run->pitch,
+        .b_step = g->columns,
+        .b_row = (size_t)g->columns * s->ow,
+        .n_cols = s->ow,
+        .n_rows = rows,
+    };
+    const float *x0 = x + y0 * s->stride * run->pitch;
+    for (uint32_t ot = ot0; ot < ot1; ot++) {
+        o.b = dy + (size_t)y0 * s->ow * g->columns + (size_t)ot * g->nr;
+        for (uint32_t jt = 0; jt < g->n_jt; jt++) {
+            for (uint32_t r = 0; r < g->mr; r++)
+                a[r] = x0 + run->offsets[jt * g->mr + r];
+            o.c = partial + ((size_t)ot * g->n_jt + jt) * g->mr * g->nr;
+            run->ctx->k->gemm.outer(&o);
+        }
+    }
+}
+
+static void add_block_blas(const struct run *run, float *partial,
+                           const float *x, const float *dy, uint32_t y0,
+                           uint32_t rows, char *own)
+{
+    const struct conv2d_shape *s = &run->args->s;
+    float *a = (float *)own;
+    for (uint32_t y = y0; y < y0 + rows; y++) {
+        for (uint32_t ox = 0; ox < s->ow; ox++) {
+            const void *row =
+                x + (y * run->pitch + (size_t)ox * s->c0) * s->stride;
+            conv_gather_rows(a + ((size_t)(y - y0) * s->ow + ox) * run->g.n_j,
+                             &row, 1, s->kh, (size_t)s->kw * s->c0, run->pitch);
+        }
+    }
+    gemm_blas_outer(partial, a, dy + (size_t)y0 * s->ow * s->cout, run->g.n_j,
+                    s->cout, (size_t)rows * s->ow);
+}
+
+static void task_chunk(void *arg, size_t index, unsigned worker)
+{
+    const struct run *run = arg;
+    const struct conv2d_shape *s = &run->args->s;
+    const struct geometry *g = &run->g;
+    uint32_t group = (uint32_t)(index / g->n_splits);
+    uint32_t ot0 = (uint32_t)(index % g->n_splits) * g->ot_step;
+    uint32_t ot1 = g->n_ot - ot0 < g->ot_step ? g->n_ot : ot0 + g->ot_step;
+    uint32_t i = (uint32_t)((uint64_t)s->n * group / g->n_groups);
+    uint32_t end = (uint32_t)((uint64_t)s->n * (group + 1) / g->n_groups);
+    float *partial = run->partials + group * g->partial;
+    size_t panel = (size_t)g->n_jt * g->mr * g->nr;
+    char *own = run->own + worker * run->own_bytes;
+    memset(partial + ot0 * panel, 0, (ot1 - ot0) * panel * sizeof *partial);
+    for (; i < end; i++) {
+        const float *x = image_of(run, i, own);
+        const float *dy = dy_of(run, i, own + g->image_bytes);
+        for (uint32_t y = 0; y < s->oh; y += g->block_rows) {
+            uint32_t rows =
+                s->oh - y < g->block_rows ? s->oh - y : g->block_rows;
+            if (run->ctx->k->gemm.is_blas)
+                add_block_blas(run, partial, x, dy, y, rows,
+                               own + g->image_bytes + g->dy_bytes);
+            else
+                add_block(run, partial, x, dy, y, rows, ot0, ot1);
+        }
+    }
+}
+
+/* One panel of columns: the groups' partials, in order, into dw. */
+static void sum_chunk(void *arg, size_t ot, unsigned worker)
+{
+    const struct run *run = arg;
+    const struct conv2d_shape *s = &run->args->s;
+    const struct geometry *g = &run->g;
+    uint32_t taps = s->kh * s->kw;
+    uint32_t o0 = (uint32_t)ot * g->nr;
+    uint32_t n = s->cout - o0 < g->nr ? s->cout - o0 : g->nr;
+    for (uint32_t j = 0; j < g->n_j; j++) {
+        size_t at = (ot * g->n_jt * g->mr + j) * g->nr;
+        float *dw = run->args->dw + j % s->c0 * taps + j / s->c0;
+        for (uint32_t o = 0; o < n; o++) {
+            float sum = 0.0f;
+            for (uint32_t i = 0; i < g->n_groups; i++)
+                sum += run->partials[i * g->partial + at + o];
+            dw[(size_t)(o0 + o) * s->c0 * taps] += sum;
+        }
+    }
+}
+
+/* -- bias ------------------------------------------------------------------ */
+
+struct bias_run {
+    const struct op_ctx *ctx;
+    const struct conv2d_bwd_weights_args *args;
+    uint32_t n_groups;
+    float *partials;
+};
+
+static uint32_t group_count(const struct conv2d_shape *s)
+{
+    return s->n < MAX_GROUPS ? s->n : MAX_GROUPS;
+}
+
+static size_t bias_scratch(const struct conv2d_shape *s)
+{
+    return size_align((size_t)group_count(s) * s->cout * sizeof(float), 64);
+}
+
+/* A group's rows, which lie one behind the other. */
+static void bias_chunk(void *arg, size_t group, unsigned worker)
+{
+    const struct bias_run *run = arg;
+    const struct conv2d_shape *s = &run->args->s;
+    size_t hw = (size_t)s->oh * s->ow;
+    size_t i = s->n * group / run->n_groups;
+    size_t end = s->n * (group + 1) / run->n_groups;
+    float *sums = run->partials + group * s->cout;
+    memset(sums, 0, s->cout * sizeof *sums);
+    run->ctx->k->gemm.add_rows(sums, run->args->dy + i * hw * s->cout,
+                               (end - i) * hw, s->cout);
+}
+
+static void bwd_bias(const struct op_ctx *ctx,
+                     const struct conv2d_bwd_weights_args *args)
+{
+    struct bias_run run = {ctx, args, group_count(&args->s),
+                           (float *)(void *)ctx->scratch};
+    uint32_t n = args->s.cout;
+    pool_run(ctx->pool, run.n_groups, bias_chunk, &run);
+    for (uint32_t o = 0; o < n; o++) {
+        float sum = 0.0f;
+        for (uint32_t i = 0; i < run.n_groups; i++)
+            sum += run.partials[(size_t)i * n + o];
+        args->dbias[o] += sum;
+    }
+}
+
+/* -- both ------------------------------------------------------------------ */
+
+static void direct_bwd_weights(const struct op_ctx *ctx,
+                               const struct conv2d_bwd_weights_args *args)
+{
+    const struct conv2d_shape *s = &args->s;
+    struct run run = {.ctx = ctx, .args = args, .g = geometry_make(ctx->k, s)};
+    struct geometry *g = &run.g;
+    g->im.x0 = args->x;
+    run.is_direct = conv_image_is_direct(&g->im);
+    run.pitch = (size_t)(run.is_direct ? s->w : g->im.pw) * s->c0;
+    run.image_pitch = (size_t)s->h * s->w * s->c0;
+    run.offsets = (size_t *)(void *)ctx->scratch;
+    run.partials = (float *)(void *)(ctx->scratch + g->offset_bytes);
+    run.own = (char *)ctx->scratch + g->offset_bytes + g->partial_bytes;
+    run.own_bytes = g->image_bytes + g->dy_bytes + g->blas_bytes;
+    size_t line = (size_t)s->kw * s->c0;
+    for (size_t j = 0; j < (size_t)g->n_jt * g->mr; j++) /* tail: any valid */
+        run.offsets[j] = j < g->n_j ? j / line * run.pitch + j % line : 0;
+    pool_run(ctx->pool, (size_t)g->n_groups * g->n_splits, task_chunk, &run);
+    pool_run(ctx->pool, g->n_ot, sum_chunk, &run);
+}
+
+size_t conv2d_bwd_weights_scratch(const struct kernel_table *k,
+                                  unsigned n_threads,
+                                  const struct conv2d_shape *s)
+{
+    size_t products = winograd_fits(k, s)
+                          ? winograd_bwd_weights_scratch(n_threads, s)
+                          : direct_scratch(k, n_threads, s);
+    size_t bias = bias_scratch(s);
+    return products > bias ? products : bias;
+}
+
+void conv2d_bwd_weights(const struct op_ctx *ctx, const void *bwd_weights_args)
+{
+    const struct conv2d_bwd_weights_args *args = bwd_weights_args;
+    if (args->dbias)
+        bwd_bias(ctx, args);
+    if (winograd_fits(ctx->k, &args->s))
+        winograd_bwd_weights(ctx, args);
+    else
+        direct_bwd_weights(ctx, args);
+}

@@ -1,0 +1,70 @@
+/* conv2d_parts.h - what the convolution's files share.
+ *
+ * A convolution is done in two passes over a chunk.  First the sources become
+ * an operand image: concatenated, normalised, activated, upsampled, with its
+ * border of zeros, in the operand type: [ph][pw][cp].  Then tiles of products
+ * walk its rows by pointers (kernels/gemm_kernels.h).  Where the source
+ * already is such an image it is read in place.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPS_CONV2D_PARTS_H
+#define OPS_CONV2D_PARTS_H
+
+#include <stdbool.h>
+
+#include "ops/op.h"
+#include "tensor/dtype.h"
+
+/* From sources to an operand image. */
+struct conv_image {
+    const float *x0, *x1;
+    const float *scale, *shift; /* [n][c0 + c1], or NULL                     */
+    enum act act;
+    enum dtype type;
+    uint32_t n, h, w, c0, c1;
+    uint32_t up_h, up_w;
+    uint32_t dilation;    /* zeros between pixels (adjoint of a stride): +1  */
+    int32_t pad_t, pad_l; /* negative: rows or columns left out              */
+    uint32_t ph, pw, cp;
+};
+
+/* Elements of one operand image. */
+size_t conv_image_size(const struct conv_image *im);
+
+/* Can the tiles read x0 itself? */
+bool conv_image_is_direct(const struct conv_image *im);
+
+/* Row py of image i: pw * cp elements of im->type. */
+void conv_image_row(const struct kernel_table *k, const struct conv_image *im,
+                    uint32_t i, uint32_t py, void *dst);
+
+/* A product of operand images with packed weights. */
+struct conv_core {
+    struct conv_image im;
+    uint32_t oh, ow, cout, kh, kw, stride;
+    const void *w;
+    const float *bias, *vec, *res;
+    uint32_t vec_stride;
+    float out_scale;
+    float *y;
+};
+size_t conv_core_scratch(const struct kernel_table *k, unsigned n_threads,
+                         const struct conv_core *core);
+void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core);
+
+/* Columns of a panel and bytes of all panels for a table; BLAS takes one
+ * panel as wide as the output. */
+uint32_t conv_panel_width(const struct kernel_table *k, uint32_t cout);
+
+/* Gather `m` rows of n_runs runs each into a dense matrix (BLAS only). */
+void conv_gather_rows(float *dst, const void *const *a, size_t m, size_t n_runs,
+                      size_t run_len, size_t run_stride);
+
+/* The two products of the portable rung: ops/gemm_blas.c. */
+void gemm_blas(float *c, const float *a, const float *b, size_t m, size_t n,
+               size_t k); /* c[m][n] = a[m][k] b[k][n]                       */
+void gemm_blas_outer(float *c, const float *a, const float *b, size_t m,
+                     size_t n, size_t k); /* c[m][n] += a[k][m]^T b[k][n]    */
+
+#endif
