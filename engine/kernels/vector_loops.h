@@ -10,7 +10,6 @@
 #ifndef KERNELS_VECTOR_LOOPS_H
 #define KERNELS_VECTOR_LOOPS_H
 
-#include <math.h>
 #include <string.h>
 
 #include "kernels/vector_kernels.h"
@@ -95,29 +94,6 @@ static void loops_mean_cells2(size_t ow, size_t c, const float *x0,
         for (size_t j = 0; j < c; j++)
             y[o * c + j] = (a[j] + a[j + c] + b[j] + b[j + c]) * 0.25f;
     }
-}
-
-/* Gradient scaling, decay, moments, step, running mean: one pass. */
-static void loops_adamw(size_t n, const struct adamw_step *s, float *restrict p,
-                        float *restrict g, float *restrict m, float *restrict v,
-                        float *restrict ema)
-{
-    const struct adamw_step k = *s;
-
-    for (size_t i = 0; i < n; i++) {
-        float grad = g[i] * k.grad_scale;
-        float m_new = m[i] + k.m_weight * (grad - m[i]);
-        float v_new = v[i] * k.beta2 + k.v_weight * grad * grad;
-        float denominator = sqrtf(v_new) / k.c2_sqrt + k.eps;
-
-        p[i] = p[i] * k.decay - k.step_size * (m_new / denominator);
-        m[i] = m_new;
-        v[i] = v_new;
-        g[i] = 0;
-    }
-    if (ema)
-        for (size_t i = 0; i < n; i++)
-            ema[i] += k.ema_weight * (p[i] - ema[i]);
 }
 
 static void loops_scale_rows(size_t rows, size_t c, const float *f,

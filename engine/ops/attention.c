@@ -62,13 +62,14 @@ static void attend_keys(const struct job *job, struct tile *t, size_t nq,
 {
     const struct attention_args *a = job->a;
     const struct vector_kernels *vec = &job->ctx->k->vec;
+    size_t padded = tile_padded(nq);
 
     for (size_t j = 0; j < a->len_k; j += TILE_KEYS) {
         size_t nk = tile_len(a->len_k, TILE_KEYS, j);
 
-        vec->matmul(nk, nq, a->d, k + j * a->ldk, a->ldk, 1, t->qt,
+        vec->matmul(nk, padded, a->d, k + j * a->ldk, a->ldk, 1, t->qt,
                     TILE_QUERIES, t->s, TILE_QUERIES, false);
-        vec->softmax_columns(nk, nq, t->s, TILE_QUERIES, t->max, t->sum,
+        vec->softmax_columns(nk, padded, t->s, TILE_QUERIES, t->max, t->sum,
                              t->factor);
         if (j > 0)
             rescale(vec, nq, a->d, t->factor, o, a->ldo);
@@ -92,11 +93,12 @@ static void attend_piece(void *arg, size_t i, unsigned worker)
 
     t.qt = (float *)(void *)(job->ctx->scratch + worker * worker_bytes(a));
     t.s = t.qt + a->d * TILE_QUERIES;
-    for (size_t j = 0; j < nq; j++) {
+    for (size_t j = 0; j < tile_padded(nq); j++) {
         t.max[j] = -FLT_MAX;
         t.sum[j] = 0;
     }
     vec->transpose(nq, a->d, q, a->ldq, a->scale, t.qt, TILE_QUERIES);
+    tile_pad(t.qt, a->d, nq);
     attend_keys(job, &t, nq, a->k + image * a->len_k * a->ldk + column,
                 a->v + image * a->len_k * a->ldv + column, o);
     for (size_t j = 0; j < nq; j++) {

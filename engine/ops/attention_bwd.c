@@ -26,7 +26,7 @@ struct head {
     float *dq, *dk, *dv;
     float *qt, *dot; /* [d][TILE_QUERIES]: scale Q^T, dO^T                   */
     float *s, *ds;   /* [TILE_KEYS][TILE_QUERIES]                            */
-    float dots[TILE_QUERIES];
+    float dots[TILE_QUERIES], lse_tile[TILE_QUERIES];
 };
 
 static size_t worker_bytes(const struct attention_args *a)
@@ -48,19 +48,25 @@ static void adjoin_queries(const struct job *job, struct head *h, size_t at,
     const struct attention_args *f = &job->a->fwd;
     const struct vector_kernels *vec = &job->ctx->k->vec;
     const float *q = h->q + at * f->ldq, *d_o = h->d_o + at * f->ldo;
-    size_t d = f->d, ld = TILE_QUERIES;
+    size_t d = f->d, ld = TILE_QUERIES, padded = tile_padded(nq);
 
     vec->transpose(nq, d, q, f->ldq, f->scale, h->qt, ld);
     vec->transpose(nq, d, d_o, f->ldo, 1, h->dot, ld);
     vec->row_dots(nq, d, d_o, f->ldo, h->o + at * f->ldo, f->ldo, h->dots);
+    tile_pad(h->qt, d, nq);
+    tile_pad(h->dot, d, nq);
+    for (size_t i = 0; i < padded; i++) {
+        h->lse_tile[i] = i < nq ? h->lse[at + i] : 0;
+        h->dots[i] = i < nq ? h->dots[i] : 0;
+    }
     for (size_t j = 0; j < f->len_k; j += TILE_KEYS) {
         size_t nk = tile_len(f->len_k, TILE_KEYS, j);
         const float *k = h->k + j * f->ldk, *v = h->v + j * f->ldv;
 
-        vec->matmul(nk, nq, d, k, f->ldk, 1, h->qt, ld, h->s, ld, false);
-        vec->matmul(nk, nq, d, v, f->ldv, 1, h->dot, ld, h->ds, ld, false);
-        vec->softmax_columns_bwd(nk, nq, h->s, h->ds, ld, h->lse + at, h->dots,
-                                 f->scale);
+        vec->matmul(nk, padded, d, k, f->ldk, 1, h->qt, ld, h->s, ld, false);
+        vec->matmul(nk, padded, d, v, f->ldv, 1, h->dot, ld, h->ds, ld, false);
+        vec->softmax_columns_bwd(nk, padded, h->s, h->ds, ld, h->lse_tile,
+                                 h->dots, f->scale);
         vec->matmul(nk, d, nq, h->s, ld, 1, d_o, f->ldo, h->dv + j * f->ldv,
                     f->ldv, at > 0);
         vec->matmul(nk, d, nq, h->ds, ld, 1, q, f->ldq, h->dk + j * f->ldk,

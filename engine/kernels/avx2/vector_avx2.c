@@ -1,10 +1,577 @@
 /* vector_avx2.c - the streaming kernels of the avx2 rung.
  *
+ * Loops are written once with the activation, the presence of a part vector
+ * and the like as constants of forced inline functions; the outer functions
+ * choose.  Sums down columns keep two rows' worth of accumulators, so that
+ * they are bound by loads and not by the latency of additions.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include "kernels/vector_kernels.h"
 
+#include "kernels/avx2/exp_avx2.h"
+#include "kernels/avx2/product_avx2.h"
+#include "kernels/vector_loops.h"
+
+/* Call body(ACT, ...) with the activation as a constant. */
+#define WITH_ACT(act, body, ...)     \
+    switch (act) {                   \
+    case ACT_SILU:                   \
+        body(ACT_SILU, __VA_ARGS__); \
+        break;                       \
+    case ACT_MISH:                   \
+        body(ACT_MISH, __VA_ARGS__); \
+        break;                       \
+    case ACT_GELU:                   \
+        body(ACT_GELU, __VA_ARGS__); \
+        break;                       \
+    case ACT_RELU:                   \
+        body(ACT_RELU, __VA_ARGS__); \
+        break;                       \
+    default:                         \
+        body(ACT_NONE, __VA_ARGS__); \
+    }
+
+/* -- activations ---------------------------------------------------------- */
+
+FORCE_INLINE void affine_step(const enum act act, const bool is_part,
+                              __m256i mask, const float *x, const float *scale,
+                              const float *shift, float *y)
+{
+    __m256 u = load8(x, is_part, mask);
+
+    if (scale)
+        u = _mm256_fmadd_ps(load8(scale, is_part, mask), u,
+                            load8(shift, is_part, mask));
+    store8(y, is_part, mask, act8(act, u));
+}
+
+FORCE_INLINE void affine_row(const enum act act, size_t c, const float *x,
+                             const float *scale, const float *shift, float *y)
+{
+    size_t j = 0;
+
+    for (; j + 8 <= c; j += 8)
+        affine_step(act, false, mask8(8), x + j, scale ? scale + j : NULL,
+                    scale ? shift + j : NULL, y + j);
+    if (j < c)
+        affine_step(act, true, mask8(c - j), x + j, scale ? scale + j : NULL,
+                    scale ? shift + j : NULL, y + j);
+}
+
+FORCE_INLINE void affine_rows(const enum act act, size_t rows, size_t c,
+                              const float *x, size_t ldx, const float *scale,
+                              const float *shift, float *y, size_t ldy)
+{
+    for (size_t r = 0; r < rows; r++)
+        affine_row(act, c, x + r * ldx, scale, shift, y + r * ldy);
+}
+
+FORCE_INLINE void affine_choose(const enum act act, size_t rows, size_t c,
+                                const float *x, size_t ldx, const float *scale,
+                                const float *shift, float *y, size_t ldy)
+{
+    if (scale)
+        affine_rows(act, rows, c, x, ldx, scale, shift, y, ldy);
+    else
+        affine_rows(act, rows, c, x, ldx, NULL, NULL, y, ldy);
+}
+
+static void affine_act_avx2(enum act act, size_t rows, size_t c, const float *x,
+                            size_t ldx, const float *scale, const float *shift,
+                            float *y, size_t ldy){
+    WITH_ACT(act, affine_choose, rows, c, x, ldx, scale, shift, y, ldy)}
+
+FORCE_INLINE
+    void act_bwd_step(const enum act act, const bool is_part, __m256i mask,
+                      const float *x, const float *dy, float *dx, bool acc)
+{
+    __m256 d = act_bwd8(act, load8(x, is_part, mask), load8(dy, is_part, mask));
+
+    if (acc)
+        d = _mm256_add_ps(load8(dx, is_part, mask), d);
+    store8(dx, is_part, mask, d);
+}
+
+FORCE_INLINE void act_bwd_all(const enum act act, size_t n, const float *x,
+                              const float *dy, float *dx, bool acc)
+{
+    size_t i = 0;
+
+    for (; i + 8 <= n; i += 8)
+        act_bwd_step(act, false, mask8(8), x + i, dy + i, dx + i, acc);
+    if (i < n)
+        act_bwd_step(act, true, mask8(n - i), x + i, dy + i, dx + i, acc);
+}
+
+static void act_bwd_avx2(enum act act, size_t n, const float *x,
+                         const float *dy, float *dx, bool acc){
+    WITH_ACT(act, act_bwd_all, n, x, dy, dx, acc)}
+
+/* -- sums down columns ------------------------------------------------------ */
+
+/* Sum (or, with mean, sum of squares about the mean) of nv vectors of columns,
+ * the last of them a part if is_part. */
+FORCE_INLINE void column_block(const int nv, const bool is_part, __m256i mask,
+                               size_t rows, const float *x, size_t ldx,
+                               const float *mean, float *out)
+{
+    __m256 even[4], odd[4], centre[4];
+    size_t r = 0;
+
+    for (int v = 0; v < nv; v++) {
+        even[v] = odd[v] = _mm256_setzero_ps();
+        if (mean)
+            centre[v] = load8(mean + 8 * v, is_part && v == nv - 1, mask);
+    }
+    for (; r < rows; r++, x += ldx) {
+        for (int v = 0; v < nv; v++) {
+            __m256 e = load8(x + 8 * v, is_part && v == nv - 1, mask);
+
+            if (mean) {
+                e = _mm256_sub_ps(e, centre[v]);
+                even[v] = _mm256_fmadd_ps(e, e, even[v]);
+            } else {
+                even[v] = _mm256_add_ps(even[v], e);
+            }
+        }
+        if (++r == rows)
+            break;
+        x += ldx;
+        for (int v = 0; v < nv; v++) {
+            __m256 e = load8(x + 8 * v, is_part && v == nv - 1, mask);
+
+            if (mean) {
+                e = _mm256_sub_ps(e, centre[v]);
+                odd[v] = _mm256_fmadd_ps(e, e, odd[v]);
+            } else {
+                odd[v] = _mm256_add_ps(odd[v], e);
+            }
+        }
+    }
+    for (int v = 0; v < nv; v++)
+        store8(out + 8 * v, is_part && v == nv - 1, mask,
+               _mm256_add_ps(even[v], odd[v]));
+}
+
+FORCE_INLINE void columns(size_t rows, size_t c, const float *x, size_t ldx,
+                          const float *mean, float *out)
+{
+    __m256i mask = mask8(c % 8);
+    size_t j = 0;
+
+    for (; j + 32 <= c; j += 32)
+        column_block(4, false, mask, rows, x + j, ldx, mean ? mean + j : NULL,
+                     out + j);
+    for (; j + 8 <= c; j += 8)
+        column_block(1, false, mask, rows, x + j, ldx, mean ? mean + j : NULL,
+                     out + j);
+    if (j < c)
+        column_block(1, true, mask, rows, x + j, ldx, mean ? mean + j : NULL,
+                     out + j);
+}
+
+static void column_sums_avx2(size_t rows, size_t c, const float *x, size_t ldx,
+                             float *sums)
+{
+    columns(rows, c, x, ldx, NULL, sums);
+}
+
+static void moments_avx2(size_t rows, size_t c, const float *x, size_t ldx,
+                         float *mean, float *m2)
+{
+    columns(rows, c, x, ldx, NULL, mean);
+    for (size_t j = 0; j < c; j++)
+        mean[j] /= (float)rows;
+    columns(rows, c, x, ldx, mean, m2);
+}
+
+/* -- the norm's adjoint ----------------------------------------------------- */
+
+FORCE_INLINE __m256 du8(const enum act act, const struct norm_bwd_rows *r,
+                        size_t at, size_t j, const bool is_part, __m256i mask)
+{
+    __m256 u = load8(r->x + at, is_part, mask);
+
+    if (r->scale)
+        u = _mm256_fmadd_ps(load8(r->scale + j, is_part, mask), u,
+                            load8(r->shift + j, is_part, mask));
+    return act_bwd8(act, u, load8(r->dy + at, is_part, mask));
+}
+
+FORCE_INLINE __m256 centred8(const struct norm_bwd_rows *r, size_t at, size_t j,
+                             const bool is_part, __m256i mask)
+{
+    __m256 x = load8(r->x + at, is_part, mask);
+
+    return r->mean ? _mm256_sub_ps(x, load8(r->mean + j, is_part, mask)) : x;
+}
+
+FORCE_INLINE void norm_sums_block(const enum act act, const int nv,
+                                  const bool is_part, __m256i mask,
+                                  const struct norm_bwd_rows *r, size_t j,
+                                  float *s1, float *s2)
+{
+    __m256 sum[4], dot[4];
+
+    for (int v = 0; v < nv; v++)
+        sum[v] = dot[v] = _mm256_setzero_ps();
+    for (size_t row = 0; row < r->rows; row++)
+        for (int v = 0; v < nv; v++) {
+            size_t at = row * r->c + j + 8 * (size_t)v;
+            size_t col = j + 8 * (size_t)v;
+            __m256 du = du8(act, r, at, col, is_part, mask);
+
+            sum[v] = _mm256_add_ps(sum[v], du);
+            dot[v] = _mm256_fmadd_ps(du, centred8(r, at, col, is_part, mask),
+                                     dot[v]);
+        }
+    for (int v = 0; v < nv; v++) {
+        store8(s1 + j + 8 * (size_t)v, is_part, mask, sum[v]);
+        store8(s2 + j + 8 * (size_t)v, is_part, mask, dot[v]);
+    }
+}
+
+FORCE_INLINE void norm_sums_all(const enum act act,
+                                const struct norm_bwd_rows *r, float *s1,
+                                float *s2)
+{
+    __m256i mask = mask8(r->c % 8);
+    size_t j = 0;
+
+    for (; j + 32 <= r->c; j += 32)
+        norm_sums_block(act, 4, false, mask, r, j, s1, s2);
+    for (; j + 8 <= r->c; j += 8)
+        norm_sums_block(act, 1, false, mask, r, j, s1, s2);
+    if (j < r->c)
+        norm_sums_block(act, 1, true, mask, r, j, s1, s2);
+}
+
+static void norm_bwd_sums_avx2(const struct norm_bwd_rows *rows, float *s1,
+                               float *s2)
+{
+    const struct norm_bwd_rows r = *rows;
+
+    WITH_ACT(r.act, norm_sums_all, &r, s1, s2)
+}
+
+/* The weights of one call of norm_bwd_apply. */
+struct dx_weights {
+    const float *a, *b, *d;
+    bool acc;
+};
+
+FORCE_INLINE void norm_apply_step(const enum act act, const bool is_part,
+                                  __m256i mask, const struct norm_bwd_rows *r,
+                                  size_t at, size_t j,
+                                  const struct dx_weights *w, float *dx)
+{
+    __m256 du = du8(act, r, at, j, is_part, mask);
+    __m256 v = _mm256_fmadd_ps(load8(w->b + j, is_part, mask),
+                               centred8(r, at, j, is_part, mask),
+                               load8(w->d + j, is_part, mask));
+
+    v = _mm256_fmadd_ps(load8(w->a + j, is_part, mask), du, v);
+    if (w->acc)
+        v = _mm256_add_ps(load8(dx + at, is_part, mask), v);
+    store8(dx + at, is_part, mask, v);
+}
+
+FORCE_INLINE void norm_apply_all(const enum act act,
+                                 const struct norm_bwd_rows *r,
+                                 const struct dx_weights *w, float *dx)
+{
+    __m256i mask = mask8(r->c % 8);
+
+    for (size_t row = 0; row < r->rows; row++) {
+        size_t j = 0, at = row * r->c;
+
+        for (; j + 8 <= r->c; j += 8)
+            norm_apply_step(act, false, mask, r, at + j, j, w, dx);
+        if (j < r->c)
+            norm_apply_step(act, true, mask, r, at + j, j, w, dx);
+    }
+}
+
+static void norm_bwd_apply_avx2(const struct norm_bwd_rows *rows,
+                                const float *a, const float *b, const float *d,
+                                float *dx, bool acc)
+{
+    const struct norm_bwd_rows r = *rows;
+    const struct dx_weights w = {a, b, d, acc};
+
+    WITH_ACT(r.act, norm_apply_all, &r, &w, dx)
+}
+
+/* -- softmax ---------------------------------------------------------------- */
+
+FORCE_INLINE void softmax_block(const bool is_part, __m256i mask, size_t rows,
+                                float *s, size_t ld, float *max, float *sum,
+                                float *factor)
+{
+    __m256 old = load8(max, is_part, mask), top = old, top2 = old;
+    __m256 total = _mm256_setzero_ps(), f;
+    size_t i = 0;
+
+    for (; i + 2 <= rows; i += 2) {
+        top = _mm256_max_ps(top, load8(s + i * ld, is_part, mask));
+        top2 = _mm256_max_ps(top2, load8(s + (i + 1) * ld, is_part, mask));
+    }
+    if (i < rows)
+        top = _mm256_max_ps(top, load8(s + i * ld, is_part, mask));
+    top = _mm256_max_ps(top, top2);
+    for (i = 0; i < rows; i++) {
+        __m256 e = exp8(_mm256_sub_ps(load8(s + i * ld, is_part, mask), top));
+
+        store8(s + i * ld, is_part, mask, e);
+        total = _mm256_add_ps(total, e);
+    }
+    f = exp8(_mm256_sub_ps(old, top));
+    store8(factor, is_part, mask, f);
+    store8(sum, is_part, mask,
+           _mm256_fmadd_ps(load8(sum, is_part, mask), f, total));
+    store8(max, is_part, mask, top);
+}
+
+static void softmax_columns_avx2(size_t rows, size_t cols, float *s, size_t ld,
+                                 float *max, float *sum, float *factor)
+{
+    __m256i mask = mask8(cols % 8);
+    size_t j = 0;
+
+    for (; j + 8 <= cols; j += 8)
+        softmax_block(false, mask, rows, s + j, ld, max + j, sum + j,
+                      factor + j);
+    if (j < cols)
+        softmax_block(true, mask, rows, s + j, ld, max + j, sum + j,
+                      factor + j);
+}
+
+FORCE_INLINE void softmax_bwd_step(const bool is_part, __m256i mask, float *s,
+                                   float *ds, const float *lse,
+                                   const float *dot, __m256 alpha)
+{
+    __m256 p =
+        exp8(_mm256_sub_ps(load8(s, is_part, mask), load8(lse, is_part, mask)));
+    __m256 d =
+        _mm256_sub_ps(load8(ds, is_part, mask), load8(dot, is_part, mask));
+
+    store8(s, is_part, mask, p);
+    store8(ds, is_part, mask, _mm256_mul_ps(_mm256_mul_ps(p, d), alpha));
+}
+
+static void softmax_columns_bwd_avx2(size_t rows, size_t cols, float *s,
+                                     float *ds, size_t ld, const float *lse,
+                                     const float *dot, float alpha)
+{
+    __m256i mask = mask8(cols % 8);
+
+    for (size_t i = 0; i < rows; i++, s += ld, ds += ld) {
+        size_t j = 0;
+
+        for (; j + 8 <= cols; j += 8)
+            softmax_bwd_step(false, mask, s + j, ds + j, lse + j, dot + j,
+                             set8(alpha));
+        if (j < cols)
+            softmax_bwd_step(true, mask, s + j, ds + j, lse + j, dot + j,
+                             set8(alpha));
+    }
+}
+
+/* -- sums along rows and plain streams ------------------------------------- */
+
+static float sum_lanes(__m256 v)
+{
+    __m128 s =
+        _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+static void row_dots_avx2(size_t rows, size_t c, const float *a, size_t lda,
+                          const float *b, size_t ldb, float *out)
+{
+    for (size_t i = 0; i < rows; i++, a += lda, b += ldb) {
+        __m256 sum = _mm256_setzero_ps();
+        size_t j = 0;
+
+        for (; j + 8 <= c; j += 8)
+            sum = _mm256_fmadd_ps(_mm256_loadu_ps(a + j),
+                                  _mm256_loadu_ps(b + j), sum);
+        if (j < c)
+            sum = _mm256_fmadd_ps(_mm256_maskload_ps(a + j, mask8(c - j)),
+                                  _mm256_maskload_ps(b + j, mask8(c - j)), sum);
+        out[i] = sum_lanes(sum);
+    }
+}
+
+FORCE_INLINE void weighted_block(const int nv, const bool is_part, __m256i mask,
+                                 size_t n_terms, const float *const *x,
+                                 const float *w, size_t at, float *y)
+{
+    __m256 sum[4];
+
+    for (int v = 0; v < nv; v++)
+        sum[v] = _mm256_setzero_ps();
+    for (size_t i = 0; i < n_terms; i++)
+        for (int v = 0; v < nv; v++)
+            sum[v] = _mm256_fmadd_ps(
+                set8(w[i]), load8(x[i] + at + 8 * v, is_part, mask), sum[v]);
+    for (int v = 0; v < nv; v++)
+        store8(y + at + 8 * v, is_part, mask, sum[v]);
+}
+
+static void weighted_sum_avx2(size_t n_terms, const float *const *x,
+                              const float *w, size_t c, float *y)
+{
+    __m256i mask = mask8(c % 8);
+    size_t j = 0;
+
+    for (; j + 32 <= c; j += 32)
+        weighted_block(4, false, mask, n_terms, x, w, j, y);
+    for (; j + 8 <= c; j += 8)
+        weighted_block(1, false, mask, n_terms, x, w, j, y);
+    if (j < c)
+        weighted_block(1, true, mask, n_terms, x, w, j, y);
+}
+
+/* Add the squares of v to two vectors of double. */
+FORCE_INLINE void add_squares(__m256 v, __m256d *low, __m256d *high)
+{
+    __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+    __m256d b = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+
+    *low = _mm256_fmadd_pd(a, a, *low);
+    *high = _mm256_fmadd_pd(b, b, *high);
+}
+
+static double sum_lanes_f64(__m256d v)
+{
+    __m128d s =
+        _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
+
+    return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
+}
+
+static double sum_squares_avx2(size_t n, const float *x)
+{
+    __m256d s[4];
+    size_t i = 0;
+
+    for (int k = 0; k < 4; k++)
+        s[k] = _mm256_setzero_pd();
+    for (; i + 16 <= n; i += 16) {
+        add_squares(_mm256_loadu_ps(x + i), &s[0], &s[1]);
+        add_squares(_mm256_loadu_ps(x + i + 8), &s[2], &s[3]);
+    }
+    for (; i < n; i += 8)
+        add_squares(_mm256_maskload_ps(x + i, mask8(n - i < 8 ? n - i : 8)),
+                    &s[0], &s[1]);
+    return sum_lanes_f64(
+        _mm256_add_pd(_mm256_add_pd(s[0], s[2]), _mm256_add_pd(s[1], s[3])));
+}
+
+FORCE_INLINE void error_step(const bool is_part, __m256i mask, const float *y,
+                             const float *target, float a, float *dy,
+                             __m256d *low, __m256d *high)
+{
+    __m256 d =
+        _mm256_sub_ps(load8(y, is_part, mask), load8(target, is_part, mask));
+
+    add_squares(d, low, high);
+    if (dy)
+        store8(dy, is_part, mask, _mm256_mul_ps(set8(a), d));
+}
+
+static double squared_error_avx2(size_t n, const float *y, const float *target,
+                                 float a, float *dy)
+{
+    __m256d low = _mm256_setzero_pd(), high = _mm256_setzero_pd();
+    size_t i = 0;
+
+    for (; i + 8 <= n; i += 8)
+        error_step(false, mask8(8), y + i, target + i, a, dy ? dy + i : NULL,
+                   &low, &high);
+    if (i < n)
+        error_step(true, mask8(n - i), y + i, target + i, a, dy ? dy + i : NULL,
+                   &low, &high);
+    return sum_lanes_f64(_mm256_add_pd(low, high));
+}
+
+/* p' = decay p - step_size m / (sqrt(v) / c2_sqrt + eps) */
+FORCE_INLINE __m256 adamw_move(const struct adamw_step *s, __m256 p, __m256 m,
+                               __m256 v)
+{
+    __m256 root = _mm256_div_ps(_mm256_sqrt_ps(v), set8(s->c2_sqrt));
+    __m256 step = _mm256_div_ps(m, _mm256_add_ps(root, set8(s->eps)));
+
+    return _mm256_sub_ps(_mm256_mul_ps(p, set8(s->decay)),
+                         _mm256_mul_ps(set8(s->step_size), step));
+}
+
+/* As the scalar rung, operation by operation, so the bits agree. */
+FORCE_INLINE void adamw_lanes(const bool is_part, __m256i mask,
+                              const struct adamw_step *s, float *p, float *g,
+                              float *m, float *v, float *ema)
+{
+    __m256 grad = _mm256_mul_ps(load8(g, is_part, mask), set8(s->grad_scale));
+    __m256 m_new = load8(m, is_part, mask);
+    __m256 v_new = _mm256_mul_ps(load8(v, is_part, mask), set8(s->beta2));
+    __m256 p_new, mean;
+
+    m_new = _mm256_add_ps(
+        m_new, _mm256_mul_ps(set8(s->m_weight), _mm256_sub_ps(grad, m_new)));
+    v_new = _mm256_add_ps(
+        v_new, _mm256_mul_ps(_mm256_mul_ps(set8(s->v_weight), grad), grad));
+    p_new = adamw_move(s, load8(p, is_part, mask), m_new, v_new);
+    store8(g, is_part, mask, _mm256_setzero_ps());
+    store8(m, is_part, mask, m_new);
+    store8(v, is_part, mask, v_new);
+    store8(p, is_part, mask, p_new);
+    if (ema) {
+        mean = load8(ema, is_part, mask);
+        mean = _mm256_add_ps(mean, _mm256_mul_ps(set8(s->ema_weight),
+                                                 _mm256_sub_ps(p_new, mean)));
+        store8(ema, is_part, mask, mean);
+    }
+}
+
+static void adamw_avx2(size_t n, const struct adamw_step *s, float *p, float *g,
+                       float *m, float *v, float *ema)
+{
+    size_t i = 0;
+
+    for (; i + 8 <= n; i += 8)
+        adamw_lanes(false, mask8(8), s, p + i, g + i, m + i, v + i,
+                    ema ? ema + i : NULL);
+    if (i < n)
+        adamw_lanes(true, mask8(n - i), s, p + i, g + i, m + i, v + i,
+                    ema ? ema + i : NULL);
+}
+
 void vector_kernels_avx2(struct vector_kernels *v)
 {
-    (void)v;
+    *v = (struct vector_kernels){
+        .affine_act = affine_act_avx2,
+        .act_bwd = act_bwd_avx2,
+        .moments = moments_avx2,
+        .norm_bwd_sums = norm_bwd_sums_avx2,
+        .norm_bwd_apply = norm_bwd_apply_avx2,
+        .column_sums = column_sums_avx2,
+        .matmul = product_avx2,
+        .transpose = transpose_avx2,
+        .softmax_columns = softmax_columns_avx2,
+        .softmax_columns_bwd = softmax_columns_bwd_avx2,
+        .row_dots = row_dots_avx2,
+        .scale_rows = loops_scale_rows,
+        .axpby = loops_axpby,
+        .div_scalar = loops_div_scalar,
+        .scale_shift = loops_scale_shift,
+        .weighted_sum = weighted_sum_avx2,
+        .mean_cells2 = loops_mean_cells2,
+        .sum_squares = sum_squares_avx2,
+        .squared_error = squared_error_avx2,
+        .adamw = adamw_avx2,
+    };
 }

@@ -8,6 +8,8 @@
  */
 #include "kernels/vector_kernels.h"
 
+#include <math.h>
+
 #include "kernels/vector_loops.h"
 
 #define SQRT_HALF       0.70710678118654752440f
@@ -41,7 +43,7 @@ static float act_value(enum act act, float x)
     case ACT_GELU:
         return 0.5f * x * erfcf(-x * SQRT_HALF);
     case ACT_RELU:
-        return x > 0 ? x : 0;
+        return x < 0 ? 0 : x;
     default:
         return x;
     }
@@ -267,6 +269,28 @@ static double squared_error(size_t n, const float *y, const float *target,
     return sum;
 }
 
+/* Gradient scaling, decay, moments, step, running mean: one pass. */
+static void adamw(size_t n, const struct adamw_step *s, float *p, float *g,
+                  float *m, float *v, float *ema)
+{
+    const struct adamw_step k = *s;
+
+    for (size_t i = 0; i < n; i++) {
+        float grad = g[i] * k.grad_scale;
+        float m_new = m[i] + k.m_weight * (grad - m[i]);
+        float v_new = v[i] * k.beta2 + k.v_weight * grad * grad;
+        float denominator = sqrtf(v_new) / k.c2_sqrt + k.eps;
+
+        p[i] = p[i] * k.decay - k.step_size * (m_new / denominator);
+        m[i] = m_new;
+        v[i] = v_new;
+        g[i] = 0;
+    }
+    if (ema)
+        for (size_t i = 0; i < n; i++)
+            ema[i] += k.ema_weight * (p[i] - ema[i]);
+}
+
 void vector_kernels_scalar(struct vector_kernels *v)
 {
     *v = (struct vector_kernels){
@@ -289,6 +313,6 @@ void vector_kernels_scalar(struct vector_kernels *v)
         .mean_cells2 = loops_mean_cells2,
         .sum_squares = sum_squares,
         .squared_error = squared_error,
-        .adamw = loops_adamw,
+        .adamw = adamw,
     };
 }
