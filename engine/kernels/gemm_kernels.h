@@ -67,6 +67,10 @@ struct gemm_kernels {
     void (*narrow)(void *dst, const float *src, size_t n);
     /* sums[j] += x[r][j] over `rows` rows of n contiguous floats. */
     void (*add_rows)(float *sums, const float *x, size_t rows, size_t n);
+    /* `rounds` rounds of independent multiply-adds in registers, the most that
+     * this rung could ever do; returns the operations done.  *sink is written,
+     * so that nothing is optimised away. */
+    uint64_t (*burst)(size_t rounds, float *sink);
 };
 
 /* Each rung's part of the table; called by the rungs' table files. */

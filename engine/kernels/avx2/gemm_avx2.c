@@ -37,7 +37,8 @@ INLINE void store_full(const struct gemm_tile *t, __m256 acc[MR][2], unsigned m)
         for (unsigned h = 0; h < 2; h++) {
             __m256 v = acc[r][h];
             if (t->bias)
-                v = _mm256_add_ps(v, _mm256_loadu_ps(t->bias[r] + t->bias_at + 8 * h));
+                v = _mm256_add_ps(
+                    v, _mm256_loadu_ps(t->bias[r] + t->bias_at + 8 * h));
             if (t->res)
                 v = _mm256_add_ps(v,
                                   _mm256_loadu_ps(t->res + r * t->ldc + 8 * h));
@@ -60,7 +61,8 @@ INLINE void store_tail(const struct gemm_tile *t, __m256 acc[MR][2], unsigned m)
             __m256 v = acc[r][h];
             if (t->bias)
                 v = _mm256_add_ps(
-                    v, _mm256_maskload_ps(t->bias[r] + t->bias_at + 8 * h, mask[h]));
+                    v, _mm256_maskload_ps(t->bias[r] + t->bias_at + 8 * h,
+                                          mask[h]));
             if (t->res)
                 v = _mm256_add_ps(v, _mm256_maskload_ps(t->res + at, mask[h]));
             _mm256_maskstore_ps(t->c + at, mask[h], _mm256_mul_ps(v, scale));
@@ -174,6 +176,26 @@ static void add_rows(float *sums, const float *x, size_t rows, size_t n)
             sums[j] += x[r * n + j];
 }
 
+static uint64_t burst(size_t rounds, float *sink)
+{
+    __m256 acc[MR][2], x = _mm256_set1_ps(*sink);
+#pragma GCC unroll 6
+    for (unsigned r = 0; r < MR; r++)
+        acc[r][0] = acc[r][1] = x;
+    for (size_t i = 0; i < rounds; i++) {
+#pragma GCC unroll 6
+        for (unsigned r = 0; r < MR; r++) {
+            acc[r][0] = _mm256_fmadd_ps(acc[r][0], x, x);
+            acc[r][1] = _mm256_fmadd_ps(acc[r][1], x, x);
+        }
+    }
+#pragma GCC unroll 6
+    for (unsigned r = 0; r < MR; r++)
+        x = _mm256_add_ps(x, _mm256_add_ps(acc[r][0], acc[r][1]));
+    *sink = _mm256_cvtss_f32(x);
+    return (uint64_t)rounds * MR * NR * 2;
+}
+
 void gemm_kernels_avx2(struct gemm_kernels *g)
 {
     *g = (struct gemm_kernels){
@@ -186,5 +208,6 @@ void gemm_kernels_avx2(struct gemm_kernels *g)
         .outer_nr = NR,
         .outer = outer,
         .add_rows = add_rows,
+        .burst = burst,
     };
 }

@@ -71,6 +71,19 @@ static void add_rows(float *sums, const float *x, size_t rows, size_t n)
             sums[j] += x[r * n + j];
 }
 
+static uint64_t burst(size_t rounds, float *sink)
+{
+    float acc[MR][NR] = {{0}};
+    float x = *sink;
+    for (size_t i = 0; i < rounds; i++)
+        for (unsigned r = 0; r < MR; r++)
+            for (unsigned j = 0; j < NR; j++)
+                acc[r][j] = acc[r][j] * x + x;
+    for (unsigned i = 0; i < MR * NR; i++)
+        *sink += acc[i / NR][i % NR];
+    return (uint64_t)rounds * MR * NR * 2;
+}
+
 static float widen(uint16_t bits)
 {
     uint32_t u = (uint32_t)bits << 16;
@@ -124,6 +137,7 @@ void gemm_kernels_scalar(struct gemm_kernels *g)
         .outer_nr = NR,
         .outer = outer,
         .add_rows = add_rows,
+        .burst = burst,
     };
 }
 
