@@ -1,0 +1,28 @@
+/* packs.h - the packed products of a network, operation by operation.
+ *
+ * For lower.c alone; lower.h has the public half.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPS_PACKS_H
+#define OPS_PACKS_H
+
+#include "ops/lower.h"
+
+/* The product of an operation.  Joined operations share their leader's: it
+ * has `width` columns, of which theirs begin at `column`. */
+struct op_pack {
+    size_t leader; /* an operation; itself if it is not joined               */
+    uint32_t column, width;
+    uint32_t n_joined;  /* of the leader, itself included                    */
+    const void *panels; /* of the leader; NULL: not a product                */
+    const float *bias;  /* of the leader, or NULL                            */
+};
+
+const struct op_pack *packs_op(const struct packs *packs, size_t op);
+const float *packs_param(const struct packs *packs, param_id p);
+const struct kernel_table *packs_table(const struct packs *packs);
+enum lower_mode packs_mode(const struct packs *packs);
+size_t packs_n_ops(const struct packs *packs);
+
+#endif
