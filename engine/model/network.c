@@ -1,21 +1,44 @@
-/* network.c - building a network's graph from its configuration.
+/* network.c - opening a network: configuration, parameters, packing.
+ *
+ * Every tensor that the graph names must be in the checkpoint with its shape;
+ * a trailing run of ones is forgiven (old files keep linear layers as 1x1
+ * convolutions).  f32 tensors are used in place while packing and, if
+ * aligned, afterwards; others are converted, and dropped again once packed.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "model/network.h"
 
-#include "model/model.h"
-#include "ops/graph.h"
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
 
-enum unstir_status network_graph(struct graph **g, const struct json *config,
-                                 uint32_t n, uint32_t h, uint32_t w,
-                                 struct unstir_error *err)
+#include "base/alloc.h"
+#include "base/cpu.h"
+#include "format/json.h"
+#include "format/weights.h"
+#include "model/network_parts.h"
+#include "ops/graph.h"
+#include "ops/lower.h"
+#include "ops/packs.h"
+#include "ops/plan.h"
+
+/* Raised when the same network, rung and precision give other bits. */
+#define NUMERICS_VERSION 1
+
+#define MAX_NAMED_EXTRAS 8
+
+/* -- graphs ------------------------------------------------------------ */
+
+static enum unstir_status build_graph(struct graph **g,
+                                      const struct family *family,
+                                      const struct json *config, uint32_t n,
+                                      uint32_t h, uint32_t w,
+                                      struct unstir_error *err)
 {
-    const struct family *family;
     enum unstir_status status;
 
     *g = NULL;
-    TRY(model_family(&family, config, err));
     TRY(graph_new(g, err));
     status = family->build(*g, config, n, h, w, err);
     if (status != UNSTIR_OK) {
@@ -23,4 +46,376 @@ enum unstir_status network_graph(struct graph **g, const struct json *config,
         *g = NULL;
     }
     return status;
+}
+
+enum unstir_status network_graph(struct graph **g, const struct json *config,
+                                 uint32_t n, uint32_t h, uint32_t w,
+                                 struct unstir_error *err)
+{
+    const struct family *family;
+
+    *g = NULL;
+    TRY(model_family(&family, config, err));
+    return build_graph(g, family, config, n, h, w, err);
+}
+
+static enum unstir_status check_size(const struct model_facts *facts,
+                                     uint32_t h, uint32_t w,
+                                     struct unstir_error *err)
+{
+    uint32_t m = facts->size_multiple;
+
+    if (h == 0 || w == 0 || h % m != 0 || w % m != 0)
+        return error_set(err, UNSTIR_ERR_ARG,
+                         "a picture of %u x %u; edges must be multiples of %u",
+                         w, h, m);
+    return UNSTIR_OK;
+}
+
+enum unstir_status network_plan(struct plan **out, const struct network *net,
+                                uint32_t n, uint32_t h, uint32_t w,
+                                unsigned n_threads, struct unstir_error *err)
+{
+    struct graph *g;
+    enum unstir_status status;
+
+    *out = NULL;
+    TRY(check_size(&net->facts, h, w, err));
+    TRY(build_graph(&g, net->family, net->config, n, h, w, err));
+    status = lower_inference(out, g, net->packs, n_threads, err);
+    graph_free(g);
+    return status;
+}
+
+/* -- rung -------------------------------------------------------------- */
+
+static enum unstir_status unknown_rung(const char *isa,
+                                       struct unstir_error *err)
+{
+    struct cpu cpu = cpu_detect();
+    char names[120] = "";
+    size_t n = 0;
+
+    for (size_t i = kernels_ladder_len; i-- > 0 && n < sizeof names;)
+        if (kernels_ladder[i].is_supported(&cpu))
+            n += (size_t)snprintf(names + n, sizeof names - n, "%s%s",
+                                  n ? ", " : "", kernels_ladder[i].isa);
+    return error_set(err, UNSTIR_ERR_ARG,
+                     "instruction set \"%.40s\" is unknown or not in this CPU; "
+                     "available: %s",
+                     isa ? isa : "best", names);
+}
+
+static enum unstir_status choose_table(struct network *net,
+                                       const struct network_options *options,
+                                       struct unstir_error *err)
+{
+    struct kernel_table *t = &net->table;
+
+    if (!kernels_select(t, options->isa))
+        return unknown_rung(options->isa, err);
+    if (!kernels_verify(t))
+        return error_set(err, UNSTIR_ERR_INTERNAL,
+                         "the %s kernels disagree with the plain ones", t->isa);
+    if (options->precision == UNSTIR_PRECISION_BF16 &&
+        t->gemm.operand != DTYPE_BF16)
+        kernels_use_bf16_operands(t);
+    if (options->precision == UNSTIR_PRECISION_F32 &&
+        t->gemm.operand != DTYPE_F32)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "the %s kernels have no f32 operands; choose another "
+                         "instruction set",
+                         t->isa);
+    net->info.isa = t->isa;
+    net->info.precision = t->gemm.operand == DTYPE_BF16 ? "bf16" : "f32";
+    snprintf(net->fingerprint, sizeof net->fingerprint, "%s-%d-%s", t->isa,
+             NUMERICS_VERSION, net->info.precision);
+    net->info.fingerprint = net->fingerprint;
+    return UNSTIR_OK;
+}
+
+/* -- parameters -------------------------------------------------------- */
+
+/* Whether a tensor's shape is the parameter's, trailing ones aside. */
+static bool is_shape_right(const struct tensor_view *t,
+                           const struct graph_param *p)
+{
+    uint32_t rank = t->rank > p->rank ? t->rank : p->rank;
+
+    for (uint32_t i = 0; i < rank; i++) {
+        uint64_t a = i < t->rank ? t->dims[i] : 1;
+        uint64_t b = i < p->rank ? p->dims[i] : 1;
+
+        if (a != b)
+            return false;
+    }
+    return true;
+}
+
+static void shape_text(char *out, size_t size, const uint64_t *dims,
+                       uint32_t rank)
+{
+    size_t n = 0;
+
+    out[0] = '\0';
+    for (uint32_t i = 0; i < rank && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%llu", i ? "x" : "",
+                              (unsigned long long)dims[i]);
+}
+
+static enum unstir_status wrong_shape(const struct tensor_view *t,
+                                      const struct graph_param *p,
+                                      struct unstir_error *err)
+{
+    char found[80], wanted[80];
+    uint64_t dims[4];
+
+    for (uint32_t i = 0; i < 4; i++)
+        dims[i] = p->dims[i];
+    shape_text(found, sizeof found, t->dims, t->rank);
+    shape_text(wanted, sizeof wanted, dims, p->rank);
+    return error_set(err, UNSTIR_ERR_FORMAT,
+                     "tensor %s has shape %s; config.json asks for %s", p->name,
+                     found, wanted);
+}
+
+static enum unstir_status own_param(struct network *net, size_t p, size_t n,
+                                    struct unstir_error *err)
+{
+    void *floats;
+
+    TRY(alloc_aligned(&floats, n, sizeof(float), err));
+    net->own_params[p] = floats;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status load_param(struct network *net, const float **param,
+                                     size_t p, const struct graph_param *want,
+                                     const struct weights *weights,
+                                     struct unstir_error *err)
+{
+    const struct tensor_view *t = weights_find(weights, want->name);
+
+    if (!t)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "tensor %s is missing from the weights", want->name);
+    if (!is_shape_right(t, want))
+        return wrong_shape(t, want, err);
+    if (t->dtype != DTYPE_F32 && t->dtype != DTYPE_F16 &&
+        t->dtype != DTYPE_BF16 && t->dtype != DTYPE_F64)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "tensor %s is stored as %s; supported: F32, F16, "
+                         "BF16, F64",
+                         want->name, dtype_name(t->dtype));
+    if (t->dtype == DTYPE_F32 && (uintptr_t)t->data % _Alignof(float) == 0) {
+        *param = t->data;
+        return UNSTIR_OK;
+    }
+    TRY(own_param(net, p, want->n, err));
+    dtype_load(net->own_params[p], t->data, t->dtype, want->n);
+    *param = net->own_params[p];
+    return UNSTIR_OK;
+}
+
+static enum unstir_status load_params(struct network *net, const float **params,
+                                      const struct graph *g,
+                                      const struct weights *weights,
+                                      uint64_t seed, struct unstir_error *err)
+{
+    for (size_t i = 0; i < net->n_params; i++) {
+        const struct graph_param *want = graph_param_at(g, (param_id)i);
+
+        net->info.n_parameters += want->n;
+        if (weights) {
+            TRY(load_param(net, &params[i], i, want, weights, err));
+        } else {
+            TRY(own_param(net, i, want->n, err));
+            params[i] = net->own_params[i];
+        }
+    }
+    if (weights)
+        return UNSTIR_OK;
+    return network_draw(g, seed, net->own_params, err);
+}
+
+/* -- notes ------------------------------------------------------------- */
+
+static enum unstir_status add_note(struct network *net, const char *text,
+                                   struct unstir_error *err)
+{
+    if (net->info.n_notes == MAX_NOTES)
+        return UNSTIR_OK;
+    TRY(alloc_strdup(&net->notes[net->info.n_notes], text, err));
+    net->info.n_notes++;
+    return UNSTIR_OK;
+}
+
+static bool is_param(const struct graph *g, const char *name)
+{
+    for (size_t i = 0; i < graph_n_params(g); i++)
+        if (strcmp(graph_param_at(g, (param_id)i)->name, name) == 0)
+            return true;
+    return false;
+}
+
+static enum unstir_status note_extras(struct network *net,
+                                      const struct graph *g,
+                                      const struct weights *weights,
+                                      struct unstir_error *err)
+{
+    size_t n = 0;
+    char text[256];
+
+    for (size_t i = 0; weights && i < weights_len(weights); i++) {
+        const char *name = weights_at(weights, i)->name;
+
+        if (is_param(g, name) || n++ >= MAX_NAMED_EXTRAS)
+            continue;
+        snprintf(text, sizeof text, "tensor %.200s is not used", name);
+        TRY(add_note(net, text, err));
+    }
+    if (n > MAX_NAMED_EXTRAS) {
+        snprintf(text, sizeof text, "%zu more tensors are not used",
+                 n - MAX_NAMED_EXTRAS);
+        TRY(add_note(net, text, err));
+    }
+    return UNSTIR_OK;
+}
+
+/* -- opening ----------------------------------------------------------- */
+
+static enum unstir_status copy_config(struct network *net,
+                                      const struct json *config,
+                                      struct unstir_error *err)
+{
+    struct json_writer *w;
+    enum unstir_status status;
+    char *text;
+
+    TRY(json_writer_new(&w, err));
+    json_put_value(w, NULL, config);
+    TRY(json_finish(&text, w, false, err));
+    status = json_parse(&net->config, text, strlen(text), err);
+    alloc_free(text);
+    return status;
+}
+
+/* Free the converted parameters that only packing needed. */
+static void drop_params(struct network *net, const struct graph *g)
+{
+    for (size_t i = 0; i < net->n_params; i++) {
+        if (!net->own_params[i])
+            continue;
+        if (packs_needs(net->packs, (param_id)i)) {
+            net->info.weight_bytes +=
+                graph_param_at(g, (param_id)i)->n * sizeof(float);
+            continue;
+        }
+        alloc_free(net->own_params[i]);
+        net->own_params[i] = NULL;
+    }
+}
+
+static enum unstir_status pack_params(struct network *net,
+                                      const struct graph *g,
+                                      const struct weights *weights,
+                                      uint64_t seed, enum lower_mode mode,
+                                      struct unstir_error *err)
+{
+    enum unstir_status status;
+    void *params, *own;
+
+    net->n_params = graph_n_params(g);
+    TRY(alloc_zero(&own, net->n_params, sizeof(float *), err));
+    net->own_params = own;
+    TRY(alloc_zero(&params, net->n_params, sizeof(float *), err));
+    status = load_params(net, params, g, weights, seed, err);
+    if (status == UNSTIR_OK)
+        status = packs_new(&net->packs, g, &net->table, mode, params, err);
+    alloc_free(params);
+    if (status != UNSTIR_OK)
+        return status;
+    net->info.weight_bytes = packs_bytes(net->packs);
+    drop_params(net, g);
+    return note_extras(net, g, weights, err);
+}
+
+static void describe(struct network *net)
+{
+    const struct model_facts *facts = &net->facts;
+    struct network_info *info = &net->info;
+    struct timespec now;
+
+    info->family = net->family->name;
+    info->in_channels = facts->in_channels;
+    info->out_channels = facts->out_channels;
+    info->sample_h = facts->sample_h;
+    info->sample_w = facts->sample_w;
+    info->size_multiple = facts->size_multiple;
+    info->n_class_embeds = facts->label_rows;
+    info->has_class_input = facts->has_label;
+    info->notes = (const char *const *)net->notes;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    net->opened_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static enum unstir_status fill(struct network *net, const struct json *config,
+                               const struct weights *weights, uint64_t seed,
+                               const struct network_options *options,
+                               struct unstir_error *err)
+{
+    enum unstir_status status;
+    struct graph *g;
+    uint32_t edge;
+
+    TRY(model_family(&net->family, config, err));
+    TRY(net->family->facts(&net->facts, config, err));
+    TRY(choose_table(net, options, err));
+    TRY(copy_config(net, config, err));
+    /* The parameters are those of any size. */
+    edge = net->facts.size_multiple;
+    TRY(build_graph(&g, net->family, net->config, 1, edge, edge, err));
+    status = pack_params(net, g, weights, seed, options->mode, err);
+    graph_free(g);
+    describe(net);
+    return status;
+}
+
+enum unstir_status network_open(struct network **out, const struct json *config,
+                                const struct weights *weights, uint64_t seed,
+                                const struct network_options *options,
+                                struct unstir_error *err)
+{
+    static const struct network_options fallback = {.mode = LOWER_FUSED};
+    enum unstir_status status;
+    void *p;
+
+    *out = NULL;
+    TRY(alloc_zero(&p, 1, sizeof(struct network), err));
+    status = fill(p, config, weights, seed, options ? options : &fallback, err);
+    if (status != UNSTIR_OK) {
+        network_free(p);
+        return status;
+    }
+    *out = p;
+    return UNSTIR_OK;
+}
+
+void network_free(struct network *net)
+{
+    if (!net)
+        return;
+    for (size_t i = 0; net->own_params && i < net->n_params; i++)
+        alloc_free(net->own_params[i]);
+    for (size_t i = 0; i < net->info.n_notes; i++)
+        alloc_free(net->notes[i]);
+    alloc_free(net->own_params);
+    packs_free(net->packs);
+    json_free(net->config);
+    alloc_free(net);
+}
+
+const struct network_info *network_info(const struct network *net)
+{
+    return &net->info;
 }
