@@ -33,9 +33,10 @@ verdict headers_inner "$tmp/inner"
 : >"$tmp/guards"
 for h in $(find engine server cli include -name '*.h' | sort); do
     guard=$(printf '%s' "${h#*/}" | tr 'a-z/.' 'A-Z__')
+    full=$(printf '%s' "$h" | tr 'a-z/.' 'A-Z__')
     case $h in
     *_table.h | */job_states.h | */errors_table.h) continue ;;
     esac
-    grep -qE "^#ifndef ($guard|$(basename "$guard"))$" "$h" || echo "$h: guard is not $guard" >>"$tmp/guards"
+    grep -qE "^#ifndef ($guard|$full)$" "$h" || echo "$h: guard is not $guard" >>"$tmp/guards"
 done
 verdict headers_guards "$tmp/guards"

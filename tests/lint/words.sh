@@ -10,6 +10,8 @@ for call in strcpy strcat sprintf vsprintf gets atoi atol atof strtok rand srand
     grep -rnE --include='*.[ch]' "(^|[^A-Za-z0-9_.>])$call *\(" include engine server cli |
         grep -vE ':[0-9]+: *(/?\*|//)' >>"$tmp/calls"
 done
+# libpng reports errors by longjmp: its one file may.
+sed -i '/^engine\/image\/png\.c:.*setjmp(png_jmpbuf(/d' "$tmp/calls"
 verdict banned_calls "$tmp/calls"
 
 # Only these files name the heap.
@@ -24,7 +26,7 @@ grep -rnE --include='*.[ch]' '(^|[^A-Za-z0-9_.>])(printf|puts|putchar|perror|exi
     engine | grep -vE ':[0-9]+: *(/?\*|//)' >"$tmp/silent"
 verdict engine_silent "$tmp/silent"
 
-grep -rnE 'T[O]DO|F[I]XME|X[X]X|#if 0|-ffast-[m]ath|-O[f]ast|march=[n]ative' \
+grep -rnE 'T[O]DO|F[I]XME|(^|[^A-Za-z.])X[X]X([^A-Za-z]|$)|#if 0|-ffast-[m]ath|-O[f]ast|march=[n]ative' \
     include engine server cli tools deploy tests/unit tests/kern tests/golden tests/server \
     tests/http Makefile run 2>/dev/null >"$tmp/words"
 verdict unfinished "$tmp/words"
