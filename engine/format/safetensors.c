@@ -258,10 +258,12 @@ static enum unstir_status read_all(struct reader *r, struct unstir_error *err)
     size_t i = 0;
     const char *name;
     const struct json *v;
-    if (json_len(r->header) > MAX_TENSORS + 1)
+    size_t n_tensors =
+        json_len(r->header) - (json_get(r->header, METADATA) != NULL);
+    if (n_tensors > MAX_TENSORS)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "%.200s: %zu tensors, at most %u are allowed", r->file,
-                         json_len(r->header), MAX_TENSORS);
+                         n_tensors, MAX_TENSORS);
     while (json_each(r->header, &i, &name, &v)) {
         if (strcmp(name, METADATA) == 0)
             TRY(check_metadata(r, v, err));
