@@ -33,7 +33,7 @@ struct config_list {
 
 struct config {
 #define CONFIG_GROUP(title)
-#define CONFIG_TEXT(name, flag, def, group_text)              char *name;
+#define CONFIG_TEXT(name, flag, def, text)                    char *name;
 #define CONFIG_CHOICE(name, flag, def, choices, text)         char *name;
 #define CONFIG_LIST(name, flag, def, text)                    struct config_list name;
 #define CONFIG_BOOL(name, flag, def, text)                    bool name;

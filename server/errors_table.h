@@ -55,6 +55,10 @@ ERROR(INVALID_PARAMETERS, 422, "invalid-parameters", "invalid_value",
       "Invalid parameters", "invalid_request_error",
       "The JSON is well formed but some values are not allowed. `errors` "
       "lists every one of them with the nearest values that are.")
+ERROR(HEADERS_TOO_LARGE, 431, "headers-too-large", "headers_too_large",
+      "Too many headers", "invalid_request_error",
+      "A request may have at most 96 headers and 16 KiB for its line and "
+      "headers together.")
 ERROR(INTERNAL, 500, "internal", "internal", "Internal error", "server_error",
       "A fault of the server. The log line with this request id says more.")
 ERROR(DRAINING, 503, "draining", "draining", "Server is draining",

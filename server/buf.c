@@ -1,0 +1,285 @@
+/* buf.c - memory of the service: heap, byte buffers, arenas.
+ *
+ * Buffers double, so n additions cost O(n).  Arenas are a list of blocks of
+ * at least 4 KiB; a request that needs little costs one malloc.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "buf.h"
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_BYTES 4096u
+
+/* ------------------------------------------------------------------ heap */
+
+/* Relaxed: tests set it while one thread runs. */
+static atomic_long fail_after;
+
+static bool must_fail(void)
+{
+    long k = atomic_load_explicit(&fail_after, memory_order_relaxed);
+
+    if (k == 0)
+        return false;
+    atomic_store_explicit(&fail_after, k - 1, memory_order_relaxed);
+    return k == 1;
+}
+
+void mem_test_fail_after(long k)
+{
+    atomic_store_explicit(&fail_after, k, memory_order_relaxed);
+}
+
+void *mem_zero(size_t n, size_t size)
+{
+    if (must_fail())
+        return NULL;
+    return calloc(n ? n : 1, size ? size : 1);
+}
+
+bool mem_grow(void *array, size_t *capacity, size_t wanted, size_t size)
+{
+    void **slot = array;
+    size_t next = *capacity ? *capacity : 8;
+    char *grown;
+
+    if (wanted <= *capacity)
+        return true;
+    while (next < wanted) {
+        if (next > SIZE_MAX / 2)
+            return false;
+        next *= 2;
+    }
+    if (must_fail() || next > SIZE_MAX / size)
+        return false;
+    grown = realloc(*slot, next * size);
+    if (!grown)
+        return false;
+    memset(grown + *capacity * size, 0, (next - *capacity) * size);
+    *slot = grown;
+    *capacity = next;
+    return true;
+}
+
+char *mem_strdup(const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char *copy = mem_zero(n, 1);
+
+    if (copy)
+        memcpy(copy, text, n);
+    return copy;
+}
+
+void mem_free(void *pointer)
+{
+    free(pointer);
+}
+
+/* --------------------------------------------------------------- buffers */
+
+void buf_init(struct buf *buf, size_t limit)
+{
+    *buf = (struct buf){.limit = limit};
+}
+
+void buf_fini(struct buf *buf)
+{
+    mem_free(buf->bytes);
+    *buf = (struct buf){.limit = buf->limit};
+}
+
+void buf_clear(struct buf *buf)
+{
+    buf->n = 0;
+    buf->failed = false;
+    if (buf->bytes)
+        buf->bytes[0] = 0;
+}
+
+/* Room for n more bytes and the final 0. */
+static bool reserve(struct buf *buf, size_t n)
+{
+    void *bytes = buf->bytes;
+
+    if (buf->failed || n > buf->limit - buf->n ||
+        !mem_grow(&bytes, &buf->capacity, buf->n + n + 1, 1)) {
+        buf->failed = true;
+        return false;
+    }
+    buf->bytes = bytes;
+    return true;
+}
+
+bool buf_add(struct buf *buf, const void *bytes, size_t n)
+{
+    if (!reserve(buf, n))
+        return false;
+    if (n)
+        memcpy(buf->bytes + buf->n, bytes, n);
+    buf->n += n;
+    buf->bytes[buf->n] = 0;
+    return true;
+}
+
+bool buf_text(struct buf *buf, const char *text)
+{
+    return buf_add(buf, text, strlen(text));
+}
+
+bool buf_byte(struct buf *buf, char byte)
+{
+    return buf_add(buf, &byte, 1);
+}
+
+bool buf_printf(struct buf *buf, const char *format, ...)
+{
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (n < 0 || !reserve(buf, (size_t)n)) {
+        buf->failed = true;
+        return false;
+    }
+    va_start(args, format);
+    (void)vsnprintf(buf->bytes + buf->n, (size_t)n + 1, format, args);
+    va_end(args);
+    buf->n += (size_t)n;
+    return true;
+}
+
+char *buf_take(struct buf *buf, size_t *n)
+{
+    char *bytes = buf->failed ? NULL : buf->bytes;
+
+    *n = bytes ? buf->n : 0;
+    if (!bytes)
+        mem_free(buf->bytes);
+    *buf = (struct buf){.limit = buf->limit};
+    return bytes;
+}
+
+/* ---------------------------------------------------------------- arenas */
+
+struct block {
+    struct block *next;
+    size_t used, size;
+    alignas(max_align_t) char bytes[];
+};
+
+struct mem_arena {
+    struct block *newest;
+    size_t limit, total;
+};
+
+struct mem_arena *mem_arena_new(size_t limit)
+{
+    struct mem_arena *arena = mem_zero(1, sizeof *arena);
+
+    if (arena)
+        arena->limit = limit;
+    return arena;
+}
+
+void mem_arena_free(struct mem_arena *arena)
+{
+    struct block *block = arena ? arena->newest : NULL;
+
+    while (block) {
+        struct block *next = block->next;
+
+        mem_free(block);
+        block = next;
+    }
+    mem_free(arena);
+}
+
+static struct block *block_add(struct mem_arena *arena, size_t wanted)
+{
+    size_t size = wanted > BLOCK_BYTES ? wanted : BLOCK_BYTES;
+    struct block *block;
+
+    if (wanted > arena->limit - arena->total)
+        return NULL;
+    if (size > arena->limit - arena->total)
+        size = arena->limit - arena->total;
+    block = mem_zero(1, sizeof *block + size);
+    if (!block)
+        return NULL;
+    block->size = size;
+    block->next = arena->newest;
+    arena->newest = block;
+    arena->total += size;
+    return block;
+}
+
+void *mem_arena_zero(struct mem_arena *arena, size_t n, size_t size)
+{
+    const size_t unit = alignof(max_align_t);
+    struct block *block = arena->newest;
+    size_t wanted;
+    void *place;
+
+    if (size && n > (arena->limit - unit) / size)
+        return NULL;
+    wanted = (n * size + unit - 1) / unit * unit;
+    if (wanted == 0)
+        wanted = unit;
+    if (!block || wanted > block->size - block->used) {
+        block = block_add(arena, wanted);
+        if (!block)
+            return NULL;
+    }
+    place = block->bytes + block->used;
+    block->used += wanted;
+    return place;
+}
+
+char *mem_arena_strndup(struct mem_arena *arena, const char *text, size_t n)
+{
+    char *copy = n < SIZE_MAX ? mem_arena_zero(arena, n + 1, 1) : NULL;
+
+    if (copy && n)
+        memcpy(copy, text, n);
+    return copy;
+}
+
+char *mem_arena_strdup(struct mem_arena *arena, const char *text)
+{
+    return mem_arena_strndup(arena, text, strlen(text));
+}
+
+char *mem_arena_vprintf(struct mem_arena *arena, const char *format,
+                        va_list args)
+{
+    va_list again;
+    char *text;
+    int n;
+
+    va_copy(again, args);
+    n = vsnprintf(NULL, 0, format, args);
+    text = n < 0 ? NULL : mem_arena_zero(arena, (size_t)n + 1, 1);
+    if (text)
+        (void)vsnprintf(text, (size_t)n + 1, format, again);
+    va_end(again);
+    return text;
+}
+
+char *mem_arena_printf(struct mem_arena *arena, const char *format, ...)
+{
+    va_list args;
+    char *text;
+
+    va_start(args, format);
+    text = mem_arena_vprintf(arena, format, args);
+    va_end(args);
+    return text;
+}

@@ -1,0 +1,932 @@
+/* http.c - libmicrohttpd driven by the loop; the only file with microhttpd.h.
+ *
+ * MHD runs without a thread of its own: the loop watches its epoll
+ * descriptor and pump() calls MHD_run().  Its own epoll thread stalls when
+ * exactly a multiple of 128 connections are ready; driven from outside it
+ * does not (tests/bench/http.sh holds it to that).
+ *
+ * Lessons that shaped the code, each seen with 0.9.75:
+ *   - At the connection limit MHD takes its listening socket back only at
+ *     the start of the next MHD_run(): pump() runs it again after a close.
+ *   - MHD_resume_connection() wakes nobody in this mode: kick() follows.
+ *   - A suspended connection neither times out nor notices its client
+ *     leaving: an epoll descriptor of our own watches for EPOLLRDHUP (a
+ *     client that only closes its sending half counts as gone).
+ *   - MHD's own timeout is one of inactivity, which a byte a second defeats:
+ *     sweep() holds deadlines by phase and shuts the socket down.
+ *   - An answer queued in the handler's first call closes the connection:
+ *     done on purpose for bad framing and large bodies, else queued in the
+ *     last call.
+ *   - Stopping MHD with suspended connections aborts: http_free() resumes
+ *     all of them first.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "http.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "exchange.h"
+#include "framing.h"
+#include "log.h"
+#include "router.h"
+
+#define HEAD_BYTES       (16u << 10)
+#define STREAM_BLOCK     8192u
+#define DISCARD_BYTES    (64u << 10) /* of a refused body, to keep the line  */
+#define HARD_EXTRA_BYTES (4u << 20)  /* beyond a limit before we hang up     */
+#define MAX_RUNS         16          /* of MHD a turn: others want the loop  */
+#define HANGUPS_A_TURN   64
+
+/* What a connection is doing; a deadline each. */
+enum phase {
+    PHASE_HEAD,    /* the line and headers of a request arrive               */
+    PHASE_IDLE,    /* kept open between requests                             */
+    PHASE_BODY,    /* a body arrives                                         */
+    PHASE_WAITING, /* suspended, or being handled                            */
+    PHASE_SENDING  /* an answer goes out                                     */
+};
+
+struct connection {
+    struct connection *prev, *next;
+    struct MHD_Connection *mhd;
+    struct exchange *exchange; /* the request under way, or NULL             */
+    int fd;
+    bool is_tcp;
+    bool is_suspended;
+    enum phase phase;
+    uint64_t since_ms; /* the phase's start, or its last progress           */
+    uint64_t n_moved;  /* bytes received (IDLE) or taken (SENDING) then     */
+    char peer[INET6_ADDRSTRLEN];
+};
+
+struct http {
+    struct service *service;
+    struct loop *loop;
+    const struct config *config;
+    struct MHD_Daemon *daemon;
+    struct listener listener;
+    struct loop_watch *watch;
+    struct loop_timer *timer; /* when MHD wants to run again                 */
+    struct loop_timer *sweeper;
+    int hangup_fd;
+    struct loop_watch *hangup_watch;
+    struct connection *first;
+    size_t n_connections;
+    bool is_running; /* inside MHD_run()                                     */
+    bool must_run;   /* something was closed or resumed meanwhile            */
+    bool is_closing; /* no connection is kept open any more                  */
+};
+
+/* ------------------------------------------------------------------- pump */
+
+static void pump(void *user)
+{
+    struct http *http = user;
+    MHD_UNSIGNED_LONG_LONG wait_ms = 0;
+    bool has_wait;
+    int n = 0;
+
+    assert(!http->is_running);
+    http->is_running = true;
+    do {
+        http->must_run = false;
+        (void)MHD_run(http->daemon);
+        has_wait = MHD_get_timeout(http->daemon, &wait_ms) == MHD_YES;
+    } while (++n < MAX_RUNS && (http->must_run || (has_wait && wait_ms == 0)));
+    http->is_running = false;
+    if (http->must_run)
+        wait_ms = 0;
+    if (has_wait || http->must_run)
+        loop_timer_start(http->timer, wait_ms, 0);
+    else
+        loop_timer_stop(http->timer);
+}
+
+/* Run MHD soon: once, however many ask in this turn of the loop. */
+static void kick(struct http *http)
+{
+    if (http->must_run)
+        return;
+    http->must_run = true;
+    if (!http->is_running)
+        loop_timer_start(http->timer, 0, 0);
+}
+
+/* ------------------------------------------------------- suspend, hang-up */
+
+static void suspend(struct connection *connection)
+{
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT,
+                                .data.ptr = connection};
+    struct http *http = connection->exchange->http;
+
+    assert(!connection->is_suspended);
+    MHD_suspend_connection(connection->mhd);
+    connection->is_suspended = true;
+    connection->phase = PHASE_WAITING;
+    if (epoll_ctl(http->hangup_fd, EPOLL_CTL_ADD, connection->fd, &event) != 0)
+        log_event(LOG_LEVEL_WARN, "hang-up cannot be watched", NULL, NULL);
+}
+
+static void resume(struct connection *connection)
+{
+    struct http *http = connection->exchange->http;
+
+    if (!connection->is_suspended)
+        return;
+    (void)epoll_ctl(http->hangup_fd, EPOLL_CTL_DEL, connection->fd, NULL);
+    connection->is_suspended = false;
+    MHD_resume_connection(connection->mhd);
+    kick(http);
+}
+
+void exchange_wake(struct exchange *x)
+{
+    assert(loop_is_mine(x->http->loop));
+    if (x->connection && !x->is_gone)
+        resume(x->connection);
+}
+
+/* The client left or is to be left: the handler hears of it by MHD's end of
+ * the request, which follows.                                              */
+static void leave(struct connection *connection)
+{
+    if (!connection->exchange)
+        return;
+    connection->exchange->is_gone = true;
+    resume(connection);
+}
+
+static void on_hangup(void *user)
+{
+    struct http *http = user;
+    struct epoll_event events[HANGUPS_A_TURN];
+    int n = epoll_wait(http->hangup_fd, events, HANGUPS_A_TURN, 0);
+    int i;
+
+    for (i = 0; i < n; i++)
+        leave(events[i].data.ptr);
+}
+
+/* -------------------------------------------------------------- deadlines */
+
+/* Bytes received (is_sent false) or taken by the client's side. */
+static uint64_t bytes_moved(const struct connection *connection, bool is_sent)
+{
+    struct tcp_info info;
+    socklen_t n = sizeof info;
+    int unsent = 0;
+
+    memset(&info, 0, sizeof info);
+    if (connection->is_tcp) {
+        (void)getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &n);
+        return is_sent ? info.tcpi_bytes_acked : info.tcpi_bytes_received;
+    }
+    if (is_sent) /* any change will do                                       */
+        (void)ioctl(connection->fd, SIOCOUTQ, &unsent);
+    return (uint64_t)unsent;
+}
+
+static void set_phase(struct connection *connection, enum phase phase)
+{
+    connection->phase = phase;
+    connection->since_ms = loop_now_ms();
+    if (phase == PHASE_IDLE || phase == PHASE_SENDING)
+        connection->n_moved = bytes_moved(connection, phase == PHASE_SENDING);
+}
+
+/* No answer can be queued while a request arrives, so this one goes past
+ * MHD, which has sent nothing for the request yet.                          */
+static void send_late(const struct connection *connection)
+{
+    static const char body[] =
+        "{\"type\":\"/problems/slow-body\",\"title\":\"Request took too "
+        "long\",\"status\":408}";
+    char text[512];
+    int n = snprintf(text, sizeof text,
+                     "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
+                     "Content-Type: application/problem+json\r\n"
+                     "Content-Length: %zu\r\n\r\n%s",
+                     sizeof body - 1, body);
+
+    (void)send(connection->fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void cut(struct connection *connection, const char *what)
+{
+    struct log_line line;
+
+    log_begin(&line, LOG_LEVEL_INFO, "connection cut");
+    log_text(&line, "reason", what);
+    log_text(&line, "peer", connection->peer);
+    log_end(&line);
+    if (connection->phase == PHASE_HEAD || connection->phase == PHASE_BODY)
+        send_late(connection);
+    (void)shutdown(connection->fd, SHUT_RDWR);
+    set_phase(connection, connection->phase);
+}
+
+static void check_deadline(struct http *http, struct connection *connection,
+                           uint64_t now)
+{
+    const struct config *config = http->config;
+    uint64_t age = now - connection->since_ms;
+    uint64_t moved;
+
+    switch (connection->phase) {
+    case PHASE_HEAD:
+        if (age > config->header_timeout_ms)
+            cut(connection, "header deadline");
+        break;
+    case PHASE_IDLE:
+        moved = bytes_moved(connection, false);
+        if (moved != connection->n_moved)
+            set_phase(connection, PHASE_HEAD);
+        else if (age > config->keep_alive_ms || http->is_closing)
+            cut(connection, "idle");
+        break;
+    case PHASE_BODY:
+        if (age > config->body_timeout_ms)
+            cut(connection, "body deadline");
+        break;
+    case PHASE_WAITING:
+        break;
+    case PHASE_SENDING:
+        moved = bytes_moved(connection, true);
+        if (moved != connection->n_moved) {
+            connection->n_moved = moved;
+            connection->since_ms = now;
+        } else if (age > config->write_timeout_ms) {
+            cut(connection, "write deadline");
+        }
+        break;
+    }
+}
+
+static void sweep(void *user)
+{
+    struct http *http = user;
+    uint64_t now = loop_now_ms();
+    struct connection *connection;
+
+    for (connection = http->first; connection; connection = connection->next)
+        check_deadline(http, connection, now);
+}
+
+/* ------------------------------------------------------------ connections */
+
+static void describe_peer(struct connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        connection->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *address = info ? info->client_addr : NULL;
+    const struct sockaddr_in *v4 = (const void *)address;
+    const struct sockaddr_in6 *v6 = (const void *)address;
+
+    (void)snprintf(connection->peer, sizeof connection->peer, "unix");
+    if (!address)
+        return;
+    if (address->sa_family == AF_INET)
+        (void)inet_ntop(AF_INET, &v4->sin_addr, connection->peer,
+                        sizeof connection->peer);
+    else if (address->sa_family == AF_INET6)
+        (void)inet_ntop(AF_INET6, &v6->sin6_addr, connection->peer,
+                        sizeof connection->peer);
+    connection->is_tcp =
+        address->sa_family == AF_INET || address->sa_family == AF_INET6;
+}
+
+static void connection_open(struct http *http, struct MHD_Connection *mhd,
+                            void **context)
+{
+    struct connection *connection = mem_zero(1, sizeof *connection);
+
+    *context = connection; /* NULL: each of its requests is refused          */
+    if (!connection)
+        return;
+    connection->mhd = mhd;
+    connection->fd =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)
+            ->connect_fd;
+    describe_peer(connection);
+    connection->next = http->first;
+    if (http->first)
+        http->first->prev = connection;
+    http->first = connection;
+    http->n_connections++;
+    set_phase(connection, PHASE_HEAD);
+}
+
+static void connection_close(struct http *http, struct connection *connection)
+{
+    http->must_run = true; /* at the limit, only that accepts again          */
+    if (!connection)
+        return;
+    if (connection->prev)
+        connection->prev->next = connection->next;
+    else
+        http->first = connection->next;
+    if (connection->next)
+        connection->next->prev = connection->prev;
+    http->n_connections--;
+    mem_free(connection);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        connection_open(cls, mhd, context);
+    else
+        connection_close(cls, *context);
+}
+
+/* --------------------------------------------------------------- requests */
+
+/* MHD has read the request line. */
+static void *on_target(void *cls, const char *target,
+                       struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct connection *connection = info->socket_context;
+    struct exchange *x = connection ? mem_zero(1, sizeof *x) : NULL;
+    struct request *request = x ? &x->request : NULL;
+
+    if (!x)
+        return NULL;
+    x->http = cls;
+    x->connection = connection;
+    x->raw_target = target;
+    request->exchange = x;
+    request->arena = mem_arena_new(REQUEST_ARENA_BYTES);
+    request->target =
+        request->arena ? mem_arena_strdup(request->arena, target) : NULL;
+    request->peer = connection->peer;
+    request->body = "";
+    request->path = "";
+    request->started_ms = loop_now_ms();
+    if (!request->target) {
+        exchange_free(x);
+        return NULL;
+    }
+    connection->exchange = x;
+    if (connection->phase != PHASE_HEAD)
+        set_phase(connection, PHASE_HEAD);
+    return x;
+}
+
+static void log_request(const struct exchange *x)
+{
+    static const char *const names[] = {"GET",    "POST",    "PUT",
+                                        "DELETE", "OPTIONS", "?"};
+    const struct request *request = &x->request;
+    bool is_health = strncmp(request->target, "/health/", 8) == 0;
+    struct log_line line;
+
+    if (!x->http->config->log_requests)
+        return;
+    log_begin(&line, is_health ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "request");
+    log_text(&line, "req_id", request->id);
+    log_text(&line, "method",
+             request->is_head ? "HEAD" : names[request->method]);
+    if (request->route)
+        log_text(&line, "route", request->route->pattern);
+    log_text(&line, "target", request->target);
+    log_int(&line, "status", x->is_gone && !x->status ? 499 : (int)x->status);
+    log_int(&line, "bytes", (int64_t)(x->n_bytes + x->n_streamed));
+    log_int(&line, "dur_ms", (int64_t)(loop_now_ms() - request->started_ms));
+    log_text(&line, "peer", request->peer);
+    log_end(&line);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct exchange *x = *context;
+
+    (void)cls;
+    (void)mhd;
+    *context = NULL;
+    if (!x)
+        return;
+    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+        x->is_gone = true;
+    log_request(x);
+    x->connection->exchange = NULL;
+    set_phase(x->connection, PHASE_IDLE);
+    x->connection = NULL;
+    exchange_free(x);
+}
+
+/* ------------------------------------------------------- reading the head */
+
+struct head {
+    struct exchange *exchange;
+    struct framing_header headers[REQUEST_MAX_HEADERS];
+    size_t n;
+    bool has_failed;
+};
+
+static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind,
+                                 const char *name, size_t n_name,
+                                 const char *value, size_t n_value)
+{
+    struct head *head = cls;
+    struct request *request = &head->exchange->request;
+    struct request_pair *pair;
+
+    (void)kind;
+    if (head->n == REQUEST_MAX_HEADERS) {
+        head->has_failed = true;
+        return MHD_NO;
+    }
+    head->headers[head->n++] =
+        (struct framing_header){name, n_name, value ? value : "", n_value};
+    pair = &request->headers[request->n_headers];
+    pair->name = mem_arena_strndup(request->arena, name, n_name);
+    pair->value = mem_arena_strndup(request->arena, value ? value : "",
+                                    value ? n_value : 0);
+    if (!pair->name || !pair->value) {
+        head->has_failed = true;
+        return MHD_NO;
+    }
+    request->n_headers++;
+    return MHD_YES;
+}
+
+static bool is_request_id(const char *text)
+{
+    size_t n = 0;
+
+    for (; text && *text; text++, n++)
+        if (*text < 0x21 || *text > 0x7e)
+            return false;
+    return n >= 1 && n <= 128;
+}
+
+/* 100 random bits in base32: unguessable, and short in a log. */
+static const char *new_request_id(struct mem_arena *arena)
+{
+    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
+    unsigned char bytes[20];
+    char text[sizeof bytes + 1] = "";
+    size_t i;
+
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        return "req_none";
+    for (i = 0; i < sizeof bytes; i++)
+        text[i] = digits[bytes[i] & 31];
+    return mem_arena_printf(arena, "req_%s", text);
+}
+
+static void set_method(struct request *request, const char *method)
+{
+    static const char *const names[] = {"GET", "POST", "PUT", "DELETE",
+                                        "OPTIONS"};
+    size_t i;
+
+    request->is_head = strcmp(method, "HEAD") == 0;
+    request->method = request->is_head ? HTTP_GET : N_HTTP_METHODS;
+    for (i = 0; i < N_HTTP_METHODS; i++)
+        if (strcmp(method, names[i]) == 0)
+            request->method = (enum http_method)i;
+}
+
+/* The query's arguments and the decoded path; false if an escape is bad or
+ * there are too many arguments.                                            */
+static bool read_target(struct request *request)
+{
+    size_t n_path = strcspn(request->target, "?");
+    char *path = mem_arena_zero(request->arena, n_path + 1, 1);
+    const char *p = request->target + n_path;
+
+    if (!path || !framing_decode(request->target, n_path, false, path))
+        return false;
+    request->path = path;
+    while (*p) {
+        struct request_pair *pair = &request->query[request->n_query];
+        size_t n = strcspn(++p, "&");
+        size_t n_name = strcspn(p, "=&");
+        size_t n_value = n > n_name ? n - n_name - 1 : 0;
+        char *name = mem_arena_zero(request->arena, n_name + 1, 1);
+        char *value = mem_arena_zero(request->arena, n_value + 1, 1);
+
+        if (!name || !value || request->n_query == REQUEST_MAX_QUERY ||
+            !framing_decode(p, n_name, true, name) ||
+            !framing_decode(p + n_name + (n > n_name), n_value, true, value))
+            return false;
+        if (n) {
+            pair->name = name;
+            pair->value = value;
+            request->n_query++;
+        }
+        p += n;
+    }
+    return true;
+}
+
+/* Browsers name their origin; a page must not reach us by a form.  A body
+ * without a type, or typed as curl does by itself, is taken for JSON when no
+ * browser sent it.                                                          */
+static bool is_json_type(const struct request *request)
+{
+    const char *type = request_header(request, "Content-Type");
+    size_t n = type ? strcspn(type, "; \t") : 0;
+
+    if (n == 16 && strncasecmp(type, "application/json", n) == 0)
+        return true;
+    if (request_header(request, "Origin"))
+        return false;
+    return !type ||
+           (n == 33 &&
+            strncasecmp(type, "application/x-www-form-urlencoded", n) == 0);
+}
+
+static void refuse_route(struct request *request, enum route_found found,
+                         const char *allow)
+{
+    if (found == ROUTE_NO_PATH) {
+        reply_error(request, ERROR_NOT_FOUND,
+                    "there is nothing at this path; GET /openapi.json lists "
+                    "every path");
+        return;
+    }
+    reply_header(request, "Allow", allow);
+    if (request->method == HTTP_OPTIONS)
+        reply_empty(request, 204);
+    else
+        reply_error(request, ERROR_METHOD_NOT_ALLOWED, "this path takes %s",
+                    allow);
+}
+
+/* Route a request whose framing is right; leaves it READING, or ANSWERED
+ * with what refuses it.                                                    */
+static void route(struct exchange *x, const struct framing *framing)
+{
+    struct request *request = &x->request;
+    const struct config *config = x->http->config;
+    bool has_body = framing->is_chunked || framing->length > 0;
+    char allow[64];
+    enum route_found found;
+
+    if (framing->host && !framing_host_is_mine(framing->host, framing->n_host,
+                                               config->host_name.items,
+                                               config->host_name.n, false)) {
+        reply_error(request, ERROR_MISDIRECTED,
+                    "this server does not answer for the host named in Host");
+        return;
+    }
+    if (request->method == HTTP_OPTIONS && strcmp(request->target, "*") == 0) {
+        reply_header(request, "Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+        reply_empty(request, 204);
+        return;
+    }
+    if (!read_target(request)) {
+        reply_error(request, ERROR_MALFORMED_REQUEST,
+                    "the target has a bad %%XX escape, a control byte or more "
+                    "than %d query arguments",
+                    REQUEST_MAX_QUERY);
+        return;
+    }
+    found = router_find(request, allow, sizeof allow);
+    if (found != ROUTE_FOUND) {
+        refuse_route(request, found, allow);
+        return;
+    }
+    x->body_limit = request->route->body_limit;
+    if (framing->length > x->body_limit ||
+        (framing->is_chunked && x->body_limit == 0))
+        reply_error(request, ERROR_BODY_TOO_LARGE,
+                    "this path takes a body of at most %zu bytes",
+                    x->body_limit);
+    else if (has_body && request->route->body && !is_json_type(request))
+        reply_error(request, ERROR_UNSUPPORTED_MEDIA_TYPE,
+                    "this path takes application/json");
+    else if (x->http->service->is_draining &&
+             request->route->scope == SCOPE_CREATE) {
+        reply_header(request, "Retry-After", "5");
+        reply_error(request, ERROR_DRAINING,
+                    "the server is stopping and takes no new work");
+    }
+}
+
+/* --------------------------------------------------------------- answering */
+
+static ssize_t on_stream_wanted(void *cls, uint64_t at, char *out, size_t max)
+{
+    struct exchange *x = cls;
+    size_t n;
+
+    (void)at;
+    if (x->is_gone)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    n = exchange_take(x, out, max);
+    if (n)
+        return (ssize_t)n;
+    if (x->state == EXCHANGE_STREAMED)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    suspend(x->connection);
+    return 0;
+}
+
+static struct MHD_Response *make_response(struct exchange *x)
+{
+    bool is_stream =
+        x->state == EXCHANGE_STREAMING || x->state == EXCHANGE_STREAMED;
+
+    if (is_stream)
+        return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK,
+                                                 on_stream_wanted, x, NULL);
+    /* PERSISTENT: the exchange keeps the bytes until it is completed.       */
+    return MHD_create_response_from_buffer(x->n_bytes, (void *)x->bytes,
+                                           MHD_RESPMEM_PERSISTENT);
+}
+
+static enum MHD_Result queue_answer(struct exchange *x)
+{
+    struct MHD_Response *response = make_response(x);
+    enum MHD_Result result;
+    size_t i;
+
+    if (!response)
+        return MHD_NO;
+    if (x->http->is_closing)
+        x->must_close = true;
+    exchange_finish_headers(x);
+    for (i = 0; i < x->n_headers; i++)
+        (void)MHD_add_response_header(response, x->headers[i].name,
+                                      x->headers[i].value);
+    set_phase(x->connection, PHASE_SENDING);
+    result = MHD_queue_response(x->connection->mhd, x->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+/* After a handler ran or a deferred request was woken. */
+static enum MHD_Result advance(struct exchange *x)
+{
+    switch (x->state) {
+    case EXCHANGE_READING:
+    case EXCHANGE_HANDLING:
+        reply_error(&x->request, ERROR_INTERNAL, "no answer was made");
+        return queue_answer(x);
+    case EXCHANGE_DEFERRED:
+        suspend(x->connection);
+        return MHD_YES;
+    case EXCHANGE_ANSWERED:
+    case EXCHANGE_STREAMING:
+    case EXCHANGE_STREAMED:
+        return queue_answer(x);
+    }
+    return MHD_NO;
+}
+
+/* First call: the head is complete. */
+static enum MHD_Result take_head(struct exchange *x, const char *method,
+                                 const char *version)
+{
+    struct request *request = &x->request;
+    struct head head = {.exchange = x};
+    struct framing framing = {.method = method,
+                              .target = request->target,
+                              .version = version,
+                              .headers = head.headers};
+    enum error_code code;
+    const char *why;
+    const char *id;
+
+    x->has_head = true;
+    (void)MHD_get_connection_values_n(x->connection->mhd, MHD_HEADER_KIND,
+                                      on_header, &head);
+    framing.n_headers = head.n;
+    set_method(request, method);
+    id = request_header(request, "X-Request-Id");
+    request->id = is_request_id(id) ? id : new_request_id(request->arena);
+    why = head.has_failed ? "there are too many headers"
+                          : framing_check(&framing, &code);
+    if (why) {
+        x->must_close = true;
+        reply_error(request, head.has_failed ? ERROR_HEADERS_TOO_LARGE : code,
+                    "%s", why);
+        return queue_answer(x);
+    }
+    request->target = framing.path;
+    route(x, &framing);
+    if (x->state == EXCHANGE_ANSWERED &&
+        (framing.is_chunked || framing.length > DISCARD_BYTES ||
+         framing.expects_continue)) {
+        x->must_close = true;
+        return queue_answer(x); /* before the body: MHD closes after it      */
+    }
+    x->is_discarding = x->state == EXCHANGE_ANSWERED;
+    buf_init(&x->body, x->body_limit);
+    set_phase(x->connection, PHASE_BODY);
+    return MHD_YES;
+}
+
+static enum MHD_Result take_body(struct exchange *x, const char *bytes,
+                                 size_t *n)
+{
+    size_t got = *n;
+
+    *n = 0;
+    if (x->is_discarding)
+        return MHD_YES;
+    if (x->is_too_large) {
+        x->body_limit += got;
+        return x->body_limit > x->body.limit + HARD_EXTRA_BYTES ? MHD_NO
+                                                                : MHD_YES;
+    }
+    if (!buf_add(&x->body, bytes, got)) {
+        x->is_too_large = got > x->body.limit - x->body.n;
+        buf_fini(&x->body);
+        return x->is_too_large ? MHD_YES : MHD_NO;
+    }
+    return MHD_YES;
+}
+
+/* The request is complete. */
+static enum MHD_Result dispatch(struct exchange *x)
+{
+    struct request *request = &x->request;
+
+    if (x->state == EXCHANGE_READING) {
+        x->state = EXCHANGE_HANDLING;
+        x->connection->phase = PHASE_WAITING;
+        request->body = x->body.bytes ? x->body.bytes : "";
+        request->n_body = x->body.n;
+        if (x->is_too_large)
+            reply_error(request, ERROR_BODY_TOO_LARGE,
+                        "this path takes a body of at most %zu bytes",
+                        request->route->body_limit);
+        else
+            request->route->handler(x->http->service, request);
+    }
+    return advance(x);
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd,
+                                  const char *url, const char *method,
+                                  const char *version, const char *upload,
+                                  size_t *n_upload, void **context)
+{
+    struct exchange *x = *context;
+
+    (void)cls;
+    (void)mhd;
+    (void)url;
+    if (!x || x->is_gone)
+        return MHD_NO;
+    if (!x->has_head)
+        return take_head(x, method, version);
+    if (*n_upload)
+        return take_body(x, upload, n_upload);
+    return dispatch(x);
+}
+
+/* ------------------------------------------------------------ start, stop */
+
+static void on_mhd_log(void *cls, const char *format, va_list args)
+{
+    char text[256];
+
+    (void)cls;
+    if (!log_is_on(LOG_LEVEL_DEBUG))
+        return;
+    (void)vsnprintf(text, sizeof text, format, args);
+    log_event(LOG_LEVEL_DEBUG, "parser", "text", text);
+}
+
+static struct MHD_Daemon *start_daemon(struct http *http)
+{
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL,
+        NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, http,
+        MHD_OPTION_LISTEN_SOCKET, http->listener.fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->config->max_connections,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES,
+        MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_URI_LOG_CALLBACK, on_target, http,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_END);
+}
+
+static bool start_watching(struct http *http)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+
+    http->timer = loop_timer_new(http->loop, pump, http);
+    http->sweeper = loop_timer_new(http->loop, sweep, http);
+    if (!info || !http->timer || !http->sweeper)
+        return false;
+    http->watch = loop_watch_new(http->loop, info->epoll_fd, pump, http);
+    http->hangup_watch =
+        loop_watch_new(http->loop, http->hangup_fd, on_hangup, http);
+    if (!http->watch || !http->hangup_watch)
+        return false;
+    loop_timer_start(http->timer, 0, 0);
+    loop_timer_start(http->sweeper, HTTP_SWEEP_MS, HTTP_SWEEP_MS);
+    return true;
+}
+
+struct http *http_new(struct service *service, struct listener *listener,
+                      char *why, size_t why_size)
+{
+    struct http *http = mem_zero(1, sizeof *http);
+
+    if (!http) {
+        listener_close(listener);
+        (void)snprintf(why, why_size, "out of memory");
+        return NULL;
+    }
+    http->service = service;
+    http->loop = service->loop;
+    http->config = service->config;
+    http->listener = *listener;
+    *listener = (struct listener){.fd = -1};
+    http->hangup_fd = epoll_create1(EPOLL_CLOEXEC);
+    http->daemon = http->hangup_fd >= 0 ? start_daemon(http) : NULL;
+    if (!http->daemon || !start_watching(http)) {
+        (void)snprintf(why, why_size, "the HTTP server cannot start");
+        http_free(http);
+        return NULL;
+    }
+    return http;
+}
+
+void http_refuse(struct http *http)
+{
+    int fd;
+
+    if (http->is_closing)
+        return;
+    http->is_closing = true;
+    fd = (int)MHD_quiesce_daemon(http->daemon);
+    http->listener.fd = fd;
+    listener_close(&http->listener);
+}
+
+void http_end_idle(struct http *http)
+{
+    struct connection *connection;
+
+    for (connection = http->first; connection; connection = connection->next)
+        if (!connection->exchange)
+            (void)shutdown(connection->fd, SHUT_RDWR);
+}
+
+size_t http_connections(const struct http *http)
+{
+    return http->n_connections;
+}
+
+/* Suspended connections must not be left when the daemon stops. */
+static void end_all(struct http *http)
+{
+    struct connection *connection;
+    int i;
+
+    for (connection = http->first; connection; connection = connection->next) {
+        leave(connection);
+        (void)shutdown(connection->fd, SHUT_RDWR);
+    }
+    for (i = 0; i < MAX_RUNS; i++)
+        (void)MHD_run(http->daemon);
+}
+
+void http_free(struct http *http)
+{
+    if (!http)
+        return;
+    if (http->daemon) {
+        http_refuse(http);
+        http->is_running = true; /* no timer is to be started any more       */
+        end_all(http);
+    }
+    loop_timer_free(http->sweeper);
+    loop_timer_free(http->timer);
+    loop_watch_free(http->watch);
+    loop_watch_free(http->hangup_watch);
+    if (http->daemon)
+        MHD_stop_daemon(http->daemon);
+    else
+        listener_close(&http->listener);
+    if (http->hangup_fd >= 0)
+        (void)close(http->hangup_fd);
+    mem_free(http);
+}

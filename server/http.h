@@ -1,0 +1,45 @@
+/* http.h - connections: the bridge between libmicrohttpd and the loop.
+ *
+ * http.c is the only file with microhttpd.h.  It reads requests, checks
+ * their framing, routes them to handlers (router.h) and sends what they
+ * answered (reply.h); it watches deadlines and hang-ups.
+ *
+ * Deadlines (config.h): a request's head, its body, an answer the client
+ * does not take, an idle kept connection.  A sweep every HTTP_SWEEP_MS looks
+ * at all connections, so each is cut at most that much late.
+ *
+ * Loop-only.  Ceilings: --max-connections; 16 KiB a connection for the
+ * request's head; the route's body limit; a stream's own limit.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef SERVER_HTTP_H
+#define SERVER_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "listen.h"
+#include "service.h"
+
+#define HTTP_SWEEP_MS 250u
+
+/* Serve on the listener, whose fd it takes over (also on failure).  NULL and
+ * *why on failure.                                                         */
+struct http *http_new(struct service *service, struct listener *listener,
+                      char *why, size_t why_size);
+
+/* Close the listening socket: nobody new from here. */
+void http_refuse(struct http *http);
+
+/* End connections on which no request is under way. */
+void http_end_idle(struct http *http);
+
+/* Open connections. */
+size_t http_connections(const struct http *http);
+
+/* End everything: `gone` is called for each open request.  Stops watching,
+ * frees; NULL allowed.                                                     */
+void http_free(struct http *http);
+
+#endif
