@@ -3,6 +3,7 @@
 #   make                        build/unstir, build/libunstir.a, .so
 #   make check                  the tests of this build; last line N passed, N failed
 #   make lint                   layering, names, banned calls, headers, format
+#   make fuzz FUZZ_SECONDS=60   hostile bytes into every parser (needs clang)
 #   make bench                  speed: kernels, evaluations, HTTP under load
 #   make install PREFIX=/usr/local DESTDIR=
 #   SAN=address,undefined or SAN=thread: the same in build/san-<name>/
@@ -45,7 +46,8 @@ SERVER_SRC := $(wildcard server/*.c)
 CLI_SRC := $(wildcard cli/*.c)
 TEST_SRC := $(wildcard tests/unit/t_*.c tests/kern/t_*.c tests/golden/t_*.c)
 SERVER_TEST_SRC := $(wildcard tests/server/t_*.c)
-TEST_LIB_SRC := $(wildcard tests/support/*.c)
+FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+TEST_LIB_SRC := $(wildcard tests/support/*.c) $(FUZZ_SRC)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 ENGINE_OBJ := $(call obj,$(ENGINE_SRC))
@@ -54,8 +56,9 @@ CLI_OBJ := $(call obj,$(CLI_SRC))
 TEST_LIB_OBJ := $(call obj,$(TEST_LIB_SRC))
 TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 SERVER_TESTS := $(patsubst %.c,$(BUILD)/%,$(SERVER_TEST_SRC))
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
 
-.PHONY: all check check-bins bench lint install clean format
+.PHONY: all check check-bins bench fuzz fuzzers lint install clean format
 .DELETE_ON_ERROR:
 all: $(BUILD)/unstir $(BUILD)/libunstir.a $(BUILD)/libunstir.so
 
@@ -65,7 +68,7 @@ $(BUILD)/obj/engine/kernels/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden -O3
 $(BUILD)/obj/engine/kernels/avx2/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden -O3 -mavx2 -mfma -mf16c
 $(BUILD)/obj/server/%.o: CFLAGS_DIR = -Iserver $(SERVER_CFLAGS)
 $(BUILD)/obj/cli/%.o: CFLAGS_DIR = -Iserver -Icli
-$(BUILD)/obj/tests/%.o: CFLAGS_DIR = -Iengine -Itests/support -Wno-pedantic $(PKG_CFLAGS)
+$(BUILD)/obj/tests/%.o: CFLAGS_DIR = -Iengine -Itests/support -Itests/fuzz -Wno-pedantic $(PKG_CFLAGS)
 $(BUILD)/obj/tests/server/%.o: CFLAGS_DIR = -Iserver -Itests/support -Wno-pedantic $(SERVER_CFLAGS)
 
 $(BUILD)/obj/%.o: %.c Makefile
@@ -108,6 +111,18 @@ $(SERVER_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(SERVER_OBJ) $(BUILD)/libunstir.a
 check-bins: all $(TESTS) $(SERVER_TESTS)
 check: check-bins
 	BUILD=$(BUILD) SAN=$(SAN) sh tests/run.sh $(FAMILIES)
+
+# Each fuzzer for FUZZ_SECONDS, with clang's libFuzzer, ASan and UBSan.
+FUZZ_SECONDS ?= 60
+FUZZ_SAN := address,undefined
+fuzz:
+	$(MAKE) CC=clang BUILD=build/fuzz SAN=fuzzer-no-link,$(FUZZ_SAN) \
+	    CFLAGS=-DUNSTIR_FUZZ fuzzers
+	sh tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS)
+fuzzers: $(FUZZERS)
+$(FUZZERS): $(BUILD)/%: $(BUILD)/obj/%.o $(ENGINE_OBJ)
+	@mkdir -p $(@D)
+	$(CC) -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $< $(ENGINE_OBJ) $(ENGINE_LIBS)
 
 bench: all
 	BUILD=$(BUILD) sh tests/bench/run.sh

@@ -1,0 +1,78 @@
+/* t_corpus.c - replays the fuzzers' corpus through their entry points.
+ *
+ * The functions abort on a broken promise, so reaching the end is the test;
+ * each also checks that its folder was not empty.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "fuzz.h"
+#include "base/alloc.h"
+#include "base/mapfile.h"
+
+typedef void (*entry_fn)(const uint8_t *bytes, size_t n);
+
+static void replay(const char *name, entry_fn entry)
+{
+    char folder[100];
+    size_t count = 0;
+    snprintf(folder, sizeof(folder), "tests/fuzz/corpus/%s", name);
+    DIR *dir = opendir(folder);
+    if (!dir)
+        fail_msg("%s: missing (run from the top of the project)", folder);
+    for (struct dirent *e; (e = readdir(dir));) {
+        char path[400];
+        char *bytes;
+        size_t n;
+        if (e->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof(path), "%s/%s", folder, e->d_name);
+        assert_int_equal(mapfile_read(&bytes, &n, path, 1 << 20, NULL),
+                         UNSTIR_OK);
+        entry((const uint8_t *)bytes, n);
+        alloc_free(bytes);
+        count++;
+    }
+    (void)closedir(dir);
+    if (count < 5)
+        fail_msg("%s: %zu files, wanted at least 5", folder, count);
+}
+
+static void test_json(void **state)
+{
+    replay("json", fuzz_json);
+}
+
+static void test_safetensors(void **state)
+{
+    replay("safetensors", fuzz_safetensors);
+}
+
+static void test_png(void **state)
+{
+    replay("png", fuzz_png);
+}
+
+static void test_folder_config(void **state)
+{
+    replay("folder_config", fuzz_folder_config);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_png),
+        cmocka_unit_test(test_folder_config),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
