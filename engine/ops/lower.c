@@ -30,6 +30,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/kernels.h"
 #include "ops/attention.h"
 #include "ops/conv2d.h"
 #include "ops/elementwise.h"
@@ -534,7 +535,8 @@ static struct conv2d_shape product_shape(const struct lowering *l,
 }
 
 /* A product over pixels one by one is one over rows: all pictures in one
- * row if nothing differs between them. */
+ * row if nothing differs between them.  BLAS gives a row other bits in a
+ * taller product, so there pictures stay apart. */
 static void flatten(struct conv2d_shape *s, bool is_per_picture, bool has_up)
 {
     uint64_t pixels = (uint64_t)s->h * s->w;
@@ -578,7 +580,9 @@ static void emit_product(struct lowering *l, size_t i, const struct form *f,
         res = require_contiguous(l, t->res);
     if (f->norm != NO_OP)
         emit_stats(l, f, &scale, &shift);
-    flatten(&args.s, f->norm != NO_OP || t->vec != GRAPH_NO_VALUE, f->has_up);
+    flatten(&args.s,
+            f->norm != NO_OP || t->vec != GRAPH_NO_VALUE || l->k->gemm.is_blas,
+            f->has_up);
     struct plan_slot slots[] = {
         READ(conv2d_args, x0, x0),       READ(conv2d_args, x1, x1),
         READ(conv2d_args, scale, scale), READ(conv2d_args, shift, shift),
