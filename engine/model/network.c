@@ -18,6 +18,7 @@
 #include "format/json.h"
 #include "format/weights.h"
 #include "model/network_parts.h"
+#include "ops/conv2d.h"
 #include "ops/graph.h"
 #include "ops/lower.h"
 #include "ops/packs.h"
@@ -128,8 +129,9 @@ static enum unstir_status choose_table(struct network *net,
                          t->isa);
     net->info.isa = t->isa;
     net->info.precision = t->gemm.operand == DTYPE_BF16 ? "bf16" : "f32";
-    snprintf(net->fingerprint, sizeof net->fingerprint, "%s-%d-%s", t->isa,
-             NUMERICS_VERSION, net->info.precision);
+    snprintf(net->fingerprint, sizeof net->fingerprint, "%s-%d-%s%s%s", t->isa,
+             NUMERICS_VERSION, net->info.precision,
+             conv2d_library(t)[0] ? "-" : "", conv2d_library(t));
     net->info.fingerprint = net->fingerprint;
     return UNSTIR_OK;
 }

@@ -42,15 +42,15 @@ struct conv2d_shape {
 struct conv2d_args {
     struct conv2d_shape s;
     enum act act;
-    float out_scale;      /* 1: none */
-    uint32_t vec_stride;  /* floats between images of vec                    */
+    float out_scale;     /* 1: none */
+    uint32_t vec_stride; /* floats between images of vec                    */
     const float *x0, *x1;
     const float *scale, *shift; /* [n][c0 + c1], both or neither             */
-    const void *w;        /* from conv2d_pack()                              */
-    const float *bias;    /* [cout] or NULL                                  */
-    const float *vec;     /* [n][cout] or NULL                               */
-    const float *res;     /* as y, or NULL; may be y itself                  */
-    float *y;             /* [n][oh][ow][cout]                               */
+    const void *w;     /* from conv2d_pack()                              */
+    const float *bias; /* [cout] or NULL                                  */
+    const float *vec;  /* [n][cout] or NULL                               */
+    const float *res;  /* as y, or NULL; may be y itself                  */
+    float *y;          /* [n][oh][ow][cout]                               */
 };
 
 /* Weights as the files hold them, [cout][cin][kh][kw] (linear: [cout][cin]),
@@ -75,6 +75,10 @@ struct conv2d_pack_job {
 };
 void conv2d_pack_many(const struct op_ctx *ctx,
                       const struct conv2d_pack_job *jobs, size_t n);
+
+/* The core of the library that computes this table's products, "" if they are
+ * our own: other cores round in other ways. */
+const char *conv2d_library(const struct kernel_table *k);
 
 size_t conv2d_scratch(const struct kernel_table *k, unsigned n_threads,
                       const struct conv2d_shape *s);
