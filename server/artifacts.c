@@ -1,0 +1,203 @@
+/* artifacts.c - finished pictures by the SHA-256 of their bytes.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "artifacts.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "buf.h"
+
+struct blob *blob_new(uint8_t *bytes, size_t n_bytes,
+                      void (*release)(void *bytes))
+{
+    struct blob *blob = mem_zero(1, sizeof *blob);
+
+    if (blob == NULL)
+        return NULL;
+    *blob = (struct blob){
+        .n_holders = 1, .n_bytes = n_bytes, .bytes = bytes, .release = release};
+    return blob;
+}
+
+struct blob *blob_hold(struct blob *blob)
+{
+    blob->n_holders++;
+    return blob;
+}
+
+void blob_drop(struct blob *blob)
+{
+    if (blob == NULL || --blob->n_holders > 0)
+        return;
+    blob->release((void *)blob->bytes);
+    mem_free(blob);
+}
+
+bool artifacts_init(struct artifacts *a, size_t max_bytes)
+{
+    memset(a, 0, sizeof *a);
+    a->max_bytes = max_bytes;
+    a->gone = mem_zero(ARTIFACTS_TOMBSTONES, sizeof *a->gone);
+    return a->gone != NULL;
+}
+
+void artifacts_fini(struct artifacts *a)
+{
+    while (a->oldest != NULL)
+        artifacts_remove(a, a->oldest);
+    mem_free(a->gone);
+    memset(a, 0, sizeof *a);
+}
+
+/* The digest is uniform already: its first bits are the hash. */
+static struct artifact **bucket(struct artifacts *a, const uint8_t *digest)
+{
+    return &a->buckets[(digest[0] | (unsigned)digest[1] << 8) %
+                       ARTIFACTS_BUCKETS];
+}
+
+static struct artifact *find(struct artifacts *a, const uint8_t *digest)
+{
+    struct artifact *at = *bucket(a, digest);
+
+    while (at != NULL && memcmp(at->digest, digest, SHA256_BYTES) != 0)
+        at = at->next_hash;
+    return at;
+}
+
+static void link_newest(struct artifacts *a, struct artifact *artifact)
+{
+    artifact->older = a->newest;
+    artifact->newer = NULL;
+    if (a->newest != NULL)
+        a->newest->newer = artifact;
+    else
+        a->oldest = artifact;
+    a->newest = artifact;
+}
+
+static void unlink_age(struct artifacts *a, struct artifact *artifact)
+{
+    if (artifact->older != NULL)
+        artifact->older->newer = artifact->newer;
+    else
+        a->oldest = artifact->newer;
+    if (artifact->newer != NULL)
+        artifact->newer->older = artifact->older;
+    else
+        a->newest = artifact->older;
+}
+
+static void bury(struct artifacts *a, const uint8_t *digest)
+{
+    memcpy(a->gone[a->next_gone], digest, SHA256_BYTES);
+    a->next_gone = (a->next_gone + 1) % ARTIFACTS_TOMBSTONES;
+    if (a->n_gone < ARTIFACTS_TOMBSTONES)
+        a->n_gone++;
+}
+
+void artifacts_remove(struct artifacts *a, struct artifact *artifact)
+{
+    struct artifact **at = bucket(a, artifact->digest);
+
+    while (*at != artifact)
+        at = &(*at)->next_hash;
+    *at = artifact->next_hash;
+    unlink_age(a, artifact);
+    a->n--;
+    a->n_bytes -= artifact->blob->n_bytes;
+    bury(a, artifact->digest);
+    blob_drop(artifact->blob);
+    mem_free(artifact);
+}
+
+static void keep_budget(struct artifacts *a, const struct artifact *spared)
+{
+    while (a->n_bytes > a->max_bytes && a->oldest != spared) {
+        artifacts_remove(a, a->oldest);
+        a->n_evicted++;
+    }
+}
+
+struct artifact *artifacts_put(struct artifacts *a,
+                               const uint8_t digest[SHA256_BYTES],
+                               struct blob *blob, const char *content_type,
+                               int64_t expires_ms)
+{
+    struct artifact *artifact = find(a, digest);
+
+    if (artifact != NULL) {
+        if (artifact->expires_ms < expires_ms)
+            artifact->expires_ms = expires_ms;
+        unlink_age(a, artifact);
+        link_newest(a, artifact);
+        return artifact;
+    }
+    artifact = mem_zero(1, sizeof *artifact);
+    if (artifact == NULL)
+        return NULL;
+    *artifact = (struct artifact){.content_type = content_type,
+                                  .blob = blob_hold(blob),
+                                  .expires_ms = expires_ms,
+                                  .next_hash = *bucket(a, digest)};
+    memcpy(artifact->digest, digest, SHA256_BYTES);
+    sha256_hex(artifact->hex, digest);
+    *bucket(a, digest) = artifact;
+    link_newest(a, artifact);
+    a->n++;
+    a->n_bytes += blob->n_bytes;
+    keep_budget(a, artifact);
+    return artifact;
+}
+
+static int nibble(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                  : -1;
+}
+
+static bool read_hex(uint8_t digest[SHA256_BYTES], const char *hex)
+{
+    for (size_t i = 0; i < SHA256_BYTES; i++) {
+        int high = nibble(hex[2 * i]);
+        int low = high < 0 ? -1 : nibble(hex[2 * i + 1]);
+
+        if (low < 0)
+            return false;
+        digest[i] = (uint8_t)(high << 4 | low);
+    }
+    return hex[2 * SHA256_BYTES] == '\0';
+}
+
+struct artifact *artifacts_find(struct artifacts *a, const char *hex)
+{
+    uint8_t digest[SHA256_BYTES];
+
+    return read_hex(digest, hex) ? find(a, digest) : NULL;
+}
+
+bool artifacts_is_gone(const struct artifacts *a, const char *hex)
+{
+    uint8_t digest[SHA256_BYTES];
+
+    if (!read_hex(digest, hex))
+        return false;
+    for (size_t i = 0; i < a->n_gone; i++)
+        if (memcmp(a->gone[i], digest, SHA256_BYTES) == 0)
+            return true;
+    return false;
+}
+
+void artifacts_expire(struct artifacts *a, int64_t now_ms)
+{
+    struct artifact *next;
+
+    for (struct artifact *at = a->oldest; at != NULL; at = next) {
+        next = at->newer;
+        if (at->expires_ms <= now_ms)
+            artifacts_remove(a, at);
+    }
+}
