@@ -53,14 +53,20 @@ struct vector_kernels {
     /* mean[j] of a column; m2[j] = sum (x - mean[j])^2.  rows >= 1. */
     void (*moments)(size_t rows, size_t c, const float *x, size_t ldx,
                     float *mean, float *m2);
-    /* du = dy act'(u):  s1[j] = sum du,  s2[j] = sum du (x - mean[j]). */
-    void (*norm_bwd_sums)(const struct norm_bwd_rows *r, float *s1, float *s2);
+    /* du = dy act'(u):  s1[j] = sum du,  s2[j] = sum du (x - mean[j]); du is
+     * kept unless NULL (it may be dy). */
+    void (*norm_bwd_sums)(const struct norm_bwd_rows *r, float *s1, float *s2,
+                          float *du);
     /* dx = or += a[j] du + b[j] (x - mean[j]) + d[j].  dx may be dy or x. */
     void (*norm_bwd_apply)(const struct norm_bwd_rows *r, const float *a,
                            const float *b, const float *d, float *dx, bool acc);
     /* sums[j] = sum of column j. */
     void (*column_sums)(size_t rows, size_t c, const float *x, size_t ldx,
                         float *sums);
+
+    /* sums[j] = sum of x y down column j; both ld apart. */
+    void (*column_dots)(size_t rows, size_t c, const float *x, const float *y,
+                        size_t ld, float *sums);
 
     /* -- small products and attention ----------------------------------- */
 

@@ -68,9 +68,11 @@ static size_t column_groups(size_t c)
     return chunks_of(c, SUM_COLUMNS);
 }
 
-/* f32 sums of at most SUM_ROWS rows, joined in double. */
+/* Columns of x, or of x y (unless NULL): f32 sums of at most SUM_ROWS rows,
+ * joined in double. */
 static void sum_columns(const struct vector_kernels *vec, size_t hw, size_t c,
-                        size_t ld, const float *x, double *total)
+                        size_t ld, const float *x, const float *y,
+                        double *total)
 {
     float part[SUM_COLUMNS];
 
@@ -79,7 +81,10 @@ static void sum_columns(const struct vector_kernels *vec, size_t hw, size_t c,
     for (size_t row = 0; row < hw; row += SUM_ROWS) {
         size_t rows = hw - row < SUM_ROWS ? hw - row : SUM_ROWS;
 
-        vec->column_sums(rows, c, x + row * ld, ld, part);
+        if (y)
+            vec->column_dots(rows, c, x + row * ld, y + row * ld, ld, part);
+        else
+            vec->column_sums(rows, c, x + row * ld, ld, part);
         for (size_t j = 0; j < c; j++)
             total[j] += part[j];
     }
@@ -96,7 +101,7 @@ static void add_vec_bwd_piece(void *arg, size_t i, unsigned worker)
     double total[SUM_COLUMNS];
 
     sum_columns(job->vec, a->hw, c, a->c, a->dy + image * a->hw * a->c + c0,
-                total);
+                NULL, total);
     for (size_t j = 0; j < c; j++)
         dv[j] = (a->is_accumulating ? dv[j] : 0) + (float)total[j];
 }
@@ -136,17 +141,12 @@ static void scale_shift_de_piece(void *arg, size_t i, unsigned worker)
     size_t image = i / column_groups(a->c), group = i % column_groups(a->c);
     size_t c0 = group * SUM_COLUMNS;
     size_t c = chunk_len(a->c, SUM_COLUMNS, group);
+    size_t at = image * a->hw * a->c + c0;
     float *de = a->de + image * a->de_stride + c0;
-    double shift[SUM_COLUMNS] = {0}, scale[SUM_COLUMNS] = {0};
+    double shift[SUM_COLUMNS], scale[SUM_COLUMNS];
 
-    for (size_t row = 0; row < a->hw; row++) {
-        size_t at = (image * a->hw + row) * a->c + c0;
-
-        for (size_t j = 0; j < c; j++) {
-            shift[j] += a->dy[at + j];
-            scale[j] += (double)a->dy[at + j] * a->x[at + j];
-        }
-    }
+    sum_columns(job->vec, a->hw, c, a->c, a->dy + at, NULL, shift);
+    sum_columns(job->vec, a->hw, c, a->c, a->dy + at, a->x + at, scale);
     for (size_t j = 0; j < c; j++) {
         de[j] = (float)scale[j];
         de[a->c + j] = (float)shift[j];

@@ -328,8 +328,10 @@ static void share_sums(const struct group_norm_bwd_args *a, size_t image,
     }
 }
 
+/* du is kept unless NULL. */
 static void sum_image(const struct job *job, struct norm_bwd_rows r,
-                      size_t image, double *s1, double *s2, float *part)
+                      size_t image, double *s1, double *s2, float *part,
+                      float *du)
 {
     const struct group_norm_bwd_args *a = job->args;
     size_t c = a->c, len = c / a->groups, step = block_rows(c);
@@ -338,7 +340,8 @@ static void sum_image(const struct job *job, struct norm_bwd_rows r,
         s1[j] = 0;
     for (size_t row = 0; row < a->hw; row += step) {
         r.rows = a->hw - row < step ? a->hw - row : step;
-        job->ctx->k->vec.norm_bwd_sums(&r, part, part + c);
+        job->ctx->k->vec.norm_bwd_sums(&r, part, part + c,
+                                       du ? du + row * c : NULL);
         for (size_t j = 0; j < 2 * c; j++)
             s1[j] += part[j];
         r.x += step * c;
@@ -360,9 +363,17 @@ static void group_norm_bwd_image(void *arg, size_t i, unsigned worker)
     struct norm_bwd_rows r = {a->hw,      c,     a->act, a->x + at,
                               a->dy + at, scale, shift,  mean};
 
+    /* Where dx is not read it holds du between the passes: the exponential is
+     * taken once. */
+    float *du = a->is_accumulating || a->act == ACT_NONE ? NULL : a->dx + at;
+
     unfold_norm(a, i, scale, shift, mean);
-    sum_image(job, r, i, s1, s2, part);
+    sum_image(job, r, i, s1, s2, part, du);
     weigh_dx(a, i, s1, s2, wa, wb, wd);
+    if (du) {
+        r.act = ACT_NONE;
+        r.dy = du;
+    }
     job->ctx->k->vec.norm_bwd_apply(&r, wa, wb, wd, a->dx + at,
                                     a->is_accumulating);
     share_sums(a, i, s1, s2);

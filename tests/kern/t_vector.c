@@ -215,9 +215,11 @@ static void check_norm_bwd(const struct kernel_table *k, enum act act,
     float *s1 = numbers_new(c), *s2 = numbers_new(c);
     float *dx = numbers_random(rows * c, 12, 1);
     float *old = numbers_copy(dx, rows * c);
+    float *dy_slope = numbers_new(rows * c);
     struct norm_bwd_rows r = {rows, c, act, x, dy, v, v + c, v + 2 * c};
 
-    k->vec.norm_bwd_sums(&r, s1, s2);
+    k->vec.norm_bwd_sums(&r, s1, s2, NULL);
+    k->vec.norm_bwd_sums(&r, s1, s2, dy_slope);
     for (size_t j = 0; j < c; j++) {
         double sum = 0, dot = 0, size1 = 0, size2 = 0;
 
@@ -238,6 +240,15 @@ static void check_norm_bwd(const struct kernel_table *k, enum act act,
         assert_near("s2", k->isa, j, s2[j], dot,
                     (7 + (double)rows) * EPS * size2 + 1e-7);
     }
+    for (size_t i = 0; i < rows * c; i++) {
+        double u = (double)v[i % c] * x[i], t = v[c + i % c];
+
+        assert_near(
+            "du", k->isa, i, dy_slope[i], dy[i] * ref_slope(act, u + t),
+            6 * EPS * fabs((double)dy[i]) * (1 + fabs(u) + fabs(u + t)) + 1e-7);
+    }
+    assert_guards("du", dy_slope, rows * c);
+    numbers_free(dy_slope);
     for (int acc = 1; acc >= 0; acc--) {
         k->vec.norm_bwd_apply(&r, v + 3 * c, v + 4 * c, v + 5 * c, dx, acc);
         for (size_t i = 0; i < rows * c; i++) {
@@ -458,9 +469,11 @@ static void test_row_and_column_sums(void **state)
             float *a = numbers_random(rows * ld, 22, 1);
             float *b = numbers_random(rows * ld, 23, 1);
             float *dots = numbers_new(rows), *sums = numbers_new(c);
+            float *products = numbers_new(c);
 
             k->vec.row_dots(rows, c, a, ld, b, ld, dots);
             k->vec.column_sums(rows, c, a, ld, sums);
+            k->vec.column_dots(rows, c, a, b, ld, products);
             for (size_t i = 0; i < rows; i++) {
                 double dot = 0, size = 0;
 
@@ -472,17 +485,25 @@ static void test_row_and_column_sums(void **state)
                             (double)(c + 1) * EPS / 2 * size);
             }
             for (size_t j = 0; j < c; j++) {
-                double sum = 0, size = 0;
+                double sum = 0, size = 0, dot = 0, dot_size = 0;
 
                 for (size_t i = 0; i < rows; i++) {
+                    double product = (double)a[i * ld + j] * b[i * ld + j];
+
                     sum += a[i * ld + j];
                     size += fabs((double)a[i * ld + j]);
+                    dot += product;
+                    dot_size += fabs(product);
                 }
+                assert_near("column_dots", k->isa, j, products[j], dot,
+                            (double)(rows + 1) * EPS / 2 * dot_size);
                 assert_near("column_sums", k->isa, j, sums[j], sum,
                             (double)rows * EPS / 2 * size);
             }
             assert_guards("row_dots", dots, rows);
             assert_guards("column_sums", sums, c);
+            assert_guards("column_dots", products, c);
+            numbers_free(products);
             numbers_free(a);
             numbers_free(b);
             numbers_free(dots);

@@ -177,6 +177,35 @@ static void column_sums_avx2(size_t rows, size_t c, const float *x, size_t ldx,
     columns(rows, c, x, ldx, NULL, sums);
 }
 
+FORCE_INLINE void dots_block(const int nv, const bool is_part, __m256i mask,
+                             size_t rows, const float *x, const float *y,
+                             size_t ld, float *out)
+{
+    __m256 sum[4];
+
+    for (int v = 0; v < nv; v++)
+        sum[v] = _mm256_setzero_ps();
+    for (size_t r = 0; r < rows; r++, x += ld, y += ld)
+        for (int v = 0; v < nv; v++)
+            sum[v] = _mm256_fmadd_ps(load8(x + 8 * v, is_part, mask),
+                                     load8(y + 8 * v, is_part, mask), sum[v]);
+    for (int v = 0; v < nv; v++)
+        store8(out + 8 * v, is_part, mask, sum[v]);
+}
+
+static void column_dots_avx2(size_t rows, size_t c, const float *x,
+                             const float *y, size_t ld, float *sums)
+{
+    size_t j = 0;
+
+    for (; j + 32 <= c; j += 32)
+        dots_block(4, false, mask8(8), rows, x + j, y + j, ld, sums + j);
+    for (; j + 8 <= c; j += 8)
+        dots_block(1, false, mask8(8), rows, x + j, y + j, ld, sums + j);
+    if (j < c)
+        dots_block(1, true, mask8(c - j), rows, x + j, y + j, ld, sums + j);
+}
+
 static void moments_avx2(size_t rows, size_t c, const float *x, size_t ldx,
                          float *mean, float *m2)
 {
@@ -210,7 +239,7 @@ FORCE_INLINE __m256 centred8(const struct norm_bwd_rows *r, size_t at, size_t j,
 FORCE_INLINE void norm_sums_block(const enum act act, const int nv,
                                   const bool is_part, __m256i mask,
                                   const struct norm_bwd_rows *r, size_t j,
-                                  float *s1, float *s2)
+                                  float *s1, float *s2, float *kept)
 {
     __m256 sum[4], dot[4];
 
@@ -225,6 +254,8 @@ FORCE_INLINE void norm_sums_block(const enum act act, const int nv,
             sum[v] = _mm256_add_ps(sum[v], du);
             dot[v] = _mm256_fmadd_ps(du, centred8(r, at, col, is_part, mask),
                                      dot[v]);
+            if (kept)
+                store8(kept + at, is_part, mask, du);
         }
     for (int v = 0; v < nv; v++) {
         store8(s1 + j + 8 * (size_t)v, is_part, mask, sum[v]);
@@ -234,25 +265,29 @@ FORCE_INLINE void norm_sums_block(const enum act act, const int nv,
 
 FORCE_INLINE void norm_sums_all(const enum act act,
                                 const struct norm_bwd_rows *r, float *s1,
-                                float *s2)
+                                float *s2, float *kept)
 {
     __m256i mask = mask8(r->c % 8);
     size_t j = 0;
 
     for (; j + 32 <= r->c; j += 32)
-        norm_sums_block(act, 4, false, mask, r, j, s1, s2);
+        norm_sums_block(act, 4, false, mask, r, j, s1, s2, kept);
     for (; j + 8 <= r->c; j += 8)
-        norm_sums_block(act, 1, false, mask, r, j, s1, s2);
+        norm_sums_block(act, 1, false, mask, r, j, s1, s2, kept);
     if (j < r->c)
-        norm_sums_block(act, 1, true, mask, r, j, s1, s2);
+        norm_sums_block(act, 1, true, mask, r, j, s1, s2, kept);
 }
 
 static void norm_bwd_sums_avx2(const struct norm_bwd_rows *rows, float *s1,
-                               float *s2)
+                               float *s2, float *kept)
 {
     const struct norm_bwd_rows r = *rows;
 
-    WITH_ACT(r.act, norm_sums_all, &r, s1, s2)
+    if (kept) {
+        WITH_ACT(r.act, norm_sums_all, &r, s1, s2, kept)
+    } else {
+        WITH_ACT(r.act, norm_sums_all, &r, s1, s2, NULL)
+    }
 }
 
 /* The weights of one call of norm_bwd_apply. */
@@ -559,6 +594,7 @@ void vector_kernels_avx2(struct vector_kernels *v)
         .norm_bwd_sums = norm_bwd_sums_avx2,
         .norm_bwd_apply = norm_bwd_apply_avx2,
         .column_sums = column_sums_avx2,
+        .column_dots = column_dots_avx2,
         .matmul = product_avx2,
         .transpose = transpose_avx2,
         .softmax_columns = softmax_columns_avx2,

@@ -127,16 +127,19 @@ static float centred_at(const struct norm_bwd_rows *r, size_t row, size_t j)
     return r->x[row * r->c + j] - (r->mean ? r->mean[j] : 0);
 }
 
-static void norm_bwd_sums(const struct norm_bwd_rows *r, float *s1, float *s2)
+static void norm_bwd_sums(const struct norm_bwd_rows *r, float *s1, float *s2,
+                          float *du)
 {
     for (size_t j = 0; j < r->c; j++) {
         s1[j] = 0;
         s2[j] = 0;
         for (size_t row = 0; row < r->rows; row++) {
-            float du = du_at(r, row, j);
+            float d = du_at(r, row, j);
 
-            s1[j] += du;
-            s2[j] += du * centred_at(r, row, j);
+            s1[j] += d;
+            s2[j] += d * centred_at(r, row, j);
+            if (du)
+                du[row * r->c + j] = d;
         }
     }
 }
@@ -161,6 +164,16 @@ static void column_sums(size_t rows, size_t c, const float *x, size_t ldx,
         sums[j] = 0;
         for (size_t r = 0; r < rows; r++)
             sums[j] += x[r * ldx + j];
+    }
+}
+
+static void column_dots(size_t rows, size_t c, const float *x, const float *y,
+                        size_t ld, float *sums)
+{
+    for (size_t j = 0; j < c; j++) {
+        sums[j] = 0;
+        for (size_t r = 0; r < rows; r++)
+            sums[j] += x[r * ld + j] * y[r * ld + j];
     }
 }
 
@@ -300,6 +313,7 @@ void vector_kernels_scalar(struct vector_kernels *v)
         .norm_bwd_sums = norm_bwd_sums,
         .norm_bwd_apply = norm_bwd_apply,
         .column_sums = column_sums,
+        .column_dots = column_dots,
         .matmul = matmul,
         .transpose = transpose,
         .softmax_columns = softmax_columns,
