@@ -69,7 +69,7 @@ static void ddim_advance(const struct sampler_run *run, uint32_t step,
 }
 
 const struct sampler sampler_ddim = {
-    .info = {"ddim", "DDIM", "", false},
+    .info = &sampler_infos[SAMPLER_DDIM],
     .class_name = "DDIMScheduler",
     .method = METHOD_DDIM,
     .has_eta = true,

@@ -97,7 +97,7 @@ static void ddpm_advance(const struct sampler_run *run, uint32_t step,
 }
 
 const struct sampler sampler_ddpm = {
-    .info = {"ddpm", "DDPM", "ancestral", true},
+    .info = &sampler_infos[SAMPLER_DDPM],
     .class_name = "DDPMScheduler",
     .method = METHOD_DDPM,
     .check = ddpm_check,

@@ -10,8 +10,16 @@
 
 #include "base/alloc.h"
 
-const struct sampler *const samplers[] = {&sampler_ddim, &sampler_ddpm};
-const size_t n_samplers = ARRAY_LEN(samplers);
+const struct sampler *const samplers[SAMPLER_COUNT] = {
+    [SAMPLER_DDIM] = &sampler_ddim,
+    [SAMPLER_DDPM] = &sampler_ddpm,
+};
+
+/* name, title, other spellings, draws noise after the first */
+const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT] = {
+    [SAMPLER_DDIM] = {"ddim", "DDIM", "", false},
+    [SAMPLER_DDPM] = {"ddpm", "DDPM", "ancestral", true},
+};
 
 /* Does `text` (to its end or a comma) spell `name`?  Case, blanks, '-' and '_'
  * do not count: "Euler a" is "euler_a". */
@@ -44,16 +52,16 @@ static bool is_alias(const char *aliases, const char *name)
 
 const struct sampler *sampler_find(const char *name)
 {
-    for (size_t i = 0; i < n_samplers; i++)
-        if (is_spelling(samplers[i]->info.name, name) ||
-            is_alias(samplers[i]->info.alias, name))
+    for (size_t i = 0; i < SAMPLER_COUNT; i++)
+        if (is_spelling(samplers[i]->info->name, name) ||
+            is_alias(samplers[i]->info->alias, name))
             return samplers[i];
     return NULL;
 }
 
 const struct sampler *sampler_of_class(const char *class_name)
 {
-    for (size_t i = 0; i < n_samplers; i++)
+    for (size_t i = 0; i < SAMPLER_COUNT; i++)
         if (strcmp(samplers[i]->class_name, class_name) == 0)
             return samplers[i];
     return NULL;
@@ -62,7 +70,7 @@ const struct sampler *sampler_of_class(const char *class_name)
 size_t sampler_index(const struct sampler *s)
 {
     size_t i = 0;
-    while (i < n_samplers && samplers[i] != s)
+    while (i < SAMPLER_COUNT && samplers[i] != s)
         i++;
     return i;
 }
@@ -142,6 +150,13 @@ const float *sampler_scale_input(const struct sampler_run *run, uint32_t step,
         return sample;
     run->sampler->scale_input(run, step, eval, sample, buffer);
     return buffer;
+}
+
+void sampler_advance(const struct sampler_run *run, uint32_t step,
+                     uint32_t eval, const struct sampler_io *io,
+                     struct sampler_state *state)
+{
+    run->sampler->advance(run, step, eval, io, state);
 }
 
 /* Bits of |x|: they order as the numbers do. */

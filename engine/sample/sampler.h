@@ -56,7 +56,7 @@ struct sampler_io {
 };
 
 struct sampler {
-    struct unstir_sampler_info info;
+    const struct unstir_sampler_info *info;
     const char *class_name; /* in scheduler_config.json                      */
     enum schedule_method method;
     size_t n_history;
@@ -76,8 +76,9 @@ struct sampler {
 };
 
 /* The table; order is the public one. */
-extern const struct sampler *const samplers[];
-extern const size_t n_samplers;
+enum sampler_id { SAMPLER_DDIM = 0, SAMPLER_DDPM, SAMPLER_COUNT };
+extern const struct sampler *const samplers[SAMPLER_COUNT];
+extern const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT];
 
 /* By name or alias, case and blanks ignored ("Euler a"); NULL if unknown. */
 const struct sampler *sampler_find(const char *name);
@@ -110,6 +111,11 @@ enum unstir_status sampler_run_init(struct sampler_run *run,
                                     const struct schedule *schedule,
                                     const struct sampler_run_options *options,
                                     struct unstir_error *err);
+/* One evaluation is done: io holds what it brought. */
+void sampler_advance(const struct sampler_run *run, uint32_t step,
+                     uint32_t eval, const struct sampler_io *io,
+                     struct sampler_state *state);
+
 void sampler_run_fini(struct sampler_run *run);
 
 uint32_t sampler_n_evals(const struct sampler_run *run, uint32_t step);

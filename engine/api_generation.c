@@ -1,0 +1,213 @@
+/* api_generation.c - public doors: executors and generations.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "unstir.h"
+
+#include "base/alloc.h"
+#include "base/error.h"
+#include "model/network.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/generation.h"
+#include "pipeline/metadata.h"
+#include "pipeline/picture.h"
+#include "pipeline/request.h"
+#include "pipeline/state.h"
+
+/* -- executors -------------------------------------------------------------- */
+
+enum unstir_status
+unstir_executor_new(struct unstir_executor **out,
+                    const struct unstir_executor_options *options,
+                    struct unstir_error *err)
+{
+    static const struct unstir_executor_options none;
+    const struct unstir_executor_options *o = options ? options : &none;
+    void *memory;
+
+    *out = NULL;
+    TRY(alloc_zero(&memory, 1, sizeof **out, err));
+    struct unstir_executor *x = memory;
+    enum unstir_status st =
+        executor_new(&x->inner, o->n_threads, o->nice, o->max_arena_bytes, err);
+    if (st)
+        alloc_free(x);
+    else
+        *out = x;
+    return st;
+}
+
+void unstir_executor_free(struct unstir_executor *executor)
+{
+    if (!executor)
+        return;
+    executor_free(executor->inner);
+    alloc_free(executor->sample);
+    alloc_free(executor->out);
+    alloc_free(executor);
+}
+
+unsigned unstir_executor_threads(const struct unstir_executor *executor)
+{
+    return executor_threads(executor->inner);
+}
+
+/* -- generations ------------------------------------------------------------ */
+
+enum unstir_status unstir_generation_begin(struct unstir_generation **out,
+                                           const struct unstir_model *model,
+                                           const struct unstir_request *request,
+                                           struct unstir_error *err)
+{
+    struct unstir_request resolved;
+
+    *out = NULL;
+    TRY(request_check(model, request, &resolved, NULL, NULL, err));
+    return generation_new(out, model, &resolved, err);
+}
+
+void unstir_generation_free(struct unstir_generation *generation)
+{
+    generation_free(generation);
+}
+
+enum unstir_status unstir_generation_step(struct unstir_generation *generation,
+                                          struct unstir_executor *executor,
+                                          struct unstir_error *err)
+{
+    return generation_step(&generation, 1, executor, err);
+}
+
+enum unstir_status
+unstir_step_many(struct unstir_generation *const *generations, size_t n,
+                 struct unstir_executor *executor, struct unstir_error *err)
+{
+    return generation_step(generations, n, executor, err);
+}
+
+bool unstir_generation_is_done(const struct unstir_generation *generation)
+{
+    return generation_is_done(generation);
+}
+
+struct unstir_progress
+unstir_generation_progress(const struct unstir_generation *generation)
+{
+    const struct unstir_generation *g = generation;
+    uint32_t coming = g->step < g->run.n_steps ? g->step : g->run.n_steps - 1;
+
+    return (struct unstir_progress){
+        .step = g->step,
+        .steps = g->run.n_steps,
+        .timestep = sampler_timestep(&g->run, coming, 0),
+    };
+}
+
+const struct unstir_request *
+unstir_generation_request(const struct unstir_generation *generation)
+{
+    return &generation->request;
+}
+
+void unstir_generation_cancel(struct unstir_generation *generation)
+{
+    cancel_set(&generation->cancel, true);
+}
+
+void unstir_generation_uncancel(struct unstir_generation *generation)
+{
+    cancel_set(&generation->cancel, false);
+}
+
+enum unstir_status
+unstir_generation_preview(const struct unstir_generation *generation,
+                          enum unstir_view view, struct unstir_image *image,
+                          struct unstir_error *err)
+{
+    const struct unstir_request *r = &generation->request;
+
+    return picture_from_planes(image, generation_view(generation, view),
+                               r->width, r->height,
+                               generation->model->info.channels, err);
+}
+
+enum unstir_status
+unstir_generation_finish_early(struct unstir_generation *generation,
+                               struct unstir_error *err)
+{
+    if (generation_is_done(generation))
+        return error_set(err, UNSTIR_ERR_ARG,
+                         "the picture is finished already");
+    generation->is_early = true;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status check_done(const struct unstir_generation *g,
+                                     struct unstir_error *err)
+{
+    if (generation_is_done(g))
+        return UNSTIR_OK;
+    return error_set(err, UNSTIR_ERR_ARG,
+                     "the picture is not finished: step %u of %u", g->step,
+                     g->run.n_steps);
+}
+
+enum unstir_status
+unstir_generation_image(const struct unstir_generation *generation,
+                        struct unstir_image *image, struct unstir_error *err)
+{
+    const struct unstir_request *r = &generation->request;
+
+    *image = (struct unstir_image){0};
+    TRY(check_done(generation, err));
+    return picture_from_planes(image, generation_result(generation), r->width,
+                               r->height, generation->model->info.channels,
+                               err);
+}
+
+enum unstir_status
+unstir_generation_png(const struct unstir_generation *generation,
+                      const struct unstir_png_options *options,
+                      unsigned char **bytes, size_t *n_bytes,
+                      struct unstir_error *err)
+{
+    struct unstir_image image;
+    struct metadata m;
+    enum unstir_status st;
+
+    *bytes = NULL;
+    *n_bytes = 0;
+    TRY(unstir_generation_image(generation, &image, err));
+    st = metadata_init(&m, generation, options && options->no_metadata, err);
+    if (!st)
+        st = unstir_png_encode(&image, options ? options->level : -1, m.texts,
+                               m.n, bytes, n_bytes, err);
+    metadata_fini(&m);
+    unstir_image_fini(&image);
+    return st;
+}
+
+const float *
+unstir_generation_sample(const struct unstir_generation *generation,
+                         size_t *n_floats)
+{
+    *n_floats = generation_floats(generation);
+    return generation->now.sample;
+}
+
+enum unstir_status
+unstir_generation_save(const struct unstir_generation *generation,
+                       unsigned char **bytes, size_t *n_bytes,
+                       struct unstir_error *err)
+{
+    return state_save(generation, bytes, n_bytes, err);
+}
+
+enum unstir_status unstir_generation_restore(struct unstir_generation **out,
+                                             const struct unstir_model *model,
+                                             const unsigned char *bytes,
+                                             size_t n_bytes,
+                                             struct unstir_error *err)
+{
+    return state_restore(out, model, bytes, n_bytes, err);
+}

@@ -1,0 +1,100 @@
+/* api_model.c - public doors: models, samplers, requests, the forward process.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "unstir.h"
+
+#include "base/error.h"
+#include "model/network.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/forward.h"
+#include "pipeline/model_labels.h"
+#include "pipeline/request.h"
+
+enum unstir_status unstir_model_open(struct unstir_model **out,
+                                     const char *path,
+                                     const struct unstir_model_options *options,
+                                     struct unstir_error *err)
+{
+    *out = NULL;
+    if (!path || !*path)
+        return error_set(err, UNSTIR_ERR_ARG, "no path of a model given");
+    return checkpoint_open(out, path, options, err);
+}
+
+void unstir_model_close(struct unstir_model *model)
+{
+    checkpoint_free(model);
+}
+
+const struct unstir_model_info *
+unstir_model_info(const struct unstir_model *model)
+{
+    return &model->info;
+}
+
+static uint32_t n_embeds(const struct unstir_model *model)
+{
+    return model->info.n_classes + (model->info.null_class >= 0);
+}
+
+enum unstir_status unstir_model_find_class(const struct unstir_model *model,
+                                           const char *label, int64_t *class_id,
+                                           struct unstir_error *err)
+{
+    *class_id = UNSTIR_CLASS_NULL;
+    if (!label)
+        return error_field(err, "class", "no label given");
+    return labels_find(&model->info, n_embeds(model), label, class_id, err);
+}
+
+enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
+                                            uint32_t width, uint32_t height,
+                                            size_t *bytes,
+                                            struct unstir_error *err)
+{
+    struct unstir_request r = UNSTIR_REQUEST_INIT, resolved;
+
+    *bytes = 0;
+    r.width = width;
+    r.height = height;
+    r.class_id = n_embeds(model) ? 0 : UNSTIR_CLASS_UNSET;
+    TRY(request_check(model, &r, &resolved, NULL, NULL, err));
+    /* Guidance evaluates two pictures at once. */
+    return network_arena_bytes(model->net, model->info.null_class >= 0 ? 2 : 1,
+                               height, width, bytes, err);
+}
+
+const struct unstir_sampler_info *unstir_samplers(size_t *n)
+{
+    *n = SAMPLER_COUNT;
+    return sampler_infos;
+}
+
+enum unstir_status unstir_request_check(const struct unstir_model *model,
+                                        const struct unstir_request *request,
+                                        struct unstir_request *resolved,
+                                        unstir_violation_fn report, void *user,
+                                        struct unstir_error *err)
+{
+    return request_check(model, request, resolved, report, user, err);
+}
+
+enum unstir_status unstir_request_json(const struct unstir_model *model,
+                                       const struct unstir_request *resolved,
+                                       char **json, struct unstir_error *err)
+{
+    struct unstir_request again;
+
+    *json = NULL;
+    TRY(request_check(model, resolved, &again, NULL, NULL, err));
+    return request_write(model, &again, json, err);
+}
+
+enum unstir_status unstir_forward_image(const struct unstir_forward *forward,
+                                        const struct unstir_image *image,
+                                        int32_t t, struct unstir_image *out,
+                                        struct unstir_error *err)
+{
+    return forward_image(forward, image, t, out, err);
+}

@@ -1,0 +1,78 @@
+/* checkpoint.h - an opened model: network, schedules and what unstir.json says.
+ *
+ * This is struct unstir_model.  It is read-only after checkpoint_new() and
+ * shared by all threads.
+ *
+ * unstir.json, every key optional:
+ *
+ *   {"id", "title", "licence", "source",
+ *    "labels": {"sneaker": 7, ...}, "null_class": 10,
+ *    "defaults": {"steps", "sampler", "schedule", "guidance_scale",
+ *                 "width", "height"},
+ *    "limits": {"min_size", "max_size", "size_multiple", "max_steps"}}
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef PIPELINE_CHECKPOINT_H
+#define PIPELINE_CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "format/diffusers_folder.h"
+#include "sample/sampler.h"
+
+struct json;
+struct network;
+struct weights;
+
+/* Ceiling of a picture's edge when nothing else limits it. */
+#define CHECKPOINT_MAX_SIZE 2048
+
+struct checkpoint_sampler {
+    struct schedule schedule;
+    bool is_usable;
+    char reason[160]; /* why not */
+};
+
+struct unstir_model {
+    struct diffusers_folder folder; /* zeroed when made from parts           */
+    struct network *net;
+    struct checkpoint_sampler samplers[SAMPLER_COUNT];
+    size_t default_sampler;
+    bool has_learned_variance; /* the network brings 2 x channels            */
+    struct unstir_model_info info;
+    struct unstir_label *labels;
+    char *id;
+    char *label_text; /* memory behind labels that were cut out of a list   */
+    char **notes;
+    size_t n_notes, notes_capacity;
+};
+
+/* What a checkpoint is made of; all borrowed for the model's life. */
+struct checkpoint_parts {
+    const char *name;   /* id when unstir.json has none                      */
+    const char *digest; /* 64 hex digits                                     */
+    const struct json *index; /* model_index.json or NULL         */
+    const struct json *unet_config;
+    const struct json *scheduler_config; /* or NULL                          */
+    const struct json *unstir;           /* or NULL                          */
+    const struct weights *weights;       /* NULL: drawn from `seed`          */
+    uint64_t seed;
+};
+
+/* Ended by checkpoint_free(). */
+enum unstir_status checkpoint_new(struct unstir_model **out,
+                                  const struct checkpoint_parts *parts,
+                                  const struct unstir_model_options *options,
+                                  struct unstir_error *err);
+
+/* The same from a folder. */
+enum unstir_status checkpoint_open(struct unstir_model **out, const char *path,
+                                   const struct unstir_model_options *options,
+                                   struct unstir_error *err);
+void checkpoint_free(struct unstir_model *m);
+
+#endif

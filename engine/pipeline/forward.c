@@ -1,0 +1,122 @@
+/* forward.c - the forward process.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "pipeline/forward.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "base/size.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/picture.h"
+
+void forward_noise(const struct schedule *s, uint32_t t, uint64_t seed,
+                   const float *x0, float *out, size_t n)
+{
+    float signal = sqrtf(s->abar[t]), noise = sqrtf(1 - s->abar[t]);
+    struct rng rng;
+
+    rng_seed(&rng, seed);
+    rng_normal_f32(&rng, out, n);
+    for (size_t i = 0; i < n; i++)
+        out[i] = signal * x0[i] + noise * out[i];
+}
+
+static const struct named_schedule {
+    const char *name, *other_name;
+    enum beta_schedule kind;
+    double beta_start, beta_end;
+} named[] = {
+    {"linear", "", BETA_LINEAR, 0.0001, 0.02},
+    {"cosine", "squaredcos_cap_v2", BETA_COSINE, 0.0001, 0.02},
+    {"scaled-linear", "scaled_linear", BETA_SCALED_LINEAR, 0.00085, 0.012},
+    {"sigmoid", "", BETA_SIGMOID, 0.0001, 0.02},
+};
+
+static enum unstir_status schedule_by_name(struct schedule *s, const char *name,
+                                           uint32_t n_timesteps,
+                                           struct unstir_error *err)
+{
+    const char *names[ARRAY_LEN(named)];
+    struct schedule_config c;
+
+    for (size_t i = 0; i < ARRAY_LEN(named); i++) {
+        names[i] = named[i].name;
+        if (strcmp(name, named[i].name) && strcmp(name, named[i].other_name))
+            continue;
+        schedule_config_defaults(&c, METHOD_DDPM);
+        c.n_timesteps = n_timesteps;
+        c.beta_schedule = named[i].kind;
+        c.beta_start = named[i].beta_start;
+        c.beta_end = named[i].beta_end;
+        return schedule_init(s, &c, err);
+    }
+    int near = unstir_nearest(name, names, ARRAY_LEN(named));
+    return error_field(err, "schedule", "schedule \"%.40s\" is not known%s%s%s",
+                       name, near < 0 ? "" : "; did you mean \"",
+                       near < 0 ? "" : names[near], near < 0 ? "" : "\"?");
+}
+
+static enum unstir_status noise_image(const struct schedule *s,
+                                      const struct unstir_image *image,
+                                      int32_t t, uint64_t seed,
+                                      struct unstir_image *out,
+                                      struct unstir_error *err)
+{
+    size_t n = (size_t)image->width * image->height * image->channels;
+    void *memory;
+
+    TRY(alloc_zero(&memory, 2 * n, sizeof(float), err));
+    float *x0 = memory, *xt = x0 + n;
+    picture_to_planes(x0, image);
+    if (t >= 0)
+        forward_noise(s, (uint32_t)t, seed, x0, xt, n);
+    enum unstir_status st =
+        picture_from_planes(out, t >= 0 ? xt : x0, image->width, image->height,
+                            image->channels, err);
+    alloc_free(memory);
+    return st;
+}
+
+static enum unstir_status check_image(const struct unstir_image *image,
+                                      struct unstir_error *err)
+{
+    size_t n;
+
+    if (!image->pixels || image->width == 0 || image->height == 0 ||
+        (image->channels != 1 && image->channels != 3) ||
+        !size_mul(image->width, image->height, &n) || n > SIZE_MAX / 64)
+        return error_set(err, UNSTIR_ERR_ARG,
+                         "a picture has 1 or 3 channels and at least one "
+                         "pixel, not %u x %u x %u",
+                         image->width, image->height, image->channels);
+    return UNSTIR_OK;
+}
+
+enum unstir_status forward_image(const struct unstir_forward *f,
+                                 const struct unstir_image *image, int32_t t,
+                                 struct unstir_image *out,
+                                 struct unstir_error *err)
+{
+    struct schedule own = {0};
+    const struct schedule *s = &own;
+
+    *out = (struct unstir_image){0};
+    TRY(check_image(image, err));
+    if (f->model)
+        s = &f->model->samplers[f->model->default_sampler].schedule;
+    else
+        TRY(schedule_by_name(&own, f->schedule ? f->schedule : "linear",
+                             f->n_timesteps ? f->n_timesteps : 1000, err));
+    enum unstir_status st;
+    if (t < -1 || t >= (int64_t)s->config.n_timesteps)
+        st = error_field(err, "t", "t must be -1 to %u, not %d",
+                         s->config.n_timesteps - 1, t);
+    else
+        st = noise_image(s, image, t, f->seed, out, err);
+    schedule_fini(&own);
+    return st;
+}

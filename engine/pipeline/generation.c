@@ -1,0 +1,368 @@
+/* generation.c - begin and step.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "pipeline/generation.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/size.h"
+#include "model/network.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/guidance.h"
+#include "pipeline/request.h"
+
+/* -- begin ------------------------------------------------------------------ */
+
+static float *cut(float **memory, size_t n)
+{
+    float *piece = *memory;
+    *memory += n;
+    return piece;
+}
+
+static enum unstir_status take_memory(struct unstir_generation *g,
+                                      struct unstir_error *err)
+{
+    size_t n = g->run.n, n_history = g->run.sampler->n_history;
+    size_t n_out = n * (g->model->has_learned_variance ? 2 : 1);
+    size_t n_input = g->run.sampler->scale_input ? n : 0;
+    size_t total;
+    void *memory;
+
+    /* two states, input, two outputs, noise */
+    if (!size_mul(2 * (2 + n_history), n, &total) ||
+        !size_add(total, n_input + 2 * n_out + n, &total))
+        return error_set(err, UNSTIR_ERR_LIMIT, "the picture is too large");
+    TRY(alloc_aligned(&memory, total, sizeof(float), err));
+    g->memory = memory;
+    float *p = g->memory;
+    struct sampler_state *states[] = {&g->now, &g->next};
+    for (size_t i = 0; i < 2; i++) {
+        states[i]->sample = cut(&p, n);
+        states[i]->estimate = cut(&p, n);
+        states[i]->history = cut(&p, n_history * n);
+    }
+    g->input = cut(&p, n_input);
+    g->output = cut(&p, n_out);
+    g->unguided = cut(&p, n_out);
+    g->noise = cut(&p, n);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status begin(struct unstir_generation *g,
+                                struct unstir_error *err)
+{
+    const struct unstir_request *r = &g->request;
+    const struct sampler *s = sampler_find(r->sampler);
+    struct sampler_run_options o = {
+        .n_steps = r->steps,
+        .eta = r->eta,
+        .has_learned_variance = g->model->has_learned_variance,
+    };
+
+    o.n = (size_t)g->model->info.channels * r->height * r->width;
+    TRY(sampler_run_init(
+        &g->run, s, &g->model->samplers[sampler_index(s)].schedule, &o, err));
+    TRY(take_memory(g, err));
+    rng_seed(&g->now.rng, r->seed);
+    rng_normal_f32(&g->now.rng, g->now.sample, g->run.n);
+    memcpy(g->now.estimate, g->now.sample, g->run.n * sizeof(float));
+    return UNSTIR_OK;
+}
+
+enum unstir_status generation_new(struct unstir_generation **out,
+                                  const struct unstir_model *model,
+                                  const struct unstir_request *resolved,
+                                  struct unstir_error *err)
+{
+    void *memory;
+
+    *out = NULL;
+    TRY(alloc_zero(&memory, 1, sizeof **out, err));
+    struct unstir_generation *g = memory;
+    g->model = model;
+    g->request = *resolved;
+    enum unstir_status st = begin(g, err);
+    if (st)
+        generation_free(g);
+    else
+        *out = g;
+    return st;
+}
+
+void generation_free(struct unstir_generation *g)
+{
+    if (!g)
+        return;
+    sampler_run_fini(&g->run);
+    alloc_free(g->memory);
+    alloc_free(g);
+}
+
+/* -- one evaluation of a batch ---------------------------------------------- */
+
+/* Planes to pixels and back: [c][hw] <-> [hw][c]. */
+static void to_nhwc(float *dst, const float *src, size_t c, size_t hw)
+{
+    for (size_t k = 0; k < c; k++)
+        for (size_t i = 0; i < hw; i++)
+            dst[i * c + k] = src[k * hw + i];
+}
+
+static void to_nchw(float *dst, const float *src, size_t c, size_t hw)
+{
+    for (size_t k = 0; k < c; k++)
+        for (size_t i = 0; i < hw; i++)
+            dst[k * hw + i] = src[i * c + k];
+}
+
+static size_t n_images(const struct unstir_generation *g)
+{
+    return request_is_guided(&g->request) ? 2 : 1;
+}
+
+static enum unstir_status reserve(float **array, size_t *floats, size_t wanted,
+                                  struct unstir_error *err)
+{
+    void *memory;
+
+    if (wanted <= *floats)
+        return UNSTIR_OK;
+    alloc_free(*array);
+    *array = NULL;
+    *floats = 0;
+    TRY(alloc_aligned(&memory, wanted, sizeof(float), err));
+    *array = memory;
+    *floats = wanted;
+    return UNSTIR_OK;
+}
+
+/* Write the network's input of one generation at place `at` of the batch. */
+static size_t gather(struct unstir_generation *g, uint32_t eval,
+                     struct unstir_executor *x, size_t at)
+{
+    const struct unstir_model_info *info = &g->model->info;
+    size_t n = g->run.n, hw = n / info->channels;
+    const float *input =
+        sampler_scale_input(&g->run, g->step, eval, g->next.sample, g->input);
+    float t = (float)sampler_timestep(&g->run, g->step, eval);
+    int64_t class_id = g->request.class_id;
+
+    to_nhwc(x->sample + at * n, input, info->channels, hw);
+    for (size_t i = 0; i < n_images(g); i++, at++) {
+        if (i)
+            memcpy(x->sample + at * n, x->sample + (at - 1) * n,
+                   n * sizeof(float));
+        bool is_null = class_id < 0 || i + 1 < n_images(g);
+        x->timestep[at] = t;
+        x->label[at] = (float)(is_null ? info->null_class : class_id);
+    }
+    return at;
+}
+
+/* Read the network's output, apply guidance, let the sampler go on. */
+static size_t scatter(struct unstir_generation *g, uint32_t eval,
+                      struct unstir_executor *x, size_t at)
+{
+    uint32_t channels = g->model->info.channels;
+    uint32_t out_channels = channels << g->model->has_learned_variance;
+    size_t n = g->run.n, hw = n / channels, n_out = hw * out_channels;
+
+    if (n_images(g) == 2)
+        to_nchw(g->unguided, x->out + at++ * n_out, out_channels, hw);
+    to_nchw(g->output, x->out + at++ * n_out, out_channels, hw);
+    if (n_images(g) == 2)
+        guidance_combine(g->output, g->unguided, g->output,
+                         (float)g->request.guidance, n);
+    struct sampler_io io = {
+        .output = g->output,
+        .variance = g->model->has_learned_variance ? g->output + n : NULL,
+        .noise = g->noise,
+    };
+    sampler_advance(&g->run, g->step, eval, &io, &g->next);
+    g->is_evaluated = true;
+    return at;
+}
+
+static enum unstir_status check_finite(const struct unstir_generation *g,
+                                       struct unstir_error *err)
+{
+    for (size_t i = 0; i < g->run.n; i++)
+        if (!isfinite(g->next.sample[i]) || !isfinite(g->next.estimate[i]))
+            return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                             "numbers ran away in step %u of %u: the sampler's "
+                             "settings do not suit this network, or its "
+                             "weights are damaged",
+                             g->step + 1, g->run.n_steps);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status eval_batch(struct unstir_generation *const *members,
+                                     size_t n, size_t images, uint32_t eval,
+                                     struct unstir_executor *x,
+                                     const struct cancel *cancel,
+                                     struct unstir_error *err)
+{
+    const struct unstir_generation *first = members[0];
+    const struct unstir_model *m = first->model;
+    size_t floats = first->run.n, at = 0;
+
+    TRY(reserve(&x->sample, &x->sample_floats, images * floats, err));
+    TRY(reserve(&x->out, &x->out_floats,
+                images * (floats << m->has_learned_variance), err));
+    for (size_t i = 0; i < n; i++)
+        at = gather(members[i], eval, x, at);
+    struct network_io io = {
+        .n = (uint32_t)images,
+        .h = first->request.height,
+        .w = first->request.width,
+        .sample = x->sample,
+        .timestep = x->timestep,
+        .label = network_info(m->net)->has_class_input ? x->label : NULL,
+        .out = x->out,
+    };
+    TRY(network_eval(m->net, x->inner, &io, cancel, err));
+    at = 0;
+    for (size_t i = 0; i < n; i++)
+        at = scatter(members[i], eval, x, at);
+    for (size_t i = 0; i < n; i++)
+        TRY(check_finite(members[i], err));
+    return UNSTIR_OK;
+}
+
+/* -- step ------------------------------------------------------------------- */
+
+static bool fits_batch(const struct unstir_generation *a,
+                       const struct unstir_generation *b)
+{
+    return a->model == b->model && a->request.width == b->request.width &&
+           a->request.height == b->request.height;
+}
+
+/* The eval-th evaluation of every generation that has one, in batches of those
+ * that share model and size. */
+static enum unstir_status eval_round(struct unstir_generation *const *gens,
+                                     size_t n, uint32_t eval,
+                                     struct unstir_executor *x, bool *is_any,
+                                     struct unstir_error *err)
+{
+    struct unstir_generation *members[GENERATION_MAX_BATCH];
+
+    *is_any = false;
+    for (size_t i = 0; i < n; i++)
+        gens[i]->is_evaluated =
+            eval >= sampler_n_evals(&gens[i]->run, gens[i]->step);
+    for (size_t i = 0; i < n; i++) {
+        size_t n_members = 0, images = 0;
+        if (gens[i]->is_evaluated)
+            continue;
+        for (size_t k = i; k < n; k++) {
+            struct unstir_generation *g = gens[k];
+            if (g->is_evaluated || !fits_batch(g, gens[i]) ||
+                images + n_images(g) > GENERATION_MAX_BATCH)
+                continue;
+            members[n_members++] = g;
+            images += n_images(g);
+        }
+        *is_any = true;
+        TRY(eval_batch(members, n_members, images, eval, x, &gens[0]->cancel,
+                       err));
+    }
+    return UNSTIR_OK;
+}
+
+static void state_copy(struct sampler_state *dst,
+                       const struct sampler_state *src, size_t n,
+                       size_t n_history)
+{
+    memcpy(dst->sample, src->sample, n * sizeof(float));
+    memcpy(dst->estimate, src->estimate, n * sizeof(float));
+    memcpy(dst->history, src->history, n_history * n * sizeof(float));
+    dst->n_held = src->n_held;
+    dst->rng = src->rng;
+}
+
+static void prepare(struct unstir_generation *const *gens, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct unstir_generation *g = gens[i];
+        state_copy(&g->next, &g->now, g->run.n, g->run.sampler->n_history);
+        g->cancel.next = i + 1 < n ? &gens[i + 1]->cancel : NULL;
+    }
+}
+
+static void commit(struct unstir_generation *g)
+{
+    struct sampler_state done = g->next;
+
+    g->next = g->now;
+    g->now = done;
+    g->step++;
+}
+
+static enum unstir_status check_members(struct unstir_generation *const *gens,
+                                        size_t n, struct unstir_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (generation_is_done(gens[i]))
+            return error_set(err, UNSTIR_ERR_ARG,
+                             "the picture is finished after %u steps",
+                             gens[i]->step);
+        for (size_t k = 0; k < i; k++)
+            if (gens[k] == gens[i])
+                return error_set(err, UNSTIR_ERR_ARG,
+                                 "a generation stands twice in a batch");
+    }
+    return UNSTIR_OK;
+}
+
+enum unstir_status generation_step(struct unstir_generation *const *gens,
+                                   size_t n, struct unstir_executor *x,
+                                   struct unstir_error *err)
+{
+    enum unstir_status st = UNSTIR_OK;
+    bool is_any = true;
+
+    TRY(check_members(gens, n, err));
+    if (n == 0)
+        return UNSTIR_OK;
+    prepare(gens, n);
+    for (uint32_t eval = 0; is_any && !st; eval++) {
+        if (cancel_is_raised(&gens[0]->cancel))
+            st = error_set(err, UNSTIR_ERR_CANCELLED, "cancelled");
+        else
+            st = eval_round(gens, n, eval, x, &is_any, err);
+    }
+    for (size_t i = 0; i < n; i++) {
+        gens[i]->cancel.next = NULL;
+        if (!st)
+            commit(gens[i]);
+    }
+    return st;
+}
+
+/* -- views ------------------------------------------------------------------ */
+
+bool generation_is_done(const struct unstir_generation *g)
+{
+    return g->is_early || g->step == g->run.n_steps;
+}
+
+size_t generation_floats(const struct unstir_generation *g)
+{
+    return g->run.n;
+}
+
+const float *generation_view(const struct unstir_generation *g,
+                             enum unstir_view view)
+{
+    return view == UNSTIR_VIEW_ESTIMATE ? g->now.estimate : g->now.sample;
+}
+
+const float *generation_result(const struct unstir_generation *g)
+{
+    return g->is_early ? g->now.estimate : g->now.sample;
+}

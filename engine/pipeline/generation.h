@@ -1,0 +1,75 @@
+/* generation.h - one picture in the making: the state machine.
+ *
+ *   begin -> step 1 .. steps -> done
+ *                 \-> finish early -> done
+ *
+ * `now` is the state after the last whole step; a step computes in `next` and
+ * swaps the two at its very end, so a step that fails or is cancelled leaves
+ * nothing behind.  All memory is taken at the beginning.
+ *
+ * A generation serves one thread at a time, except its cancel flag.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef PIPELINE_GENERATION_H
+#define PIPELINE_GENERATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cancel.h"
+#include "base/error.h"
+#include "sample/sampler.h"
+
+/* Pictures a network evaluation takes at most. */
+#define GENERATION_MAX_BATCH 16
+
+struct executor;
+
+struct unstir_generation {
+    const struct unstir_model *model;
+    struct unstir_request request; /* resolved                               */
+    struct sampler_run run;
+    struct sampler_state now, next;
+    float *memory; /* behind the states and the four below   */
+    float *input, *output, *unguided, *noise;
+    uint32_t step;     /* steps taken                            */
+    bool is_early;     /* finished by generation_finish_early()  */
+    bool is_evaluated; /* in the round of a batch under way      */
+    struct cancel cancel;
+};
+
+/* One worker's engine: pool, plans, arena, and the batch's own tensors. */
+struct unstir_executor {
+    struct executor *inner;
+    float *sample, *out; /* NHWC                                             */
+    size_t sample_floats, out_floats;
+    float timestep[GENERATION_MAX_BATCH], label[GENERATION_MAX_BATCH];
+};
+
+/* `resolved` as request_check() gives it.  Draws the first noise. */
+enum unstir_status generation_new(struct unstir_generation **out,
+                                  const struct unstir_model *model,
+                                  const struct unstir_request *resolved,
+                                  struct unstir_error *err);
+void generation_free(struct unstir_generation *g);
+
+/* Advance all by one step or none. */
+enum unstir_status generation_step(struct unstir_generation *const *gens,
+                                   size_t n, struct unstir_executor *x,
+                                   struct unstir_error *err);
+
+bool generation_is_done(const struct unstir_generation *g);
+
+/* Floats of a sample. */
+size_t generation_floats(const struct unstir_generation *g);
+
+/* The tensor that `view` shows. */
+const float *generation_view(const struct unstir_generation *g,
+                             enum unstir_view view);
+
+/* The result: the sample, or the estimate when finished early. */
+const float *generation_result(const struct unstir_generation *g);
+
+#endif

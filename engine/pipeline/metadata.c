@@ -1,0 +1,99 @@
+/* metadata.c - what a picture says about itself.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "pipeline/metadata.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "format/json.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/generation.h"
+#include "pipeline/request.h"
+
+static const char xmp[] =
+    "<?xpacket begin=\"\xef\xbb\xbf\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?>\n"
+    "<x:xmpmeta xmlns:x=\"adobe:ns:meta/\">\n"
+    " <rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\">\n"
+    "  <rdf:Description rdf:about=\"\"\n"
+    "   xmlns:Iptc4xmpExt=\"http://iptc.org/std/Iptc4xmpExt/2008-02-29/\"\n"
+    "   Iptc4xmpExt:DigitalSourceType=\"http://cv.iptc.org/newscodes/"
+    "digitalsourcetype/trainedAlgorithmicMedia\"/>\n"
+    " </rdf:RDF>\n"
+    "</x:xmpmeta>\n"
+    "<?xpacket end=\"r\"?>";
+
+static void add(struct metadata *m, const char *key, const char *value)
+{
+    m->texts[m->n++] = (struct unstir_text){key, value};
+}
+
+/* First line the prompt, then "Name: value" pairs. */
+static enum unstir_status write_parameters(const struct unstir_generation *g,
+                                           char **out, struct unstir_error *err)
+{
+    const struct unstir_request *r = &g->request;
+    const struct unstir_model_info *info = &g->model->info;
+    char text[1024], prompt[256] = "", early[64] = "", eta[40] = "";
+
+    if (r->label)
+        (void)snprintf(prompt, sizeof prompt, "%.200s", r->label);
+    else if (r->class_id >= 0)
+        (void)snprintf(prompt, sizeof prompt, "%" PRId64, r->class_id);
+    if (r->eta > 0)
+        (void)snprintf(eta, sizeof eta, ", Eta: %g", r->eta);
+    if (g->is_early)
+        (void)snprintf(early, sizeof early, ", Finished after: %u", g->step);
+    (void)snprintf(text, sizeof text,
+                   "%s\nSteps: %u, Sampler: %s, CFG scale: %g, Seed: %" PRIu64
+                   ", Size: %ux%u%s%s, Model hash: %.10s, Model: %.100s, "
+                   "Version: unstir " UNSTIR_VERSION,
+                   prompt, r->steps, g->run.sampler->info->title, r->guidance,
+                   r->seed, r->width, r->height, eta, early, info->digest,
+                   info->id);
+    return alloc_strdup(out, text, err);
+}
+
+static enum unstir_status write_origin(const struct unstir_generation *g,
+                                       char **out, struct unstir_error *err)
+{
+    const struct unstir_model_info *info = &g->model->info;
+    struct json_writer *w;
+
+    TRY(json_writer_new(&w, err));
+    json_open_object(w, NULL);
+    json_put_string(w, "software", "unstir " UNSTIR_VERSION);
+    json_put_string(w, "model_digest", info->digest);
+    json_put_string(w, "fingerprint", info->fingerprint);
+    json_put_int(w, "steps_taken", g->step);
+    json_close(w);
+    return json_finish(out, w, false, err);
+}
+
+enum unstir_status metadata_init(struct metadata *m,
+                                 const struct unstir_generation *g,
+                                 bool is_brief, struct unstir_error *err)
+{
+    *m = (struct metadata){0};
+    if (!is_brief) {
+        TRY(write_parameters(g, &m->parameters, err));
+        TRY(request_write(g->model, &g->request, &m->request, err));
+        TRY(write_origin(g, &m->origin, err));
+        add(m, "parameters", m->parameters);
+        add(m, "unstir", m->request);
+        add(m, "unstir-origin", m->origin);
+    }
+    add(m, "XML:com.adobe.xmp", xmp);
+    return UNSTIR_OK;
+}
+
+void metadata_fini(struct metadata *m)
+{
+    alloc_free(m->parameters);
+    alloc_free(m->request);
+    alloc_free(m->origin);
+    *m = (struct metadata){0};
+}

@@ -1,0 +1,384 @@
+/* request.c - what may be asked of a model.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "pipeline/request.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/json.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/model_labels.h"
+
+/* One check in progress. */
+struct check {
+    const struct unstir_model *model;
+    const struct unstir_request *request;
+    struct unstir_request *out;
+    unstir_violation_fn report;
+    void *user;
+    struct unstir_error first;
+    unsigned n;
+};
+
+static void violate(struct check *c, const char *field, const char *nearest,
+                    const char *format, ...) PRINTF_LIKE(4, 5);
+
+static void violate(struct check *c, const char *field, const char *nearest,
+                    const char *format, ...)
+{
+    char detail[sizeof c->first.detail];
+    va_list ap;
+
+    va_start(ap, format);
+    (void)vsnprintf(detail, sizeof detail, format, ap); /* cut is fine */
+    va_end(ap);
+    if (c->n++ == 0)
+        (void)error_field(&c->first, field, "%s", detail);
+    if (c->report)
+        c->report(c->user, field, detail, nearest);
+}
+
+static bool is_blank_text(const char *text)
+{
+    return text[strspn(text, " \t\r\n\v\f")] == '\0';
+}
+
+/* "text" as JSON if it needs no escapes, else NULL. */
+static const char *quote(char *buffer, size_t size, const char *text)
+{
+    for (const char *p = text; p && *p; p++)
+        if (*p == '"' || *p == '\\' || (unsigned char)*p < ' ')
+            return NULL;
+    if (!text || strlen(text) + 3 > size)
+        return NULL;
+    (void)snprintf(buffer, size, "\"%s\"", text); /* fits */
+    return buffer;
+}
+
+/* A class by number. */
+static void check_class_id(struct check *c, uint32_t n_embeds)
+{
+    const struct unstir_model_info *info = &c->model->info;
+    int64_t id = c->request->class_id;
+    char nearest[32];
+
+    if (id == UNSTIR_CLASS_NULL || id == UNSTIR_CLASS_UNSET) {
+        if (info->null_class >= 0 || n_embeds == 0)
+            c->out->class_id = UNSTIR_CLASS_NULL;
+        else if (n_embeds == 1 && id == UNSTIR_CLASS_UNSET)
+            c->out->class_id = 0;
+        else
+            violate(c, "class", NULL, "this model needs a class: 0 to %u%s",
+                    n_embeds - 1, info->n_labels ? ", or a label" : "");
+        return;
+    }
+    if (n_embeds == 0) {
+        violate(c, "class", NULL,
+                "this model has no classes, but class %lld "
+                "was asked for",
+                (long long)id);
+        return;
+    }
+    if (id < 0 || id >= n_embeds) {
+        (void)snprintf(nearest, sizeof nearest, "%u",
+                       id < 0 ? 0 : n_embeds - 1);
+        violate(c, "class", nearest, "class must be 0 to %u, not %lld",
+                n_embeds - 1, (long long)id);
+        return;
+    }
+    c->out->class_id = id;
+}
+
+static void check_class(struct check *c)
+{
+    const struct unstir_model_info *info = &c->model->info;
+    uint32_t n_embeds = info->n_classes + (info->null_class >= 0);
+    const char *label = c->request->label;
+    struct unstir_error err;
+    char text[256];
+
+    c->out->class_id = UNSTIR_CLASS_NULL;
+    c->out->label = NULL;
+    if (!label || is_blank_text(label)) {
+        check_class_id(c, n_embeds);
+    } else if (labels_find(info, n_embeds, label, &c->out->class_id, &err)) {
+        violate(c, "class",
+                quote(text, sizeof text, labels_nearest(info, label)), "%s",
+                err.detail);
+        return;
+    }
+    if (c->out->class_id == info->null_class)
+        c->out->class_id = UNSTIR_CLASS_NULL;
+    if (c->out->class_id >= 0)
+        c->out->label = labels_name(info, c->out->class_id);
+}
+
+static const struct sampler *check_sampler(struct check *c)
+{
+    const char *name = c->request->sampler;
+    const struct unstir_model *m = c->model;
+    const char *names[SAMPLER_COUNT];
+    const struct sampler *s = samplers[m->default_sampler];
+    char text[64];
+
+    if (name && *name)
+        s = sampler_find(name);
+    if (!s) {
+        for (size_t i = 0; i < SAMPLER_COUNT; i++)
+            names[i] = sampler_infos[i].name;
+        int near = unstir_nearest(name, names, SAMPLER_COUNT);
+        violate(c, "sampler",
+                near < 0 ? NULL : quote(text, sizeof text, names[near]),
+                "sampler \"%.40s\" is not known%s%s%s", name,
+                near < 0 ? "" : "; did you mean \"",
+                near < 0 ? "" : names[near], near < 0 ? "" : "\"?");
+        return NULL;
+    }
+    c->out->sampler = s->info->name;
+    if (!m->samplers[sampler_index(s)].is_usable) {
+        violate(c, "sampler", quote(text, sizeof text, m->info.default_sampler),
+                "sampler \"%s\" does not suit this model: %s", s->info->name,
+                m->samplers[sampler_index(s)].reason);
+        return NULL;
+    }
+    return s;
+}
+
+/* Refusals that only the sampler knows. */
+static void check_run(struct check *c, const struct sampler *s)
+{
+    struct sampler_run run;
+    struct unstir_error err;
+    struct sampler_run_options o = {
+        .n_steps = c->out->steps,
+        .n = 1,
+        .has_learned_variance = c->model->has_learned_variance,
+    };
+
+    if (sampler_run_init(
+            &run, s, &c->model->samplers[sampler_index(s)].schedule, &o, &err))
+        violate(c, err.field[0] ? err.field : "sampler", NULL, "%s",
+                err.detail);
+    sampler_run_fini(&run);
+}
+
+static void check_steps(struct check *c, const struct sampler *s)
+{
+    const struct unstir_model_info *info = &c->model->info;
+    uint32_t most = info->max_steps, steps = c->request->steps;
+    char nearest[32];
+
+    if (s) {
+        uint32_t own =
+            schedule_max_steps(&c->model->samplers[sampler_index(s)].schedule);
+        most = own < most ? own : most;
+    }
+    if (steps == 0)
+        steps = info->default_steps < most ? info->default_steps : most;
+    c->out->steps = steps;
+    if (steps > most) {
+        (void)snprintf(nearest, sizeof nearest, "%u", most);
+        violate(c, "steps", nearest, "steps must be 1 to %u, not %u", most,
+                steps);
+    } else if (s) {
+        check_run(c, s);
+    }
+}
+
+static uint32_t nearest_size(const struct unstir_model_info *info, uint32_t v)
+{
+    uint32_t unit = info->size_multiple;
+    uint64_t up = ((uint64_t)v + unit / 2) / unit * unit;
+
+    if (up < info->min_size)
+        return info->min_size;
+    return up > info->max_size ? info->max_size : (uint32_t)up;
+}
+
+static uint32_t check_size(struct check *c, const char *field, uint32_t v,
+                           uint32_t fallback)
+{
+    const struct unstir_model_info *info = &c->model->info;
+    char nearest[32];
+
+    if (v == 0)
+        v = fallback;
+    (void)snprintf(nearest, sizeof nearest, "%u", nearest_size(info, v));
+    if (v < info->min_size || v > info->max_size)
+        violate(c, field, nearest, "%s must be %u to %u, not %u", field,
+                info->min_size, info->max_size, v);
+    else if (v % info->size_multiple)
+        violate(c, field, nearest, "%s must be a multiple of %u, not %u", field,
+                info->size_multiple, v);
+    return v;
+}
+
+static void check_guidance(struct check *c)
+{
+    double g = c->request->guidance;
+
+    if (g == UNSTIR_UNSET_F)
+        g = c->model->info.default_guidance;
+    if (!(g >= 0 && g <= REQUEST_MAX_GUIDANCE)) {
+        violate(c, "guidance_scale", g > 0 ? "100" : "1",
+                "guidance_scale must be 0 to %g, not %g", REQUEST_MAX_GUIDANCE,
+                g);
+        g = 1;
+    }
+    bool is_off = g <= 1 || c->model->info.null_class < 0 ||
+                  c->out->class_id == UNSTIR_CLASS_NULL;
+    c->out->guidance = is_off ? 1 : g;
+}
+
+static void check_eta(struct check *c, const struct sampler *s)
+{
+    double eta = c->request->eta;
+
+    if (eta == UNSTIR_UNSET_F)
+        eta = 0;
+    c->out->eta = eta;
+    if (!(eta >= 0 && eta <= 1))
+        violate(c, "eta", eta > 1 ? "1" : "0", "eta must be 0 to 1, not %g",
+                eta);
+    else if (s && !s->has_eta && eta > 0)
+        violate(c, "eta", "0", "eta is a setting of ddim; %s has none",
+                s->info->name);
+}
+
+enum unstir_status request_check(const struct unstir_model *model,
+                                 const struct unstir_request *request,
+                                 struct unstir_request *resolved,
+                                 unstir_violation_fn report, void *user,
+                                 struct unstir_error *err)
+{
+    const struct unstir_model_info *info = &model->info;
+    struct unstir_request out = *request;
+    struct check c = {.model = model,
+                      .request = request,
+                      .out = &out,
+                      .report = report,
+                      .user = user};
+
+    check_class(&c);
+    const struct sampler *s = check_sampler(&c);
+    check_steps(&c, s);
+    out.width = check_size(&c, "width", request->width, info->default_width);
+    out.height =
+        check_size(&c, "height", request->height, info->default_height);
+    check_guidance(&c);
+    check_eta(&c, s);
+    if (c.n) {
+        if (c.n > 1) {
+            size_t n = strlen(c.first.detail);
+            (void)snprintf(c.first.detail + n, sizeof c.first.detail - n,
+                           " (and %u more)", c.n - 1);
+        }
+        if (err)
+            *err = c.first;
+        return UNSTIR_ERR_ARG;
+    }
+    if (resolved)
+        *resolved = out;
+    return UNSTIR_OK;
+}
+
+bool request_is_guided(const struct unstir_request *resolved)
+{
+    return resolved->guidance > 1;
+}
+
+enum unstir_status request_write(const struct unstir_model *model,
+                                 const struct unstir_request *r, char **json,
+                                 struct unstir_error *err)
+{
+    struct json_writer *w;
+
+    *json = NULL;
+    TRY(json_writer_new(&w, err));
+    json_open_object(w, NULL);
+    json_put_string(w, "model", model->info.id);
+    if (r->class_id >= 0)
+        json_put_int(w, "class", r->class_id);
+    else
+        json_put_null(w, "class");
+    json_put_u64(w, "seed", r->seed);
+    json_put_int(w, "steps", r->steps);
+    json_put_string(w, "sampler", r->sampler);
+    json_put_real(w, "guidance_scale", r->guidance);
+    json_put_real(w, "eta", r->eta);
+    json_put_int(w, "width", r->width);
+    json_put_int(w, "height", r->height);
+    json_close(w);
+    return json_finish(json, w, false, err);
+}
+
+static enum unstir_status read_seed(const struct json *v, uint64_t *seed,
+                                    struct unstir_error *err)
+{
+    const char *text = json_string(v);
+    char *end;
+
+    if (json_type(v) == JSON_INT && json_int(v) >= 0) {
+        *seed = (uint64_t)json_int(v);
+        return UNSTIR_OK;
+    }
+    errno = 0;
+    if (json_type(v) == JSON_STRING && *text >= '0' && *text <= '9') {
+        unsigned long long u = strtoull(text, &end, 10);
+        if (*end == '\0' && errno == 0) {
+            *seed = u;
+            return UNSTIR_OK;
+        }
+    }
+    return error_set(err, UNSTIR_ERR_FORMAT, "the seed is not a whole number");
+}
+
+enum unstir_status request_read(const struct unstir_model *model,
+                                const struct json *o,
+                                struct unstir_request *resolved,
+                                struct unstir_error *err)
+{
+    static const char *const keys[] = {"model", "class",   "seed",
+                                       "steps", "sampler", "guidance_scale",
+                                       "eta",   "width",   "height"};
+    struct unstir_request r = UNSTIR_REQUEST_INIT;
+    int64_t steps, width, height;
+
+    if (json_type(o) != JSON_OBJECT || json_len(o) != ARRAY_LEN(keys))
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "the request is not an object of %zu keys",
+                         ARRAY_LEN(keys));
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (!json_get(o, keys[i]))
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "the request has no \"%s\"", keys[i]);
+    TRY(json_get_int(o, "class", UNSTIR_CLASS_NULL, 0, INT32_MAX, &r.class_id,
+                     err));
+    TRY(read_seed(json_get(o, "seed"), &r.seed, err));
+    TRY(json_get_int(o, "steps", 0, 1, UINT32_MAX, &steps, err));
+    TRY(json_get_int(o, "width", 0, 1, UINT32_MAX, &width, err));
+    TRY(json_get_int(o, "height", 0, 1, UINT32_MAX, &height, err));
+    TRY(json_get_string(o, "sampler", "", &r.sampler, err));
+    TRY(json_get_real(o, "guidance_scale", UNSTIR_UNSET_F, &r.guidance, err));
+    TRY(json_get_real(o, "eta", UNSTIR_UNSET_F, &r.eta, err));
+    r.steps = (uint32_t)steps;
+    r.width = (uint32_t)width;
+    r.height = (uint32_t)height;
+    if (request_check(model, &r, resolved, NULL, NULL, err)) {
+        error_prefix(err, "the request");
+        if (err)
+            err->status = UNSTIR_ERR_FORMAT;
+        return UNSTIR_ERR_FORMAT;
+    }
+    if (resolved->class_id != r.class_id || resolved->steps != r.steps ||
+        resolved->guidance != r.guidance || resolved->eta != r.eta ||
+        strcmp(resolved->sampler, r.sampler) != 0)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "the request is not in its canonical form");
+    return UNSTIR_OK;
+}

@@ -1,0 +1,309 @@
+/* state.c - a generation as a safetensors file, and back.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "pipeline/state.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "format/json.h"
+#include "format/safetensors.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/generation.h"
+#include "pipeline/request.h"
+
+#define STATE_FORMAT "unstir-state-1"
+#define RNG_WORDS    624
+
+/* -- save ------------------------------------------------------------------- */
+
+static enum unstir_status write_progress(const struct unstir_generation *g,
+                                         char **json, struct unstir_error *err)
+{
+    const struct rng *rng = &g->now.rng;
+    struct json_writer *w;
+    char cached[20];
+    uint64_t bits;
+
+    TRY(json_writer_new(&w, err));
+    json_open_object(w, NULL);
+    json_put_int(w, "step", g->step);
+    json_put_bool(w, "is_early", g->is_early);
+    json_put_int(w, "n_held", g->now.n_held);
+    json_put_int(w, "rng_index", rng->index);
+    memcpy(&bits, &rng->cached_normal, sizeof bits);
+    (void)snprintf(cached, sizeof cached, "%016" PRIx64, bits);
+    if (rng->has_cached_normal)
+        json_put_string(w, "rng_cached", cached);
+    else
+        json_put_null(w, "rng_cached");
+    json_close(w);
+    return json_finish(json, w, false, err);
+}
+
+static enum unstir_status build(const struct unstir_generation *g,
+                                const char *request, const char *progress,
+                                unsigned char **bytes, size_t *n_bytes,
+                                struct unstir_error *err)
+{
+    const struct unstir_model_info *info = &g->model->info;
+    const struct unstir_request *r = &g->request;
+    const struct sampler_state *s = &g->now;
+    struct safetensors_meta meta[] = {
+        {"format", STATE_FORMAT},
+        {"model_digest", info->digest},
+        {"fingerprint", info->fingerprint},
+        {"request", request},
+        {"progress", progress},
+    };
+    struct safetensors_entry entries[] = {
+        {"sample",
+         DTYPE_F32,
+         3,
+         {info->channels, r->height, r->width},
+         s->sample},
+        {"estimate",
+         DTYPE_F32,
+         3,
+         {info->channels, r->height, r->width},
+         s->estimate},
+        {"rng", DTYPE_I32, 1, {RNG_WORDS}, s->rng.state},
+        {"history",
+         DTYPE_F32,
+         4,
+         {s->n_held, info->channels, r->height, r->width},
+         s->history},
+    };
+    size_t n = ARRAY_LEN(entries) - (s->n_held == 0);
+
+    return safetensors_build(bytes, n_bytes, entries, n, meta, ARRAY_LEN(meta),
+                             err);
+}
+
+enum unstir_status state_save(const struct unstir_generation *g,
+                              unsigned char **bytes, size_t *n_bytes,
+                              struct unstir_error *err)
+{
+    char *request = NULL, *progress = NULL;
+    enum unstir_status st;
+
+    *bytes = NULL;
+    *n_bytes = 0;
+    st = request_write(g->model, &g->request, &request, err);
+    if (!st)
+        st = write_progress(g, &progress, err);
+    if (!st)
+        st = build(g, request, progress, bytes, n_bytes, err);
+    alloc_free(request);
+    alloc_free(progress);
+    return st;
+}
+
+/* -- restore ---------------------------------------------------------------- */
+
+static enum unstir_status meta_get(const struct weights *w, const char *key,
+                                   const char **out, struct unstir_error *err)
+{
+    *out = weights_metadata(w, key);
+    if (!*out)
+        return error_set(err, UNSTIR_ERR_FORMAT, "no %s in its metadata", key);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status meta_match(const struct weights *w, const char *key,
+                                     const char *wanted,
+                                     struct unstir_error *err)
+{
+    const char *found;
+
+    TRY(meta_get(w, key, &found, err));
+    if (strcmp(found, wanted) != 0)
+        return error_set(err, UNSTIR_ERR_MISMATCH,
+                         "its %s is \"%.80s\", this model's is \"%.80s\"", key,
+                         found, wanted);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status read_format(const struct weights *w,
+                                      struct unstir_error *err)
+{
+    const char *format;
+
+    TRY(meta_get(w, "format", &format, err));
+    if (strcmp(format, STATE_FORMAT) != 0)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "its format is \"%.40s\", this version reads \"%s\"",
+                         format, STATE_FORMAT);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status meta_json(const struct weights *w, const char *key,
+                                    struct json **out, struct unstir_error *err)
+{
+    const char *text;
+
+    *out = NULL;
+    TRY(meta_get(w, key, &text, err));
+    enum unstir_status st = json_parse(out, text, strlen(text), err);
+    if (st)
+        error_prefix(err, key);
+    return st;
+}
+
+/* A tensor of exactly this type and shape. */
+static enum unstir_status find_tensor(const struct weights *w, const char *name,
+                                      enum dtype type, uint32_t rank,
+                                      const uint64_t *dims,
+                                      const struct tensor_view **out,
+                                      struct unstir_error *err)
+{
+    const struct tensor_view *v = weights_find(w, name);
+
+    if (!v)
+        return error_set(err, UNSTIR_ERR_FORMAT, "no tensor \"%s\"", name);
+    if (v->dtype != type || v->rank != rank ||
+        memcmp(v->dims, dims, rank * sizeof *dims) != 0)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "tensor \"%s\" has not the type or shape of this "
+                         "request",
+                         name);
+    *out = v;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status read_floats(const struct weights *w, const char *name,
+                                      uint32_t rank, const uint64_t *dims,
+                                      float *out, struct unstir_error *err)
+{
+    const struct tensor_view *v;
+
+    TRY(find_tensor(w, name, DTYPE_F32, rank, dims, &v, err));
+    dtype_load(out, v->data, DTYPE_F32, v->n);
+    for (size_t i = 0; i < v->n; i++)
+        if (!isfinite(out[i]))
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "tensor \"%s\" holds a number that is not finite",
+                             name);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status read_cached(const struct json *v, struct rng *rng,
+                                      struct unstir_error *err)
+{
+    const char *text = json_string(v);
+    uint64_t bits = 0;
+
+    rng->has_cached_normal = false;
+    rng->cached_normal = 0;
+    if (v && json_type(v) == JSON_NULL)
+        return UNSTIR_OK;
+    bool is_hex = strlen(text) == 16;
+    for (size_t i = 0; is_hex && i < 16; i++) {
+        const char *digits = "0123456789abcdef";
+        const char *p = strchr(digits, text[i]);
+        is_hex = p != NULL;
+        bits = bits << 4 | (uint64_t)(p ? p - digits : 0);
+    }
+    memcpy(&rng->cached_normal, &bits, sizeof bits);
+    if (!is_hex || !isfinite(rng->cached_normal))
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "progress: rng_cached is not a number's bits");
+    rng->has_cached_normal = true;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status read_progress(struct unstir_generation *g,
+                                        const struct json *o,
+                                        struct unstir_error *err)
+{
+    int64_t step, n_held, index;
+
+    if (json_type(o) != JSON_OBJECT || json_len(o) != 5)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "progress is not an object of 5 keys");
+    TRY(json_get_int(o, "step", -1, 0, g->run.n_steps, &step, err));
+    TRY(json_get_int(o, "n_held", -1, 0, (int64_t)g->run.sampler->n_history,
+                     &n_held, err));
+    TRY(json_get_int(o, "rng_index", -1, 0, RNG_WORDS, &index, err));
+    TRY(json_get_bool(o, "is_early", false, &g->is_early, err));
+    if (step < 0 || n_held < 0 || index < 0)
+        return error_set(err, UNSTIR_ERR_FORMAT, "progress lacks a key");
+    g->step = (uint32_t)step;
+    g->now.n_held = (uint32_t)n_held;
+    g->now.rng.index = (uint32_t)index;
+    return read_cached(json_get(o, "rng_cached"), &g->now.rng, err);
+}
+
+static enum unstir_status read_tensors(struct unstir_generation *g,
+                                       const struct weights *w,
+                                       struct unstir_error *err)
+{
+    const struct unstir_request *r = &g->request;
+    uint64_t dims[] = {g->now.n_held, g->model->info.channels, r->height,
+                       r->width};
+    const uint64_t rng_dims[] = {RNG_WORDS};
+    const struct tensor_view *rng;
+
+    if (weights_len(w) != (g->now.n_held ? 4 : 3))
+        return error_set(err, UNSTIR_ERR_FORMAT, "it has %zu tensors, not %d",
+                         weights_len(w), g->now.n_held ? 4 : 3);
+    TRY(read_floats(w, "sample", 3, dims + 1, g->now.sample, err));
+    TRY(read_floats(w, "estimate", 3, dims + 1, g->now.estimate, err));
+    if (g->now.n_held)
+        TRY(read_floats(w, "history", 4, dims, g->now.history, err));
+    TRY(find_tensor(w, "rng", DTYPE_I32, 1, rng_dims, &rng, err));
+    memcpy(g->now.rng.state, rng->data, sizeof g->now.rng.state);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status restore(struct unstir_generation **out,
+                                  const struct unstir_model *model,
+                                  const struct weights *w,
+                                  struct unstir_error *err)
+{
+    struct json *request = NULL, *progress = NULL;
+    struct unstir_request resolved;
+    enum unstir_status st;
+
+    TRY(read_format(w, err));
+    TRY(meta_match(w, "model_digest", model->info.digest, err));
+    TRY(meta_match(w, "fingerprint", model->info.fingerprint, err));
+    st = meta_json(w, "request", &request, err);
+    if (!st)
+        st = request_read(model, request, &resolved, err);
+    if (!st)
+        st = meta_json(w, "progress", &progress, err);
+    if (!st)
+        st = generation_new(out, model, &resolved, err);
+    if (!st)
+        st = read_progress(*out, progress, err);
+    if (!st)
+        st = read_tensors(*out, w, err);
+    json_free(request);
+    json_free(progress);
+    return st;
+}
+
+enum unstir_status state_restore(struct unstir_generation **out,
+                                 const struct unstir_model *model,
+                                 const unsigned char *bytes, size_t n_bytes,
+                                 struct unstir_error *err)
+{
+    struct unstir_error why = {0};
+    struct weights *w;
+
+    *out = NULL;
+    TRY(safetensors_parse(&w, bytes, n_bytes, "saved state", err));
+    enum unstir_status st = restore(out, model, w, &why);
+    weights_close(w);
+    if (st) {
+        generation_free(*out);
+        *out = NULL;
+        return error_set(err, st, "saved state: %.440s", why.detail);
+    }
+    return UNSTIR_OK;
+}
