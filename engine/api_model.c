@@ -4,7 +4,9 @@
  */
 #include "unstir.h"
 
+#include "base/compiler.h"
 #include "base/error.h"
+#include "kernels/kernels.h"
 #include "model/network.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/forward.h"
@@ -69,6 +71,24 @@ const struct unstir_sampler_info *unstir_samplers(size_t *n)
 {
     *n = SAMPLER_COUNT;
     return sampler_infos;
+}
+
+/* Every rung stands on all lower ones, so the best one names the list;
+ * tests/unit/t_generation.c holds the table to the ladder. */
+const char *unstir_cpu_rungs(void)
+{
+    static const struct {
+        const char *best, *list;
+    } rungs[] = {
+        {"avx2", "avx2,portable,scalar"},
+        {"portable", "portable,scalar"},
+    };
+    struct kernel_table table;
+
+    for (size_t i = 0; i < ARRAY_LEN(rungs); i++)
+        if (kernels_select(&table, rungs[i].best))
+            return rungs[i].list;
+    return "scalar";
 }
 
 enum unstir_status unstir_request_check(const struct unstir_model *model,
