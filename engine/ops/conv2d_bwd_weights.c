@@ -27,7 +27,7 @@
 #define MIN_TASKS 8u
 
 /* Pixels of a block of rows. */
-#define BLOCK_PIXELS 96u
+#define BLOCK_PIXELS 192u
 
 struct geometry {
     struct conv_image im;
@@ -49,8 +49,8 @@ struct run {
     const struct conv2d_bwd_weights_args *args;
     struct geometry g;
     bool is_direct;
-    size_t pitch, image_pitch; /* floats                                     */
-    size_t *offsets;           /* of j in an operand image                   */
+    size_t pixel, pitch, image_pitch; /* floats                              */
+    size_t *offsets; /* of j in an operand image                   */
     float *partials;
     char *own; /* per thread                                 */
     size_t own_bytes;
@@ -59,6 +59,14 @@ struct run {
 static uint32_t ceil_div(size_t a, size_t b)
 {
     return (uint32_t)((a + b - 1) / b);
+}
+
+/* Floats between pixels of the operand image: not a multiple of 256 bytes, or
+ * one channel of many pixels falls into few sets of the first cache.  BLAS gets
+ * dense rows gathered anyway. */
+static uint32_t pixel_pitch(const struct kernel_table *k, uint32_t c)
+{
+    return c % 64 == 0 && !k->gemm.is_blas ? c + 16 : c;
 }
 
 static struct geometry geometry_make(const struct kernel_table *k,
@@ -77,7 +85,7 @@ static struct geometry geometry_make(const struct kernel_table *k,
                                 .pad_l = (int32_t)s->pad_l,
                                 .ph = (s->oh - 1) * s->stride + s->kh,
                                 .pw = (s->ow - 1) * s->stride + s->kw,
-                                .cp = s->c0}};
+                                .cp = pixel_pitch(k, s->c0)}};
     size_t hw = (size_t)s->oh * s->ow;
     g.n_j = s->kh * s->kw * s->c0;
     g.mr = gemm->is_blas ? g.n_j : gemm->outer_mr;
@@ -98,7 +106,7 @@ static struct geometry geometry_make(const struct kernel_table *k,
     g.offset_bytes = size_align((size_t)g.n_jt * g.mr * sizeof(size_t), 64);
     g.partial_bytes = size_align(g.n_groups * g.partial * sizeof(float), 64);
     g.image_bytes = size_align(conv_image_size(&g.im) * sizeof(float), 64);
-    if (g.columns != s->cout)
+    if (g.nr != s->cout)
         g.dy_bytes = size_align(hw * g.columns * sizeof(float), 64);
     if (gemm->is_blas)
         g.blas_bytes = size_align(
@@ -125,20 +133,26 @@ static const float *image_of(const struct run *run, uint32_t i, char *own)
     return image;
 }
 
-/* dy with columns padded by zeros to whole panels. */
-static const float *dy_of(const struct run *run, uint32_t i, char *own)
+/* dy of one image as panels [ot][pixel][nr], zeros behind the last column: a
+ * product reads one stream that no power-of-two stride folds into few sets of
+ * the cache. */
+static const float *dy_of(const struct run *run, uint32_t i, uint32_t ot0,
+                          uint32_t ot1, char *own)
 {
     const struct conv2d_shape *s = &run->args->s;
-    size_t hw = (size_t)s->oh * s->ow, n = run->g.columns;
+    size_t hw = (size_t)s->oh * s->ow, nr = run->g.nr;
     const float *dy = run->args->dy + i * hw * s->cout;
-    if (n == s->cout)
+    if (nr == s->cout)
         return dy;
-    float *wide = (float *)own;
-    for (size_t p = 0; p < hw; p++) {
-        memcpy(wide + p * n, dy + p * s->cout, s->cout * sizeof *dy);
-        memset(wide + p * n + s->cout, 0, (n - s->cout) * sizeof *dy);
+    for (uint32_t ot = ot0; ot < ot1; ot++) {
+        size_t left = s->cout - ot * nr, n = left < nr ? left : nr;
+        float *to = (float *)own + ot * nr * hw;
+        for (size_t p = 0; p < hw; p++, to += nr) {
+            memcpy(to, dy + p * s->cout + ot * nr, n * sizeof *to);
+            memset(to + n, 0, (nr - n) * sizeof *to);
+        }
     }
-    return wide;
+    return (const float *)own;
 }
 
 /* Rows y0 .. y0 + rows of one image into the task's partial. */
@@ -151,16 +165,16 @@ static void add_block(const struct run *run, float *partial, const float *x,
     const float *a[GEMM_MAX_MR];
     struct gemm_outer o = {
         .a = a,
-        .a_step = (size_t)s->stride * s->c0,
+        .a_step = s->stride * run->pixel,
         .a_row = s->stride * run->pitch,
-        .b_step = g->columns,
-        .b_row = (size_t)g->columns * s->ow,
+        .b_step = g->nr,
+        .b_row = (size_t)g->nr * s->ow,
         .n_cols = s->ow,
         .n_rows = rows,
     };
     const float *x0 = x + y0 * s->stride * run->pitch;
     for (uint32_t ot = ot0; ot < ot1; ot++) {
-        o.b = dy + (size_t)y0 * s->ow * g->columns + (size_t)ot * g->nr;
+        o.b = dy + ((size_t)ot * s->oh + y0) * s->ow * g->nr;
         for (uint32_t jt = 0; jt < g->n_jt; jt++) {
             for (uint32_t r = 0; r < g->mr; r++)
                 a[r] = x0 + run->offsets[jt * g->mr + r];
@@ -204,7 +218,7 @@ static void task_chunk(void *arg, size_t index, unsigned worker)
     memset(partial + ot0 * panel, 0, (ot1 - ot0) * panel * sizeof *partial);
     for (; i < end; i++) {
         const float *x = image_of(run, i, own);
-        const float *dy = dy_of(run, i, own + g->image_bytes);
+        const float *dy = dy_of(run, i, ot0, ot1, own + g->image_bytes);
         for (uint32_t y = 0; y < s->oh; y += g->block_rows) {
             uint32_t rows =
                 s->oh - y < g->block_rows ? s->oh - y : g->block_rows;
@@ -295,16 +309,23 @@ static void direct_bwd_weights(const struct op_ctx *ctx,
     struct run run = {.ctx = ctx, .args = args, .g = geometry_make(ctx->k, s)};
     struct geometry *g = &run.g;
     g->im.x0 = args->x;
+    g->im.cp = s->c0; /* in place there is no pitch to choose */
     run.is_direct = conv_image_is_direct(&g->im);
-    run.pitch = (size_t)(run.is_direct ? s->w : g->im.pw) * s->c0;
+    g->im.cp = pixel_pitch(ctx->k, s->c0);
+    run.pixel = run.is_direct ? s->c0 : g->im.cp;
+    run.pitch = (run.is_direct ? s->w : g->im.pw) * run.pixel;
     run.image_pitch = (size_t)s->h * s->w * s->c0;
     run.offsets = (size_t *)(void *)ctx->scratch;
     run.partials = (float *)(void *)(ctx->scratch + g->offset_bytes);
     run.own = (char *)ctx->scratch + g->offset_bytes + g->partial_bytes;
     run.own_bytes = g->image_bytes + g->dy_bytes + g->blas_bytes;
-    size_t line = (size_t)s->kw * s->c0;
-    for (size_t j = 0; j < (size_t)g->n_jt * g->mr; j++) /* tail: any valid */
-        run.offsets[j] = j < g->n_j ? j / line * run.pitch + j % line : 0;
+    for (size_t j = 0; j < (size_t)g->n_jt * g->mr; j++) {
+        size_t tap = j / s->c0;
+        run.offsets[j] =
+            j < g->n_j /* behind the last: any valid place */
+                ? tap / s->kw * run.pitch + tap % s->kw * run.pixel + j % s->c0
+                : 0;
+    }
     pool_run(ctx->pool, (size_t)g->n_groups * g->n_splits, task_chunk, &run);
     pool_run(ctx->pool, g->n_ot, sum_chunk, &run);
 }

@@ -125,39 +125,70 @@ static void tile(const struct gemm_tile *t)
     }
 }
 
-static void outer(const struct gemm_outer *o)
+/* acc += the pixels of one row: n_cols of them, a and b stepping on. */
+#define OUTER_STEP(r, from)                                                    \
+    v = _mm256_broadcast_ss(from);                                             \
+    acc[r][0] = _mm256_fmadd_ps(v, b0, acc[r][0]);                             \
+    acc[r][1] = _mm256_fmadd_ps(v, b1, acc[r][1])
+
+/* Six neighbours in memory, the usual case: one pointer instead of six. */
+INLINE void outer_dense(const struct gemm_outer *o, __m256 acc[MR][2])
 {
-    __m256 acc[MR][2];
+    size_t a_step = o->a_step, b_step = o->b_step, n_cols = o->n_cols;
+    for (size_t y = 0; y < o->n_rows; y++) {
+        const float *a = o->a[0] + y * o->a_row;
+        const float *b = o->b + y * o->b_row;
+        for (size_t x = 0; x < n_cols; x++, a += a_step, b += b_step) {
+            __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8), v;
+            OUTER_STEP(0, a);
+            OUTER_STEP(1, a + 1);
+            OUTER_STEP(2, a + 2);
+            OUTER_STEP(3, a + 3);
+            OUTER_STEP(4, a + 4);
+            OUTER_STEP(5, a + 5);
+        }
+    }
+}
+
+INLINE void outer_sparse(const struct gemm_outer *o, __m256 acc[MR][2])
+{
     const float *a0 = o->a[0], *a1 = o->a[1], *a2 = o->a[2];
     const float *a3 = o->a[3], *a4 = o->a[4], *a5 = o->a[5];
     size_t a_step = o->a_step, b_step = o->b_step;
-#pragma GCC unroll 6
-    for (unsigned r = 0; r < MR; r++)
-        acc[r][0] = acc[r][1] = _mm256_setzero_ps();
     for (size_t y = 0; y < o->n_rows; y++) {
         const float *b = o->b + y * o->b_row;
         size_t at = y * o->a_row;
         for (size_t x = 0; x < o->n_cols; x++, at += a_step, b += b_step) {
             __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8), v;
-#define STEP(r)                                    \
-    v = _mm256_broadcast_ss(a##r + at);            \
-    acc[r][0] = _mm256_fmadd_ps(v, b0, acc[r][0]); \
-    acc[r][1] = _mm256_fmadd_ps(v, b1, acc[r][1])
-            STEP(0);
-            STEP(1);
-            STEP(2);
-            STEP(3);
-            STEP(4);
-            STEP(5);
-#undef STEP
+            OUTER_STEP(0, a0 + at);
+            OUTER_STEP(1, a1 + at);
+            OUTER_STEP(2, a2 + at);
+            OUTER_STEP(3, a3 + at);
+            OUTER_STEP(4, a4 + at);
+            OUTER_STEP(5, a5 + at);
         }
     }
+}
+
+static void outer(const struct gemm_outer *o)
+{
+    __m256 acc[MR][2];
+    bool is_dense = true;
+#pragma GCC unroll 6
+    for (unsigned r = 0; r < MR; r++) {
+        acc[r][0] = acc[r][1] = _mm256_setzero_ps();
+        is_dense &= o->a[r] == o->a[0] + r;
+    }
+    if (is_dense)
+        outer_dense(o, acc);
+    else
+        outer_sparse(o, acc);
 #pragma GCC unroll 6
     for (unsigned r = 0; r < MR; r++) {
 #pragma GCC unroll 2
         for (unsigned h = 0; h < 2; h++) {
             float *c = o->c + r * NR + 8 * h;
-            _mm256_storeu_ps(c, _mm256_add_ps(_mm256_loadu_ps(c), acc[r][h]));
+            _mm256_store_ps(c, _mm256_add_ps(_mm256_load_ps(c), acc[r][h]));
         }
     }
 }
@@ -181,7 +212,8 @@ static uint64_t burst(size_t rounds, float *sink)
     __m256 acc[MR][2], x = _mm256_set1_ps(*sink);
 #pragma GCC unroll 6
     for (unsigned r = 0; r < MR; r++)
-        acc[r][0] = acc[r][1] = x;
+        for (unsigned h = 0; h < 2; h++) /* all different, or they merge */
+            acc[r][h] = _mm256_set1_ps((float)(2 * r + h));
     for (size_t i = 0; i < rounds; i++) {
 #pragma GCC unroll 6
         for (unsigned r = 0; r < MR; r++) {

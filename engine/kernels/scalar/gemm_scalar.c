@@ -73,8 +73,10 @@ static void add_rows(float *sums, const float *x, size_t rows, size_t n)
 
 static uint64_t burst(size_t rounds, float *sink)
 {
-    float acc[MR][NR] = {{0}};
+    float acc[MR][NR];
     float x = *sink;
+    for (unsigned i = 0; i < MR * NR; i++) /* all different, or they merge */
+        acc[i / NR][i % NR] = (float)i;
     for (size_t i = 0; i < rounds; i++)
         for (unsigned r = 0; r < MR; r++)
             for (unsigned j = 0; j < NR; j++)
