@@ -21,7 +21,7 @@
 struct group_norm_stats_args {
     uint32_t n, hw, c0, c1; /* two concatenated sources, as conv2d           */
     uint32_t groups;
-    uint32_t e_stride;      /* floats between images of e                    */
+    uint32_t e_stride; /* floats between images of e                    */
     float eps;
     const float *x0, *x1;
     const float *gamma, *beta; /* [C]                                        */

@@ -23,7 +23,7 @@ struct pool;
 
 struct op_ctx {
     const struct kernel_table *k;
-    struct pool *pool;     /* NULL: the calling thread alone                 */
+    struct pool *pool;      /* NULL: the calling thread alone                 */
     unsigned char *scratch; /* at least the operation's own scratch size      */
     size_t scratch_bytes;
 };
