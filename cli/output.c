@@ -1,4 +1,5 @@
-/* output.c - result files: never half written, never overwritten by accident.
+/* output.c - result files: never half written, never overwritten by accident;
+ * and input files as memory.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,6 +14,8 @@
 #include <unistd.h>
 
 #include "cli.h"
+
+#define MAX_INPUT_BYTES ((size_t)1 << 30)
 
 static bool exists(const char *path)
 {
@@ -84,5 +87,44 @@ int output_write(const char *path, const void *bytes, size_t n)
     int rc = io_error(path);
     if (!is_special)
         (void)unlink(temp); /* nothing more can be done about it */
+    return rc;
+}
+
+static int read_stream(unsigned char **bytes, size_t *n, const char *path,
+                       FILE *f)
+{
+    size_t capacity = 0;
+    for (;;) {
+        if (*n == capacity) {
+            capacity = capacity ? 2 * capacity : 1 << 16;
+            unsigned char *grown =
+                capacity <= MAX_INPUT_BYTES ? realloc(*bytes, capacity) : NULL;
+            if (!grown) {
+                cli_error("%s: more than %zu bytes", path, *n);
+                return CLI_LIMIT;
+            }
+            *bytes = grown;
+        }
+        size_t got = fread(*bytes + *n, 1, capacity - *n, f);
+        *n += got;
+        if (got == 0)
+            return ferror(f) ? io_error(path) : CLI_OK;
+    }
+}
+
+int input_read(unsigned char **bytes, size_t *n, const char *path)
+{
+    *bytes = NULL;
+    *n = 0;
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+    if (!f)
+        return io_error(path);
+    int rc = read_stream(bytes, n, path, f);
+    if (f != stdin)
+        (void)fclose(f); /* only read */
+    if (rc != CLI_OK) {
+        free(*bytes);
+        *bytes = NULL;
+    }
     return rc;
 }

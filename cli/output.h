@@ -1,4 +1,5 @@
-/* output.h - result files: never half written, never overwritten by accident.
+/* output.h - result files: never half written, never overwritten by accident;
+ * and input files as memory.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,5 +20,8 @@ void output_number(char *out, size_t size, const char *path);
 /* Write beside the place and rename, "-" is stdout; 0 or the exit code, with
  * the error printed. */
 int output_write(const char *path, const void *bytes, size_t n);
+
+/* A whole file ("-": stdin) of at most 1 GiB; free() ends *bytes. */
+int input_read(unsigned char **bytes, size_t *n, const char *path);
 
 #endif

@@ -1,0 +1,584 @@
+/* generate.c - `unstir generate`: pictures on this machine, no server.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "generate.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "output.h"
+
+#define MAX_PROMPT_BYTES 8192
+
+#define FIELD(name) .offset = offsetof(struct generate_values, name)
+
+static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
+static const char *const schedules[] = {"model", NULL};
+
+static const struct opt options[] = {
+    {.group = "What to make",
+     .name = "model",
+     .letter = 'm',
+     .kind = OPT_TEXT,
+     .meta = "PATH",
+     .env = "UNSTIR_MODEL",
+     .fallback = "models/fashion",
+     FIELD(model),
+     .help = "model folder in the diffusers layout"},
+    {.name = "prompt",
+     .letter = 'p',
+     .kind = OPT_TEXT,
+     .meta = "TEXT",
+     FIELD(prompt),
+     .help = "label of a class-conditional model; @FILE or - (stdin): one a "
+             "line"},
+    {.name = "class",
+     .kind = OPT_TEXT,
+     .meta = "NAME|N",
+     FIELD(class),
+     .help = "class by label or number; none is the null class"},
+    {.name = "count",
+     .letter = 'n',
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = GENERATE_MAX_PICTURES,
+     .fallback = "1",
+     FIELD(count),
+     .help = "pictures a prompt; picture i uses seed + i"},
+    {.name = "seed",
+     .kind = OPT_U64,
+     .meta = "N",
+     .fallback = "random, printed",
+     FIELD(seed),
+     .help = "0 .. 2^64-1"},
+    {.name = "width",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 16384,
+     .fallback = "the model's own",
+     FIELD(width),
+     .help = "pixels"},
+    {.name = "height",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 16384,
+     .fallback = "the model's own",
+     FIELD(height),
+     .help = "pixels"},
+    {.group = "How to make it",
+     .name = "steps",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 1000000,
+     .fallback = "the model's own",
+     FIELD(steps),
+     .help = "denoising steps"},
+    {.name = "sampler",
+     .kind = OPT_TEXT,
+     .meta = "NAME",
+     .fallback = "the model's own",
+     FIELD(sampler),
+     .help = "method; help lists all"},
+    {.name = "schedule",
+     .kind = OPT_CHOICE,
+     .meta = "NAME",
+     .choices = schedules,
+     .fallback = "model",
+     FIELD(schedule),
+     .help = "spacing of the steps: the model's own"},
+    {.name = "guidance",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .fallback = "the model's own",
+     FIELD(guidance),
+     .help = "how hard to pull toward the class; 1 is off"},
+    {.name = "eta",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 1,
+     .fallback = "0",
+     FIELD(eta),
+     .help = "share of fresh noise in DDIM"},
+    {.group = "Results",
+     .name = "output",
+     .letter = 'o',
+     .kind = OPT_TEXT,
+     .meta = "NAME",
+     .fallback = "out.png, numbered when it exists",
+     FIELD(output),
+     .help = "PNG file; {i}, {seed}, {prompt} are filled in; - is stdout"},
+    {.name = "grid",
+     .kind = OPT_TEXT,
+     .meta = "FILE",
+     FIELD(grid),
+     .help = "all pictures on one sheet"},
+    {.name = "timeline",
+     .kind = OPT_TEXT,
+     .meta = "FILE",
+     FIELD(timeline),
+     .help = "all steps of the first picture side by side"},
+    {.name = "raw",
+     .kind = OPT_TEXT,
+     .meta = "FILE",
+     FIELD(raw),
+     .help = "tensors before quantisation, as safetensors"},
+    {.name = "raw-steps",
+     .kind = OPT_FLAG,
+     FIELD(wants_raw_steps),
+     .help = "every step's sample in the same file"},
+    {.name = "png-level",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 0,
+     .max = 9,
+     .fallback = "fast",
+     FIELD(png_level),
+     .help = "compression level"},
+    {.name = "no-metadata",
+     .kind = OPT_FLAG,
+     FIELD(has_no_metadata),
+     .help = "leave the parameters out of the PNG"},
+    {.name = "force",
+     .kind = OPT_FLAG,
+     FIELD(is_forced),
+     .help = "replace files that exist"},
+    {.group = "Stopping and going on",
+     .name = "save-state",
+     .kind = OPT_TEXT,
+     .meta = "FILE",
+     FIELD(save_state),
+     .help = "keep the unfinished picture here"},
+    {.name = "stop-after",
+     .kind = OPT_U32,
+     .meta = "K",
+     .min = 0,
+     .max = 1000000,
+     FIELD(stop_after),
+     .help = "stop after K steps and save the state"},
+    {.name = "resume",
+     .kind = OPT_TEXT,
+     .meta = "FILE",
+     FIELD(resume),
+     .help = "go on from a saved state; same bytes at the end"},
+    {.group = "The machine",
+     .name = "precision",
+     .kind = OPT_CHOICE,
+     .meta = "auto|f32|bf16",
+     .env = "UNSTIR_PRECISION",
+     .choices = precisions,
+     .fallback = "auto",
+     FIELD(precision),
+     .help = "of the arithmetic"},
+    {.name = "threads",
+     .kind = OPT_U32,
+     .meta = "N",
+     .env = "UNSTIR_THREADS",
+     .min = 0,
+     .max = 64,
+     .fallback = "0: all cores",
+     FIELD(threads),
+     .help = "computing threads"},
+    {.name = "isa",
+     .kind = OPT_TEXT,
+     .meta = "NAME",
+     .env = "UNSTIR_ISA",
+     .fallback = "the best of this CPU",
+     FIELD(isa),
+     .help = "kernels to use (unstir version lists them)"},
+    {.group = "Of other models",
+     .name = "negative",
+     .kind = OPT_LATER,
+     .meta = "TEXT",
+     .help = "what to keep away from"},
+    {.name = "init",
+     .kind = OPT_LATER,
+     .meta = "IMG",
+     .help = "picture to begin with"},
+    {.name = "strength",
+     .kind = OPT_LATER,
+     .meta = "F",
+     .help = "how much of it may change"},
+    {.name = "mask", .kind = OPT_LATER, .meta = "IMG", .help = "inpainting"},
+    {.name = "clip-skip",
+     .kind = OPT_LATER,
+     .meta = "N",
+     .help = "layer of the text encoder"},
+    {.name = "lora",
+     .kind = OPT_LATER,
+     .meta = "FILE[:WEIGHT]",
+     .help = "low-rank additions"},
+    {.name = "animate",
+     .kind = OPT_LATER,
+     .meta = "FILE",
+     .help = "the denoising as a film"},
+};
+
+/* -- prompts --------------------------------------------------------------- */
+
+static void free_prompts(struct generate_job *job)
+{
+    for (size_t i = 0; i < job->n_prompts; i++)
+        free(job->prompts[i]);
+    free(job->prompts);
+}
+
+static int no_memory(void)
+{
+    cli_error("out of memory");
+    return CLI_LIMIT;
+}
+
+static int add_prompt(struct generate_job *job, const char *text)
+{
+    char **grown =
+        realloc(job->prompts, (job->n_prompts + 1) * sizeof(*job->prompts));
+    if (!grown)
+        return no_memory();
+    job->prompts = grown;
+    job->prompts[job->n_prompts] = text ? strdup(text) : NULL;
+    if (text && !job->prompts[job->n_prompts])
+        return no_memory();
+    job->n_prompts++;
+    return CLI_OK;
+}
+
+/* Lines of a file; empty ones and those of blanks are passed over. */
+static int read_prompts(struct generate_job *job, const char *name, FILE *f)
+{
+    char line[MAX_PROMPT_BYTES + 2];
+    while (fgets(line, sizeof(line), f)) {
+        size_t n = strcspn(line, "\r\n");
+        if (n > MAX_PROMPT_BYTES) {
+            cli_error("%s: a line of more than %d bytes", name,
+                      MAX_PROMPT_BYTES);
+            return CLI_LIMIT;
+        }
+        line[n] = '\0';
+        if (line[strspn(line, " \t")] == '\0')
+            continue;
+        if (job->n_prompts == GENERATE_MAX_PICTURES) {
+            cli_error("%s: more than %u prompts", name, GENERATE_MAX_PICTURES);
+            return CLI_LIMIT;
+        }
+        int rc = add_prompt(job, line);
+        if (rc != CLI_OK)
+            return rc;
+    }
+    if (ferror(f)) {
+        cli_error("%s: cannot read", name);
+        return CLI_FAILED;
+    }
+    if (job->n_prompts == 0) {
+        cli_error("%s: holds no prompt", name);
+        return CLI_USAGE;
+    }
+    return CLI_OK;
+}
+
+static int collect_prompts(struct generate_job *job)
+{
+    const char *prompt = job->v->prompt;
+    if (!prompt || (prompt[0] != '@' && strcmp(prompt, "-") != 0))
+        return add_prompt(job, prompt);
+    if (strcmp(prompt, "-") == 0)
+        return read_prompts(job, "stdin", stdin);
+    FILE *f = fopen(prompt + 1, "r");
+    if (!f) {
+        cli_error("%s: cannot open", prompt + 1);
+        return CLI_FAILED;
+    }
+    int rc = read_prompts(job, prompt + 1, f);
+    (void)fclose(f); /* only read */
+    return rc;
+}
+
+/* -- checks before work ---------------------------------------------------- */
+
+static int list_samplers(void)
+{
+    size_t n;
+    const struct unstir_sampler_info *s = unstir_samplers(&n);
+    for (size_t i = 0; i < n; i++)
+        printf("%-12s %s%s%s%s%s\n", s[i].name, s[i].title,
+               s[i].is_stochastic ? ", draws fresh noise" : "",
+               s[i].alias[0] ? " (also: " : "", s[i].alias,
+               s[i].alias[0] ? ")" : "");
+    return CLI_OK;
+}
+
+static bool is_word_of(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *p = list; *p;) {
+        size_t m = strcspn(p, ", ");
+        if (m == n && strncmp(p, word, n) == 0)
+            return true;
+        p += m;
+        p += strspn(p, ", ");
+    }
+    return false;
+}
+
+static int check_sampler(const char *name)
+{
+    const char *names[64];
+    size_t n;
+    const struct unstir_sampler_info *s = unstir_samplers(&n);
+    if (!name)
+        return CLI_OK;
+    for (size_t i = 0; i < n && i < 64; i++) {
+        names[i] = s[i].name;
+        if (strcmp(s[i].name, name) == 0 || is_word_of(s[i].alias, name))
+            return CLI_OK;
+    }
+    return opts_unknown_value("--sampler", name, names, n < 64 ? n : 64);
+}
+
+static int check_isa(const char *isa)
+{
+    const char *const known[] = {"scalar", "portable", "avx2"};
+    if (!isa || is_word_of(unstir_cpu_rungs(), isa))
+        return CLI_OK;
+    int near = unstir_nearest(isa, known, 3);
+    cli_error("--isa %s: this CPU runs %s%s%s%s", isa, unstir_cpu_rungs(),
+              near >= 0 ? "; did you mean " : "", near >= 0 ? known[near] : "",
+              near >= 0 ? "?" : "");
+    return CLI_USAGE;
+}
+
+/* A state carries its own request. */
+static int check_resume(const struct generate_values *v)
+{
+    static const char *const fixed[] = {
+        "prompt",   "class", "count", "seed",   "steps",     "sampler",
+        "guidance", "eta",   "width", "height", "raw-steps", "timeline"};
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
+        if (opts_is_given(&command_generate, v, fixed[i])) {
+            cli_error("--%s cannot go with --resume: the state has its own",
+                      fixed[i]);
+            return CLI_USAGE;
+        }
+    return CLI_OK;
+}
+
+static int check_values(const struct generate_values *v)
+{
+    const char *const files[] = {v->grid, v->timeline, v->raw, v->save_state};
+    bool stops = opts_is_given(&command_generate, v, "stop-after");
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+        int rc = files[i] ? output_check(files[i], v->is_forced) : CLI_OK;
+        if (rc != CLI_OK)
+            return rc;
+    }
+    if (v->wants_raw_steps && !v->raw) {
+        cli_error("--raw-steps needs --raw FILE");
+        return CLI_USAGE;
+    }
+    if (stops && !v->save_state) {
+        cli_error("--stop-after needs --save-state FILE");
+        return CLI_USAGE;
+    }
+    if (v->class && v->prompt) {
+        cli_error("--class and --prompt both name the class; give one");
+        return CLI_USAGE;
+    }
+    int rc = v->resume ? check_resume(v) : CLI_OK;
+    if (rc == CLI_OK)
+        rc = check_sampler(v->sampler);
+    return rc == CLI_OK ? check_isa(v->isa) : rc;
+}
+
+/* -- planning -------------------------------------------------------------- */
+
+static int open_model(struct generate_job *job)
+{
+    const struct generate_values *v = job->v;
+    const char *path = v->model ? v->model : cli_default_model();
+    struct unstir_error err = {0};
+    struct unstir_model_options o = {.isa = v->isa};
+    struct unstir_executor_options x = {.n_threads = v->threads};
+    double start = cli_now_s();
+    if (!path) {
+        cli_error("no model: give -m PATH or set UNSTIR_MODEL");
+        return CLI_USAGE;
+    }
+    if (v->precision && strcmp(v->precision, "f32") == 0)
+        o.precision = UNSTIR_PRECISION_F32;
+    else if (v->precision && strcmp(v->precision, "bf16") == 0)
+        o.precision = UNSTIR_PRECISION_BF16;
+    if (unstir_model_open(&job->model, path, &o, &err) != UNSTIR_OK ||
+        unstir_executor_new(&job->executor, &x, &err) != UNSTIR_OK)
+        return cli_fail(&err);
+    job->load_ms = 1e3 * (cli_now_s() - start);
+    const struct unstir_model_info *info = unstir_model_info(job->model);
+    for (size_t i = 0; i < info->n_notes && v->common.is_verbose; i++)
+        cli_note("note: %s", info->notes[i]);
+    if (v->common.is_verbose)
+        cli_note("%s: %s, %llu parameters, %s %s, %u threads, loaded in %.0f "
+                 "ms",
+                 info->id, info->family, (unsigned long long)info->n_parameters,
+                 info->isa, info->precision,
+                 unstir_executor_threads(job->executor), job->load_ms);
+    return CLI_OK;
+}
+
+static void plan_picture(const struct generate_job *job, struct picture *p,
+                         const char *prompt, uint32_t i)
+{
+    const struct generate_values *v = job->v;
+    struct unstir_request r = UNSTIR_REQUEST_INIT;
+    r.label = prompt ? prompt : v->class;
+    if (v->class && strcmp(v->class, "none") == 0) {
+        r.label = NULL;
+        r.class_id = UNSTIR_CLASS_NULL;
+    }
+    r.seed = v->seed + i;
+    r.steps = v->steps;
+    r.width = v->width;
+    r.height = v->height;
+    r.sampler = v->sampler;
+    if (opts_is_given(&command_generate, v, "guidance"))
+        r.guidance = v->guidance;
+    if (opts_is_given(&command_generate, v, "eta"))
+        r.eta = v->eta;
+    p->request = r;
+}
+
+static int check_request(struct generate_job *job, struct picture *p)
+{
+    const struct unstir_model_info *info = unstir_model_info(job->model);
+    struct unstir_request resolved;
+    struct unstir_error err = {0};
+    if (p->request.label && info->n_classes == 0) {
+        cli_error("--%s: %s has no classes and takes no text",
+                  job->v->class ? "class" : "prompt", info->id);
+        return CLI_USAGE;
+    }
+    if (unstir_request_check(job->model, &p->request, &resolved, NULL, NULL,
+                             &err) != UNSTIR_OK)
+        return cli_fail(&err);
+    job->steps = resolved.steps;
+    return CLI_OK;
+}
+
+static int plan(struct generate_job *job)
+{
+    const struct generate_values *v = job->v;
+    size_t n = (size_t)v->count * job->n_prompts;
+    if (n > GENERATE_MAX_PICTURES) {
+        cli_error("%zu pictures, at most %u", n, GENERATE_MAX_PICTURES);
+        return CLI_LIMIT;
+    }
+    if ((v->save_state || v->resume) && n != 1) {
+        cli_error("--save-state and --resume are for one picture, not %zu", n);
+        return CLI_USAGE;
+    }
+    job->pictures = calloc(n, sizeof(*job->pictures));
+    if (!job->pictures)
+        return no_memory();
+    job->n = n;
+    for (size_t i = 0; i < n; i++) {
+        plan_picture(job, &job->pictures[i], job->prompts[i / v->count],
+                     (uint32_t)(i % v->count));
+        /* Pictures of one prompt differ in their seed alone. */
+        int rc = v->resume || i % v->count != 0
+                     ? CLI_OK
+                     : check_request(job, &job->pictures[i]);
+        if (rc != CLI_OK)
+            return rc;
+    }
+    return CLI_OK;
+}
+
+/* -- the command ----------------------------------------------------------- */
+
+static void print_json(const struct generate_job *job)
+{
+    fputs("{\"files\":[", stdout);
+    for (size_t i = 0; i < job->n_done; i++) {
+        fputs(i > 0 ? "," : "", stdout);
+        cli_json_string(stdout, job->pictures[i].file);
+    }
+    fputs("],\"seeds\":[", stdout);
+    for (size_t i = 0; i < job->n_done; i++) {
+        fputs(i > 0 ? "," : "", stdout);
+        cli_json_u64(stdout, job->pictures[i].request.seed);
+    }
+    printf("],\"steps\":%u,\"model\":", job->steps);
+    cli_json_string(stdout, unstir_model_info(job->model)->id);
+    printf(",\"ms\":{\"load\":%.1f,\"text\":0,\"denoise\":%.1f,\"decode\":0,"
+           "\"encode\":%.1f}}\n",
+           job->load_ms, job->denoise_ms, job->encode_ms);
+}
+
+static void job_fini(struct generate_job *job)
+{
+    for (size_t i = 0; i < job->n; i++) {
+        unstir_generation_free(job->pictures[i].generation);
+        unstir_image_fini(&job->pictures[i].image);
+        free(job->pictures[i].file);
+    }
+    free(job->pictures);
+    for (size_t i = 0; i < job->n_frames; i++)
+        unstir_image_fini(&job->frames[i]);
+    free(job->frames);
+    raw_fini(&job->raw);
+    free_prompts(job);
+    unstir_executor_free(job->executor);
+    unstir_model_close(job->model);
+}
+
+static int generate_main(int argc, char **argv)
+{
+    struct generate_values v = {.count = 1};
+    struct generate_job job = {.v = &v};
+    int rc = opts_parse(&command_generate, argc, argv, &v);
+    if (rc != OPTS_GO_ON)
+        return rc;
+    if (v.sampler && strcmp(v.sampler, "help") == 0)
+        return list_samplers();
+    if (!opts_is_given(&command_generate, &v, "seed"))
+        v.seed = cli_random_seed();
+    cli_catch_interrupts();
+    rc = check_values(&v);
+    if (rc == CLI_OK)
+        rc = collect_prompts(&job);
+    if (rc == CLI_OK)
+        rc = open_model(&job);
+    if (rc == CLI_OK)
+        rc = plan(&job);
+    if (rc == CLI_OK)
+        rc = generate_name(&job);
+    if (rc == CLI_OK)
+        rc = generate_run(&job);
+    if (v.common.is_json && (rc == CLI_OK || rc == CLI_INTERRUPTED))
+        print_json(&job);
+    job_fini(&job);
+    return rc;
+}
+
+const struct command command_generate = {
+    .name = "generate",
+    .summary = "pictures on this machine, no server",
+    .synopsis = "[-m MODEL] [-p TEXT | --class NAME] [options]",
+    .text = "Names of the pictures go to stdout. Picture i of a run has seed "
+            "+ i and the same bytes as if it were made alone.",
+    .examples = "unstir generate -p sneaker --seed 7 -o sneaker.png\n"
+                "unstir generate --class bag -n 16 --grid bags.png\n"
+                "unstir generate -p dress --steps 20 --timeline steps.png "
+                "--json\n",
+    .options = options,
+    .n_options = sizeof(options) / sizeof(*options),
+    .has_json = true,
+    .main = generate_main,
+};
+_Static_assert(sizeof(options) / sizeof(*options) <= 64,
+               "opts_common.given has 64 bits");

@@ -1,0 +1,75 @@
+/* generate.h - what the files of `unstir generate` share.
+ *
+ * generate.c reads the options and plans the pictures, generate_names.c names
+ * their files, generate_run.c makes them, generate_raw.c keeps tensors.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef GENERATE_H
+#define GENERATE_H
+
+#include "cli.h"
+#include "opts.h"
+
+/* Pictures on one command line; a sheet of so many is 16,384 pixels wide. */
+#define GENERATE_MAX_PICTURES 100000u
+
+struct generate_values {
+    struct opts_common common;
+    const char *model, *prompt, *class, *sampler, *schedule, *precision, *isa;
+    const char *output, *grid, *timeline, *raw, *save_state, *resume;
+    uint32_t count, steps, width, height, threads, stop_after, png_level;
+    uint64_t seed;
+    double eta, guidance;
+    bool is_forced, wants_raw_steps, has_no_metadata;
+};
+extern const struct command command_generate;
+
+/* One picture from plan to file. */
+struct picture {
+    struct unstir_request request; /* strings live with the job              */
+    char *file;                    /* its name, or NULL until it is numbered */
+    struct unstir_generation *generation;
+    struct unstir_image image; /* kept for the grid                          */
+};
+
+/* Tensors to keep for --raw: f32 [picture][channel][row][column]. */
+struct raw {
+    size_t n_pictures, n_floats; /* floats a picture                         */
+    uint32_t n_steps;            /* tensors step.0000 ... when wanted, or 0  */
+    float *sample;
+    float *steps; /* [n_steps + 1][picture]...                               */
+};
+
+struct generate_job {
+    const struct generate_values *v;
+    struct unstir_model *model;
+    struct unstir_executor *executor;
+    char **prompts; /* lines of -p, NULL entries for none                    */
+    size_t n_prompts;
+    struct picture *pictures;
+    size_t n;
+    size_t n_done;
+    uint32_t steps;
+    struct raw raw;
+    struct unstir_image *frames; /* of the timeline                          */
+    size_t n_frames;
+    double load_ms, denoise_ms, encode_ms;
+};
+
+/* All return CLI_OK or the exit code, with the error printed. */
+
+/* Names of all pictures from the template; refuses what exists. */
+int generate_name(struct generate_job *job);
+
+/* Run all generations, write all files. */
+int generate_run(struct generate_job *job);
+
+int raw_init(struct generate_job *job);
+/* Keep the current sample of picture i after `step` steps. */
+void raw_keep(struct generate_job *job, size_t i, uint32_t step);
+void raw_keep_final(struct generate_job *job, size_t i);
+int raw_write(struct generate_job *job);
+void raw_fini(struct raw *raw);
+
+#endif

@@ -1,0 +1,311 @@
+/* generate_run.c - making the planned pictures.
+ *
+ * Pictures run in batches of a few, each generation advanced together with
+ * its neighbours; results do not depend on the batch.  Between two steps an
+ * interrupt is noticed: what is finished stays, and an unfinished picture is
+ * kept if --save-state asked for it.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "generate.h"
+#include "output.h"
+#include "progress.h"
+
+#define MAX_BATCH       8
+#define MAX_ARENA_BYTES ((size_t)1 << 30)
+#define SHEET_GAP       2
+#define SHEET_COLUMNS   16
+#define SHEET_CELL      64 /* pictures smaller than this are enlarged on sheets */
+
+/* -- pieces ---------------------------------------------------------------- */
+
+/* As many at once as fit the arena's ceiling. */
+static size_t batch_size(const struct generate_job *job)
+{
+    const struct unstir_request *q =
+        unstir_generation_request(job->pictures[0].generation);
+    size_t bytes = 0;
+    if (unstir_model_arena_bytes(job->model, q->width, q->height, &bytes,
+                                 NULL) != UNSTIR_OK ||
+        bytes == 0)
+        return 1;
+    size_t n = MAX_ARENA_BYTES / bytes;
+    return n < 1 ? 1 : n > MAX_BATCH ? MAX_BATCH : n;
+}
+
+static int begin_picture(struct generate_job *job, struct picture *p)
+{
+    struct unstir_error err = {0};
+    if (unstir_generation_begin(&p->generation, job->model, &p->request,
+                                &err) != UNSTIR_OK)
+        return cli_fail(&err);
+    return CLI_OK;
+}
+
+static int restore_picture(struct generate_job *job, struct picture *p)
+{
+    struct unstir_error err = {0};
+    unsigned char *bytes = NULL;
+    size_t n = 0;
+    int rc = input_read(&bytes, &n, job->v->resume);
+    if (rc != CLI_OK)
+        return rc;
+    enum unstir_status status =
+        unstir_generation_restore(&p->generation, job->model, bytes, n, &err);
+    free(bytes);
+    if (status != UNSTIR_OK)
+        return cli_fail_on(job->v->resume, &err);
+    const struct unstir_request *q = unstir_generation_request(p->generation);
+    p->request.seed = q->seed;
+    job->steps = q->steps;
+    return CLI_OK;
+}
+
+static int save_state(const struct generate_job *job, struct picture *p)
+{
+    struct unstir_error err = {0};
+    unsigned char *bytes;
+    size_t n;
+    struct unstir_progress at = unstir_generation_progress(p->generation);
+    if (unstir_generation_save(p->generation, &bytes, &n, &err) != UNSTIR_OK)
+        return cli_fail(&err);
+    int rc = output_write(job->v->save_state, bytes, n);
+    unstir_free(bytes);
+    if (rc == CLI_OK && !job->v->common.is_quiet)
+        cli_note("stopped after step %u of %u; go on with --resume %s", at.step,
+                 at.steps, job->v->save_state);
+    return rc;
+}
+
+/* The sample of the first picture, for the timeline. */
+static int keep_frame(struct generate_job *job)
+{
+    struct unstir_error err = {0};
+    if (!job->v->timeline)
+        return CLI_OK;
+    struct unstir_image *frame = &job->frames[job->n_frames];
+    if (unstir_generation_preview(job->pictures[0].generation,
+                                  UNSTIR_VIEW_SAMPLE, frame, &err) != UNSTIR_OK)
+        return cli_fail(&err);
+    job->n_frames++;
+    return CLI_OK;
+}
+
+/* What is kept of pictures first .. end - 1 as they stand. */
+static int keep(struct generate_job *job, size_t first, size_t end)
+{
+    for (size_t i = first; i < end; i++)
+        raw_keep(job, i,
+                 unstir_generation_progress(job->pictures[i].generation).step);
+    return first == 0 ? keep_frame(job) : CLI_OK;
+}
+
+static int write_sheet(const char *file, const struct unstir_image *images,
+                       size_t n)
+{
+    struct unstir_image sheet;
+    struct unstir_error err = {0};
+    unsigned char *png;
+    size_t n_png;
+    uint32_t columns = n < SHEET_COLUMNS ? (uint32_t)n : SHEET_COLUMNS;
+    uint32_t zoom = SHEET_CELL / images[0].width;
+    if (unstir_image_sheet(images, n, columns, SHEET_GAP, zoom > 1 ? zoom : 1,
+                           &sheet, &err) != UNSTIR_OK)
+        return cli_fail_on(file, &err);
+    enum unstir_status status =
+        unstir_png_encode(&sheet, -1, NULL, 0, &png, &n_png, &err);
+    unstir_image_fini(&sheet);
+    if (status != UNSTIR_OK)
+        return cli_fail_on(file, &err);
+    int rc = output_write(file, png, n_png);
+    unstir_free(png);
+    return rc;
+}
+
+/* -- finishing ------------------------------------------------------------- */
+
+static int choose_name(struct picture *p)
+{
+    char name[PATH_MAX];
+    if (p->file)
+        return CLI_OK;
+    output_number(name, sizeof(name), "out.png");
+    p->file = strdup(name);
+    if (p->file)
+        return CLI_OK;
+    cli_error("out of memory");
+    return CLI_LIMIT;
+}
+
+static int write_picture(struct generate_job *job, struct picture *p)
+{
+    const struct generate_values *v = job->v;
+    struct unstir_error err = {0};
+    struct unstir_png_options o = {.level = -1,
+                                   .no_metadata = v->has_no_metadata};
+    unsigned char *png;
+    size_t n;
+    if (opts_is_given(&command_generate, v, "png-level"))
+        o.level = (int)v->png_level;
+    if (unstir_generation_png(p->generation, &o, &png, &n, &err) != UNSTIR_OK)
+        return cli_fail(&err);
+    int rc = choose_name(p);
+    if (rc == CLI_OK)
+        rc = output_write(p->file, png, n);
+    unstir_free(png);
+    if (rc == CLI_OK && v->grid &&
+        unstir_generation_image(p->generation, &p->image, &err) != UNSTIR_OK)
+        rc = cli_fail(&err);
+    return rc;
+}
+
+static int finish_pictures(struct generate_job *job, size_t first, size_t end,
+                           struct progress *bar)
+{
+    double start = cli_now_s();
+    for (size_t i = first; i < end; i++) {
+        struct picture *p = &job->pictures[i];
+        raw_keep_final(job, i);
+        progress_clear(bar);
+        int rc = write_picture(job, p);
+        if (rc != CLI_OK)
+            return rc;
+        job->n_done++;
+        if (!job->v->common.is_json && strcmp(p->file, "-") != 0)
+            puts(p->file);
+        if (i > 0) { /* the first one still answers for the raw file */
+            unstir_generation_free(p->generation);
+            p->generation = NULL;
+        }
+    }
+    job->encode_ms += 1e3 * (cli_now_s() - start);
+    return CLI_OK;
+}
+
+static int write_sheets(struct generate_job *job)
+{
+    const struct generate_values *v = job->v;
+    int rc = CLI_OK;
+    if (v->timeline && job->n_frames > 0)
+        rc = write_sheet(v->timeline, job->frames, job->n_frames);
+    if (rc != CLI_OK || !v->grid || job->n_done == 0)
+        return rc;
+    struct unstir_image *images = calloc(job->n_done, sizeof(*images));
+    if (!images) {
+        cli_error("out of memory");
+        return CLI_LIMIT;
+    }
+    for (size_t i = 0; i < job->n_done; i++)
+        images[i] = job->pictures[i].image;
+    rc = write_sheet(v->grid, images, job->n_done);
+    free(images);
+    return rc;
+}
+
+/* -- the loop -------------------------------------------------------------- */
+
+static bool must_stop(const struct generate_job *job, uint32_t step)
+{
+    bool stops = opts_is_given(&command_generate, job->v, "stop-after");
+    return cli_is_interrupted() || (stops && step >= job->v->stop_after);
+}
+
+/* Advance pictures first .. end - 1 to their end; *is_stopped if they were
+ * stopped before. */
+static int run_batch(struct generate_job *job, size_t first, size_t end,
+                     struct progress *bar, bool *is_stopped)
+{
+    struct unstir_generation *all[MAX_BATCH];
+    struct unstir_error err = {0};
+    double start = cli_now_s();
+    int rc = CLI_OK;
+    *is_stopped = false;
+    for (size_t i = first; i < end && rc == CLI_OK; i++) {
+        if (!job->pictures[i].generation)
+            rc = begin_picture(job, &job->pictures[i]);
+        all[i - first] = job->pictures[i].generation;
+    }
+    if (rc == CLI_OK)
+        rc = keep(job, first, end);
+    while (rc == CLI_OK && !unstir_generation_is_done(all[0])) {
+        uint32_t step = unstir_generation_progress(all[0]).step;
+        *is_stopped = must_stop(job, step);
+        if (*is_stopped)
+            break;
+        if (unstir_step_many(all, end - first, job->executor, &err) !=
+            UNSTIR_OK)
+            return cli_fail(&err);
+        rc = keep(job, first, end);
+        progress_show(bar, first * job->steps + (step + 1) * (end - first),
+                      NULL, 0);
+    }
+    job->denoise_ms += 1e3 * (cli_now_s() - start);
+    return rc;
+}
+
+static int run_all(struct generate_job *job, struct progress *bar)
+{
+    size_t batch = batch_size(job);
+    for (size_t first = 0; first < job->n; first += batch) {
+        size_t end = first + batch < job->n ? first + batch : job->n;
+        bool is_stopped;
+        int rc = run_batch(job, first, end, bar, &is_stopped);
+        if (rc == CLI_OK && is_stopped) {
+            progress_clear(bar);
+            if (job->v->save_state)
+                rc = save_state(job, &job->pictures[first]);
+            if (rc == CLI_OK && cli_is_interrupted())
+                rc = CLI_INTERRUPTED;
+            return rc;
+        }
+        if (rc == CLI_OK)
+            rc = finish_pictures(job, first, end, bar);
+        if (rc != CLI_OK)
+            return rc;
+    }
+    return CLI_OK;
+}
+
+static int prepare(struct generate_job *job)
+{
+    int rc = job->v->resume ? restore_picture(job, &job->pictures[0])
+                            : begin_picture(job, &job->pictures[0]);
+    if (rc == CLI_OK)
+        rc = raw_init(job);
+    if (rc == CLI_OK && job->v->timeline) {
+        job->frames = calloc(job->steps + 1u, sizeof(*job->frames));
+        if (!job->frames) {
+            cli_error("out of memory");
+            rc = CLI_LIMIT;
+        }
+    }
+    return rc;
+}
+
+int generate_run(struct generate_job *job)
+{
+    struct progress bar;
+    int rc = prepare(job);
+    if (rc != CLI_OK)
+        return rc;
+    if (!opts_is_given(&command_generate, job->v, "seed") &&
+        !job->v->common.is_quiet && !job->v->resume)
+        cli_note("seed %llu", (unsigned long long)job->v->seed);
+    uint64_t done =
+        unstir_generation_progress(job->pictures[0].generation).step;
+    progress_begin(&bar, &job->v->common, "step", done,
+                   (uint64_t)job->steps * job->n);
+    rc = run_all(job, &bar);
+    progress_clear(&bar);
+    if ((rc == CLI_OK || rc == CLI_INTERRUPTED) && job->n_done > 0) {
+        int more = write_sheets(job);
+        if (more == CLI_OK && job->n_done == job->n)
+            more = raw_write(job);
+        rc = more != CLI_OK ? more : rc;
+    }
+    return rc;
+}
