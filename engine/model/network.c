@@ -356,6 +356,7 @@ static void describe(struct network *net)
     info->size_multiple = facts->size_multiple;
     info->n_class_embeds = facts->label_rows;
     info->has_class_input = facts->has_label;
+    info->label_width = facts->label_width;
     info->notes = (const char *const *)net->notes;
     clock_gettime(CLOCK_MONOTONIC, &now);
     net->opened_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;

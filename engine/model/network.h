@@ -23,9 +23,9 @@ struct network;
 struct weights;
 
 struct network_options {
-    const char *isa;                 /* NULL: best                           */
+    const char *isa; /* NULL: best                           */
     enum unstir_precision precision;
-    enum lower_mode mode;            /* LOWER_FUSED but for tests            */
+    enum lower_mode mode; /* LOWER_FUSED but for tests            */
 };
 
 /* Build from a component's config.json and its weights.  `weights` is
@@ -42,10 +42,11 @@ struct network_info {
     const char *family; /* "UNet2DModel" */
     const char *isa, *precision, *fingerprint;
     uint32_t in_channels, out_channels;
-    uint32_t sample_h, sample_w;  /* native size; 0 if unknown               */
-    uint32_t size_multiple;       /* a picture's edges must be multiples     */
-    uint32_t n_class_embeds;      /* rows of the class table, 0 none         */
+    uint32_t sample_h, sample_w; /* native size; 0 if unknown               */
+    uint32_t size_multiple;      /* a picture's edges must be multiples     */
+    uint32_t n_class_embeds;     /* rows of the class table, 0 none         */
     bool has_class_input;
+    uint32_t label_width; /* floats of a label; 1 but for identity        */
     uint64_t n_parameters;
     size_t weight_bytes;
     const char *const *notes;
