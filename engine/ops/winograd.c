@@ -416,37 +416,52 @@ static void run_group(void *arg, size_t group, unsigned worker)
     }
 }
 
-/* Input channel c: groups summed in order, dw += GT sum G. */
+#define LANES 8 /* output channels finished side by side                   */
+
+/* u[q] = the groups' sums for input channel c, output channels o .. o + 8,
+ * added in order. */
+static void sum_groups(const struct backward *b, size_t c, size_t o,
+                       double u[36][LANES])
+{
+    size_t cout = b->a->s.cout, plane = (size_t)b->g.c * cout;
+
+    for (size_t q = 0; q < 36; q++) {
+        const float *sums = b->sums + q * plane + c * cout + o;
+        for (size_t j = 0; j < LANES; j++)
+            u[q][j] = 0;
+        for (size_t i = 0; i < b->n_groups; i++, sums += b->group_floats)
+            for (size_t j = 0; j < LANES; j++)
+                u[q][j] += (double)sums[j];
+    }
+}
+
+/* Input channel c: dw += GT sum G, eight output channels at a time (their
+ * number is a multiple of eight: winograd_packs). */
 static void finish_channel(void *arg, size_t c, unsigned worker)
 {
     const struct backward *b = arg;
-    const struct conv2d_shape *s = &b->a->s;
-    size_t plane = (size_t)b->g.c * s->cout;
+    double u[36][LANES], t[3][6][LANES];
 
     (void)worker;
-    for (size_t o = 0; o < s->cout; o++) {
+    for (size_t o = 0; o < b->a->s.cout; o += LANES) {
         float *dw = b->a->dw + (o * b->g.c + c) * 9;
-        double u[6][6], t[3][6];
-        for (size_t q = 0; q < 36; q++) {
-            double sum = 0;
-            for (size_t i = 0; i < b->n_groups; i++)
-                sum += (double)b->sums[i * b->group_floats + q * plane +
-                                       c * s->cout + o];
-            u[q / 6][q % 6] = sum;
-        }
+        sum_groups(b, c, o, u);
         for (int r = 0; r < 3; r++)
-            for (int q = 0; q < 6; q++) {
-                t[r][q] = 0;
-                for (int k = 0; k < 6; k++)
-                    t[r][q] += filter_g[k][r] * u[k][q];
-            }
+            for (int q = 0; q < 6; q++)
+                for (int j = 0; j < LANES; j++) {
+                    double sum = 0;
+                    for (int k = 0; k < 6; k++)
+                        sum += filter_g[k][r] * u[6 * k + q][j];
+                    t[r][q][j] = sum;
+                }
         for (int r = 0; r < 3; r++)
-            for (int q = 0; q < 3; q++) {
-                double sum = 0;
-                for (int k = 0; k < 6; k++)
-                    sum += filter_g[k][q] * t[r][k];
-                dw[3 * r + q] += (float)sum;
-            }
+            for (int q = 0; q < 3; q++)
+                for (size_t j = 0; j < LANES; j++) {
+                    double sum = 0;
+                    for (int k = 0; k < 6; k++)
+                        sum += filter_g[k][q] * t[r][k][j];
+                    dw[j * b->g.c * 9 + 3 * r + q] += (float)sum;
+                }
     }
 }
 
