@@ -14,6 +14,11 @@
  *     For each element of C the products are added in the order of k, for
  *     every m and n: a result does not depend on what else is in the tile.
  *
+ * dots   the same as tile for few columns and any number of rows
+ *
+ *     Where n is far below nr a panel would be mostly zeros.  Here B is n rows
+ *     of n_runs * run_len elements, and lanes go along k.
+ *
  * outer  C[mr][nr] += sum over n_rows rows of n_cols pixels of a * b
  *
  *     The adjoint of the weights: row r of C reads one float a pixel at a[r],
@@ -32,6 +37,7 @@
 
 #define GEMM_MAX_MR 16 /* rows, for arrays of pointers on the stack           */
 #define GEMM_MAX_NR 32
+#define GEMM_MAX_DOTS 4
 
 struct gemm_tile {
     const void *const *a;     /* [m] rows, operand type                      */
@@ -61,6 +67,8 @@ struct gemm_kernels {
     unsigned ku;        /* k elements side by side in a panel: 1, or 2       */
     bool is_blas;       /* products by the system's BLAS; tile is unused     */
     void (*tile)(const struct gemm_tile *t);
+    /* n <= GEMM_MAX_DOTS, any m.  NULL: the rung has none (bf16). */
+    void (*dots)(const struct gemm_tile *t);
     unsigned outer_mr, outer_nr;
     void (*outer)(const struct gemm_outer *o);
     /* f32 to the operand type; NULL where that is f32. */

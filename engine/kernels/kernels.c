@@ -82,7 +82,9 @@ static void put_operand(const struct gemm_kernels *g, void *dst, size_t at,
         g->narrow((uint16_t *)dst + at, &x, 1);
 }
 
-static bool verify_tile(const struct gemm_kernels *g, unsigned m, unsigned n)
+/* With is_dots the columns' weights lie as rows. */
+static bool verify_tile(const struct gemm_kernels *g, unsigned m, unsigned n,
+                        bool is_dots)
 {
     enum { ROW = VERIFY_RUNS * (VERIFY_K + 1), LDC = GEMM_MAX_NR + 3 };
     _Alignas(64) float a[GEMM_MAX_MR * ROW];
@@ -99,8 +101,10 @@ static bool verify_tile(const struct gemm_kernels *g, unsigned m, unsigned n)
             put_operand(g, a, r * ROW + i, verify_value(r * 100 + i));
     }
     for (unsigned k = 0; k < VERIFY_RUNS * len; k++)
-        for (unsigned j = 0; j < g->nr; j++)
-            put_operand(g, b, (k / g->ku * g->nr + j) * g->ku + k % g->ku,
+        for (unsigned j = 0; j < (is_dots ? n : g->nr); j++)
+            put_operand(g, b,
+                        is_dots ? j * VERIFY_RUNS * len + k
+                                : (k / g->ku * g->nr + j) * g->ku + k % g->ku,
                         j < n ? verify_value(7 * k + 31 * j) : 0.0f);
     for (unsigned j = 0; j < n; j++)
         bias[j] = verify_value(j + 900);
@@ -108,8 +112,8 @@ static bool verify_tile(const struct gemm_kernels *g, unsigned m, unsigned n)
         res[i] = verify_value(i + 500);
         c[i] = -1.0f;
     }
-    g->tile(&(struct gemm_tile){rows, biases, 0, b, VERIFY_RUNS, len, len, res,
-                                c, LDC, 0.5f, m, n});
+    (is_dots ? g->dots : g->tile)(&(struct gemm_tile){
+        rows, biases, 0, b, VERIFY_RUNS, len, len, res, c, LDC, 0.5f, m, n});
     for (unsigned r = 0; r < GEMM_MAX_MR; r++) {
         for (unsigned j = 0; j < LDC; j++) {
             float want = -1.0f; /* outside of the tile: untouched */
@@ -163,7 +167,8 @@ bool kernels_verify(const struct kernel_table *table)
         return false;
     for (unsigned m = 1; m <= g->mr; m++)
         for (unsigned n = 1; n <= g->nr; n++)
-            if (!verify_tile(g, m, n))
+            if (!verify_tile(g, m, n, false) ||
+                (g->dots && n <= GEMM_MAX_DOTS && !verify_tile(g, m, n, true)))
                 return false;
     return verify_outer(g);
 }

@@ -79,10 +79,22 @@ static void pack_panel_narrow(const struct kernel_table *k, char *dst,
     }
 }
 
+/* Rows [cout][kh][kw][cin] for dot products. */
+static void pack_rows(float *dst, const struct weight_view *v)
+{
+    for (uint32_t o = 0; o < v->cout; o++)
+        for (size_t k = 0; k < (size_t)v->kh * v->kw * v->cin; k++)
+            *dst++ = weight_at(v, k, v->cin, o);
+}
+
 static void pack_view(const struct kernel_table *k, void *dst,
                       const struct weight_view *v)
 {
-    uint32_t nr = conv_panel_width(k, v->cout);
+    if (conv_is_thin(k, v->cin, v->cout)) {
+        pack_rows(dst, v);
+        return;
+    }
+    uint32_t nr = conv_panel_width(k, v->cin, v->cout);
     size_t panel = (size_t)v->kh * v->kw * padded(k, v->cin) * nr *
                    dtype_size(k->gemm.operand);
     for (uint32_t p = 0; p * nr < v->cout; p++) {
@@ -97,7 +109,7 @@ static void pack_view(const struct kernel_table *k, void *dst,
 static size_t direct_bytes(const struct kernel_table *k, uint32_t cin,
                            uint32_t cout, uint32_t kh, uint32_t kw)
 {
-    size_t nr = conv_panel_width(k, cout);
+    size_t nr = conv_panel_width(k, cin, cout);
     size_t columns = (cout + nr - 1) / nr * nr;
     return size_align((size_t)kh * kw * padded(k, cin) * columns *
                           dtype_size(k->gemm.operand),

@@ -30,11 +30,19 @@
 /* Floating-point operations that make a chunk worth handing out. */
 #define CHUNK_FLOPS (1u << 20)
 
+/* Below, the runs are too short for lanes along k. */
+#define THIN_CHANNELS 8u
+
+/* With this many row blocks a chunk takes as many panels as stay in a cache
+ * beside the rows, so that the rows are read once. */
+#define MANY_BLOCKS 16u
+#define PANEL_BYTES (128u << 10)
+
 struct split {
     size_t image_bytes; /* of one operand image, padded                      */
     uint32_t group;     /* images                                            */
     uint32_t n_groups;
-    bool is_grouped;
+    bool is_grouped, is_thin;
     size_t n_k; /* length of the sum                                 */
     uint32_t nr, n_panels, panel_step;
     uint32_t n_blocks; /* row blocks of `rows` rows                         */
@@ -63,9 +71,16 @@ struct block {
     size_t y_row; /* of the output, flat over the whole batch                */
 };
 
-uint32_t conv_panel_width(const struct kernel_table *k, uint32_t cout)
+bool conv_is_thin(const struct kernel_table *k, uint32_t cin, uint32_t cout)
 {
-    return k->gemm.is_blas ? cout : k->gemm.nr;
+    return !k->gemm.is_blas && k->gemm.dots && cout <= GEMM_MAX_DOTS &&
+           cin >= THIN_CHANNELS;
+}
+
+uint32_t conv_panel_width(const struct kernel_table *k, uint32_t cin,
+                          uint32_t cout)
+{
+    return k->gemm.is_blas || conv_is_thin(k, cin, cout) ? cout : k->gemm.nr;
 }
 
 static uint32_t ceil_div(size_t a, size_t b)
@@ -94,7 +109,9 @@ static struct split split_make(const struct kernel_table *k,
     s.n_groups = ceil_div(core->im.n, s.group);
     s.is_grouped = s.n_groups >= MIN_GROUPS;
     s.n_k = (size_t)core->kh * core->kw * core->im.cp;
-    s.nr = conv_panel_width(k, core->cout);
+    uint32_t cin = core->im.c0 + core->im.c1;
+    s.is_thin = conv_is_thin(k, cin, core->cout);
+    s.nr = conv_panel_width(k, cin, core->cout);
     s.n_panels = ceil_div(core->cout, s.nr);
     s.rows = k->gemm.is_blas ? hw : hw * core->im.n;
     s.n_blocks = ceil_div(s.rows, BLOCK_ROWS);
@@ -102,6 +119,9 @@ static struct split split_make(const struct kernel_table *k,
         s.n_blocks *= core->im.n;
     uint32_t block_rows = s.rows < BLOCK_ROWS ? (uint32_t)s.rows : BLOCK_ROWS;
     uint32_t n = ceil_div(CHUNK_FLOPS, 2 * s.n_k * s.nr * (size_t)block_rows);
+    uint32_t fit = (uint32_t)(PANEL_BYTES / (s.n_k * s.nr * sizeof(float)));
+    if (s.n_blocks >= MANY_BLOCKS && n < fit)
+        n = fit;
     s.panel_step = n < s.n_panels ? n : s.n_panels;
     s.bias_bytes =
         size_align((size_t)core->im.n * core->cout * sizeof(float), 64);
@@ -161,6 +181,17 @@ static void block_tiles(const struct run *run, const struct block *b,
         .ldc = core->cout,
         .scale = core->out_scale,
     };
+    if (run->s.is_thin) {
+        t.b = core->w;
+        t.a = b->a;
+        t.bias = run->bias ? b->bias : NULL;
+        t.res = core->res ? core->res + b->y_row * core->cout : NULL;
+        t.c = core->y + b->y_row * core->cout;
+        t.m = (unsigned)b->n;
+        t.n = core->cout;
+        g->dots(&t);
+        return;
+    }
     for (uint32_t p = p0; p < p1; p++) {
         size_t column = (size_t)p * run->s.nr;
         size_t left = core->cout - column;

@@ -53,9 +53,12 @@ size_t conv_core_scratch(const struct kernel_table *k, unsigned n_threads,
                          const struct conv_core *core);
 void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core);
 
-/* Columns of a panel and bytes of all panels for a table; BLAS takes one
- * panel as wide as the output. */
-uint32_t conv_panel_width(const struct kernel_table *k, uint32_t cout);
+/* Few outputs of many inputs go by dot products, with weights as rows. */
+bool conv_is_thin(const struct kernel_table *k, uint32_t cin, uint32_t cout);
+
+/* Columns of a panel; BLAS and thin products take one as wide as the output. */
+uint32_t conv_panel_width(const struct kernel_table *k, uint32_t cin,
+                          uint32_t cout);
 
 /* Gather `m` rows of n_runs runs each into a dense matrix (BLAS only). */
 void conv_gather_rows(float *dst, const void *const *a, size_t m, size_t n_runs,

@@ -77,7 +77,7 @@ static const struct tile_case tile_cases[] = {
 };
 
 static void check_tile(const struct kernel_table *k, const struct tile_case *c,
-                       unsigned m, unsigned n)
+                       unsigned m, unsigned n, bool is_dots)
 {
     const struct gemm_kernels *g = &k->gemm;
     size_t n_k = c->n_runs * c->run_len, ldc = n + 5,
@@ -85,7 +85,7 @@ static void check_tile(const struct kernel_table *k, const struct tile_case *c,
     float *a = noise(m * row, m + 7 * n), *b = noise(n_k * g->nr, 3);
     float *bias = noise(n + 2, 4), *res = noise(m * ldc, 5);
     float *out = noise((m + 2) * ldc, 6), *c0 = out + ldc;
-    for (size_t i = 0; i < n_k; i++)
+    for (size_t i = 0; i < n_k && !is_dots; i++)
         for (unsigned j = n; j < g->nr; j++)
             b[i * g->nr + j] = 0;
     void *pa = operands(g, a, m * row), *pb = operands(g, b, n_k * g->nr);
@@ -100,21 +100,24 @@ static void check_tile(const struct kernel_table *k, const struct tile_case *c,
     if (c->is_alias)
         for (unsigned r = 0; r < m; r++)
             memcpy(c0 + r * ldc, res + r * ldc, n * sizeof *res);
-    g->tile(&(struct gemm_tile){.a = rows,
-                                .bias = c->has_bias ? biases : NULL,
-                                .bias_at = 2,
-                                .b = pb,
-                                .n_runs = c->n_runs,
-                                .run_len = c->run_len,
-                                .run_stride = c->run_stride,
-                                .res = !c->has_res   ? NULL
-                                       : c->is_alias ? c0
-                                                     : res,
-                                .c = c0,
-                                .ldc = ldc,
-                                .scale = c->scale,
-                                .m = m,
-                                .n = n});
+    /* the weight of k and column j */
+    size_t b_k = is_dots ? 1 : g->nr, b_j = is_dots ? n_k : 1;
+    (is_dots ? g->dots
+             : g->tile)(&(struct gemm_tile){.a = rows,
+                                            .bias = c->has_bias ? biases : NULL,
+                                            .bias_at = 2,
+                                            .b = pb,
+                                            .n_runs = c->n_runs,
+                                            .run_len = c->run_len,
+                                            .run_stride = c->run_stride,
+                                            .res = !c->has_res   ? NULL
+                                                   : c->is_alias ? c0
+                                                                 : res,
+                                            .c = c0,
+                                            .ldc = ldc,
+                                            .scale = c->scale,
+                                            .m = m,
+                                            .n = n});
     for (size_t i = 0; i < (m + 2) * ldc; i++) {
         size_t r = i / ldc - 1, j = i % ldc;
         if (i < ldc || r >= m || j >= n) {
@@ -129,7 +132,7 @@ static void check_tile(const struct kernel_table *k, const struct tile_case *c,
         for (size_t run = 0; run < c->n_runs; run++)
             for (size_t q = 0; q < c->run_len; q++) {
                 double p = (double)a[r * row + run * c->run_stride + q] *
-                           b[(run * c->run_len + q) * g->nr + j];
+                           b[(run * c->run_len + q) * b_k + j * b_j];
                 want += p;
                 size += fabs(p);
             }
@@ -152,7 +155,19 @@ static void tiles_of_every_rung(void **state)
         for (size_t c = 0; c < ARRAY_LEN(tile_cases); c++)
             for (unsigned m = 1; m <= tables[t].gemm.mr; m++)
                 for (unsigned n = 1; n <= tables[t].gemm.nr; n++)
-                    check_tile(&tables[t], &tile_cases[c], m, n);
+                    check_tile(&tables[t], &tile_cases[c], m, n, false);
+}
+
+static void dots_of_every_rung(void **state)
+{
+    (void)state;
+    struct kernel_table tables[8];
+    size_t n_tables = all_tables(tables);
+    for (size_t t = 0; t < n_tables; t++)
+        for (size_t c = 0; c < ARRAY_LEN(tile_cases); c++)
+            for (unsigned m = 1; m <= GEMM_MAX_MR && tables[t].gemm.dots; m++)
+                for (unsigned n = 1; n <= GEMM_MAX_DOTS; n++)
+                    check_tile(&tables[t], &tile_cases[c], m, n, true);
 }
 
 /* An element has the same bits whatever else is in its tile. */
@@ -409,6 +424,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiles_of_every_rung),
+        cmocka_unit_test(dots_of_every_rung),
         cmocka_unit_test(tiles_agree_bit_for_bit),
         cmocka_unit_test(outer_products_of_every_rung),
         cmocka_unit_test(rows_are_added),

@@ -125,10 +125,98 @@ static void tile(const struct gemm_tile *t)
     }
 }
 
+INLINE float lane_sum(__m256 v)
+{
+    __m128 s =
+        _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* m rows times n columns, both constants; the last lanes of a run masked. */
+INLINE void dots_mn(const struct gemm_tile *t, unsigned r0, const unsigned m,
+                    const unsigned n)
+{
+    __m256 acc[2][GEMM_MAX_DOTS];
+    size_t len = t->run_len, n_k = t->n_runs * len, whole = len / 8 * 8;
+    __m256i mask = lanes((int)(len - whole));
+#pragma GCC unroll 2
+    for (unsigned r = 0; r < m; r++)
+#pragma GCC unroll 4
+        for (unsigned j = 0; j < n; j++)
+            acc[r][j] = _mm256_setzero_ps();
+    for (size_t run = 0; run < t->n_runs; run++) {
+        const float *b = (const float *)t->b + run * len;
+        const float *a0 = (const float *)t->a[r0] + run * t->run_stride;
+        const float *a1 = (const float *)t->a[r0 + m - 1] + run * t->run_stride;
+        for (size_t k = 0; k < whole; k += 8) {
+            __m256 v[2] = {_mm256_loadu_ps(a0 + k), _mm256_loadu_ps(a1 + k)};
+#pragma GCC unroll 4
+            for (unsigned j = 0; j < n; j++) {
+                __m256 w = _mm256_loadu_ps(b + j * n_k + k);
+#pragma GCC unroll 2
+                for (unsigned r = 0; r < m; r++)
+                    acc[r][j] = _mm256_fmadd_ps(v[r], w, acc[r][j]);
+            }
+        }
+        if (whole == len)
+            continue;
+        __m256 v[2] = {_mm256_maskload_ps(a0 + whole, mask),
+                       _mm256_maskload_ps(a1 + whole, mask)};
+#pragma GCC unroll 4
+        for (unsigned j = 0; j < n; j++) {
+            __m256 w = _mm256_maskload_ps(b + j * n_k + whole, mask);
+#pragma GCC unroll 2
+            for (unsigned r = 0; r < m; r++)
+                acc[r][j] = _mm256_fmadd_ps(v[r], w, acc[r][j]);
+        }
+    }
+#pragma GCC unroll 2
+    for (unsigned r = 0; r < m; r++) {
+#pragma GCC unroll 4
+        for (unsigned j = 0; j < n; j++) {
+            size_t at = (r0 + r) * t->ldc + j;
+            float v = lane_sum(acc[r][j]);
+            if (t->bias)
+                v += t->bias[r0 + r][t->bias_at + j];
+            if (t->res)
+                v += t->res[at];
+            t->c[at] = v * t->scale;
+        }
+    }
+}
+
+INLINE void dots_n(const struct gemm_tile *t, const unsigned n)
+{
+    unsigned r = 0;
+    for (; r + 2 <= t->m; r += 2)
+        dots_mn(t, r, 2, n);
+    if (r < t->m)
+        dots_mn(t, r, 1, n);
+}
+
+static void dots(const struct gemm_tile *t)
+{
+    switch (t->n) {
+    case 4:
+        dots_n(t, 4);
+        break;
+    case 3:
+        dots_n(t, 3);
+        break;
+    case 2:
+        dots_n(t, 2);
+        break;
+    default:
+        dots_n(t, 1);
+        break;
+    }
+}
+
 /* acc += the pixels of one row: n_cols of them, a and b stepping on. */
-#define OUTER_STEP(r, from)                                                    \
-    v = _mm256_broadcast_ss(from);                                             \
-    acc[r][0] = _mm256_fmadd_ps(v, b0, acc[r][0]);                             \
+#define OUTER_STEP(r, from)                        \
+    v = _mm256_broadcast_ss(from);                 \
+    acc[r][0] = _mm256_fmadd_ps(v, b0, acc[r][0]); \
     acc[r][1] = _mm256_fmadd_ps(v, b1, acc[r][1])
 
 /* Six neighbours in memory, the usual case: one pointer instead of six. */
@@ -236,6 +324,7 @@ void gemm_kernels_avx2(struct gemm_kernels *g)
         .nr = NR,
         .ku = 1,
         .tile = tile,
+        .dots = dots,
         .outer_mr = MR,
         .outer_nr = NR,
         .outer = outer,

@@ -47,6 +47,27 @@ static void tile(const struct gemm_tile *t)
     store(t, acc);
 }
 
+static void dots(const struct gemm_tile *t)
+{
+    size_t n_k = t->n_runs * t->run_len;
+    for (unsigned r = 0; r < t->m; r++) {
+        for (unsigned j = 0; j < t->n; j++) {
+            const float *b = (const float *)t->b + j * n_k;
+            float v = 0.0f;
+            for (size_t run = 0; run < t->n_runs; run++) {
+                const float *a = (const float *)t->a[r] + run * t->run_stride;
+                for (size_t k = 0; k < t->run_len; k++)
+                    v += a[k] * *b++;
+            }
+            if (t->bias)
+                v += t->bias[r][t->bias_at + j];
+            if (t->res)
+                v += t->res[r * t->ldc + j];
+            t->c[r * t->ldc + j] = v * t->scale;
+        }
+    }
+}
+
 static void outer(const struct gemm_outer *o)
 {
     float acc[MR][NR] = {{0}};
@@ -135,6 +156,7 @@ void gemm_kernels_scalar(struct gemm_kernels *g)
         .nr = NR,
         .ku = 1,
         .tile = tile,
+        .dots = dots,
         .outer_mr = MR,
         .outer_nr = NR,
         .outer = outer,
@@ -151,5 +173,6 @@ void gemm_kernels_bf16_scalar(struct gemm_kernels *g)
     g->ku = 1;
     g->is_blas = false;
     g->tile = tile_bf16;
+    g->dots = NULL;
     g->narrow = narrow_bf16;
 }
