@@ -10,6 +10,37 @@ CONFIG_GROUP("Models")
 CONFIG_LIST(model, "model", "",
             "model folder; may be given more than once (-m)")
 
+CONFIG_CHOICE(precision, "precision", "auto", "auto|f32|bf16",
+              "operands of the network; auto is the CPU's own type")
+CONFIG_TEXT(isa, "isa", "", "instruction set; empty is the best this CPU has")
+
+CONFIG_GROUP("Computing")
+CONFIG_INT(threads, "threads", 0, 0, 1024,
+           "threads of a worker; 0: as many as the process may use")
+CONFIG_INT(workers, "workers", 1, 1, 64,
+           "jobs that compute at one time; one with all cores is best up to 8")
+CONFIG_INT(nice, "nice", 19, 0, 19, "niceness of the computing threads")
+CONFIG_TIME(quantum_ms, "quantum", 2000, 1, 3600000,
+            "a job computes before it lets waiting ones go first")
+
+CONFIG_GROUP("Jobs")
+CONFIG_INT(max_n, "max-n", 16, 1, 16, "pictures of one request")
+CONFIG_INT(max_queue, "max-queue", 64, 1, 4096, "jobs that wait")
+CONFIG_TIME(max_queue_ms, "max-queue-seconds", 1800000, 1000, 86400000,
+            "predicted seconds of work that is accepted")
+CONFIG_INT(max_jobs, "max-jobs", 4096, 16, 1048576,
+           "jobs that are remembered, finished ones included")
+CONFIG_TIME(ttl_ms, "ttl", 600000, 50, 86400000,
+            "a finished job and its pictures are kept")
+CONFIG_TIME(max_ttl_ms, "max-ttl", 86400000, 50, 604800000,
+            "longest ttl_s a request may ask for")
+CONFIG_SIZE(result_bytes, "result-bytes", 268435456, 4096, 1099511627776,
+            "of finished pictures; the oldest are dropped above it")
+CONFIG_SIZE(preview_bytes, "preview-bytes", 67108864, 4096, 1099511627776,
+            "of kept steps; the oldest finished job's are dropped above it")
+CONFIG_INT(max_streams, "max-streams", 512, 1, 65536,
+           "event and picture streams at one time")
+
 CONFIG_GROUP("Listening")
 CONFIG_TEXT(listen, "listen", "127.0.0.1:8080",
             "HOST:PORT, [V6]:PORT or unix:PATH; port 0 picks a free one")

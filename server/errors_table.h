@@ -25,6 +25,14 @@ ERROR(NOT_FOUND, 404, "not-found", "not_found", "Not found",
       "invalid_request_error",
       "There is nothing at this address. GET /openapi.json lists every "
       "address.")
+ERROR(JOB_NOT_FOUND, 404, "job-not-found", "job_not_found", "No such job",
+      "invalid_request_error",
+      "There is no job with this id here: it never was, it was deleted, or the "
+      "server has been restarted since.")
+ERROR(PREVIEW_NOT_FOUND, 404, "preview-not-found", "preview_not_found",
+      "No such preview", "invalid_request_error",
+      "The job has not taken this step yet, has fewer steps, or was asked to "
+      "keep only some (preview.every). The detail says which.")
 ERROR(METHOD_NOT_ALLOWED, 405, "method-not-allowed", "method_not_allowed",
       "Method not allowed", "invalid_request_error",
       "The address exists but not with this method; the Allow header lists "
@@ -35,6 +43,20 @@ ERROR(NOT_ACCEPTABLE, 406, "not-acceptable", "not_acceptable", "Not acceptable",
       "those that can.")
 ERROR(SLOW_BODY, 408, "slow-body", "slow_body", "Request took too long",
       "invalid_request_error", "The request did not arrive within its time.")
+ERROR(NOT_FINISHED, 409, "not-finished", "not_finished", "Not finished yet",
+      "invalid_request_error",
+      "The job has not made this picture yet. Wait for it: GET "
+      "/v1/jobs/{id}?wait=30.")
+ERROR(NO_RESULT, 409, "no-result", "no_result", "No such result",
+      "invalid_request_error",
+      "The job ended without this picture; its `error` says why.")
+ERROR(JOB_CANCELED, 409, "job-canceled", "job_canceled", "Job was canceled",
+      "invalid_request_error",
+      "Somebody canceled the job while this request waited for it.")
+ERROR(GONE, 410, "gone", "gone", "No longer here", "invalid_request_error",
+      "It was here and has been dropped: its time (ttl_s) was over, or newer "
+      "ones needed the room. The same request with the same seed makes the "
+      "same bytes again.")
 ERROR(BODY_TOO_LARGE, 413, "body-too-large", "body_too_large", "Body too large",
       "invalid_request_error",
       "The body is larger than this address takes; the detail says how large "
@@ -43,6 +65,10 @@ ERROR(UNSUPPORTED_MEDIA_TYPE, 415, "unsupported-media-type",
       "unsupported_media_type", "Unsupported media type",
       "invalid_request_error",
       "Send the body with Content-Type: application/json (or none).")
+ERROR(BAD_RANGE, 416, "bad-range", "bad_range", "Range not satisfiable",
+      "invalid_request_error",
+      "The Range header asks for bytes beyond the end; Content-Range says how "
+      "many there are.")
 ERROR(EXPECTATION_FAILED, 417, "expectation-failed", "expectation_failed",
       "Expectation failed", "invalid_request_error",
       "The only expectation that is understood is 100-continue.")
@@ -55,10 +81,30 @@ ERROR(INVALID_PARAMETERS, 422, "invalid-parameters", "invalid_value",
       "Invalid parameters", "invalid_request_error",
       "The JSON is well formed but some values are not allowed. `errors` "
       "lists every one of them with the nearest values that are.")
+ERROR(BAD_PICTURE, 422, "bad-picture", "bad_picture", "Picture cannot be used",
+      "invalid_request_error",
+      "The body must be a PNG of at most 512 pixels an edge; the detail says "
+      "what is wrong with this one.")
+ERROR(IDEMPOTENCY_KEY_REUSE, 422, "idempotency-key-reuse",
+      "idempotency_key_reuse", "Idempotency-Key was used for another request",
+      "invalid_request_error",
+      "The same Idempotency-Key came with another body before. Use a new key "
+      "for a new request.")
+ERROR(QUEUE_FULL, 429, "queue-full", "queue_full", "Queue is full",
+      "rate_limit_error",
+      "As many jobs wait as the server takes. Retry-After is predicted from "
+      "measured step times.")
+ERROR(TOO_MANY_STREAMS, 429, "too-many-streams", "too_many_streams",
+      "Too many streams", "rate_limit_error",
+      "As many event and picture streams are open as the server takes; poll "
+      "the job instead.")
 ERROR(HEADERS_TOO_LARGE, 431, "headers-too-large", "headers_too_large",
       "Too many headers", "invalid_request_error",
       "A request may have at most 96 headers and 16 KiB for its line and "
       "headers together.")
+ERROR(GENERATION_FAILED, 500, "generation-failed", "generation_failed",
+      "Generation failed", "server_error",
+      "The job failed while running; the detail says where.")
 ERROR(INTERNAL, 500, "internal", "internal", "Internal error", "server_error",
       "A fault of the server. The log line with this request id says more.")
 ERROR(DRAINING, 503, "draining", "draining", "Server is draining",
@@ -68,3 +114,21 @@ ERROR(DRAINING, 503, "draining", "draining", "Server is draining",
 ERROR(LOADING, 503, "loading", "loading", "Model is loading", "server_error",
       "The server has started but its model is not ready. Try again after "
       "Retry-After seconds; /health/ready tells when.")
+ERROR(NO_MODEL, 503, "no-model", "no_model", "Model is not available",
+      "server_error",
+      "The model could not be loaded; GET /v1/models says why.")
+ERROR(NO_MEMORY, 503, "no-memory", "no_memory", "Not enough memory",
+      "server_error",
+      "The server is short of memory now. Try again after Retry-After "
+      "seconds, or ask for a smaller picture.")
+ERROR(SHUTTING_DOWN, 503, "shutting-down", "shutting_down",
+      "Server is shutting down", "server_error",
+      "The server stopped before the job was done. Send it again to the next "
+      "one: the same seed makes the same picture.")
+ERROR(DEADLINE_UNMEETABLE, 503, "deadline-unmeetable", "deadline_unmeetable",
+      "Deadline cannot be met", "server_error",
+      "With the work that is waiting the job would end after its deadline_s; "
+      "nothing was started. The detail says how long it would take.")
+ERROR(DEADLINE_EXCEEDED, 504, "deadline-exceeded", "deadline_exceeded",
+      "Deadline missed", "server_error",
+      "The job was stopped because its deadline_s was over.")

@@ -8,3 +8,5 @@
  *
  * SPDX-License-Identifier: MIT
  */
+PART(models)
+PART(jobs)

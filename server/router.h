@@ -21,8 +21,15 @@
 #define ROUTE_BODY_JSON   (64u << 10) /* where no upload is possible         */
 #define ROUTE_BODY_UPLOAD (32u << 20)
 
-/* Who may call it, once keys exist; PUBLIC never needs one. */
-enum route_scope { SCOPE_PUBLIC, SCOPE_READ, SCOPE_CREATE, SCOPE_ADMIN };
+/* Who may call it, once keys exist; PUBLIC never needs one.  CREATE is new
+ * work, refused while draining; MANAGE cancels and deletes and is not.      */
+enum route_scope {
+    SCOPE_PUBLIC,
+    SCOPE_READ,
+    SCOPE_CREATE,
+    SCOPE_MANAGE,
+    SCOPE_ADMIN
+};
 
 struct service;
 

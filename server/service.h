@@ -37,12 +37,16 @@ enum part_state {
 };
 
 struct http;
+struct jobs;
+struct models;
 
 /* Parts add a pointer of their own here (forward-declared above). */
 struct service {
     struct loop *loop;
     const struct config *config;
     struct http *http;
+    struct models *models;
+    struct jobs *jobs;
     bool is_draining;
 };
 

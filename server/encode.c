@@ -1,0 +1,144 @@
+/* encode.c - pixels to PNG on a helper thread, one picture or a sheet.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "encode.h"
+
+#include <string.h>
+
+#include "buf.h"
+#include "unstir.h"
+
+struct encode {
+    struct loop_task task;
+    struct unstir_image images[ENCODE_MAX_IMAGES]; /* pixels by mem_zero()   */
+    size_t n;
+    uint32_t width, height, channels;
+    struct encode_options options;
+    encode_fn done; /* NULL: abandoned                                        */
+    void *user;
+    unsigned char *png;
+    size_t n_png;
+};
+
+struct encode *encode_new(uint32_t width, uint32_t height, uint32_t channels)
+{
+    struct encode *encode = mem_zero(1, sizeof *encode);
+
+    if (encode == NULL)
+        return NULL;
+    encode->width = width;
+    encode->height = height;
+    encode->channels = channels;
+    return encode;
+}
+
+bool encode_add(struct encode *encode, const uint8_t *pixels)
+{
+    size_t n_bytes = (size_t)encode->width * encode->height * encode->channels;
+    uint8_t *copy;
+
+    if (encode->n == ENCODE_MAX_IMAGES)
+        return false;
+    copy = mem_zero(n_bytes, 1);
+    if (copy == NULL)
+        return false;
+    memcpy(copy, pixels, n_bytes);
+    encode->images[encode->n++] =
+        (struct unstir_image){.width = encode->width,
+                              .height = encode->height,
+                              .channels = encode->channels,
+                              .pixels = copy};
+    return true;
+}
+
+void encode_free(struct encode *encode)
+{
+    if (encode == NULL)
+        return;
+    for (size_t i = 0; i < encode->n; i++)
+        mem_free(encode->images[i].pixels);
+    unstir_free(encode->png);
+    mem_free(encode);
+}
+
+static uint32_t scaled(uint32_t edge, uint32_t longest, uint32_t max_edge)
+{
+    uint32_t to = (uint32_t)((uint64_t)edge * max_edge / longest);
+
+    return to > 0 ? to : 1;
+}
+
+/* The first picture no larger than max_edge; out->pixels is NULL when it may
+ * stay as it is. */
+static enum unstir_status shrink(const struct encode *encode,
+                                 const struct unstir_image *image,
+                                 struct unstir_image *out)
+{
+    uint32_t longest =
+        image->width > image->height ? image->width : image->height;
+    uint32_t max_edge = encode->options.max_edge;
+
+    out->pixels = NULL;
+    if (max_edge == 0 || longest <= max_edge)
+        return UNSTIR_OK;
+    return unstir_image_resize(image, scaled(image->width, longest, max_edge),
+                               scaled(image->height, longest, max_edge), out,
+                               NULL);
+}
+
+static void run(struct loop_task *task)
+{
+    struct encode *encode = (struct encode *)task;
+    const struct encode_options *o = &encode->options;
+    const struct unstir_image *image = &encode->images[0];
+    struct unstir_image sheet = {0, 0, 0, NULL}, small = {0, 0, 0, NULL};
+
+    if (encode->n > 1 || o->zoom > 1) {
+        if (unstir_image_sheet(encode->images, encode->n,
+                               o->columns > 0 ? o->columns
+                                              : (uint32_t)encode->n,
+                               o->gap, o->zoom, &sheet, NULL) != UNSTIR_OK)
+            return;
+        image = &sheet;
+    }
+    if (shrink(encode, image, &small) == UNSTIR_OK)
+        (void)unstir_png_encode(small.pixels != NULL ? &small : image, -1, NULL,
+                                0, &encode->png, &encode->n_png,
+                                NULL); /* told by png == NULL */
+    unstir_image_fini(&small);
+    unstir_image_fini(&sheet);
+}
+
+static void finished(struct loop_task *task)
+{
+    struct encode *encode = (struct encode *)task;
+
+    if (encode->done != NULL) {
+        unsigned char *png = encode->png;
+
+        encode->png = NULL;
+        encode->done(encode->user, png, encode->n_png);
+    }
+    encode_free(encode);
+}
+
+bool encode_start(struct encode *encode, struct loop *loop,
+                  const struct encode_options *options, encode_fn done,
+                  void *user)
+{
+    encode->task = (struct loop_task){.run = run, .done = finished};
+    encode->options = *options;
+    encode->done = done;
+    encode->user = user;
+    if (encode->n > 0 && loop_offload(loop, &encode->task))
+        return true;
+    encode_free(encode);
+    return false;
+}
+
+void encode_abandon(struct encode *encode)
+{
+    if (encode != NULL)
+        encode->done = NULL;
+}

@@ -1,0 +1,48 @@
+/* encode.h - pixels to PNG on a helper thread, one picture or a sheet.
+ *
+ * The pixels are copied in, so the job may drop its previews meanwhile.  The
+ * answer comes on the loop, once, unless it was abandoned before.
+ *
+ * Loop-only.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef SERVER_ENCODE_H
+#define SERVER_ENCODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loop.h"
+
+#define ENCODE_MAX_IMAGES 64u
+#define ENCODE_MAX_ZOOM   16u
+
+struct encode;
+
+/* png is NULL when it failed (memory); it belongs to the receiver, ended by
+ * unstir_free(). */
+typedef void (*encode_fn)(void *user, unsigned char *png, size_t n_bytes);
+
+struct encode_options {
+    uint32_t max_edge; /* 0: as they are; a longer edge is made shorter      */
+    uint32_t zoom;     /* 1..16, each pixel becomes zoom x zoom              */
+    uint32_t columns;  /* of a sheet; 0: all in one row                      */
+    uint32_t gap;      /* white pixels between the pictures of a sheet       */
+};
+
+/* Pictures of one size.  An encode is begun empty, filled, and started. */
+struct encode *encode_new(uint32_t width, uint32_t height, uint32_t channels);
+bool encode_add(struct encode *encode, const uint8_t *pixels);
+void encode_free(struct encode *encode); /* before it was started */
+
+/* False, and the encode is freed, when it cannot be started. */
+bool encode_start(struct encode *encode, struct loop *loop,
+                  const struct encode_options *options, encode_fn done,
+                  void *user);
+
+/* `done` shall not be called any more; NULL allowed. */
+void encode_abandon(struct encode *encode);
+
+#endif

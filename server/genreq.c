@@ -1,0 +1,701 @@
+/* genreq.c - the one internal form of "make an image".
+ *
+ * Three layers of checks, so that each is told once and all are told together:
+ * the table (types, spelling, fixed limits), the service's own limits, and
+ * the model (unstir_request_check).
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "genreq.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+
+#include "buf.h"
+
+/* Longest canonical request: a prompt and a tag, escaped, and numbers. */
+#define CANONICAL_BYTES 65536u
+
+struct output_body {
+    const char *format;
+    int64_t png_level, quality;
+    bool metadata, has_level, has_quality;
+};
+
+struct preview_body {
+    int64_t every, max_edge;
+    const char *method, *format;
+    bool keep;
+};
+
+struct body {
+    const char *prompt, *negative_prompt, *class_name, *model, *sampler;
+    const char *schedule, *precision, *init_image, *mask, *on_disconnect, *tag;
+    uint64_t seed;
+    int64_t n, steps, width, height, clip_skip, priority;
+    double guidance, eta, strength, deadline_s, ttl_s;
+    bool has_seed, has_strength, has_ttl, has_preview;
+    struct output_body output;
+    struct preview_body preview;
+};
+
+#define AT(type, member) .offset = offsetof(struct type, member)
+#define ALWAYS           .present = JSON_NO_PRESENT
+#define HAS(member)      .present = offsetof(struct body, member)
+
+static const struct json_field output_fields[] = {
+    {.name = "format",
+     .kind = JSON_KIND_STRING,
+     AT(output_body, format),
+     ALWAYS,
+     .choices = "png",
+     .summary = "file format of the pictures"},
+    {.name = "png_level",
+     .kind = JSON_KIND_INT,
+     AT(output_body, png_level),
+     .present = offsetof(struct output_body, has_level),
+     .min = 0,
+     .max = 9,
+     .summary = "compression, 0 to 9; not given: the fast setting"},
+    {.name = "quality",
+     .kind = JSON_KIND_INT,
+     AT(output_body, quality),
+     .present = offsetof(struct output_body, has_quality),
+     .min = 1,
+     .max = 100,
+     .summary = "for lossy formats"},
+    {.name = "metadata",
+     .kind = JSON_KIND_BOOL,
+     AT(output_body, metadata),
+     ALWAYS,
+     .summary = "write the parameters into the picture"},
+    JSON_FIELD_END};
+
+static const struct json_field preview_fields[] = {
+    {.name = "every",
+     .kind = JSON_KIND_INT,
+     AT(preview_body, every),
+     ALWAYS,
+     .min = 1,
+     .max = 1000,
+     .summary = "keep every n-th step"},
+    {.name = "method",
+     .kind = JSON_KIND_STRING,
+     AT(preview_body, method),
+     ALWAYS,
+     .summary = "decoder of latent models"},
+    {.name = "format",
+     .kind = JSON_KIND_STRING,
+     AT(preview_body, format),
+     ALWAYS,
+     .choices = "png",
+     .summary = "file format of the previews"},
+    {.name = "max_edge",
+     .kind = JSON_KIND_INT,
+     AT(preview_body, max_edge),
+     ALWAYS,
+     .min = 8,
+     .max = 4096,
+     .summary = "previews with a longer edge are made smaller"},
+    {.name = "keep",
+     .kind = JSON_KIND_BOOL,
+     AT(preview_body, keep),
+     ALWAYS,
+     .summary = "false: only the newest step"},
+    JSON_FIELD_END};
+
+const struct json_field genreq_fields[] = {
+    {.name = "prompt",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct body, prompt),
+     ALWAYS,
+     .max_bytes = 8192,
+     .summary = "what to make; a label for class-conditional models"},
+    {.name = "negative_prompt",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct body, negative_prompt),
+     ALWAYS,
+     .max_bytes = 8192,
+     .summary = "what to keep away from"},
+    {.name = "class",
+     .kind = JSON_KIND_LABEL,
+     .offset = offsetof(struct body, class_name),
+     ALWAYS,
+     .max_bytes = 256,
+     .summary = "class by label or number; \"none\" is the null class"},
+    {.name = "model",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct body, model),
+     ALWAYS,
+     .max_bytes = 256,
+     .summary = "id of the model; not given: the first one"},
+    {.name = "n",
+     .kind = JSON_KIND_INT,
+     .offset = offsetof(struct body, n),
+     ALWAYS,
+     .min = 1,
+     .max = 16,
+     .summary = "pictures; picture i has seed + i"},
+    {.name = "seed",
+     .kind = JSON_KIND_SEED,
+     .offset = offsetof(struct body, seed),
+     HAS(has_seed),
+     .summary = "number, or decimal string up to 2^64-1; not given: drawn"},
+    {.name = "steps",
+     .kind = JSON_KIND_INT,
+     .offset = offsetof(struct body, steps),
+     ALWAYS,
+     .summary = "denoising steps"},
+    {.name = "sampler",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct body, sampler),
+     ALWAYS,
+     .max_bytes = 64,
+     .summary = "see /v1/capabilities"},
+    {.name = "schedule",
+     .alias = "scheduler",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct body, schedule),
+     ALWAYS,
+     .max_bytes = 64,
+     .summary = "spacing of the steps"},
+    {.name = "guidance_scale",
+     .alias = "guidance",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, guidance),
+     ALWAYS,
+     .summary = "1: off"},
+    {.name = "eta",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, eta),
+     ALWAYS,
+     .summary = "noise of DDIM, 0 to 1"},
+    {.name = "width",
+     .kind = JSON_KIND_INT,
+     .offset = offsetof(struct body, width),
+     ALWAYS,
+     .summary = "pixels"},
+    {.name = "height",
+     .kind = JSON_KIND_INT,
+     .offset = offsetof(struct body, height),
+     ALWAYS,
+     .summary = "pixels"},
+    {.name = "init_image",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct body, init_image),
+     ALWAYS,
+     .max_bytes = 65536,
+     .summary = "picture to start from"},
+    {.name = "mask",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct body, mask),
+     ALWAYS,
+     .max_bytes = 65536,
+     .summary = "where to paint"},
+    {.name = "strength",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, strength),
+     HAS(has_strength),
+     .min = 0,
+     .max = 1,
+     .summary = "how far to leave init_image"},
+    {.name = "clip_skip",
+     .kind = JSON_KIND_INT,
+     .offset = offsetof(struct body, clip_skip),
+     ALWAYS,
+     .min = 1,
+     .max = 24,
+     .summary = "layer of the text encoder, 1 is the last"},
+    {.name = "precision",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct body, precision),
+     ALWAYS,
+     .choices = "auto|f32|bf16",
+     .summary = "must be the model's own"},
+    {.name = "deadline_s",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, deadline_s),
+     ALWAYS,
+     .min = 0.001,
+     .max = 86400,
+     .summary = "give up after so many seconds"},
+    {.name = "priority",
+     .kind = JSON_KIND_INT,
+     .offset = offsetof(struct body, priority),
+     ALWAYS,
+     .min = -1,
+     .max = 1,
+     .summary = "-1 batch, 0 normal, 1 first"},
+    {.name = "on_disconnect",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct body, on_disconnect),
+     ALWAYS,
+     .choices = "cancel|continue",
+     .summary = "when the client that waits goes away"},
+    {.name = "ttl_s",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, ttl_s),
+     HAS(has_ttl),
+     .min = 0.05,
+     .max = 604800,
+     .summary = "the result is kept so many seconds"},
+    {.name = "tag",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct body, tag),
+     ALWAYS,
+     .max_bytes = 256,
+     .summary = "free text, given back"},
+    {.name = "output",
+     .kind = JSON_KIND_OBJECT,
+     .offset = offsetof(struct body, output),
+     ALWAYS,
+     .fields = output_fields,
+     .summary = "how the pictures are written"},
+    {.name = "preview",
+     .kind = JSON_KIND_OBJECT,
+     .offset = offsetof(struct body, preview),
+     HAS(has_preview),
+     .fields = preview_fields,
+     .summary = "what is kept of each step"},
+    JSON_FIELD_END};
+
+/* ---------------------------------------------------- the service's limits */
+
+static void add_unsupported(struct problem *problem, const struct jdoc *doc,
+                            const char *pointer)
+{
+    problem_add(problem, pointer, "is not supported by this model",
+                jdoc_text(doc, pointer, problem->arena), NULL);
+}
+
+/* Fields of kinds of models that are not here yet.  A value that changes
+ * nothing is let pass: clients send whole forms. */
+static void check_unsupported(const struct body *body, const struct jdoc *doc,
+                              struct problem *problem)
+{
+    const struct {
+        const char *pointer;
+        bool is_used;
+    } rows[] = {
+        {"/negative_prompt",
+         body->negative_prompt != NULL && body->negative_prompt[0] != '\0'},
+        {jdoc_text(doc, "/scheduler", problem->arena) != NULL ? "/scheduler"
+                                                              : "/schedule",
+         body->schedule != NULL},
+        {"/init_image", body->init_image != NULL},
+        {"/mask", body->mask != NULL},
+        {"/strength", body->has_strength},
+        {"/clip_skip", body->clip_skip > 1},
+        {"/preview/method", body->preview.method != NULL},
+        {"/output/quality", body->output.has_quality},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].is_used)
+            add_unsupported(problem, doc, rows[i].pointer);
+}
+
+static void check_limits(const struct body *body, const struct config *config,
+                         const struct jdoc *doc, struct problem *problem)
+{
+    double max_ttl_s = (double)config->max_ttl_ms / 1e3;
+    char detail[96], nearest[32];
+
+    if (body->n > config->max_n) {
+        (void)snprintf(detail, sizeof detail,
+                       "this server makes at most %" PRId64 " at one time",
+                       config->max_n);
+        (void)snprintf(nearest, sizeof nearest, "%" PRId64, config->max_n);
+        problem_add(problem, "/n", detail, jdoc_text(doc, "/n", problem->arena),
+                    nearest);
+    }
+    if (body->ttl_s > max_ttl_s) {
+        (void)snprintf(detail, sizeof detail, "must be at most %g", max_ttl_s);
+        (void)snprintf(nearest, sizeof nearest, "%g", max_ttl_s);
+        problem_add(problem, "/ttl_s", detail,
+                    jdoc_text(doc, "/ttl_s", problem->arena), nearest);
+    }
+}
+
+/* --------------------------------------------------------------- the model */
+
+struct check {
+    const struct jdoc *doc;
+    struct problem *problem;
+    const char *label_pointer; /* where the label came from                 */
+    bool is_label_told;
+};
+
+/* The engine's name of a field as the client wrote it. */
+static const char *pointer_of(struct check *c, const char *field)
+{
+    if (strcmp(field, "label") == 0 || strcmp(field, "class") == 0 ||
+        strcmp(field, "class_id") == 0 || strcmp(field, "prompt") == 0)
+        return c->label_pointer;
+    if (strcmp(field, "guidance") == 0 || strcmp(field, "guidance_scale") == 0)
+        return jdoc_text(c->doc, "/guidance", c->problem->arena) != NULL
+                   ? "/guidance"
+                   : "/guidance_scale";
+    return mem_arena_printf(c->problem->arena, "/%s", field);
+}
+
+static void report(void *user, const char *field, const char *detail,
+                   const char *nearest)
+{
+    struct check *c = user;
+    const char *pointer = pointer_of(c, field);
+
+    if (pointer == c->label_pointer) {
+        if (c->is_label_told)
+            return;
+        c->is_label_told = true;
+    }
+    problem_add(c->problem, pointer != NULL ? pointer : "", detail,
+                pointer != NULL ? jdoc_text(c->doc, pointer, c->problem->arena)
+                                : NULL,
+                nearest);
+}
+
+/* A whole number of the body for the engine's unsigned field: 0 is "default"
+ * there, so what a client may not ask for must not become it. */
+static uint32_t number(int64_t value, const char *name, struct check *c)
+{
+    char pointer[32], detail[64];
+
+    (void)snprintf(pointer, sizeof pointer, "/%s", name);
+    if (value >= 1 && value <= 1000000)
+        return (uint32_t)value;
+    if (jdoc_text(c->doc, pointer, c->problem->arena) == NULL || value == -1)
+        return 0;
+    (void)snprintf(detail, sizeof detail, "must be %s",
+                   value < 1 ? "at least 1" : "at most 1000000");
+    problem_add(c->problem, pointer, detail,
+                jdoc_text(c->doc, pointer, c->problem->arena),
+                value < 1 ? "1" : "1000000");
+    return 0;
+}
+
+static bool find_class(const struct model *model, const char *text,
+                       int64_t *class_id, const char *pointer, struct check *c)
+{
+    const struct unstir_model_info *info = model->info;
+    struct unstir_error error = {UNSTIR_OK, "", ""};
+    const char *names[1024];
+    size_t n = info->n_labels < 1024 ? info->n_labels : 1024;
+    const char *near_text = NULL;
+    int near_label;
+
+    if (strcasecmp(text, "none") == 0 && info->null_class >= 0) {
+        *class_id = UNSTIR_CLASS_NULL;
+        return true;
+    }
+    if (unstir_model_find_class(model->engine, text, class_id, &error) ==
+        UNSTIR_OK)
+        return true;
+    for (size_t i = 0; i < n; i++)
+        names[i] = info->labels[i].name;
+    near_label = n > 0 ? unstir_nearest(text, names, n) : -1;
+    if (near_label >= 0)
+        near_text = json_quote(c->problem->arena, names[near_label]);
+    problem_add(c->problem, pointer, error.detail,
+                jdoc_text(c->doc, pointer, c->problem->arena), near_text);
+    return false;
+}
+
+/* Prompt and class say the same thing to a class-conditional model. */
+static void resolve_class(const struct body *body, const struct model *model,
+                          struct unstir_request *request, struct check *c)
+{
+    int64_t by_prompt = UNSTIR_CLASS_UNSET, by_class = UNSTIR_CLASS_UNSET;
+    bool has_prompt = body->prompt != NULL && body->prompt[0] != '\0';
+    bool is_good = true;
+
+    if (model->info->n_classes == 0) {
+        const char *detail = "this model makes pictures of one kind only and "
+                             "takes no prompt or class";
+
+        if (has_prompt)
+            problem_add(c->problem, "/prompt", detail,
+                        jdoc_text(c->doc, "/prompt", c->problem->arena), NULL);
+        if (body->class_name != NULL)
+            problem_add(c->problem, "/class", detail,
+                        jdoc_text(c->doc, "/class", c->problem->arena), NULL);
+        return;
+    }
+    if (has_prompt)
+        is_good = find_class(model, body->prompt, &by_prompt, "/prompt", c);
+    if (body->class_name != NULL)
+        is_good &= find_class(model, body->class_name, &by_class, "/class", c);
+    if (is_good && has_prompt && body->class_name != NULL &&
+        by_prompt != by_class)
+        problem_add(c->problem, "/class",
+                    "is another class than the prompt's; give one of the two",
+                    jdoc_text(c->doc, "/class", c->problem->arena), NULL);
+    request->class_id = body->class_name != NULL ? by_class : by_prompt;
+}
+
+static void check_model(const struct body *body, struct model *model,
+                        struct unstir_request *resolved, struct check *c)
+{
+    struct unstir_request request = UNSTIR_REQUEST_INIT;
+    const char *precision = body->precision;
+
+    resolve_class(body, model, &request, c);
+    request.steps = number(body->steps, "steps", c);
+    request.width = number(body->width, "width", c);
+    request.height = number(body->height, "height", c);
+    request.seed = body->seed;
+    request.sampler = body->sampler;
+    request.guidance = body->guidance;
+    request.eta = body->eta;
+    (void)unstir_request_check(model->engine, &request, resolved, report, c,
+                               NULL); /* what is wrong goes to report() */
+    if (precision != NULL && strcmp(precision, "auto") != 0 &&
+        strcmp(precision, model->info->precision) != 0)
+        problem_add(c->problem, "/precision",
+                    "this server runs the model in another precision",
+                    json_quote(c->problem->arena, precision),
+                    json_quote(c->problem->arena, model->info->precision));
+}
+
+/* ----------------------------------------------------------------- reading */
+
+static uint64_t draw_seed(void)
+{
+    uint64_t seed = 0;
+
+    /* Below 2^53: a number in every JSON reader.  Fails only before the
+     * kernel's pool is ready; 0 is a seed like any other. */
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
+        seed = 0;
+    return seed & ((UINT64_C(1) << 53) - 1);
+}
+
+/* Unknown to the table because of their kinds (a list, an object). */
+static void rename_unknown(struct problem *problem)
+{
+    size_t n = problem->n_violations < PROBLEM_MAX_VIOLATIONS
+                   ? problem->n_violations
+                   : PROBLEM_MAX_VIOLATIONS;
+
+    for (size_t i = 0; i < n; i++) {
+        struct problem_violation *v = &problem->violations[i];
+
+        if (strcmp(v->pointer, "/loras") == 0 ||
+            strcmp(v->pointer, "/webhook") == 0) {
+            v->detail = "is not supported by this server";
+            v->nearest = NULL;
+        }
+    }
+}
+
+static struct model *find_model(const struct models *models,
+                                const struct body *body, const struct jdoc *doc,
+                                struct problem *problem)
+{
+    struct model *model = models_find(models, body->model);
+    const char *nearest;
+
+    if (model != NULL)
+        return model;
+    nearest = models_nearest(models, body->model);
+    problem_add(problem, "/model", "there is no such model here",
+                jdoc_text(doc, "/model", problem->arena),
+                nearest != NULL ? json_quote(problem->arena, nearest) : NULL);
+    return NULL;
+}
+
+static bool is_usable(const struct model *model, struct problem *problem)
+{
+    if (model->state == MODEL_READY)
+        return true;
+    if (model->state == MODEL_LOADING) {
+        problem->code = ERROR_LOADING;
+        problem_detail(problem, "model %s is still loading", model_id(model));
+    } else {
+        problem->code = ERROR_NO_MODEL;
+        problem_detail(problem, "model %s is %s", model_id(model),
+                       model_state_name(model->state));
+    }
+    return false;
+}
+
+static bool copy_text(char **out, const char *text)
+{
+    *out = text != NULL ? mem_strdup(text) : NULL;
+    return text == NULL || *out != NULL;
+}
+
+static bool fill(struct genreq *out, const struct body *body,
+                 struct model *model, const struct unstir_request *resolved,
+                 const struct genreq_options *options,
+                 const struct config *config)
+{
+    const char *on_disconnect = body->on_disconnect;
+
+    *out = (struct genreq){
+        .model = model,
+        .resolved = *resolved,
+        .has_own_seed = body->has_seed,
+        .n = (uint32_t)body->n,
+        .deadline_s = body->deadline_s,
+        .ttl_s = body->has_ttl ? body->ttl_s : (double)config->ttl_ms / 1e3,
+        .priority = (int)body->priority,
+        .continues_on_disconnect = on_disconnect != NULL
+                                       ? strcmp(on_disconnect, "continue") == 0
+                                       : options->continues_default,
+        .has_metadata = body->output.metadata,
+        .png_level = body->output.has_level ? (int)body->output.png_level : -1,
+        .has_previews = true,
+        .preview_every = (uint32_t)body->preview.every,
+        .preview_max_edge = (uint32_t)body->preview.max_edge,
+        .keeps_previews = body->preview.keep};
+    out->resolved.seed = body->has_seed ? body->seed : draw_seed();
+    model_hold(model);
+    if (copy_text(&out->prompt, body->prompt) &&
+        copy_text(&out->tag, body->tag))
+        return true;
+    genreq_fini(out);
+    return false;
+}
+
+bool genreq_read(struct genreq *out, struct service *service,
+                 const struct jdoc *doc, const struct genreq_options *options,
+                 struct problem *problem)
+{
+    struct body body = {.n = 1,
+                        .steps = -1,
+                        .width = -1,
+                        .height = -1,
+                        .guidance = UNSTIR_UNSET_F,
+                        .eta = UNSTIR_UNSET_F,
+                        .output = {.metadata = true},
+                        .preview = {.every = 1, .keep = true}};
+    struct unstir_request resolved = UNSTIR_REQUEST_INIT;
+    struct check c = {.doc = doc, .problem = problem};
+    struct model *model;
+
+    memset(out, 0, sizeof *out);
+    if (!jdoc_read(doc, genreq_fields, &body, options->is_lenient, problem))
+        rename_unknown(problem);
+    check_limits(&body, service->config, doc, problem);
+    check_unsupported(&body, doc, problem);
+    c.label_pointer = body.class_name != NULL ? "/class" : "/prompt";
+    model = find_model(service->models, &body, doc, problem);
+    if (model != NULL && model->engine != NULL)
+        check_model(&body, model, &resolved, &c);
+    if (problem->n_violations > 0 || !is_usable(model, problem))
+        return false;
+    if (fill(out, &body, model, &resolved, options, service->config))
+        return true;
+    problem->code = ERROR_NO_MEMORY;
+    return false;
+}
+
+void genreq_fini(struct genreq *req)
+{
+    if (req->model != NULL)
+        model_drop(req->model);
+    mem_free(req->prompt);
+    mem_free(req->tag);
+    memset(req, 0, sizeof *req);
+}
+
+/* ----------------------------------------------------------------- writing */
+
+const char *genreq_label(const struct genreq *req)
+{
+    const struct unstir_model_info *info = req->model->info;
+
+    for (size_t i = 0; i < info->n_labels; i++)
+        if (req->resolved.class_id == (int64_t)info->labels[i].class_id)
+            return info->labels[i].name;
+    return NULL;
+}
+
+static void write_text(struct json_out *out, const char *key, const char *text)
+{
+    if (text != NULL)
+        jout_string(out, key, text);
+    else
+        jout_null(out, key);
+}
+
+static void write_engine_part(const struct genreq *req, struct json_out *out)
+{
+    const struct unstir_request *r = &req->resolved;
+
+    write_text(out, "prompt", req->prompt);
+    if (r->class_id >= 0)
+        jout_int(out, "class", r->class_id);
+    else
+        jout_null(out, "class");
+    write_text(out, "label", genreq_label(req));
+    jout_string(out, "model", model_id(req->model));
+    jout_int(out, "n", req->n);
+    jout_int(out, "steps", r->steps);
+    jout_string(out, "sampler", r->sampler != NULL ? r->sampler : "");
+    jout_number(out, "guidance_scale", r->guidance);
+    jout_number(out, "eta", r->eta);
+    jout_int(out, "width", r->width);
+    jout_int(out, "height", r->height);
+}
+
+static void write_service_part(const struct genreq *req, struct json_out *out)
+{
+    jout_object(out, "output");
+    jout_string(out, "format", "png");
+    if (req->png_level >= 0)
+        jout_int(out, "png_level", req->png_level);
+    jout_bool(out, "metadata", req->has_metadata);
+    jout_end_object(out);
+    jout_object(out, "preview");
+    jout_int(out, "every", req->preview_every);
+    if (req->preview_max_edge > 0)
+        jout_int(out, "max_edge", req->preview_max_edge);
+    jout_bool(out, "keep", req->keeps_previews);
+    jout_end_object(out);
+    if (req->deadline_s > 0)
+        jout_number(out, "deadline_s", req->deadline_s);
+    else
+        jout_null(out, "deadline_s");
+    jout_int(out, "priority", req->priority);
+    jout_string(out, "on_disconnect",
+                req->continues_on_disconnect ? "continue" : "cancel");
+    jout_number(out, "ttl_s", req->ttl_s);
+    write_text(out, "tag", req->tag);
+}
+
+void genreq_write(const struct genreq *req, struct json_out *out,
+                  const char *key)
+{
+    jout_object(out, key);
+    write_engine_part(req, out);
+    jout_seed(out, "seed", req->resolved.seed);
+    write_service_part(req, out);
+    jout_end_object(out);
+}
+
+bool genreq_digest(const struct genreq *req, uint8_t digest[SHA256_BYTES])
+{
+    struct json_out out;
+    struct buf buf;
+    bool is_good;
+
+    buf_init(&buf, CANONICAL_BYTES);
+    jout_init(&out, &buf);
+    jout_object(&out, NULL);
+    write_engine_part(req, &out);
+    if (req->has_own_seed)
+        jout_seed(&out, "seed", req->resolved.seed);
+    write_service_part(req, &out);
+    jout_end_object(&out);
+    is_good = !buf.failed;
+    if (is_good)
+        sha256(digest, buf.bytes, buf.n);
+    buf_fini(&buf);
+    return is_good;
+}

@@ -1,0 +1,72 @@
+/* genreq.h - the one internal form of "make an image".
+ *
+ * Whatever door a request comes through, it becomes a struct genreq: checked
+ * against its model, every default filled in, the seed fixed.  Reading is
+ * strict and tells all violations at once, with the nearest values that are
+ * allowed.  Fields that only later kinds of models know are answered as not
+ * supported by this one.
+ *
+ * Threads: loop only.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef SERVER_GENREQ_H
+#define SERVER_GENREQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "json.h"
+#include "models.h"
+#include "problem.h"
+#include "sha256.h"
+#include "unstir.h"
+
+struct genreq {
+    struct model *model;            /* held                                  */
+    struct unstir_request resolved; /* strings belong to the model; its seed
+                                      is that of picture 0                  */
+    bool has_own_seed;              /* given by the client, not drawn        */
+    uint32_t n;                     /* 1..16; picture i has seed + i         */
+    char *prompt, *tag;             /* owned; as given, NULL: not given      */
+    double deadline_s;              /* 0: none                               */
+    double ttl_s;
+    int priority; /* -1, 0, 1                              */
+    bool continues_on_disconnect;
+    bool has_metadata;
+    int png_level; /* -1: fast                              */
+    bool has_previews;
+    uint32_t preview_every;
+    uint32_t preview_max_edge; /* 0: as it is                           */
+    bool keeps_previews;
+};
+
+/* The table of the JSON body, for the router's OpenAPI text. */
+extern const struct json_field genreq_fields[];
+
+struct genreq_options {
+    bool is_lenient;        /* unknown fields are passed over               */
+    bool continues_default; /* on_disconnect when not given                 */
+};
+
+/* Read a parsed body.  On success *out is the caller's, ended by
+ * genreq_fini().  On failure it is empty and `problem` holds the violations
+ * (its code may have become LOADING, NO_MODEL or NO_MEMORY). */
+bool genreq_read(struct genreq *out, struct service *service,
+                 const struct jdoc *doc, const struct genreq_options *options,
+                 struct problem *problem);
+void genreq_fini(struct genreq *req); /* a zeroed one is allowed */
+
+/* The canonical request as an object: every default filled in, seed fixed. */
+void genreq_write(const struct genreq *req, struct json_out *out,
+                  const char *key);
+
+/* Digest of what the client asked for: the canonical request, but a drawn seed
+ * does not count.  False without memory. */
+bool genreq_digest(const struct genreq *req, uint8_t digest[SHA256_BYTES]);
+
+/* Name of the class, or NULL: none, or it has no label. */
+const char *genreq_label(const struct genreq *req);
+
+#endif

@@ -1,0 +1,202 @@
+/* h_capabilities.c - what this server can do (/v1/capabilities, the same until
+ * its models change) and what it is doing (/v1/status).
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "buf.h"
+#include "clock.h"
+#include "handlers.h"
+#include "http.h"
+#include "jobs.h"
+#include "reply.h"
+#include "request.h"
+#include "unstir.h"
+
+#define CAPABILITIES_BYTES (256u << 10)
+#define STATUS_BYTES       (32u << 10)
+
+static void write_words(struct json_out *out, const char *key,
+                        const char *const *words, size_t n)
+{
+    jout_array(out, key);
+    for (size_t i = 0; i < n; i++)
+        jout_string(out, NULL, words[i]);
+    jout_end_array(out);
+}
+
+static void write_samplers(struct json_out *out)
+{
+    size_t n;
+    const struct unstir_sampler_info *samplers = unstir_samplers(&n);
+
+    jout_array(out, "samplers");
+    for (size_t i = 0; i < n; i++) {
+        jout_object(out, NULL);
+        jout_string(out, "name", samplers[i].name);
+        jout_string(out, "title", samplers[i].title);
+        jout_string(out, "alias", samplers[i].alias);
+        jout_bool(out, "stochastic", samplers[i].is_stochastic);
+        jout_end_object(out);
+    }
+    jout_end_array(out);
+}
+
+static void write_limits(const struct config *config, struct json_out *out)
+{
+    jout_object(out, "limits");
+    jout_int(out, "n", config->max_n);
+    jout_int(out, "queue", config->max_queue);
+    jout_number(out, "queue_s", (double)config->max_queue_ms / 1e3);
+    jout_number(out, "ttl_s", (double)config->ttl_ms / 1e3);
+    jout_number(out, "max_ttl_s", (double)config->max_ttl_ms / 1e3);
+    jout_int(out, "body_bytes", ROUTE_BODY_JSON);
+    jout_int(out, "upload_bytes", ROUTE_BODY_UPLOAD);
+    jout_int(out, "json_depth", JSON_MAX_DEPTH);
+    jout_int(out, "streams", config->max_streams);
+    jout_uint(out, "result_bytes", config->result_bytes);
+    jout_uint(out, "preview_bytes", config->preview_bytes);
+    jout_end_object(out);
+}
+
+static void write_models(const struct models *models, struct json_out *out)
+{
+    jout_array(out, "models");
+    for (const struct model *at = models->first; at != NULL; at = at->next) {
+        jout_object(out, NULL);
+        jout_string(out, "id", model_id(at));
+        jout_string(out, "status", model_state_name(at->state));
+        if (at->info != NULL) {
+            jout_string(out, "sha256", at->info->digest);
+            jout_int(out, "max_steps", at->info->max_steps);
+            jout_bool(out, "guidance", at->info->null_class >= 0);
+            jout_bool(out, "labels", at->info->n_labels > 0);
+        }
+        jout_end_object(out);
+    }
+    jout_end_array(out);
+}
+
+void h_capabilities(struct service *service, struct request *request)
+{
+    static const char *const formats[] = {"image/png"};
+    static const char *const answers[] = {"image/png", "application/json",
+                                          "text/event-stream",
+                                          "multipart/mixed"};
+    static const char *const views[] = {"estimate", "sample"};
+    struct json_out out;
+    struct buf buf;
+    uint8_t digest[SHA256_BYTES];
+    char hex[SHA256_HEX_SIZE], etag[24];
+
+    buf_init(&buf, CAPABILITIES_BYTES);
+    jout_init(&out, &buf);
+    jout_object(&out, NULL);
+    jout_string(&out, "object", "capabilities");
+    jout_string(&out, "version", UNSTIR_VERSION);
+    write_samplers(&out);
+    write_words(&out, "formats", formats, 1);
+    write_words(&out, "answers", answers, 4);
+    write_words(&out, "preview_views", views, 2);
+    write_limits(service->config, &out);
+    write_models(service->models, &out);
+    jout_end_object(&out);
+    reply_header(request, "Cache-Control", "private, no-cache");
+    if (!buf.failed) {
+        sha256(digest, buf.bytes, buf.n);
+        sha256_hex(hex, digest);
+        (void)snprintf(etag, sizeof etag, "\"%.16s\"", hex);
+        if (reply_not_modified(request, etag)) {
+            buf_fini(&buf);
+            return;
+        }
+    }
+    reply_json(request, 200, &buf);
+}
+
+/* ---------------------------------------------------------------- status -- */
+
+static void write_queue(const struct jobs *jobs, struct json_out *out)
+{
+    jout_object(out, "queue");
+    jout_uint(out, "length", jobs->queue.n_fresh);
+    jout_uint(out, "limit", jobs->queue.max_fresh);
+    jout_number(out, "backlog_s", jobs_backlog_s(jobs));
+    jout_number(out, "limit_s", jobs->queue.max_s);
+    jout_end_object(out);
+}
+
+static void write_workers(const struct jobs *jobs, struct json_out *out)
+{
+    jout_array(out, "workers");
+    for (unsigned i = 0; i < jobs->n_workers; i++) {
+        jout_object(out, NULL);
+        jout_bool(out, "busy", jobs->slots[i].work != NULL);
+        jout_int(out, "threads", worker_threads(jobs->slots[i].worker));
+        jout_end_object(out);
+    }
+    jout_end_array(out);
+}
+
+static void write_jobs(const struct jobs *jobs, struct json_out *out)
+{
+    const struct jobs_counters *c = &jobs->counters;
+
+    jout_object(out, "jobs");
+    jout_uint(out, "active", jobs->n_active);
+    jout_uint(out, "remembered", jobs->n);
+    jout_uint(out, "submitted", c->n_submitted);
+    jout_uint(out, "refused", c->n_refused);
+    jout_uint(out, "replayed", c->n_replayed);
+    jout_uint(out, "hangups", c->n_hangups);
+    for (int i = JOB_SUCCEEDED; i < JOB_N_STATES; i++)
+        jout_uint(out, job_state_name((enum job_state)i), c->n_finished[i]);
+    jout_uint(out, "steps", c->n_steps);
+    jout_uint(out, "pictures", c->n_pictures);
+    jout_end_object(out);
+}
+
+static void write_bytes(const struct jobs *jobs, struct json_out *out)
+{
+    jout_object(out, "bytes");
+    jout_uint(out, "results", jobs->artifacts.n_bytes);
+    jout_uint(out, "results_limit", jobs->artifacts.max_bytes);
+    jout_uint(out, "previews", jobs->previews.n_bytes);
+    jout_uint(out, "previews_limit", jobs->previews.max_bytes);
+    jout_uint(out, "events", jobs->event_bytes);
+    jout_end_object(out);
+}
+
+void h_status(struct service *service, struct request *request)
+{
+    const struct jobs *jobs = service->jobs;
+    struct json_out out;
+    struct buf buf;
+    char why[128] = "";
+
+    buf_init(&buf, STATUS_BYTES);
+    jout_init(&out, &buf);
+    jout_object(&out, NULL);
+    jout_string(&out, "object", "status");
+    jout_string(&out, "status",
+                service->is_draining ? "draining"
+                : service_state(service, why, sizeof why) == PART_READY
+                    ? "ready"
+                    : "starting");
+    jout_time(&out, "now", clock_wall_ms());
+    write_queue(jobs, &out);
+    write_workers(jobs, &out);
+    write_jobs(jobs, &out);
+    write_bytes(jobs, &out);
+    jout_uint(&out, "streams", jobs->n_streams);
+    jout_uint(&out, "connections", http_connections(service->http));
+    jout_object(&out, "build");
+    jout_string(&out, "version", UNSTIR_VERSION);
+    jout_string(&out, "isa", unstir_cpu_rungs());
+    jout_string(&out, "store", jobs->store_ops->name);
+    jout_end_object(&out);
+    jout_end_object(&out);
+    reply_json(request, 200, &buf);
+}

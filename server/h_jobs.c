@@ -1,0 +1,438 @@
+/* h_jobs.c - jobs as a resource: list, look, wait, cancel, delete, events.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "h_jobs.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "buf.h"
+#include "handlers.h"
+#include "stream.h"
+#include "unstir.h"
+
+/* Longest ?wait=; proxies cut earlier anyway. */
+#define MAX_POLL_S 300u
+
+#define LIST_DEFAULT 20u
+#define LIST_MAX     100u
+
+/* A job object without pictures' bytes; prompt and tag are at most 8.3 KiB and
+ * six times that when escaped. */
+#define JOB_BYTES (96u << 10)
+
+/* ------------------------------------------------------ shared with others */
+
+struct job *h_find_job(struct service *service, struct request *request)
+{
+    const char *id = request_param(request, "id");
+    struct job *job = jobs_find(service->jobs, id);
+
+    if (job != NULL)
+        return job;
+    if (jobs_is_gone(service->jobs, id))
+        reply_error(request, ERROR_GONE,
+                    "the job has expired; ttl_s says how long one is kept");
+    else
+        reply_error(request, ERROR_JOB_NOT_FOUND,
+                    job_is_id(id) ? "there is no job with this id"
+                                  : "an id looks like job_ and 26 letters and "
+                                    "digits");
+    return NULL;
+}
+
+static void reply_bad_query(struct request *request, const char *name,
+                            const char *detail)
+{
+    struct problem *problem =
+        mem_arena_zero(request->arena, 1, sizeof *problem);
+    char pointer[48];
+
+    if (problem == NULL) {
+        reply_error(request, ERROR_NO_MEMORY, "out of memory");
+        return;
+    }
+    problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
+    (void)snprintf(pointer, sizeof pointer, "?%s", name);
+    problem_add(problem, pointer, detail,
+                json_quote(request->arena, request_query(request, name)), NULL);
+    reply_problem(request, problem);
+}
+
+bool h_query_number(struct request *request, const char *name, uint64_t min,
+                    uint64_t max, uint64_t fallback, uint64_t *out)
+{
+    const char *text = request_query(request, name);
+    char detail[80];
+
+    *out = fallback;
+    if (text == NULL)
+        return true;
+    if (request_number(text, max, out) && *out >= min)
+        return true;
+    (void)snprintf(detail, sizeof detail,
+                   "must be a whole number, %" PRIu64 "..%" PRIu64, min, max);
+    reply_bad_query(request, name, detail);
+    return false;
+}
+
+bool h_query_view(struct request *request, unsigned fallback, unsigned *view)
+{
+    const char *text = request_query(request, "view");
+
+    *view = fallback;
+    if (text == NULL)
+        return true;
+    if (strcmp(text, "estimate") == 0)
+        *view = UNSTIR_VIEW_ESTIMATE;
+    else if (strcmp(text, "sample") == 0)
+        *view = UNSTIR_VIEW_SAMPLE;
+    else {
+        reply_bad_query(request, "view", "must be estimate or sample");
+        return false;
+    }
+    return true;
+}
+
+bool h_parse_body(struct request *request, bool may_be_empty, struct jdoc **doc)
+{
+    struct problem *problem;
+    char why[160];
+
+    *doc = NULL;
+    if (request->n_body == 0 && may_be_empty)
+        return true;
+    *doc = jdoc_parse(request->body, request->n_body, why, sizeof why);
+    if (*doc == NULL) {
+        reply_error(request, ERROR_MALFORMED_JSON, "%s", why);
+        return false;
+    }
+    if (jdoc_is_object(*doc))
+        return true;
+    jdoc_free(*doc);
+    *doc = NULL;
+    problem = mem_arena_zero(request->arena, 1, sizeof *problem);
+    if (problem == NULL) {
+        reply_error(request, ERROR_NO_MEMORY, "out of memory");
+        return false;
+    }
+    problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
+    problem_add(problem, "", "must be an object", NULL, "[{}]");
+    reply_problem(request, problem);
+    return false;
+}
+
+bool h_read_genreq(struct service *service, struct request *request,
+                   bool continues_default, struct genreq *req)
+{
+    struct genreq_options options = {.continues_default = continues_default};
+    const char *handling = NULL;
+    struct problem *problem;
+    struct jdoc *doc;
+    bool is_good;
+
+    if (!h_parse_body(request, false, &doc))
+        return false;
+    problem = mem_arena_zero(request->arena, 1, sizeof *problem);
+    if (problem == NULL) {
+        jdoc_free(doc);
+        reply_error(request, ERROR_NO_MEMORY, "out of memory");
+        return false;
+    }
+    options.is_lenient = request_prefers(request, "handling", &handling) &&
+                         strcmp(handling, "lenient") == 0;
+    problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
+    is_good = genreq_read(req, service, doc, &options, problem);
+    jdoc_free(doc);
+    if (is_good)
+        return true;
+    if (problem->code != ERROR_INVALID_PARAMETERS)
+        reply_header(request, "Retry-After", "1");
+    reply_problem(request, problem);
+    return false;
+}
+
+void h_retry_hint(struct request *request, const struct job *job)
+{
+    double left_s = job->ahead_s + job->item.cost_s;
+
+    if (!job_is_terminal(job))
+        reply_headerf(request, "Retry-After", "%u",
+                      cost_retry_after(left_s, 0));
+}
+
+void h_reply_job(struct request *request, unsigned status,
+                 const struct job *job, bool with_bytes)
+{
+    struct json_out out;
+    struct buf buf;
+    size_t limit = JOB_BYTES;
+
+    /* base64 is 4/3 of the bytes. */
+    for (uint32_t i = 0; with_bytes && i < job->req.n; i++)
+        limit += job->pictures[i].n_bytes / 3 * 4 + 8;
+    buf_init(&buf, limit);
+    jout_init(&out, &buf);
+    job_write(job, &out, NULL, with_bytes);
+    reply_json(request, status, &buf);
+}
+
+void h_refuse(struct request *request, const struct jobs_refusal *refusal)
+{
+    if (refusal->retry_after_s > 0)
+        reply_headerf(request, "Retry-After", "%u", refusal->retry_after_s);
+    reply_error(request, refusal->code, "%s", refusal->detail);
+}
+
+/* ------------------------------------------------------------------- look */
+
+struct poll {
+    struct job_watch watch; /* first member                                  */
+    struct request *request;
+    struct job *job;
+    struct loop_timer *patience;
+    uint32_t version; /* the answer comes when the job has another one       */
+};
+
+static void reply_look(struct request *request, const struct job *job)
+{
+    char etag[JOB_ID_SIZE + 16];
+
+    (void)snprintf(etag, sizeof etag, "\"%s-%u\"", job->id, job_version(job));
+    reply_header(request, "Cache-Control", "private, no-cache");
+    if (reply_not_modified(request, etag))
+        return;
+    h_retry_hint(request, job);
+    h_reply_job(request, 200, job, false);
+}
+
+static void poll_free(struct poll *poll)
+{
+    job_watch_remove(&poll->watch);
+    loop_timer_free(poll->patience);
+    mem_free(poll);
+}
+
+static void poll_answer(void *user)
+{
+    struct poll *poll = user;
+
+    reply_look(poll->request, poll->job);
+    poll_free(poll);
+}
+
+/* A terminal state and the last event come in one turn of the loop: wait for
+ * both, or the answer would be stale at once. */
+static void poll_changed(struct job_watch *watch)
+{
+    struct poll *poll = (struct poll *)watch;
+
+    if (job_version(poll->job) != poll->version &&
+        (!job_is_terminal(poll->job) || job_is_over(poll->job)))
+        poll_answer(poll);
+}
+
+static void poll_gone(struct request *request, void *user)
+{
+    (void)request;
+    poll_free(user);
+}
+
+static bool knows_version(struct request *request, const struct job *job)
+{
+    char etag[JOB_ID_SIZE + 16];
+
+    (void)snprintf(etag, sizeof etag, "\"%s-%u\"", job->id, job_version(job));
+    return request_header(request, "If-None-Match") == NULL ||
+           request_none_match(request, etag);
+}
+
+void h_jobs_get(struct service *service, struct request *request)
+{
+    struct job *job = h_find_job(service, request);
+    struct poll *poll;
+    uint64_t wait_s;
+
+    if (job == NULL ||
+        !h_query_number(request, "wait", 0, MAX_POLL_S, 0, &wait_s))
+        return;
+    if (wait_s == 0 || job_is_over(job) || !knows_version(request, job)) {
+        reply_look(request, job);
+        return;
+    }
+    poll = mem_zero(1, sizeof *poll);
+    if (poll == NULL || (poll->patience = loop_timer_new(
+                             service->loop, poll_answer, poll)) == NULL) {
+        mem_free(poll);
+        reply_look(request, job); /* without memory: the answer of now */
+        return;
+    }
+    poll->request = request;
+    poll->job = job;
+    poll->version = job_version(job);
+    job_watch_add(job, &poll->watch, poll_changed);
+    reply_defer(request, poll_gone, poll);
+    loop_timer_start(poll->patience, wait_s * 1000, 0);
+}
+
+/* ------------------------------------------------------------------- list */
+
+struct list_query {
+    enum job_state state; /* JOB_N_STATES: all                               */
+    uint64_t limit, before; /* numbers below `before`; 0: the newest         */
+};
+
+static bool read_list_query(struct request *request, struct list_query *query)
+{
+    const char *status = request_query(request, "status");
+
+    query->state = JOB_N_STATES;
+    if (status != NULL) {
+        query->state = job_state_by_name(status);
+        if (query->state == JOB_N_STATES || query->state == JOB_ADMITTING) {
+            reply_bad_query(request, "status",
+                            "must be queued, running, canceling, succeeded, "
+                            "failed or canceled");
+            return false;
+        }
+    }
+    return h_query_number(request, "limit", 1, LIST_MAX, LIST_DEFAULT,
+                          &query->limit) &&
+           h_query_number(request, "cursor", 1, UINT64_MAX, 0, &query->before);
+}
+
+static bool is_listed(const struct job *job, const struct list_query *query)
+{
+    return job->state != JOB_ADMITTING &&
+           (query->before == 0 || job->number < query->before) &&
+           (query->state == JOB_N_STATES || job->state == query->state);
+}
+
+/* Newest first.  The cursor is the number of the last one shown, so jobs that
+ * come or go meanwhile shift nothing. */
+void h_jobs_list(struct service *service, struct request *request)
+{
+    const struct job *last = NULL, *at;
+    struct list_query query;
+    struct json_out out;
+    struct buf buf;
+    uint64_t n = 0;
+    char cursor[24];
+
+    if (!read_list_query(request, &query))
+        return;
+    buf_init(&buf, JOB_BYTES * (size_t)(query.limit + 1));
+    jout_init(&out, &buf);
+    jout_object(&out, NULL);
+    jout_string(&out, "object", "list");
+    jout_array(&out, "data");
+    for (at = service->jobs->newest; at != NULL; at = at->older) {
+        if (!is_listed(at, &query))
+            continue;
+        if (n++ == query.limit)
+            break;
+        job_write(at, &out, NULL, false);
+        last = at;
+    }
+    jout_end_array(&out);
+    if (at != NULL && last != NULL) {
+        (void)snprintf(cursor, sizeof cursor, "%" PRIu64, last->number);
+        jout_string(&out, "next_cursor", cursor);
+    } else {
+        jout_null(&out, "next_cursor");
+    }
+    jout_end_object(&out);
+    reply_header(request, "Cache-Control", "private, no-cache");
+    reply_json(request, 200, &buf);
+}
+
+/* ------------------------------------------------------------------- act */
+
+void h_jobs_delete(struct service *service, struct request *request)
+{
+    struct job *job = h_find_job(service, request);
+
+    if (job == NULL)
+        return;
+    jobs_delete(service->jobs, job);
+    reply_empty(request, 204);
+}
+
+struct cancel_body {
+    const char *mode;
+};
+
+const struct json_field cancel_fields[] = {
+    {.name = "mode",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct cancel_body, mode),
+     .present = JSON_NO_PRESENT,
+     .choices = "abort|finish",
+     .summary = "abort (default), or finish: what is there is the result"},
+    JSON_FIELD_END};
+
+static bool read_cancel(struct request *request, bool *finish)
+{
+    struct cancel_body body = {NULL};
+    struct problem *problem;
+    struct jdoc *doc;
+    bool is_good = true;
+
+    if (!h_parse_body(request, true, &doc))
+        return false;
+    problem = mem_arena_zero(request->arena, 1, sizeof *problem);
+    if (problem == NULL) {
+        jdoc_free(doc);
+        reply_error(request, ERROR_NO_MEMORY, "out of memory");
+        return false;
+    }
+    problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
+    if (doc != NULL)
+        is_good = jdoc_read(doc, cancel_fields, &body, false, problem);
+    jdoc_free(doc);
+    if (!is_good)
+        reply_problem(request, problem);
+    *finish = body.mode != NULL && strcmp(body.mode, "finish") == 0;
+    return is_good;
+}
+
+void h_jobs_cancel(struct service *service, struct request *request)
+{
+    struct job *job = h_find_job(service, request);
+    bool finish;
+
+    if (job == NULL || !read_cancel(request, &finish))
+        return;
+    jobs_cancel(service->jobs, job, finish);
+    h_reply_job(request, 200, job, false);
+}
+
+/* -------------------------------------------------------------- the events */
+
+void h_jobs_events(struct service *service, struct request *request)
+{
+    struct stream_options options = {.form = STREAM_EVENTS};
+    const char *last = request_header(request, "Last-Event-ID");
+    const char *previews = request_query(request, "preview");
+    struct job *job = h_find_job(service, request);
+    uint64_t after = 0;
+
+    if (job == NULL)
+        return;
+    if (!stream_read_previews(previews, &options.previews)) {
+        reply_bad_query(request, "preview", "must be link, inline or none");
+        return;
+    }
+    if (!h_query_view(request, UNSTIR_VIEW_ESTIMATE, &options.view))
+        return;
+    /* An id that is no number is none of ours: the whole ring. */
+    (void)request_number(last, UINT32_MAX, &after);
+    options.after = (uint32_t)after;
+    if (job_is_over(job) && after > 0 && after == job_version(job)) {
+        reply_empty(request, 204); /* tells an EventSource to stop */
+        return;
+    }
+    stream_start(request, job, &options);
+}

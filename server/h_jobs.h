@@ -1,0 +1,59 @@
+/* h_jobs.h - what the handlers of jobs share.
+ *
+ * Each of these answers the request itself when it cannot do its part, and
+ * says so by its result.
+ *
+ * Loop-only.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef SERVER_H_JOBS_H
+#define SERVER_H_JOBS_H
+
+#include <stdbool.h>
+
+#include "jobs.h"
+#include "reply.h"
+#include "request.h"
+
+/* The job that {id} of the path names; NULL: 404 or 410 was sent. */
+struct job *h_find_job(struct service *service, struct request *request);
+
+/* A query argument as a number of min..max, `fallback` if it is not there.
+ * False: 422 was sent. */
+bool h_query_number(struct request *request, const char *name, uint64_t min,
+                    uint64_t max, uint64_t fallback, uint64_t *out);
+
+/* ?view=estimate or sample. */
+bool h_query_view(struct request *request, unsigned fallback, unsigned *view);
+
+/* 400 or 422 was sent when the body is not a JSON object.  *doc is NULL when
+ * the body is empty and may be. */
+bool h_parse_body(struct request *request, bool may_be_empty,
+                  struct jdoc **doc);
+
+/* The body as a request for pictures. */
+bool h_read_genreq(struct service *service, struct request *request,
+                   bool continues_default, struct genreq *req);
+
+/* Seconds until it is worth to ask again. */
+void h_retry_hint(struct request *request, const struct job *job);
+
+/* The job object, with its ETag. */
+void h_reply_job(struct request *request, unsigned status,
+                 const struct job *job, bool with_bytes);
+
+void h_refuse(struct request *request, const struct jobs_refusal *refusal);
+
+/* Bytes of an artifact, Range and If-None-Match obeyed. */
+void h_reply_artifact(struct request *request, const struct artifact *artifact);
+
+/* The headers that go with a picture in an answer. */
+void h_picture_headers(struct request *request, const struct job *job,
+                       uint32_t image);
+
+/* An artifact's blob as the whole answer, status 200. */
+void h_reply_blob(struct request *request, const char *content_type,
+                  struct blob *blob);
+
+#endif

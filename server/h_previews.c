@@ -1,0 +1,248 @@
+/* h_previews.c - every step of a job as a picture: one, live, side by side.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "buf.h"
+#include "encode.h"
+#include "h_jobs.h"
+#include "handlers.h"
+#include "stream.h"
+#include "unstir.h"
+
+#define TIMELINE_DEFAULT 16u
+#define TIMELINE_GAP     2u /* pixels */
+
+/* Pictures below this edge are enlarged on a timeline, to be seen at all. */
+#define TIMELINE_EDGE 64u
+
+/* A request that waits for the encoder. */
+struct making {
+    struct request *request;
+    struct encode *encode;
+};
+
+static void made(void *user, unsigned char *png, size_t n_png)
+{
+    struct making *m = user;
+
+    if (png != NULL)
+        reply_bytes(m->request, 200, "image/png", png, n_png);
+    else
+        reply_error(m->request, ERROR_NO_MEMORY,
+                    "no memory to encode the picture");
+    unstir_free(png);
+    mem_free(m);
+}
+
+static void making_gone(struct request *request, void *user)
+{
+    struct making *m = user;
+
+    (void)request;
+    encode_abandon(m->encode);
+    mem_free(m);
+}
+
+/* Takes the encode. */
+static void reply_encoded(struct service *service, struct request *request,
+                          struct encode *encode,
+                          const struct encode_options *options)
+{
+    struct making *m = mem_zero(1, sizeof *m);
+
+    if (m == NULL || encode == NULL) {
+        mem_free(m);
+        encode_free(encode);
+        reply_error(request, ERROR_NO_MEMORY, "out of memory");
+        return;
+    }
+    m->request = request;
+    m->encode = encode;
+    reply_defer(request, making_gone, m);
+    if (encode_start(encode, service->loop, options, made, m))
+        return;
+    mem_free(m);
+    reply_error(request, ERROR_NO_MEMORY, "out of memory");
+}
+
+static bool read_image(struct request *request, const struct job *job,
+                       uint32_t *image)
+{
+    uint64_t value;
+
+    if (!h_query_number(request, "image", 0, job->req.n - 1, 0, &value))
+        return false;
+    *image = (uint32_t)value;
+    return true;
+}
+
+static bool read_zoom(struct request *request, uint64_t fallback,
+                      uint32_t *zoom)
+{
+    uint64_t value;
+
+    if (!h_query_number(request, "zoom", 1, ENCODE_MAX_ZOOM, fallback, &value))
+        return false;
+    *zoom = (uint32_t)value;
+    return true;
+}
+
+static bool read_format(struct request *request)
+{
+    const char *format = request_query(request, "format");
+
+    if (format == NULL || strcmp(format, "png") == 0)
+        return true;
+    reply_error(request, ERROR_NOT_ACCEPTABLE, "previews can be had as png");
+    return false;
+}
+
+static void reply_no_preview(struct request *request, const struct job *job,
+                             uint32_t step, enum preview_found found)
+{
+    if (found == PREVIEW_DROPPED)
+        reply_error(request, ERROR_GONE,
+                    "step %u was kept and has been dropped: newer ones needed "
+                    "the room, or preview.keep is false",
+                    step);
+    else if (job->previews.every > 1 && step % job->previews.every != 0)
+        reply_error(request, ERROR_PREVIEW_NOT_FOUND,
+                    "this job keeps every %u. step only (preview.every)",
+                    job->previews.every);
+    else
+        reply_error(request, ERROR_PREVIEW_NOT_FOUND,
+                    "the job has not taken this step; it is asked for %u",
+                    job->req.resolved.steps);
+}
+
+static bool read_step(struct request *request, const struct job *job,
+                      uint32_t image, uint32_t *step)
+{
+    uint32_t newest = job->previews.newest[image];
+    uint64_t value;
+
+    if (!h_query_number(request, "step", 0, UINT32_MAX - 1, newest, &value))
+        return false;
+    *step = (uint32_t)value;
+    if (*step != PREVIEWS_NONE)
+        return true;
+    reply_error(request, ERROR_PREVIEW_NOT_FOUND,
+                "the job has not begun; ask again when it runs");
+    return false;
+}
+
+void h_jobs_preview(struct service *service, struct request *request)
+{
+    struct job *job = h_find_job(service, request);
+    struct encode_options options = {.zoom = 1};
+    const struct previews *p;
+    enum preview_found found;
+    struct encode *encode;
+    const uint8_t *pixels;
+    uint32_t image, step;
+    unsigned view;
+    char etag[96];
+
+    if (job == NULL || !read_image(request, job, &image) ||
+        !h_query_view(request, UNSTIR_VIEW_ESTIMATE, &view) ||
+        !read_zoom(request, 1, &options.zoom) || !read_format(request) ||
+        !read_step(request, job, image, &step))
+        return;
+    p = &job->previews;
+    found = previews_find(p, image, step, view, &pixels);
+    if (found != PREVIEW_FOUND) {
+        reply_no_preview(request, job, step, found);
+        return;
+    }
+    (void)snprintf(etag, sizeof etag, "\"%s-%u-%u-%s-%u\"", job->id, image,
+                   step, view == UNSTIR_VIEW_SAMPLE ? "sample" : "estimate",
+                   options.zoom);
+    reply_header(request, "Cache-Control", "private, no-cache");
+    reply_headerf(request, "X-Step", "%u", step);
+    if (reply_not_modified(request, etag))
+        return;
+    options.max_edge = job->req.preview_max_edge;
+    encode = encode_new(p->width, p->height, p->channels);
+    if (encode != NULL && !encode_add(encode, pixels)) {
+        encode_free(encode);
+        encode = NULL;
+    }
+    reply_encoded(service, request, encode, &options);
+}
+
+void h_jobs_film(struct service *service, struct request *request)
+{
+    struct stream_options options = {.form = STREAM_FILM};
+    struct job *job = h_find_job(service, request);
+
+    if (job == NULL || !read_image(request, job, &options.image) ||
+        !read_zoom(request, 1, &options.zoom) ||
+        !h_query_view(request, UNSTIR_VIEW_ESTIMATE, &options.view))
+        return;
+    stream_start(request, job, &options);
+}
+
+/* Evenly spaced among the steps that are there, first and last included. */
+static struct encode *collect(const struct previews *p, uint32_t image,
+                              unsigned view, uint32_t max)
+{
+    uint32_t n_there = 0, n_taken = 0, i = 0;
+    struct encode *encode;
+    const uint8_t *pixels;
+
+    for (uint32_t step = 0; step <= p->n_steps; step++)
+        n_there +=
+            previews_find(p, image, step, view, &pixels) == PREVIEW_FOUND;
+    if (n_there == 0)
+        return NULL;
+    if (max > n_there)
+        max = n_there;
+    encode = encode_new(p->width, p->height, p->channels);
+    for (uint32_t step = 0; encode != NULL && step <= p->n_steps; step++) {
+        uint32_t wanted =
+            max > 1 ? (uint32_t)((uint64_t)n_taken * (n_there - 1) / (max - 1))
+                    : n_there - 1;
+
+        if (previews_find(p, image, step, view, &pixels) != PREVIEW_FOUND)
+            continue;
+        if (i++ == wanted && encode_add(encode, pixels))
+            n_taken++;
+    }
+    return encode;
+}
+
+void h_jobs_timeline(struct service *service, struct request *request)
+{
+    struct encode_options options = {.gap = TIMELINE_GAP};
+    struct job *job = h_find_job(service, request);
+    const struct previews *p;
+    struct encode *encode;
+    uint64_t max, columns;
+    uint32_t image, edge;
+    unsigned view;
+
+    if (job == NULL || !read_image(request, job, &image) ||
+        !h_query_view(request, UNSTIR_VIEW_SAMPLE, &view) ||
+        !h_query_number(request, "max", 1, ENCODE_MAX_IMAGES, TIMELINE_DEFAULT,
+                        &max) ||
+        !h_query_number(request, "columns", 1, ENCODE_MAX_IMAGES, 0, &columns))
+        return;
+    p = &job->previews;
+    edge = p->width > p->height ? p->width : p->height;
+    if (!read_zoom(request, edge > 0 && edge < TIMELINE_EDGE ? 2 : 1,
+                   &options.zoom))
+        return;
+    options.columns = (uint32_t)columns;
+    encode = collect(p, image, view, (uint32_t)max);
+    if (encode == NULL) {
+        reply_no_preview(request, job, 0,
+                         p->newest[image] == PREVIEWS_NONE ? PREVIEW_NEVER
+                                                           : PREVIEW_DROPPED);
+        return;
+    }
+    reply_header(request, "Cache-Control", "private, no-cache");
+    reply_encoded(service, request, encode, &options);
+}

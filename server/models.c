@@ -1,0 +1,356 @@
+/* models.c - the registry of models: which there are and in what state.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "models.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "buf.h"
+#include "clock.h"
+#include "jobs.h"
+#include "log.h"
+
+#define DEFAULT_MODEL "fashion"
+
+const char *model_state_name(enum model_state state)
+{
+    static const char *const names[] = {
+#define X(name, text) [MODEL_##name] = text,
+        MODEL_STATES(X)
+#undef X
+    };
+
+    return names[state];
+}
+
+const char *model_id(const struct model *model)
+{
+    return model->info != NULL ? model->info->id : model->name;
+}
+
+struct model *models_find(const struct models *models, const char *id)
+{
+    struct model *at = models->first;
+
+    if (id == NULL || id[0] == '\0')
+        return at;
+    while (at != NULL && strcmp(model_id(at), id) != 0)
+        at = at->next;
+    return at;
+}
+
+const char *models_nearest(const struct models *models, const char *id)
+{
+    const char *ids[CONFIG_MAX_LIST] = {NULL};
+    size_t n = 0;
+    int nearest;
+
+    for (struct model *at = models->first; at != NULL; at = at->next)
+        if (n < CONFIG_MAX_LIST)
+            ids[n++] = model_id(at);
+    nearest = unstir_nearest(id, ids, n);
+    if (nearest >= 0)
+        return ids[nearest];
+    return n == 1 ? ids[0] : NULL; /* a choice of one is near enough */
+}
+
+void model_hold(struct model *model)
+{
+    model->n_users++;
+}
+
+void model_drop(struct model *model)
+{
+    assert(model->n_users > 0);
+    model->n_users--;
+}
+
+static void fail(struct model *model, const char *why)
+{
+    struct log_line line;
+
+    model->state = MODEL_FAILED;
+    (void)snprintf(model->why, sizeof model->why, "%s", why);
+    log_begin(&line, LOG_LEVEL_ERROR, "model failed");
+    log_text(&line, "model", model_id(model));
+    log_text(&line, "why", why);
+    log_end(&line);
+}
+
+void model_warmed(struct model *model, double step_s, const char *why)
+{
+    const struct unstir_model_info *info = model->info;
+    struct log_line line;
+
+    if (why != NULL) {
+        fail(model, why);
+        return;
+    }
+    cost_learn(&model->cost, info->default_width, info->default_height, 1,
+               step_s);
+    model->state = MODEL_READY;
+    log_begin(&line, LOG_LEVEL_INFO, "model ready");
+    log_text(&line, "model", model_id(model));
+    log_text(&line, "isa", info->isa);
+    log_text(&line, "precision", info->precision);
+    log_int(&line, "bytes", (int64_t)info->weight_bytes);
+    log_int(&line, "load_ms", (int64_t)(model->load_s * 1e3));
+    log_number(&line, "step_ms", step_s * 1e3);
+    log_end(&line);
+}
+
+/* ------------------------------------------------------------- loading -- */
+
+struct loading {
+    struct loop_task task;
+    struct models *models;
+    struct model *model;
+    struct unstir_model_options options;
+    struct unstir_model *engine;
+    struct unstir_error error;
+    int64_t started_ns;
+    int64_t ended_ns;
+};
+
+static void load(struct loop_task *task)
+{
+    struct loading *l = (struct loading *)task;
+
+    l->started_ns = clock_mono_ns();
+    (void)unstir_model_open(&l->engine, l->model->path, &l->options,
+                            &l->error); /* told by engine == NULL */
+    l->ended_ns = clock_mono_ns();
+}
+
+static bool has_twin(const struct models *models, const struct model *model)
+{
+    for (const struct model *at = models->first; at != NULL; at = at->next)
+        if (at != model && at->info != NULL &&
+            strcmp(at->info->id, model->info->id) == 0)
+            return true;
+    return false;
+}
+
+static void loaded(struct loop_task *task)
+{
+    struct loading *l = (struct loading *)task;
+    struct models *models = l->models;
+    struct model *model = l->model;
+
+    models->n_loading--;
+    model->engine = l->engine;
+    model->load_s = (double)(l->ended_ns - l->started_ns) * 1e-9;
+    if (model->engine == NULL) {
+        fail(model, l->error.detail);
+    } else {
+        model->info = unstir_model_info(model->engine);
+        model->loaded_ms = clock_wall_ms();
+        cost_init(&model->cost, model->info->n_parameters);
+        if (has_twin(models, model))
+            fail(model, "another model has the same id");
+        else if (!models->is_stopping)
+            jobs_warm(models->service, model);
+    }
+    mem_free(l);
+}
+
+static enum unstir_precision precision_of(const char *text)
+{
+    return strcmp(text, "f32") == 0    ? UNSTIR_PRECISION_F32
+           : strcmp(text, "bf16") == 0 ? UNSTIR_PRECISION_BF16
+                                       : UNSTIR_PRECISION_AUTO;
+}
+
+static bool start_loading(struct models *models, struct model *model)
+{
+    const struct config *config = models->service->config;
+    struct loading *l = mem_zero(1, sizeof *l);
+
+    if (l == NULL)
+        return false;
+    l->task = (struct loop_task){.run = load, .done = loaded};
+    l->models = models;
+    l->model = model;
+    l->options.isa =
+        config->isa != NULL && config->isa[0] != '\0' ? config->isa : NULL;
+    l->options.precision = precision_of(config->precision);
+    if (!loop_offload(models->service->loop, &l->task)) {
+        mem_free(l);
+        return false;
+    }
+    models->n_loading++;
+    return true;
+}
+
+/* ------------------------------------------------------------- finding -- */
+
+static bool is_folder(const char *path)
+{
+    struct stat status;
+
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+/* A model of that name beside the program: installed (../share/unstir/models)
+ * or in its build tree (../models, ../../models for build/san-address). */
+static bool find_shipped(char *path, size_t size, const char *name)
+{
+    static const char *const places[] = {"../share/unstir/models", "../models",
+                                         "../../models"};
+    char program[512];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    char *slash;
+
+    if (n <= 0)
+        return false;
+    program[n] = '\0';
+    slash = strrchr(program, '/');
+    if (slash == NULL)
+        return false;
+    *slash = '\0';
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        int length = snprintf(path, size, "%s/%s/%s", program, places[i], name);
+
+        if (length > 0 && (size_t)length < size && is_folder(path))
+            return true;
+    }
+    return false;
+}
+
+static const char *last_segment(char *path)
+{
+    size_t n = strlen(path);
+    char *slash;
+
+    while (n > 1 && path[n - 1] == '/')
+        path[--n] = '\0';
+    slash = strrchr(path, '/');
+    return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
+}
+
+/* `given` is a path, or the name of a model shipped with the program. */
+static bool add(struct models *models, const char *given, char *why,
+                size_t why_size)
+{
+    struct model *model = mem_zero(1, sizeof *model);
+    struct model **end = &models->first;
+    char shipped[1024];
+    const char *path = given;
+
+    if (strchr(given, '/') == NULL && !is_folder(given)) {
+        if (!find_shipped(shipped, sizeof shipped, given)) {
+            (void)snprintf(why, why_size,
+                           "model %s: no such folder here or among the models "
+                           "that come with the program; give one by -m",
+                           given);
+            mem_free(model);
+            return false;
+        }
+        path = shipped;
+    }
+    if (model == NULL || (model->path = mem_strdup(path)) == NULL) {
+        mem_free(model);
+        (void)snprintf(why, why_size, "out of memory");
+        return false;
+    }
+    model->name = mem_strdup(last_segment(model->path));
+    model->state = MODEL_LOADING;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = model;
+    models->n++;
+    if (model->name != NULL && start_loading(models, model))
+        return true;
+    (void)snprintf(why, why_size, "out of memory");
+    return false;
+}
+
+/* ------------------------------------------------------------ the part -- */
+
+bool models_open(struct service *service, char *why, size_t why_size)
+{
+    const struct config_list *list = &service->config->model;
+    struct models *models = mem_zero(1, sizeof *models);
+
+    if (models == NULL) {
+        (void)snprintf(why, why_size, "out of memory");
+        return false;
+    }
+    models->service = service;
+    service->models = models;
+    for (size_t i = 0; i < (list->n > 0 ? list->n : 1); i++)
+        if (!add(models, list->n > 0 ? list->items[i] : DEFAULT_MODEL, why,
+                 why_size)) {
+            models_close(service);
+            return false;
+        }
+    return true;
+}
+
+/* Ready while any model can be used; failed when none ever will. */
+enum part_state models_state(const struct service *service, char *why,
+                             size_t why_size)
+{
+    const struct model *failed = NULL;
+    bool is_loading = false;
+
+    for (const struct model *at = service->models->first; at != NULL;
+         at = at->next) {
+        is_loading |= at->state == MODEL_LOADING;
+        if (at->state == MODEL_FAILED && failed == NULL)
+            failed = at;
+    }
+    if (is_loading) {
+        (void)snprintf(why, why_size, "a model is loading");
+        return PART_STARTING;
+    }
+    for (const struct model *at = service->models->first; at != NULL;
+         at = at->next)
+        if (at->state == MODEL_READY)
+            return PART_READY;
+    (void)snprintf(why, why_size, "model %s failed to load",
+                   failed != NULL ? model_id(failed) : "(none)");
+    return PART_FAILED;
+}
+
+void models_drain(struct service *service)
+{
+    service->models->is_stopping = true;
+}
+
+size_t models_busy(const struct service *service)
+{
+    (void)service; /* loading is cut short, not waited for */
+    return 0;
+}
+
+void models_stop(struct service *service)
+{
+    service->models->is_stopping = true;
+}
+
+void models_close(struct service *service)
+{
+    struct models *models = service->models;
+    struct model *next;
+
+    if (models == NULL)
+        return;
+    models->is_stopping = true;
+    while (models->n_loading > 0)
+        loop_run_once(service->loop, 100);
+    for (struct model *at = models->first; at != NULL; at = next) {
+        next = at->next;
+        unstir_model_close(at->engine);
+        mem_free(at->path);
+        mem_free(at->name);
+        mem_free(at);
+    }
+    mem_free(models);
+    service->models = NULL;
+}
