@@ -29,8 +29,13 @@
 /* Pixels of a block of rows. */
 #define BLOCK_PIXELS 192u
 
+/* With this few output channels they are the rows of an outer product, and
+ * the columns are neighbours in j. */
+#define SWAPPED_COLUMNS 4u
+
 struct geometry {
     struct conv_image im;
+    bool is_swapped;
     uint32_t mr, nr;     /* of an outer product                            */
     uint32_t n_j;        /* kh * kw * cin                                  */
     uint32_t n_jt, n_ot; /* tiles of j and panels of columns               */
@@ -38,7 +43,8 @@ struct geometry {
     uint32_t n_groups;
     uint32_t ot_step, n_splits;
     uint32_t block_rows;
-    size_t partial; /* floats of one group's partial                  */
+    size_t partial;   /* floats of one group's partial                  */
+    size_t n_offsets; /* j up to whole tiles                            */
     /* scratch bytes */
     size_t offset_bytes, partial_bytes;
     size_t image_bytes, dy_bytes, blas_bytes; /* a thread                    */
@@ -64,9 +70,10 @@ static uint32_t ceil_div(size_t a, size_t b)
 /* Floats between pixels of the operand image: not a multiple of 256 bytes, or
  * one channel of many pixels falls into few sets of the first cache.  BLAS gets
  * dense rows gathered anyway. */
-static uint32_t pixel_pitch(const struct kernel_table *k, uint32_t c)
+static uint32_t pixel_pitch(const struct geometry *g,
+                            const struct kernel_table *k, uint32_t c)
 {
-    return c % 64 == 0 && !k->gemm.is_blas ? c + 16 : c;
+    return c % 64 == 0 && !k->gemm.is_blas && !g->is_swapped ? c + 16 : c;
 }
 
 static struct geometry geometry_make(const struct kernel_table *k,
@@ -85,15 +92,18 @@ static struct geometry geometry_make(const struct kernel_table *k,
                                 .pad_l = (int32_t)s->pad_l,
                                 .ph = (s->oh - 1) * s->stride + s->kh,
                                 .pw = (s->ow - 1) * s->stride + s->kw,
-                                .cp = pixel_pitch(k, s->c0)}};
+                                .cp = s->c0}};
     size_t hw = (size_t)s->oh * s->ow;
+    g.is_swapped = !gemm->is_blas && s->cout <= SWAPPED_COLUMNS &&
+                   s->kw * s->c0 % gemm->outer_nr == 0;
+    g.im.cp = pixel_pitch(&g, k, s->c0);
     g.n_j = s->kh * s->kw * s->c0;
     g.mr = gemm->is_blas ? g.n_j : gemm->outer_mr;
     g.nr = gemm->is_blas ? s->cout : gemm->outer_nr;
-    g.n_jt = ceil_div(g.n_j, g.mr);
-    g.n_ot = ceil_div(s->cout, g.nr);
+    g.n_jt = ceil_div(g.n_j, g.is_swapped ? g.nr : g.mr);
+    g.n_ot = ceil_div(s->cout, g.nr); /* swapped: one, of all rows */
     g.columns = g.n_ot * g.nr;
-    g.partial = (size_t)g.n_jt * g.mr * g.columns;
+    g.partial = (size_t)g.n_jt * g.mr * g.columns; /* swapped: [jt][mr][nr] */
     size_t fit = PARTIAL_BYTES / (g.partial * sizeof(float));
     g.n_groups = s->n < MAX_GROUPS ? s->n : MAX_GROUPS;
     if (g.n_groups > fit)
@@ -103,10 +113,11 @@ static struct geometry geometry_make(const struct kernel_table *k,
     g.block_rows = s->ow >= BLOCK_PIXELS ? 1 : BLOCK_PIXELS / s->ow;
     if (g.block_rows > s->oh)
         g.block_rows = s->oh;
-    g.offset_bytes = size_align((size_t)g.n_jt * g.mr * sizeof(size_t), 64);
+    g.n_offsets = (size_t)g.n_jt * (g.is_swapped ? g.nr : g.mr);
+    g.offset_bytes = size_align(g.n_offsets * sizeof(size_t), 64);
     g.partial_bytes = size_align(g.n_groups * g.partial * sizeof(float), 64);
     g.image_bytes = size_align(conv_image_size(&g.im) * sizeof(float), 64);
-    if (g.nr != s->cout)
+    if (g.nr != s->cout && !g.is_swapped)
         g.dy_bytes = size_align(hw * g.columns * sizeof(float), 64);
     if (gemm->is_blas)
         g.blas_bytes = size_align(
@@ -142,7 +153,7 @@ static const float *dy_of(const struct run *run, uint32_t i, uint32_t ot0,
     const struct conv2d_shape *s = &run->args->s;
     size_t hw = (size_t)s->oh * s->ow, nr = run->g.nr;
     const float *dy = run->args->dy + i * hw * s->cout;
-    if (nr == s->cout)
+    if (nr == s->cout || run->g.is_swapped)
         return dy;
     for (uint32_t ot = ot0; ot < ot1; ot++) {
         size_t left = s->cout - ot * nr, n = left < nr ? left : nr;
@@ -181,6 +192,33 @@ static void add_block(const struct run *run, float *partial, const float *x,
             o.c = partial + ((size_t)ot * g->n_jt + jt) * g->mr * g->nr;
             run->ctx->k->gemm.outer(&o);
         }
+    }
+}
+
+/* The same with the roles of x and dy swapped: tiles [output][j]. */
+static void add_block_swapped(const struct run *run, float *partial,
+                              const float *x, const float *dy, uint32_t y0,
+                              uint32_t rows)
+{
+    const struct conv2d_shape *s = &run->args->s;
+    const struct geometry *g = &run->g;
+    const float *a[GEMM_MAX_MR];
+    struct gemm_outer o = {
+        .a = a,
+        .a_step = s->cout,
+        .a_row = (size_t)s->cout * s->ow,
+        .b_step = s->stride * run->pixel,
+        .b_row = s->stride * run->pitch,
+        .n_cols = s->ow,
+        .n_rows = rows,
+    };
+    for (uint32_t r = 0; r < g->mr; r++) /* behind the last: any valid row */
+        a[r] =
+            dy + (size_t)y0 * s->ow * s->cout + (r < s->cout ? r : s->cout - 1);
+    for (uint32_t jt = 0; jt < g->n_jt; jt++) {
+        o.b = x + y0 * s->stride * run->pitch + run->offsets[jt * g->nr];
+        o.c = partial + (size_t)jt * g->mr * g->nr;
+        run->ctx->k->gemm.outer(&o);
     }
 }
 
@@ -225,10 +263,21 @@ static void task_chunk(void *arg, size_t index, unsigned worker)
             if (run->ctx->k->gemm.is_blas)
                 add_block_blas(run, partial, x, dy, y, rows,
                                own + g->image_bytes + g->dy_bytes);
+            else if (g->is_swapped)
+                add_block_swapped(run, partial, x, dy, y, rows);
             else
                 add_block(run, partial, x, dy, y, rows, ot0, ot1);
         }
     }
+}
+
+/* Where a partial has (j, column o of panel ot). */
+static size_t partial_at(const struct geometry *g, size_t j, size_t ot,
+                         size_t o)
+{
+    if (g->is_swapped)
+        return (j / g->nr * g->mr + o) * g->nr + j % g->nr;
+    return (ot * g->n_jt * g->mr + j) * g->nr + o;
 }
 
 /* One panel of columns: the groups' partials, in order, into dw. */
@@ -241,12 +290,12 @@ static void sum_chunk(void *arg, size_t ot, unsigned worker)
     uint32_t o0 = (uint32_t)ot * g->nr;
     uint32_t n = s->cout - o0 < g->nr ? s->cout - o0 : g->nr;
     for (uint32_t j = 0; j < g->n_j; j++) {
-        size_t at = (ot * g->n_jt * g->mr + j) * g->nr;
         float *dw = run->args->dw + j % s->c0 * taps + j / s->c0;
         for (uint32_t o = 0; o < n; o++) {
             float sum = 0.0f;
+            size_t at = partial_at(g, j, ot, o);
             for (uint32_t i = 0; i < g->n_groups; i++)
-                sum += run->partials[i * g->partial + at + o];
+                sum += run->partials[i * g->partial + at];
             dw[(size_t)(o0 + o) * s->c0 * taps] += sum;
         }
     }
@@ -311,7 +360,7 @@ static void direct_bwd_weights(const struct op_ctx *ctx,
     g->im.x0 = args->x;
     g->im.cp = s->c0; /* in place there is no pitch to choose */
     run.is_direct = conv_image_is_direct(&g->im);
-    g->im.cp = pixel_pitch(ctx->k, s->c0);
+    g->im.cp = pixel_pitch(g, ctx->k, s->c0);
     run.pixel = run.is_direct ? s->c0 : g->im.cp;
     run.pitch = (run.is_direct ? s->w : g->im.pw) * run.pixel;
     run.image_pitch = (size_t)s->h * s->w * s->c0;
@@ -319,7 +368,7 @@ static void direct_bwd_weights(const struct op_ctx *ctx,
     run.partials = (float *)(void *)(ctx->scratch + g->offset_bytes);
     run.own = (char *)ctx->scratch + g->offset_bytes + g->partial_bytes;
     run.own_bytes = g->image_bytes + g->dy_bytes + g->blas_bytes;
-    for (size_t j = 0; j < (size_t)g->n_jt * g->mr; j++) {
+    for (size_t j = 0; j < g->n_offsets; j++) {
         size_t tap = j / s->c0;
         run.offsets[j] =
             j < g->n_j /* behind the last: any valid place */
