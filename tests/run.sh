@@ -11,7 +11,7 @@
 set -u
 BUILD=${BUILD:-build}
 export BUILD
-families=${*:-unit kern golden server http}
+families=${*:-unit kern golden server http cli}
 log=$BUILD/tests/log
 mkdir -p "$log"
 passed=0

@@ -1,0 +1,275 @@
+#!/bin/sh
+# t_cli.sh - the command line: exit codes, errors, reproducibility, files.
+#
+# Runs $BUILD/unstir on the tiny random models of tests/data; one "ok name" or
+# "not ok name" a test.
+#
+# SPDX-License-Identifier: MIT
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+U=$PWD/${BUILD:-build}/unstir
+M=$PWD/tests/data/models
+W=$(mktemp -d)
+trap 'rm -rf "$W"' EXIT
+cd "$W" || exit 1
+unset UNSTIR_MODEL UNSTIR_THREADS UNSTIR_PRECISION UNSTIR_ISA
+
+ok() {
+    echo "ok cli_$1"
+}
+not_ok() {
+    echo "not ok cli_$1"
+    shift
+    for line in "$@"; do echo "    $line"; done
+}
+
+# expect NAME CODE WORDS COMMAND...: the exit code, and words in the output
+# (stdout and stderr together); WORDS "" checks the code alone.
+expect() {
+    name=$1 code=$2 words=$3
+    shift 3
+    "$@" >"$W/.out" 2>&1 </dev/null
+    got=$?
+    if [ $got -ne "$code" ]; then
+        not_ok "$name" "exit $got, wanted $code" "$(head -c 600 "$W/.out")"
+    elif [ -n "$words" ] && ! grep -qF -- "$words" "$W/.out"; then
+        not_ok "$name" "wanted: $words" "got: $(head -c 600 "$W/.out")"
+    else
+        ok "$name"
+    fi
+}
+
+# same NAME FILE FILE
+same() {
+    if cmp -s "$2" "$3"; then ok "$1"; else not_ok "$1" "$2 and $3 differ"; fi
+}
+
+# holds NAME CONDITION...: a shell condition
+holds() {
+    name=$1
+    shift
+    if "$@"; then ok "$name"; else not_ok "$name" "$*"; fi
+}
+
+# equal NAME GOT WANTED
+equal() {
+    if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "got: $2" "wanted: $3"; fi
+}
+
+# The JSON header of a safetensors file.
+header() {
+    tail -c +9 "$1" | head -c "$(od -An -tu8 -N8 "$1" | tr -d ' ')"
+}
+
+gen() {
+    "$U" generate -m "$M/tiny" "$@"
+}
+
+# -- usage and help ---------------------------------------------------------
+expect no_command 2 "usage: unstir COMMAND" "$U"
+expect unknown_command 2 "did you mean generate?" "$U" generat
+expect overview 0 "inspect" "$U" --help
+expect version 0 "unstir 0." "$U" --version
+for c in serve generate noise inspect healthcheck version; do
+    expect "help_$c" 0 "" "$U" help $c
+done
+expect help_of_option 0 "unstir generate -p sneaker" "$U" generate --help
+expect help_unknown 2 "did you mean noise?" "$U" help nois
+expect man_page 0 ".TH UNSTIR 1" "$U" help --man
+expect completion_unknown 2 "fish" "$U" help --completion tcsh
+"$U" help --completion bash >bash.sh
+expect completion_bash 0 "" sh -c 'command -v bash >/dev/null || exit 0; bash -n bash.sh'
+expect completion_has_steps 0 "--steps" cat bash.sh
+equal version_json "$("$U" version --json | jq -r 'has("kernels")')" true
+
+# -- options ----------------------------------------------------------------
+expect unknown_option 2 "--stps: unknown option; did you mean --steps?" gen --stps 3
+expect unknown_letter 2 "-x: unknown option" gen -x
+expect value_missing 2 "--steps needs a value" gen --steps
+expect value_for_flag 2 "--force takes no value" gen --force=1
+expect not_a_number 2 "--steps 3x: must be a whole number" gen --steps 3x
+expect steps_0 2 "--steps 0: must be 1.." gen --steps 0
+expect steps_above 2 "1000" gen --steps 1001
+expect negative_count 2 "-n -1: must be a whole number" gen -n -1
+expect bad_real 2 "--eta nan: must be a number" gen --eta nan
+expect eta_above 2 "--eta 1.5: must be 0..1" gen --eta 1.5
+expect bad_seed 2 "2^64-1" gen --seed -1
+expect seed_above 2 "--seed" gen --seed 18446744073709551616
+expect unknown_sampler 2 "did you mean ddim?" gen --sampler ddmi
+expect sampler_help 0 "ddpm" "$U" generate --sampler help
+expect unknown_isa 2 "--isa avx3: this CPU runs" gen --isa avx3
+expect bad_precision 2 "must be one of auto, f32, bf16" gen --precision q4
+expect later_option 2 "--negative: not available for this model" gen --negative x
+expect later_lora 2 "--lora: not available for this model" gen --lora x
+expect unknown_label 2 'did you mean "sneaker"' gen -p snaeker
+expect class_above 2 "class" gen --class 99
+expect class_and_prompt 2 "give one" gen -p bag --class bag
+expect label_without_classes 2 "no classes" "$U" generate -m "$M/tiny-rgb" -p cat
+expect extra_operand 2 "takes options only" gen foo
+expect bad_size 2 "" gen --width 13
+expect raw_steps_alone 2 "needs --raw" gen --raw-steps
+expect stop_alone 2 "needs --save-state" gen --stop-after 1
+expect bad_suffix 2 "must end in .png" gen -o x.jpg
+expect bad_progress 2 "did you mean bar?" gen --progress bra
+expect env_error 2 "UNSTIR_THREADS x: must be a whole number" env UNSTIR_THREADS=x "$U" generate -m "$M/tiny"
+holds nothing_was_written [ -z "$(find . -name '*.png')" ]
+
+# -- pictures ---------------------------------------------------------------
+expect first 0 "a.png" gen -p sneaker --seed 7 -o a.png --threads 1
+holds png_signature [ "$(head -c 8 a.png | od -An -tx1 | tr -d ' \n')" = 89504e470d0a1a0a ]
+gen -p sneaker --seed 7 -o b.png --threads 2 >/dev/null
+same threads_1_and_2 a.png b.png
+gen --class=7 --seed=7 -o c.png >/dev/null
+same class_by_number a.png c.png
+gen --class ' Sneaker ' --seed 7 -o - >d.png
+same to_stdout a.png d.png
+gen -p sneaker --seed 8 -o e.png -q >/dev/null
+holds other_seed_other_bytes [ "$(cmp -s a.png e.png; echo $?)" -eq 1 ]
+gen -p sneaker --seed 7 -n 3 -o 'n-{i}-{seed}.png' >names
+same batch_first a.png n-1-7.png
+same batch_second e.png n-2-8.png
+equal names_on_stdout "$(tr '\n' ' ' <names)" "n-1-7.png n-2-8.png n-3-9.png "
+gen -p sneaker --seed 7 -n 2 -o m.png >/dev/null
+same numbered_in_batch e.png m-2.png
+UNSTIR_MODEL=$M/tiny UNSTIR_THREADS=1 "$U" generate -p sneaker --seed 7 -o f.png >/dev/null
+same environment a.png f.png
+expect class_none 0 "" gen --class none --seed 1 -o none.png
+expect metadata 0 '"seed":7' cat a.png
+gen -p sneaker --seed 7 -o bare.png --no-metadata >/dev/null
+expect no_metadata 1 "" grep -q '"seed":7' bare.png
+expect rectangular 0 "" gen --width 16 --height 24 --seed 1 -o rect.png
+expect isa_scalar 0 "" gen -p sneaker --seed 7 --isa scalar -o scalar.png
+expect half_precision_model 0 "" "$U" generate -m "$M/tiny-rgb" --seed 1 -o rgb.png
+expect png_level 0 "" gen -p sneaker --seed 7 --png-level 9 -o level.png
+holds seed_is_told [ -n "$(gen -o s.png 2>&1 | grep 'seed [0-9]')" ]
+
+# -- files ------------------------------------------------------------------
+expect exists 2 "a.png: exists; --force replaces it" gen -o a.png
+expect forced 0 "" gen -p sneaker --seed 9 -o f.png --force
+holds forced_replaced [ "$(cmp -s a.png f.png; echo $?)" -eq 1 ]
+expect grid_exists 2 "exists" gen --grid a.png -o zz.png
+gen --seed 1 >/dev/null 2>&1
+gen --seed 1 >/dev/null 2>&1
+holds numbered_default [ -f out-2.png ]
+same numbered_same out.png out-2.png
+expect name_twice 2 "put {i} in the name" sh -c "printf 'bag\nbag\n' | '$U' generate -m '$M/tiny' -p - -o '{prompt}-{seed}.png'"
+expect no_folder 1 "missing/x.png" gen -o missing/x.png
+holds no_leftovers [ -z "$(find . -name '*.part*')" ]
+printf 'bag\n\nankle boot\n' >prompts
+gen -p @prompts --seed 5 -o '{prompt}.png' >names
+equal prompts_of_a_file "$(tr '\n' ' ' <names)" "bag.png ankle-boot.png "
+gen -p - --seed 5 -o 'in-{i}.png' <prompts >/dev/null
+same prompts_of_stdin ankle-boot.png in-2.png
+expect prompts_missing 1 "nofile" gen -p @nofile
+expect stdout_takes_one 2 "stdout takes one picture" gen -n 2 -o -
+expect grid_and_timeline 0 "" gen -n 3 --seed 1 -o g.png --grid grid.png --timeline time.png
+holds grid_written [ -s grid.png -a -s time.png ]
+
+# -- json and progress ------------------------------------------------------
+gen -p bag -n 2 --seed 18446744073709551615 -o 'j-{i}.png' --json >j.json 2>j.err
+equal json_files "$(jq -c .files j.json)" '["j-1.png","j-2.png"]'
+equal json_seeds "$(jq -c .seeds j.json)" '["18446744073709551615",0]'
+equal json_steps "$(jq -c '[.steps, .model]' j.json)" '[4,"tiny"]'
+equal json_is_one_object "$(jq -s length j.json)" 1
+holds no_progress_without_terminal [ ! -s j.err ]
+gen --seed 1 -o p.png --progress json -q 2>p.json >/dev/null
+equal progress_lines "$(jq -c '[.step, .steps]' p.json | tr -d '\n')" '[1,4][2,4][3,4][4,4]'
+expect no_colour_without_terminal 1 "" grep -q "$(printf '\033')" "$W/.out"
+
+# -- raw --------------------------------------------------------------------
+gen -p bag -n 2 --seed 5 --steps 3 -o 'r-{i}.png' --raw r.safetensors --raw-steps >/dev/null
+header r.safetensors >r.json
+equal raw_names "$(jq -c 'del(.__metadata__) | keys' r.json)" \
+    '["image","sample","step.0000","step.0001","step.0002","step.0003"]'
+equal raw_shape "$(jq -c '[.sample.dtype, .sample.shape]' r.json)" '["F32",[2,1,16,16]]'
+equal raw_request "$(jq -r '.__metadata__.request | fromjson | .seed' r.json)" 5
+tensor() { # the bytes of a tensor
+    n=$(($(od -An -tu8 -N8 "$1") + 8))
+    tail -c +$((n + 1 + $(jq ".\"$2\".data_offsets[0]" r.json))) "$1" | head -c 2048
+}
+tensor r.safetensors step.0003 >last
+tensor r.safetensors sample >sample
+same raw_last_step_is_the_sample last sample
+gen -p bag --seed 6 --steps 3 -o r6.png --raw r6.safetensors >/dev/null
+tail -c 1024 sample >second
+n=$(($(od -An -tu8 -N8 r6.safetensors) + 8))
+tail -c +$((n + 1 + $(header r6.safetensors | jq '.sample.data_offsets[0]'))) r6.safetensors | head -c 1024 >alone
+same raw_alone_as_in_a_batch second alone
+expect raw_ceiling 4 "make fewer at once" gen -n 100000 --steps 1000 --seed 1 --raw big.safetensors --raw-steps -o 'big-{i}.png'
+
+# -- stopping and going on --------------------------------------------------
+for sampler in ddim ddpm; do
+    set -- -p bag --seed 11 --steps 6 --sampler $sampler
+    gen "$@" -o whole-$sampler.png >/dev/null
+    gen "$@" --save-state s-$sampler --stop-after 2 -o no-$sampler.png >/dev/null 2>&1
+    holds stopped_$sampler [ ! -e no-$sampler.png ]
+    gen --resume s-$sampler -o went-$sampler.png >/dev/null
+    same resumed_$sampler whole-$sampler.png went-$sampler.png
+done
+expect resume_with_seed 2 "--seed cannot go with --resume" gen --resume s-ddim --seed 3
+expect resume_other_model 3 "" "$U" generate -m "$M/tiny-rgb" --resume s-ddim -o o.png
+head -c 3000 s-ddim >cut
+expect resume_damaged 3 "cut" gen --resume cut -o o.png
+expect state_of_many 2 "one picture" gen -n 2 --save-state t
+
+# Ctrl-C in the middle.  A thousand progress lines do not fit a pipe, so the
+# program waits for its reader and cannot be done before it is interrupted.
+interrupt() { # options: exit code of a run that is interrupted
+    mkfifo pipe
+    "$U" generate -m "$M/tiny" --steps 1000 --seed 2 --progress json -o int.png "$@" >/dev/null 2>pipe &
+    pid=$!
+    exec 3<pipe
+    read -r line <&3
+    kill -INT $pid
+    cat <&3 >/dev/null
+    wait $pid
+    code=$?
+    exec 3<&-
+    rm pipe
+}
+interrupt
+equal interrupted $code 130
+holds interrupted_leaves_nothing [ ! -e int.png ]
+interrupt --save-state int
+equal interrupted_with_state $code 130
+gen --resume int -o int.png >/dev/null
+gen --steps 1000 --seed 2 -o int2.png >/dev/null
+same interrupted_and_resumed int.png int2.png
+# SIGPIPE is an ordinary end: no message.
+gen -n 20 --seed 1 -o 'sp-{i}.png' 2>sigpipe.err | head -n 1 >/dev/null
+holds sigpipe_is_silent [ ! -s sigpipe.err ]
+
+# -- models that are wrong --------------------------------------------------
+expect no_model 1 "no such model folder" "$U" generate -m nowhere
+cp -r "$M/tiny" broken
+head -c 100000 "$M/tiny/unet/diffusion_pytorch_model.safetensors" >broken/unet/diffusion_pytorch_model.safetensors
+expect truncated_model 3 "download is probably incomplete" "$U" generate -m broken
+expect truncated_inspect 3 "diffusion_pytorch_model.safetensors" "$U" inspect broken
+rm broken/unet/diffusion_pytorch_model.safetensors
+echo x >broken/unet/diffusion_pytorch_model.bin
+expect pickle_model 3 "pickle" "$U" generate -m broken
+echo '{' >broken/unet/config.json
+expect bad_config 3 "not valid JSON" "$U" inspect broken
+
+# -- inspect, noise, healthcheck ---------------------------------------------
+"$U" inspect "$M/tiny" --json --tensors >i.json
+equal inspect_facts "$(jq -c '[.family, .parameters, .native_size, .classes, .can_run]' i.json)" \
+    '["UNet2DModel",45321,[16,16],10,true]'
+equal inspect_nothing_odd "$(jq -c '.odd' i.json)" '{"missing":[],"misshapen":[],"extra":[],"notes":[]}'
+equal inspect_tensors "$(jq '.tensors | length' i.json)" 145
+holds inspect_memory [ "$(jq '.peak_memory_bytes > 1000000' i.json)" = true ]
+expect inspect_plain 0 "family: UNet2DModel" "$U" inspect "$M/tiny"
+expect inspect_needs_a_model 2 "usage: unstir inspect" "$U" inspect
+cp -r "$M/tiny" odd
+sed 's/"layers_per_block": 1/"layers_per_block": 2/' "$M/tiny/unet/config.json" >odd/unet/config.json
+equal inspect_missing "$("$U" inspect odd --json | jq -c '[.can_run, (.odd.missing | length > 0)]')" '[false,true]'
+expect noise_strip 0 "strip.png" "$U" noise a.png --steps 4 -o strip.png
+"$U" noise a.png --steps 4 -o strip2.png >/dev/null
+same noise_is_reproducible strip.png strip2.png
+"$U" noise a.png --steps 4 --schedule linear -o strip3.png >/dev/null
+holds noise_schedules_differ [ "$(cmp -s strip.png strip3.png; echo $?)" -eq 1 ]
+equal noise_json "$("$U" noise a.png --seed 3 -o n.png --json | jq -c .)" '{"file":"n.png","steps":8,"seed":3}'
+expect noise_schedule_unknown 2 "did you mean cosine?" "$U" noise a.png --schedule cosin
+expect noise_not_a_png 3 "PNG" "$U" noise prompts
+expect noise_missing 1 "nofile.png" "$U" noise nofile.png
+expect healthcheck_nobody 1 "" "$U" healthcheck --timeout-ms 500 http://127.0.0.1:1/health/ready
