@@ -29,7 +29,10 @@
 /* V and M of all tiles may take this much before blocks are preferred. */
 #define PHASES_MAX_BYTES ((size_t)48 << 20)
 
-/* The adjoint for weights sums this many groups of pictures apart. */
+/* The adjoint for weights sums groups of pictures apart.  Sums of a group are
+ * written, read and transformed back once, so groups are not small: training
+ * runs whole micro-batches of this size side by side. */
+#define GROUP_PICTURES   16u
 #define GROUPS_MAX       8u
 #define GROUPS_MAX_BYTES ((size_t)64 << 20)
 
@@ -81,12 +84,41 @@ static struct grid make_grid(const struct conv2d_shape *s)
 
 /* -- weights ------------------------------------------------------------- */
 
-static const double filter_g[6][3] = {{1.0 / 4, 0, 0},
-                                      {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-                                      {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                                      {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                      {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                                      {0, 0, 1}};
+/* G of F(4x4, 3x3) on three rows of PANEL filters side by side, and its
+ * transpose on six: written out, since most entries are shared or zero.
+ *
+ *      1/4    0     0
+ *     -1/6  -1/6  -1/6
+ *     -1/6   1/6  -1/6
+ *     1/24   1/12  1/6
+ *     1/24  -1/12  1/6
+ *       0     0     1                                                      */
+static void apply_g(double out[6][PANEL], const double *x0, const double *x1,
+                    const double *x2)
+{
+    for (size_t i = 0; i < PANEL; i++) {
+        double even = (x0[i] + x2[i]) * (-1.0 / 6), odd = x1[i] * (1.0 / 6);
+        double wide = x0[i] * (1.0 / 24) + x2[i] * (1.0 / 6);
+        double half = x1[i] * (1.0 / 12);
+        out[0][i] = x0[i] * (1.0 / 4);
+        out[1][i] = even - odd;
+        out[2][i] = even + odd;
+        out[3][i] = wide + half;
+        out[4][i] = wide - half;
+        out[5][i] = x2[i];
+    }
+}
+
+static void apply_gt(double out[3][PANEL], double u[6][PANEL])
+{
+    for (size_t i = 0; i < PANEL; i++) {
+        double near = u[1][i] + u[2][i], far = u[3][i] + u[4][i];
+        out[0][i] = u[0][i] * (1.0 / 4) - near * (1.0 / 6) + far * (1.0 / 24);
+        out[1][i] =
+            (u[2][i] - u[1][i]) * (1.0 / 6) + (u[3][i] - u[4][i]) * (1.0 / 12);
+        out[2][i] = (far - near) * (1.0 / 6) + u[5][i];
+    }
+}
 
 size_t winograd_packed_bytes(uint32_t cin, uint32_t cout)
 {
@@ -95,23 +127,19 @@ size_t winograd_packed_bytes(uint32_t cin, uint32_t cout)
     return 36 * n16 * cin * sizeof(float);
 }
 
-static void transform_filter(double u[36], const float *w, bool is_flipped)
+/* PANEL filters with their taps side by side, to 36 lines of a panel. */
+static void transform_filters(float *to, size_t plane, double w[9][PANEL])
 {
-    double t[6][3];
+    double t[3][6][PANEL], u[6][PANEL];
 
-    for (int r = 0; r < 6; r++)
-        for (int s = 0; s < 3; s++) {
-            t[r][s] = 0;
-            for (int k = 0; k < 3; k++) {
-                int tap = 3 * k + s;
-                t[r][s] +=
-                    filter_g[r][k] * (double)w[is_flipped ? 8 - tap : tap];
-            }
-        }
-    for (int r = 0; r < 6; r++)
-        for (int s = 0; s < 6; s++)
-            u[6 * r + s] = filter_g[s][0] * t[r][0] + filter_g[s][1] * t[r][1] +
-                           filter_g[s][2] * t[r][2];
+    for (size_t s = 0; s < 3; s++)
+        apply_g(t[s], w[s], w[3 + s], w[6 + s]);
+    for (size_t r = 0; r < 6; r++) {
+        apply_g(u, t[0][r], t[1][r], t[2][r]);
+        for (size_t s = 0; s < 6; s++)
+            for (size_t i = 0; i < PANEL; i++)
+                to[(6 * r + s) * plane + i] = (float)u[s][i];
+    }
 }
 
 void winograd_pack(float *dst, const float *w, uint32_t cin, uint32_t cout,
@@ -119,19 +147,20 @@ void winograd_pack(float *dst, const float *w, uint32_t cin, uint32_t cout,
 {
     uint32_t rows = is_adjoint ? cout : cin, cols = is_adjoint ? cin : cout;
     size_t n16 = (cols + PANEL - 1) / PANEL * PANEL;
-    size_t plane = n16 * rows;
-    double u[36];
+    double taps[9][PANEL];
 
-    memset(dst, 0, 36 * plane * sizeof *dst);
-    for (uint32_t o = 0; o < cols; o++)
+    for (uint32_t o = 0; o < cols; o += PANEL)
         for (uint32_t c = 0; c < rows; c++) {
-            size_t filter =
-                is_adjoint ? (size_t)c * cin + o : (size_t)o * cin + c;
-            float *to =
-                dst + ((size_t)(o / PANEL) * rows + c) * PANEL + o % PANEL;
-            transform_filter(u, w + 9 * filter, is_adjoint);
-            for (size_t q = 0; q < 36; q++)
-                to[q * plane] = (float)u[q];
+            memset(taps, 0, sizeof taps);
+            for (uint32_t i = 0; i < PANEL && o + i < cols; i++) {
+                const float *f =
+                    w + 9 * (is_adjoint ? (size_t)c * cin + o + i
+                                        : (size_t)(o + i) * cin + c);
+                for (size_t tap = 0; tap < 9; tap++)
+                    taps[is_adjoint ? 8 - tap : tap][i] = (double)f[tap];
+            }
+            transform_filters(dst + ((size_t)(o / PANEL) * rows + c) * PANEL,
+                              n16 * rows, taps);
         }
 }
 
@@ -332,8 +361,9 @@ struct backward {
 static size_t n_groups(const struct conv2d_shape *s)
 {
     size_t bytes = (size_t)36 * s->c0 * s->cout * sizeof(float);
-    size_t n = s->n < GROUPS_MAX ? s->n : GROUPS_MAX;
+    size_t n = (s->n + GROUP_PICTURES - 1) / GROUP_PICTURES;
 
+    n = n < GROUPS_MAX ? n : GROUPS_MAX;
     while (n > 1 && n * bytes > GROUPS_MAX_BYTES)
         n--;
     return n;
@@ -416,52 +446,46 @@ static void run_group(void *arg, size_t group, unsigned worker)
     }
 }
 
-#define LANES 8 /* output channels finished side by side                   */
-
-/* u[q] = the groups' sums for input channel c, output channels o .. o + 8,
- * added in order. */
-static void sum_groups(const struct backward *b, size_t c, size_t o,
-                       double u[36][LANES])
+/* Sums of all groups, in order, of input channel c and a panel of outputs. */
+static void gather_sums(const struct backward *b, double u[36][PANEL], size_t c,
+                        size_t o, size_t n)
 {
-    size_t cout = b->a->s.cout, plane = (size_t)b->g.c * cout;
+    const size_t cout = b->a->s.cout, plane = (size_t)b->g.c * cout;
 
     for (size_t q = 0; q < 36; q++) {
-        const float *sums = b->sums + q * plane + c * cout + o;
-        for (size_t j = 0; j < LANES; j++)
-            u[q][j] = 0;
-        for (size_t i = 0; i < b->n_groups; i++, sums += b->group_floats)
-            for (size_t j = 0; j < LANES; j++)
-                u[q][j] += (double)sums[j];
+        const float *from = b->sums + q * plane + c * cout + o;
+        for (size_t i = 0; i < PANEL; i++)
+            u[q][i] = 0;
+        for (size_t k = 0; k < b->n_groups; k++, from += b->group_floats)
+            for (size_t i = 0; i < n; i++)
+                u[q][i] += (double)from[i];
     }
 }
 
-/* Input channel c: dw += GT sum G, eight output channels at a time (their
- * number is a multiple of eight: winograd_packs). */
-static void finish_channel(void *arg, size_t c, unsigned worker)
+/* A panel of output channels: dw += GT sum G for every input channel. */
+static void finish_panel(void *arg, size_t panel, unsigned worker)
 {
     const struct backward *b = arg;
-    double u[36][LANES], t[3][6][LANES];
+    const struct conv2d_shape *s = &b->a->s;
+    size_t o = panel * PANEL, n = s->cout - o < PANEL ? s->cout - o : PANEL;
+    double u[36][PANEL], t[3][6][PANEL], x[6][PANEL], w[3][PANEL];
 
     (void)worker;
-    for (size_t o = 0; o < b->a->s.cout; o += LANES) {
-        float *dw = b->a->dw + (o * b->g.c + c) * 9;
-        sum_groups(b, c, o, u);
-        for (int r = 0; r < 3; r++)
-            for (int q = 0; q < 6; q++)
-                for (int j = 0; j < LANES; j++) {
-                    double sum = 0;
-                    for (int k = 0; k < 6; k++)
-                        sum += filter_g[k][r] * u[6 * k + q][j];
-                    t[r][q][j] = sum;
-                }
-        for (int r = 0; r < 3; r++)
-            for (int q = 0; q < 3; q++)
-                for (size_t j = 0; j < LANES; j++) {
-                    double sum = 0;
-                    for (int k = 0; k < 6; k++)
-                        sum += filter_g[k][q] * t[r][k][j];
-                    dw[j * b->g.c * 9 + 3 * r + q] += (float)sum;
-                }
+    for (size_t c = 0; c < b->g.c; c++) {
+        gather_sums(b, u, c, o, n);
+        for (size_t q = 0; q < 6; q++) { /* columns of each row of u */
+            apply_gt(w, &u[6 * q]);
+            for (size_t k = 0; k < 3; k++)
+                memcpy(t[k][q], w[k], sizeof w[k]);
+        }
+        for (size_t k = 0; k < 3; k++) {
+            memcpy(x, t[k], sizeof x);
+            apply_gt(w, x);
+            for (size_t r = 0; r < 3; r++)
+                for (size_t i = 0; i < n; i++)
+                    b->a->dw[((o + i) * b->g.c + c) * 9 + 3 * r + k] +=
+                        (float)w[r][i];
+        }
     }
 }
 
@@ -497,5 +521,5 @@ void winograd_bwd_weights(const struct op_ctx *ctx,
     b.scratch = ctx->scratch;
     b.sums = (float *)(ctx->scratch + n_threads * b.per_thread);
     pool_run(ctx->pool, b.n_groups, run_group, &b);
-    pool_run(ctx->pool, b.g.c, finish_channel, &b);
+    pool_run(ctx->pool, (args->s.cout + PANEL - 1) / PANEL, finish_panel, &b);
 }
