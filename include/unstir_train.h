@@ -33,6 +33,8 @@ struct unstir_train_options {
     const char *noise_schedule; /* "linear" "cosine" "scaled-linear"         */
     const char *isa;       /* NULL: best                                     */
     const char *lr_schedule; /* "cosine" "constant"                          */
+    const char *init;      /* model folder whose weights are the first ones,
+                              for going on with other options; or NULL       */
     uint32_t n_timesteps;
     uint32_t size;         /* pixels; 0: by data                             */
     uint32_t channels[8];  /* per level; [0] == 0: by data                   */
@@ -42,7 +44,8 @@ struct unstir_train_options {
     uint32_t attention_head_dim; /* channels a head                          */
     uint32_t norm_groups;
     uint32_t batch;        /* pictures an optimiser step                     */
-    uint32_t accumulate;   /* micro-batches a step; batch is divided by it   */
+    uint32_t accumulate;   /* micro-batches a step; batch is divided by it;
+                              0: by rule                                     */
     double lr, weight_decay, clip, ema, label_dropout;
     double beta1, beta2;
     uint32_t warmup;       /* steps                                          */
@@ -52,6 +55,8 @@ struct unstir_train_options {
     double minutes;
     uint64_t seed;
     unsigned n_threads;
+    int nice;              /* of the trainer's own threads                   */
+    bool half;             /* the model in half precision                    */
     uint32_t max_pictures; /* 0: all; else the first ones, for trials        */
 };
 void unstir_train_defaults(struct unstir_train_options *options);
@@ -80,7 +85,12 @@ struct unstir_train_progress {
     double left_s;
 };
 
-/* One optimiser step.                                                       */
+/* How many of the planned steps are done; with `minutes` the plan is time. */
+bool unstir_trainer_is_done(const struct unstir_trainer *trainer);
+
+/* One optimiser step.  UNSTIR_ERR_ARG when the planned ones are done;
+ * UNSTIR_ERR_LIMIT when loss or gradient are no longer finite (the weights
+ * are those before the step).                                               */
 enum unstir_status unstir_trainer_step(struct unstir_trainer *trainer,
                                        struct unstir_train_progress *progress,
                                        struct unstir_error *err);

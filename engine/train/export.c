@@ -1,0 +1,174 @@
+/* export.c - the running mean of the weights as a model folder.
+ *
+ * The diffusers layout, so that the reference implementation opens it too.
+ * The scheduler is DDIM with trailing spacing, which visits the last timestep
+ * with any number of steps: a cosine schedule ends in almost pure noise, and
+ * a first step taken at an earlier t would see a picture that is not there.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "train/trainer.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/mapfile.h"
+#include "format/json.h"
+#include "format/safetensors.h"
+#include "ops/graph.h"
+
+#define DEFAULT_STEPS 25
+
+/* Finish `w` and write it to folder/name. */
+static enum unstir_status write_json(struct json_writer *w, const char *folder,
+                                     const char *name, struct unstir_error *err)
+{
+    char path[4096], *text = NULL;
+    TRY(json_finish(&text, w, true, err));
+    enum unstir_status status = trainer_path(path, folder, name, err);
+    if (status == UNSTIR_OK)
+        status = mapfile_write(path, text, strlen(text), err);
+    alloc_free(text);
+    return status;
+}
+
+static void put_pair(struct json_writer *w, const char *key, const char *module,
+                     const char *class_name)
+{
+    json_open_array(w, key);
+    json_put_string(w, NULL, module);
+    json_put_string(w, NULL, class_name);
+    json_close(w);
+}
+
+static enum unstir_status write_index(const char *folder,
+                                      struct unstir_error *err)
+{
+    struct json_writer *w;
+    TRY(json_writer_new(&w, err));
+    json_open_object(w, NULL);
+    json_put_string(w, "_class_name", "DDIMPipeline");
+    json_put_string(w, "_diffusers_version", "0.42.1");
+    put_pair(w, "scheduler", "diffusers", "DDIMScheduler");
+    put_pair(w, "unet", "diffusers", "UNet2DModel");
+    json_close(w);
+    return write_json(w, folder, "model_index.json", err);
+}
+
+static enum unstir_status write_scheduler(const struct unstir_trainer *t,
+                                          const char *folder,
+                                          struct unstir_error *err)
+{
+    static const char *const names[BETA_COUNT] = {
+        [BETA_LINEAR] = "linear",
+        [BETA_SCALED_LINEAR] = "scaled_linear",
+        [BETA_COSINE] = "squaredcos_cap_v2"};
+    const struct schedule_config *c = &t->schedule.config;
+    struct json_writer *w;
+    TRY(json_writer_new(&w, err));
+    json_open_object(w, NULL);
+    json_put_string(w, "_class_name", "DDIMScheduler");
+    json_put_string(w, "_diffusers_version", "0.42.1");
+    json_put_int(w, "num_train_timesteps", c->n_timesteps);
+    json_put_real(w, "beta_start", c->beta_start);
+    json_put_real(w, "beta_end", c->beta_end);
+    json_put_string(w, "beta_schedule", names[c->beta_schedule]);
+    json_put_null(w, "trained_betas");
+    json_put_string(w, "prediction_type", objective_prediction(t->objective));
+    json_put_bool(w, "clip_sample", true);
+    json_put_real(w, "clip_sample_range", 1.0);
+    json_put_bool(w, "thresholding", false);
+    json_put_bool(w, "set_alpha_to_one", true);
+    json_put_int(w, "steps_offset", 0);
+    json_put_string(w, "timestep_spacing", "trailing");
+    json_put_bool(w, "rescale_betas_zero_snr", false);
+    json_close(w);
+    return write_json(w, folder, "scheduler/scheduler_config.json", err);
+}
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+static enum unstir_status write_card(const struct unstir_trainer *t,
+                                     const char *folder,
+                                     struct unstir_error *err)
+{
+    const struct dataset *d = &t->data;
+    uint32_t steps = t->options.n_timesteps < DEFAULT_STEPS
+                         ? t->options.n_timesteps
+                         : DEFAULT_STEPS;
+    struct json_writer *w;
+    TRY(json_writer_new(&w, err));
+    json_open_object(w, NULL);
+    json_put_string(w, "id", last_part(folder));
+    if (d->title)
+        json_put_string(w, "title", d->title);
+    if (d->n_classes) {
+        json_open_object(w, "labels");
+        for (uint32_t i = 0; i < d->n_classes; i++)
+            json_put_int(w, d->class_names[i], i);
+        json_close(w);
+        json_put_int(w, "null_class", d->n_classes);
+    }
+    json_open_object(w, "defaults");
+    json_put_int(w, "steps", steps);
+    json_put_string(w, "sampler", "ddim");
+    json_put_real(w, "guidance_scale", 1.0);
+    json_put_int(w, "width", d->width);
+    json_put_int(w, "height", d->height);
+    json_close(w);
+    json_open_object(w, "limits");
+    json_put_int(w, "max_steps", t->options.n_timesteps);
+    json_close(w);
+    if (d->licence)
+        json_put_string(w, "licence", d->licence);
+    if (d->source)
+        json_put_string(w, "source", d->source);
+    json_close(w);
+    return write_json(w, folder, "unstir.json", err);
+}
+
+static enum unstir_status write_weights(const struct unstir_trainer *t,
+                                        const char *folder, bool half,
+                                        struct unstir_error *err)
+{
+    static const struct safetensors_meta meta[] = {{"format", "pt"}};
+    size_t n = graph_n_params(t->graph);
+    struct safetensors_entry *entries;
+    char path[4096];
+    TRY(trainer_path(path, folder, "unet/diffusion_pytorch_model.safetensors",
+                     err));
+    TRY(alloc_zero((void **)&entries, n, sizeof *entries, err));
+    for (param_id p = 0; p < n; p++) {
+        const struct graph_param *gp = graph_param_at(t->graph, p);
+        entries[p] = (struct safetensors_entry){
+            .name = gp->name,
+            .dtype = half ? DTYPE_F16 : DTYPE_F32,
+            .rank = gp->rank,
+            .data = t->params.ema + t->params.offset[p]};
+        for (uint32_t i = 0; i < gp->rank; i++)
+            entries[p].dims[i] = gp->dims[i];
+    }
+    enum unstir_status status =
+        safetensors_write(path, entries, n, meta, ARRAY_LEN(meta), err);
+    alloc_free(entries);
+    return status;
+}
+
+enum unstir_status unstir_trainer_export(struct unstir_trainer *t,
+                                         const char *folder, bool half,
+                                         struct unstir_error *err)
+{
+    char path[4096];
+    TRY(trainer_make_folder(folder, "unet", err));
+    TRY(trainer_make_folder(folder, "scheduler", err));
+    TRY(write_weights(t, folder, half, err));
+    TRY(trainer_path(path, folder, "unet/config.json", err));
+    TRY(mapfile_write(path, t->config_text, strlen(t->config_text), err));
+    TRY(write_scheduler(t, folder, err));
+    TRY(write_card(t, folder, err));
+    return write_index(folder, err);
+}

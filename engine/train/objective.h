@@ -1,0 +1,60 @@
+/* objective.h - what the network is asked to say, and how wrong an answer is.
+ *
+ * With a = sqrt(abar_t), s = sqrt(1 - abar_t), noise e and
+ * x_t = a x_0 + s e, the forward process in closed form:
+ *
+ *   epsilon    target e            weight 1
+ *   x0         target x_0          weight 1
+ *   v          target a e - s x_0  weight 1
+ *   origin     target e     \  the loss of Sohl-Dickstein et al. [1]: the
+ *   origin-x0  target x_0   /  mean of the picture one step earlier,
+ *              |mu(x_t, x0hat) - mu(x_t, x_0)|^2 / (2 beta_t)
+ *
+ * where mu(x_t, x_0) = c0 x_0 + ct x_t is the mean of q(x_{t-1} | x_t, x_0)
+ * and c0 = sqrt(abar_{t-1}) beta_t / (1 - abar_t).  That is the divergence
+ * between the true and the learned step, both of variance beta_t, in nats a
+ * pixel.  x_t cancels, so it is a squared error of the head's own target with
+ * the weight c0^2 / (2 beta_t) (x0), times (s/a)^2 (epsilon).
+ *
+ *   [1] arXiv:1503.03585, section 2.3; the Gaussian rows of its table App. 1.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef TRAIN_OBJECTIVE_H
+#define TRAIN_OBJECTIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct schedule;
+
+enum objective {
+    OBJECTIVE_EPSILON = 0,
+    OBJECTIVE_X0,
+    OBJECTIVE_V,
+    OBJECTIVE_ORIGIN,
+    OBJECTIVE_ORIGIN_X0,
+    OBJECTIVE_COUNT
+};
+
+extern const char *const objective_names[OBJECTIVE_COUNT];
+
+/* false: no such name. */
+bool objective_parse(enum objective *out, const char *name);
+
+/* prediction_type of a scheduler_config.json. */
+const char *objective_prediction(enum objective o);
+
+/* c0 above, in double from the schedule's tables; abar before step 0 is 1. */
+double objective_mean_coefficient(const struct schedule *s, uint32_t t);
+
+float objective_weight(enum objective o, const struct schedule *s, uint32_t t);
+
+/* From a picture x0 and noise (m floats each) to the noisy sample and the
+ * target.  sample may be x0, target may be noise. */
+void objective_apply(enum objective o, const struct schedule *s, uint32_t t,
+                     const float *x0, const float *noise, size_t m,
+                     float *sample, float *target);
+
+#endif

@@ -1,0 +1,245 @@
+/* params.c - lay out, draw, load and pack the parameters of a graph.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "train/params.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "base/size.h"
+#include "format/weights.h"
+
+#define ALIGN_FLOATS 16
+
+static int is_trained(const struct graph_param *gp)
+{
+    return gp->role != PARAM_FOURIER;
+}
+
+static int is_matrix(const struct graph_param *gp)
+{
+    return gp->role == PARAM_CONV_WEIGHT || gp->role == PARAM_LINEAR_WEIGHT;
+}
+
+static enum unstir_status params_layout(struct params *s, const struct graph *g,
+                                        struct unstir_error *err)
+{
+    s->n_params = graph_n_params(g);
+    TRY(alloc_zero((void **)&s->offset, s->n_params, sizeof *s->offset, err));
+    for (int trained = 1; trained >= 0; trained--) {
+        for (param_id p = 0; p < s->n_params; p++) {
+            const struct graph_param *gp = graph_param_at(g, p);
+            if (is_trained(gp) != trained)
+                continue;
+            s->offset[p] = s->n;
+            if (!size_add(s->n, size_align(gp->n, ALIGN_FLOATS), &s->n))
+                return error_set(err, UNSTIR_ERR_LIMIT, "too many parameters");
+        }
+        if (trained)
+            s->n_trained = s->n;
+    }
+    return UNSTIR_OK;
+}
+
+enum unstir_status params_init(struct params *s, const struct graph *g,
+                               struct unstir_error *err)
+{
+    memset(s, 0, sizeof *s);
+    enum unstir_status status = params_layout(s, g, err);
+    float **const arrays[] = {&s->p, &s->g, &s->m, &s->v, &s->ema};
+    for (size_t i = 0; status == UNSTIR_OK && i < ARRAY_LEN(arrays); i++)
+        status = alloc_aligned((void **)arrays[i], s->n, sizeof(float), err);
+    if (status != UNSTIR_OK)
+        params_fini(s);
+    return status;
+}
+
+void params_fini(struct params *s)
+{
+    alloc_free(s->offset);
+    alloc_free(s->p);
+    alloc_free(s->g);
+    alloc_free(s->m);
+    alloc_free(s->v);
+    alloc_free(s->ema);
+    memset(s, 0, sizeof *s);
+}
+
+/* -- first values -------------------------------------------------------- */
+
+static int ends_with(const char *name, const char *tail)
+{
+    size_t n = strlen(name), m = strlen(tail);
+    return n >= m && strcmp(name + n - m, tail) == 0;
+}
+
+/* Layers that end a residual branch, and the network's last one. */
+static int starts_at_zero(const char *name)
+{
+    static const char *const layers[] = {"conv2", "to_out.0", "conv_out"};
+    for (size_t i = 0; i < ARRAY_LEN(layers); i++)
+        for (int is_bias = 0; is_bias < 2; is_bias++) {
+            char tail[32];
+            snprintf(tail, sizeof tail, "%s.%s", layers[i],
+                     is_bias ? "bias" : "weight");
+            if (ends_with(name, tail))
+                return 1;
+        }
+    return 0;
+}
+
+static void draw_one(struct rng *rng, const struct graph_param *gp, float *x)
+{
+    float bound = 1.0f / sqrtf((float)(gp->fan_in ? gp->fan_in : 1));
+    switch (gp->role) {
+    case PARAM_CONV_WEIGHT:
+    case PARAM_LINEAR_WEIGHT:
+    case PARAM_BIAS:
+        rng_fill_uniform_f32(rng, x, gp->n);
+        for (size_t i = 0; i < gp->n; i++)
+            x[i] = starts_at_zero(gp->name) ? 0 : (2 * x[i] - 1) * bound;
+        break;
+    case PARAM_NORM_WEIGHT:
+        for (size_t i = 0; i < gp->n; i++)
+            x[i] = 1;
+        break;
+    case PARAM_NORM_BIAS:
+        break;
+    case PARAM_TABLE:
+        rng_normal_f32(rng, x, gp->n);
+        break;
+    case PARAM_FOURIER:
+        rng_normal_f32(rng, x, gp->n);
+        for (size_t i = 0; i < gp->n; i++)
+            x[i] *= 16;
+        break;
+    }
+}
+
+enum unstir_status params_draw(struct params *s, const struct graph *g,
+                               uint64_t seed, struct unstir_error *err)
+{
+    struct rng rng;
+    (void)err;
+    rng_seed(&rng, seed);
+    for (param_id p = 0; p < s->n_params; p++)
+        draw_one(&rng, graph_param_at(g, p), s->p + s->offset[p]);
+    return UNSTIR_OK;
+}
+
+enum unstir_status params_load(struct params *s, const struct graph *g,
+                               const struct weights *w,
+                               struct unstir_error *err)
+{
+    for (param_id p = 0; p < s->n_params; p++) {
+        const struct graph_param *gp = graph_param_at(g, p);
+        const struct tensor_view *t = weights_find(w, gp->name);
+        if (!t)
+            return error_set(err, UNSTIR_ERR_FORMAT, "tensor \"%s\" is missing",
+                             gp->name);
+        int fits = t->rank == gp->rank && t->n == gp->n;
+        for (uint32_t i = 0; fits && i < gp->rank; i++)
+            fits = t->dims[i] == gp->dims[i];
+        if (!fits)
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "tensor \"%s\" has %zu elements in %u dimensions; "
+                             "the network wants %zu in %u",
+                             gp->name, t->n, t->rank, gp->n, gp->rank);
+        dtype_load(s->p + s->offset[p], t->data, t->dtype, t->n);
+    }
+    return UNSTIR_OK;
+}
+
+void params_start_mean(struct params *s)
+{
+    memcpy(s->ema, s->p, s->n * sizeof *s->p);
+}
+
+/* -- packs --------------------------------------------------------------- */
+
+static struct conv2d_pack_job job_of(const struct graph_param *gp,
+                                     const float *w, bool is_adjoint)
+{
+    int is_conv = gp->role == PARAM_CONV_WEIGHT;
+    return (struct conv2d_pack_job){
+        .w = w,
+        .cout = gp->dims[0],
+        .cin = gp->dims[1],
+        .kh = is_conv ? gp->dims[2] : 1,
+        .kw = is_conv ? gp->dims[3] : 1,
+        .is_adjoint = is_adjoint,
+    };
+}
+
+static size_t job_bytes(const struct kernel_table *table,
+                        const struct conv2d_pack_job *j)
+{
+    size_t n = j->is_adjoint
+                   ? conv2d_packed_bytes(table, j->cout, j->cin, j->kh, j->kw)
+                   : conv2d_packed_bytes(table, j->cin, j->cout, j->kh, j->kw);
+    return size_align(n, 64);
+}
+
+enum unstir_status train_packs_init(struct train_packs *t,
+                                    const struct graph *g,
+                                    const struct kernel_table *table,
+                                    const struct params *s,
+                                    struct unstir_error *err)
+{
+    enum unstir_status status;
+    size_t bytes = 0, n = 0, at = 0;
+    memset(t, 0, sizeof *t);
+    for (param_id p = 0; p < s->n_params; p++)
+        n += is_matrix(graph_param_at(g, p)) ? 2 : 0;
+    status = alloc_zero((void **)&t->jobs, n, sizeof *t->jobs, err);
+    if (status == UNSTIR_OK)
+        status = alloc_zero((void **)&t->forward, s->n_params,
+                            sizeof *t->forward, err);
+    if (status == UNSTIR_OK)
+        status = alloc_zero((void **)&t->adjoint, s->n_params,
+                            sizeof *t->adjoint, err);
+    if (status != UNSTIR_OK)
+        goto out;
+    for (param_id p = 0; p < s->n_params; p++) {
+        const struct graph_param *gp = graph_param_at(g, p);
+        for (int adj = 0; is_matrix(gp) && adj < 2; adj++) {
+            t->jobs[t->n_jobs] = job_of(gp, s->p + s->offset[p], adj);
+            bytes += job_bytes(table, &t->jobs[t->n_jobs++]);
+        }
+    }
+    status = alloc_aligned((void **)&t->memory, bytes, 1, err);
+    if (status != UNSTIR_OK)
+        goto out;
+    n = 0;
+    for (param_id p = 0; p < s->n_params; p++) {
+        for (int adj = 0; is_matrix(graph_param_at(g, p)) && adj < 2; adj++) {
+            struct conv2d_pack_job *j = &t->jobs[n++];
+            j->dst = t->memory + at;
+            at += job_bytes(table, j);
+            (adj ? t->adjoint : t->forward)[p] = j->dst;
+        }
+    }
+out:
+    if (status != UNSTIR_OK)
+        train_packs_fini(t);
+    return status;
+}
+
+void train_packs_fini(struct train_packs *t)
+{
+    alloc_free(t->jobs);
+    alloc_free(t->forward);
+    alloc_free(t->adjoint);
+    alloc_free(t->memory);
+    memset(t, 0, sizeof *t);
+}
+
+void train_repack(const struct op_ctx *ctx, const void *args)
+{
+    const struct repack_args *a = args;
+    conv2d_pack_many(ctx, a->jobs, a->n);
+}

@@ -1,0 +1,669 @@
+/* trainer.c - the training loop as a value that is advanced step by step.
+ *
+ * Everything random follows from (seed, number of the picture): the epoch's
+ * order, and for each picture drawn its own generator for timestep, mirror,
+ * dropped label and noise.  So a state holds no generator, drawing is shared
+ * by all threads, and results depend neither on their number nor on stops.
+ *
+ * Timesteps of a batch are stratified: picture j of b takes its t from the
+ * j-th of b equal slices of the chain.  Each t is still uniform over the
+ * chain, but a batch covers it evenly, and the gradient is less noisy.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "train/trainer.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/alloc.h"
+#include "base/pool.h"
+#include "base/rng.h"
+#include "base/size.h"
+#include "format/digest.h"
+#include "format/diffusers_folder.h"
+#include "format/json.h"
+#include "model/network.h"
+#include "ops/elementwise.h"
+#include "ops/plan.h"
+#include "train/adjoint.h"
+
+#define ADAM_EPS 1e-8f
+
+static double now_s(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}
+
+/* -- one step's pictures -------------------------------------------------- */
+
+/* splitmix64: neighbouring numbers to unrelated seeds. */
+static uint64_t mix(uint64_t x)
+{
+    x += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+static uint64_t seed_of(const struct unstir_trainer *t, uint64_t stream,
+                        uint64_t i)
+{
+    return mix(mix(t->options.seed ^ mix(stream)) + i);
+}
+
+static void choose_pictures(struct unstir_trainer *t)
+{
+    uint32_t batch = t->options.batch;
+    for (uint32_t j = 0; j < batch; j++) {
+        uint64_t k = t->step * batch + j, epoch = k / t->data.n;
+        if (epoch != t->order_epoch) {
+            struct rng rng;
+            rng_seed(&rng, seed_of(t, 1, epoch));
+            rng_permutation(&rng, t->order, t->data.n);
+            t->order_epoch = epoch;
+        }
+        t->picks[j] = t->order[k % t->data.n];
+    }
+}
+
+static uint32_t draw_timestep(const struct unstir_trainer *t, struct rng *rng,
+                              size_t j)
+{
+    double u = ((double)j + rng_uniform_f64(rng)) / t->options.batch;
+    uint32_t step = (uint32_t)(u * t->options.n_timesteps);
+    return step < t->options.n_timesteps ? step : t->options.n_timesteps - 1;
+}
+
+/* Noise picture j of the batch: pool_fn. */
+static void draw_picture(void *arg, size_t j, unsigned worker)
+{
+    struct unstir_trainer *t = arg;
+    const struct unstir_train_options *o = &t->options;
+    size_t m = (size_t)t->data.width * t->data.height * t->data.channels;
+    float *x0 = t->sample + j * m, *target = t->target + j * m;
+    float *noise = t->noise + worker * m;
+    struct rng rng;
+    rng_seed(&rng, seed_of(t, 2, t->step * o->batch + j));
+    uint32_t step = draw_timestep(t, &rng, j);
+    int is_mirrored = rng_uniform_f32(&rng) < 0.5f && o->flip;
+    bool is_dropped = rng_uniform_f32(&rng) < (float)o->label_dropout;
+    rng_normal_f32(&rng, noise, m);
+    dataset_picture(&t->data, t->picks[j], is_mirrored, x0);
+    objective_apply(t->objective, &t->schedule, step, x0, noise, m, x0, target);
+    t->timestep[j] = (float)step;
+    t->weight[j] = objective_weight(t->objective, &t->schedule, step);
+    if (t->data.n_classes)
+        t->label[j] = (float)(is_dropped ? t->data.n_classes
+                                         : t->data.labels[t->picks[j]]);
+}
+
+/* -- one step ------------------------------------------------------------- */
+
+/* Forward and backward of the micro-batch from picture `at` on. */
+static enum unstir_status run_micro(struct unstir_trainer *t, struct lane *lane,
+                                    void *arena, uint32_t at)
+{
+    size_t m = (size_t)t->data.width * t->data.height * t->data.channels;
+    void *externals[8];
+    size_t n = 0;
+    externals[n++] = t->sample + at * m;
+    externals[n++] = t->timestep + at;
+    if (t->data.n_classes)
+        externals[n++] = t->label + at;
+    externals[n++] = t->target + at * m;
+    externals[n++] = t->weight + at;
+    externals[n++] = t->loss + at;
+    TRY(plan_run(lane->plan, NULL, arena, externals, NULL, &lane->err));
+    for (uint32_t j = 0; j < t->micro; j++)
+        lane->loss += (double)t->loss[at + j];
+    return UNSTIR_OK;
+}
+
+/* Lane i, by one thread: pool_fn. */
+static void run_lane(void *arg, size_t i, unsigned worker)
+{
+    struct unstir_trainer *t = arg;
+    struct lane *lane = &t->lanes[i];
+    uint32_t stride = t->n_lanes * t->micro;
+    lane->loss = 0;
+    lane->status = UNSTIR_OK;
+    for (uint32_t at = (uint32_t)i * t->micro;
+         at < t->options.batch && lane->status == UNSTIR_OK; at += stride)
+        lane->status =
+            run_micro(t, lane, t->arenas + worker * t->arena_bytes, at);
+}
+
+/* Gradients of all lanes; mean loss in *loss. */
+static enum unstir_status run_lanes(struct unstir_trainer *t, double *loss,
+                                    struct unstir_error *err)
+{
+    double sum = 0;
+    pool_run(t->pool, t->n_lanes, run_lane, t);
+    for (uint32_t i = 0; i < t->n_lanes; i++) {
+        if (t->lanes[i].status != UNSTIR_OK)
+            return error_set(err, t->lanes[i].status, "%s",
+                             t->lanes[i].err.detail);
+        sum += t->lanes[i].loss;
+    }
+    *loss = sum / t->options.batch;
+    return UNSTIR_OK;
+}
+
+/* Share of the plan that is done: of steps, or of time. */
+static double fraction_done(const struct unstir_trainer *t)
+{
+    if (t->total_steps)
+        return (double)t->step / (double)t->total_steps;
+    return t->elapsed_s / (60 * t->options.minutes);
+}
+
+static double learning_rate(const struct unstir_trainer *t)
+{
+    const struct unstir_train_options *o = &t->options;
+    double lr = o->lr, done = fraction_done(t);
+    if (strcmp(o->lr_schedule, "cosine") == 0)
+        lr *= 0.5 * (1 + cos(acos(-1.0) * (done < 1 ? done : 1)));
+    if (t->step < o->warmup)
+        lr *= (double)(t->step + 1) / (double)(o->warmup + 1);
+    return lr;
+}
+
+/* beta1 and so on of step number `step`, counted from 0. */
+static void set_update(struct unstir_trainer *t)
+{
+    const struct unstir_train_options *o = &t->options;
+    double n = (double)t->step + 1;
+    double warm = n / (n + 9); /* the mean forgets the first weights quickly */
+    t->values.lr = (float)learning_rate(t);
+    t->values.c1 = (float)(1 - pow(o->beta1, n));
+    t->values.c2 = (float)(1 - pow(o->beta2, n));
+    t->values.ema_decay = (float)(warm < o->ema ? warm : o->ema);
+}
+
+/* Arguments of the update plan's own operations. */
+struct step_args {
+    struct unstir_trainer *trainer;
+};
+
+#define SUM_CHUNK 16384 /* floats */
+
+/* A piece of the gradient: lanes in order, and zeroed for the next step. */
+static void sum_chunk(void *arg, size_t i, unsigned worker)
+{
+    struct unstir_trainer *t = arg;
+    size_t from = i * SUM_CHUNK, to = from + SUM_CHUNK;
+    float *g = t->params.g;
+    (void)worker;
+    to = to < t->params.n_trained ? to : t->params.n_trained;
+    for (uint32_t k = 1; k < t->n_lanes; k++) {
+        float *x = t->lanes[k].g;
+        for (size_t j = from; j < to; j++)
+            g[j] += x[j];
+        memset(x + from, 0, (to - from) * sizeof *x);
+    }
+}
+
+/* plan_fn: the lanes' gradients into the first one's. */
+static void sum_lanes(const struct op_ctx *ctx, const void *args)
+{
+    struct unstir_trainer *t = ((const struct step_args *)args)->trainer;
+    pool_run(ctx->pool, (t->params.n_trained + SUM_CHUNK - 1) / SUM_CHUNK,
+             sum_chunk, t);
+}
+
+/* plan_fn: AdamW with this step's values. */
+
+static void update_step(const struct op_ctx *ctx, const void *args)
+{
+    struct unstir_trainer *t = ((const struct step_args *)args)->trainer;
+    const struct unstir_train_options *o = &t->options;
+    struct update_values *u = &t->values;
+    u->norm = sqrt(u->sum_squares) / o->accumulate;
+    u->is_sound = isfinite(u->norm);
+    if (!u->is_sound)
+        return;
+    double scale = 1.0 / o->accumulate;
+    if (o->clip > 0 && u->norm > o->clip)
+        scale *= o->clip / u->norm;
+    struct adamw_args a = {.n = t->params.n_trained,
+                           .lr = u->lr,
+                           .beta1 = (float)o->beta1,
+                           .beta2 = (float)o->beta2,
+                           .eps = ADAM_EPS,
+                           .weight_decay = (float)o->weight_decay,
+                           .c1 = u->c1,
+                           .c2 = u->c2,
+                           .grad_scale = (float)scale,
+                           .ema_decay = u->ema_decay,
+                           .p = t->params.p,
+                           .g = t->params.g,
+                           .m = t->params.m,
+                           .v = t->params.v,
+                           .ema = t->params.ema};
+    adamw(ctx, &a);
+}
+
+static enum unstir_status diverged(const struct unstir_trainer *t, double loss,
+                                   struct unstir_error *err)
+{
+    return error_set(err, UNSTIR_ERR_LIMIT,
+                     "step %llu: loss %g, gradient %g: training has diverged; "
+                     "a lower learning rate than %g or a longer warm-up helps",
+                     (unsigned long long)t->step, loss, t->values.norm,
+                     t->options.lr);
+}
+
+static void note_step(struct unstir_trainer *t, double loss, double seconds)
+{
+    double keep = t->step < 99 ? (double)t->step / (double)(t->step + 1) : 0.99;
+    double rate = t->options.batch / (seconds > 0 ? seconds : 1e-9);
+    t->loss_last = loss;
+    t->loss_smooth = keep * t->loss_smooth + (1 - keep) * loss;
+    keep = t->images_per_s > 0 ? 0.95 : 0;
+    t->images_per_s = keep * t->images_per_s + (1 - keep) * rate;
+    t->elapsed_s += seconds;
+    t->step++;
+    struct history_row row = {(double)t->step, loss, t->values.lr,
+                              t->values.norm, t->elapsed_s};
+    history_add(&t->history, &row);
+}
+
+bool unstir_trainer_is_done(const struct unstir_trainer *t)
+{
+    return fraction_done(t) >= 1;
+}
+
+static void fill_progress(const struct unstir_trainer *t,
+                          struct unstir_train_progress *p)
+{
+    double done = fraction_done(t);
+    p->step = t->step;
+    p->steps = t->total_steps;
+    if (!p->steps) /* by time: as many as it looks now */
+        p->steps = done > 0 ? (uint64_t)((double)t->step / done) : t->step;
+    if (p->steps < p->step)
+        p->steps = p->step;
+    p->pictures = t->step * t->options.batch;
+    p->loss = t->loss_last;
+    p->loss_smooth = t->loss_smooth;
+    p->lr = t->values.lr;
+    p->grad_norm = t->values.norm;
+    p->images_per_s = t->images_per_s;
+    p->elapsed_s = t->elapsed_s;
+    p->left_s = (double)(p->steps - p->step) * t->options.batch /
+                (t->images_per_s > 0 ? t->images_per_s : 1);
+    if (!t->total_steps)
+        p->left_s = 60 * t->options.minutes - t->elapsed_s;
+    if (p->left_s < 0)
+        p->left_s = 0;
+}
+
+enum unstir_status unstir_trainer_step(struct unstir_trainer *t,
+                                       struct unstir_train_progress *progress,
+                                       struct unstir_error *err)
+{
+    double start = now_s(), loss = 0;
+    if (unstir_trainer_is_done(t))
+        return error_set(err, UNSTIR_ERR_ARG, "all %llu planned steps are done",
+                         (unsigned long long)t->step);
+    choose_pictures(t);
+    pool_run(t->pool, t->options.batch, draw_picture, t);
+    TRY(run_lanes(t, &loss,
+                  err)); /* gradients are zero: adamw leaves them so */
+    set_update(t);
+    if (!isfinite(loss))
+        return diverged(t, loss, err);
+    TRY(plan_run(t->update, t->pool, t->arenas, NULL, NULL, err));
+    if (!t->values.is_sound)
+        return diverged(t, loss, err);
+    note_step(t, loss, now_s() - start);
+    if (progress)
+        fill_progress(t, progress);
+    return UNSTIR_OK;
+}
+
+/* -- history --------------------------------------------------------------- */
+
+static void history_halve(struct history *h)
+{
+    for (size_t i = 0; i + 1 < h->n; i += 2) {
+        struct history_row joined = h->rows[i + 1];
+        joined.loss = 0.5 * (h->rows[i].loss + joined.loss);
+        h->rows[i / 2] = joined;
+    }
+    h->n /= 2;
+    h->stride *= 2;
+}
+
+void history_add(struct history *h, const struct history_row *row)
+{
+    h->open_loss += row->loss;
+    if (++h->open_n < h->stride)
+        return;
+    if (h->n == HISTORY_ROWS)
+        history_halve(h);
+    h->rows[h->n] = *row;
+    h->rows[h->n++].loss = h->open_loss / (double)h->open_n;
+    h->open_loss = 0;
+    h->open_n = 0;
+}
+
+/* -- building --------------------------------------------------------------- */
+
+enum unstir_status trainer_path(char out[4096], const char *folder,
+                                const char *name, struct unstir_error *err)
+{
+    int n = snprintf(out, 4096, "%s/%s", folder, name);
+    if (n < 0 || n >= 4096)
+        return error_set(err, UNSTIR_ERR_LIMIT, "%s/%s: path too long", folder,
+                         name);
+    return UNSTIR_OK;
+}
+
+enum unstir_status trainer_make_folder(const char *folder, const char *sub,
+                                       struct unstir_error *err)
+{
+    char path[4096];
+    TRY(trainer_path(path, folder, sub ? sub : "", err));
+    for (char *p = path + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        if (mkdir(path, 0777) != 0 && errno != EEXIST)
+            return error_set(err, UNSTIR_ERR_IO, "%s: %s", path,
+                             strerror(errno));
+        *p = '/';
+    }
+    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+        return error_set(err, UNSTIR_ERR_IO, "%s: %s", path, strerror(errno));
+    return UNSTIR_OK;
+}
+
+static void put_blocks(struct json_writer *w, const char *key,
+                       const struct unstir_train_options *o, bool is_up)
+{
+    json_open_array(w, key);
+    for (uint32_t i = 0; i < o->n_levels; i++) {
+        uint32_t level = is_up ? o->n_levels - 1 - i : i;
+        bool has_attention = o->attention_mask >> level & 1;
+        json_put_string(
+            w, NULL,
+            is_up ? (has_attention ? "AttnUpBlock2D" : "UpBlock2D")
+                  : (has_attention ? "AttnDownBlock2D" : "DownBlock2D"));
+    }
+    json_close(w);
+}
+
+enum unstir_status trainer_network_config(char **text,
+                                          const struct unstir_train_options *o,
+                                          const struct dataset *d,
+                                          struct unstir_error *err)
+{
+    struct json_writer *w;
+    *text = NULL;
+    TRY(json_writer_new(&w, err));
+    json_open_object(w, NULL);
+    json_put_string(w, "_class_name", "UNet2DModel");
+    json_put_string(w, "_diffusers_version", "0.42.1");
+    if (d->width == d->height) {
+        json_put_int(w, "sample_size", d->width);
+    } else {
+        json_open_array(w, "sample_size");
+        json_put_int(w, NULL, d->height);
+        json_put_int(w, NULL, d->width);
+        json_close(w);
+    }
+    json_put_int(w, "in_channels", d->channels);
+    json_put_int(w, "out_channels", d->channels);
+    json_put_int(w, "layers_per_block", o->layers);
+    json_open_array(w, "block_out_channels");
+    for (uint32_t i = 0; i < o->n_levels; i++)
+        json_put_int(w, NULL, o->channels[i]);
+    json_close(w);
+    put_blocks(w, "down_block_types", o, false);
+    put_blocks(w, "up_block_types", o, true);
+    json_put_int(w, "norm_num_groups", o->norm_groups);
+    json_put_int(w, "attention_head_dim", o->attention_head_dim);
+    if (d->n_classes) /* and the null class */
+        json_put_int(w, "num_class_embeds", d->n_classes + 1);
+    json_close(w);
+    return json_finish(text, w, true, err);
+}
+
+static enum unstir_status open_schedule(struct unstir_trainer *t,
+                                        struct unstir_error *err)
+{
+    struct schedule_config c;
+    schedule_config_defaults(&c, METHOD_DDPM);
+    c.n_timesteps = t->options.n_timesteps;
+    c.beta_schedule = BETA_COSINE;
+    if (strcmp(t->options.noise_schedule, "linear") == 0) {
+        c.beta_schedule = BETA_LINEAR;
+    } else if (strcmp(t->options.noise_schedule, "scaled-linear") == 0) {
+        c.beta_schedule = BETA_SCALED_LINEAR;
+        c.beta_start = 0.00085;
+        c.beta_end = 0.012;
+    }
+    return schedule_init(&t->schedule, &c, err);
+}
+
+static enum unstir_status digest_data(struct unstir_trainer *t,
+                                      struct unstir_error *err)
+{
+    const struct dataset *d = &t->data;
+    size_t m = (size_t)d->width * d->height * d->channels;
+    struct digest *sha;
+    TRY(digest_new(&sha, err));
+    digest_add(sha, "pixels", d->pixels, d->n * m);
+    if (d->labels)
+        digest_add(sha, "labels", d->labels, d->n * sizeof *d->labels);
+    digest_finish(sha, t->data_digest);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status open_network(struct unstir_trainer *t,
+                                       struct unstir_error *err)
+{
+    TRY(trainer_network_config(&t->config_text, &t->options, &t->data, err));
+    TRY(json_parse(&t->config, t->config_text, strlen(t->config_text), err));
+    t->micro = t->options.batch / t->options.accumulate;
+    TRY(network_graph(&t->graph, t->config, t->micro, t->data.height,
+                      t->data.width, err));
+    if (!kernels_select(&t->table, t->options.isa))
+        return error_field(err, "isa",
+                           "%s: unknown, or not for this CPU; "
+                           "there are: %s",
+                           t->options.isa, unstir_cpu_rungs());
+    TRY(params_init(&t->params, t->graph, err));
+    return train_packs_init(&t->packs, t->graph, &t->table, &t->params, err);
+}
+
+/* Clip and AdamW, running mean, repack: what follows the gradients. */
+static enum unstir_status plan_update(struct unstir_trainer *t,
+                                      struct unstir_error *err)
+{
+    struct plan_builder *b;
+    TRY(plan_builder_new(&b, &t->table, pool_threads(t->pool), err));
+    struct sum_squares_args norm = {t->params.n_trained, t->params.g,
+                                    &t->values.sum_squares};
+    struct step_args step = {t};
+    struct repack_args pack = {t->packs.jobs, t->packs.n_jobs};
+    plan_add(b, "sum gradients", sum_lanes, &step, sizeof step, 0, NULL, 0);
+    plan_add(b, "gradient norm", sum_squares, &norm, sizeof norm,
+             sum_squares_scratch(t->params.n_trained), NULL, 0);
+    plan_add(b, "adamw", update_step, &step, sizeof step, 0, NULL, 0);
+    plan_add(b, "repack", train_repack, &pack, sizeof pack, 0, NULL, 0);
+    return plan_finish(&t->update, b, err);
+}
+
+static enum unstir_status open_lane(struct unstir_trainer *t, uint32_t i,
+                                    struct unstir_error *err)
+{
+    struct lane *lane = &t->lanes[i];
+    lane->params = t->params;
+    if (i > 0) {
+        TRY(alloc_aligned((void **)&lane->g, t->params.n, sizeof(float), err));
+        lane->params.g = lane->g;
+    }
+    return lower_training(&lane->plan, t->graph, &t->table, &lane->params,
+                          &t->packs, 1, err);
+}
+
+static enum unstir_status open_plans(struct unstir_trainer *t,
+                                     struct unstir_error *err)
+{
+    uint32_t n = t->options.accumulate;
+    t->n_lanes = n < MAX_LANES ? n : MAX_LANES;
+    TRY(pool_new(&t->pool, t->options.n_threads, t->options.nice, err));
+    for (uint32_t i = 0; i < t->n_lanes; i++)
+        TRY(open_lane(t, i, err));
+    TRY(plan_update(t, err));
+    size_t a = plan_arena_bytes(t->lanes[0].plan);
+    size_t b = plan_arena_bytes(t->update);
+    t->arena_bytes = size_align(a > b ? a : b, 64);
+    return alloc_aligned((void **)&t->arenas, pool_threads(t->pool),
+                         t->arena_bytes, err);
+}
+
+static enum unstir_status open_memory(struct unstir_trainer *t,
+                                      struct unstir_error *err)
+{
+    uint32_t batch = t->options.batch;
+    size_t m = (size_t)t->data.width * t->data.height * t->data.channels;
+    TRY(alloc_aligned((void **)&t->sample, batch, m * sizeof(float), err));
+    TRY(alloc_aligned((void **)&t->target, batch, m * sizeof(float), err));
+    TRY(alloc_aligned((void **)&t->noise, pool_threads(t->pool),
+                      m * sizeof(float), err));
+    TRY(alloc_aligned((void **)&t->timestep, batch, sizeof(float), err));
+    TRY(alloc_aligned((void **)&t->label, batch, sizeof(float), err));
+    TRY(alloc_aligned((void **)&t->weight, batch, sizeof(float), err));
+    TRY(alloc_aligned((void **)&t->loss, batch, sizeof(float), err));
+    TRY(alloc_zero((void **)&t->picks, batch, sizeof *t->picks, err));
+    TRY(alloc_zero((void **)&t->order, t->data.n, sizeof *t->order, err));
+    TRY(alloc_zero((void **)&t->history.rows, HISTORY_ROWS,
+                   sizeof *t->history.rows, err));
+    t->history.stride = 1;
+    t->order_epoch = UINT64_MAX; /* none yet */
+    return UNSTIR_OK;
+}
+
+static void plan_length(struct unstir_trainer *t)
+{
+    const struct unstir_train_options *o = &t->options;
+    t->total_steps = o->steps;
+    if (o->epochs > 0) {
+        double n = ceil(o->epochs * t->data.n / o->batch);
+        t->total_steps = n < 1 ? 1 : (uint64_t)n;
+    }
+}
+
+static enum unstir_status build_parts(struct unstir_trainer *t,
+                                      struct unstir_error *err)
+{
+    TRY(train_options_check(&t->options, err));
+    TRY(dataset_open(&t->data, t->options.data, t->options.size,
+                     t->options.max_pictures, err));
+    train_options_fit(&t->options, &t->data);
+    (void)objective_parse(&t->objective, t->options.objective); /* checked */
+    TRY(digest_data(t, err));
+    TRY(open_schedule(t, err));
+    TRY(open_network(t, err));
+    TRY(open_plans(t, err));
+    TRY(open_memory(t, err));
+    plan_length(t);
+    return UNSTIR_OK;
+}
+
+enum unstir_status trainer_build(struct unstir_trainer **out,
+                                 const struct unstir_train_options *options,
+                                 struct unstir_error *err)
+{
+    struct unstir_trainer *t;
+    *out = NULL;
+    TRY(alloc_zero((void **)&t, 1, sizeof *t, err));
+    enum unstir_status status = train_options_copy(&t->options, options, err);
+    if (status == UNSTIR_OK)
+        status = build_parts(t, err);
+    if (status != UNSTIR_OK) {
+        unstir_trainer_free(t);
+        return status;
+    }
+    *out = t;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status load_init(struct unstir_trainer *t,
+                                    struct unstir_error *err)
+{
+    struct diffusers_folder f;
+    TRY(diffusers_folder_open(&f, t->options.init, false, err));
+    enum unstir_status status =
+        params_load(&t->params, t->graph, f.unet_weights, err);
+    if (status != UNSTIR_OK)
+        error_prefix(err, t->options.init);
+    diffusers_folder_close(&f);
+    return status;
+}
+
+enum unstir_status
+unstir_trainer_new(struct unstir_trainer **out,
+                   const struct unstir_train_options *options,
+                   struct unstir_error *err)
+{
+    struct unstir_trainer *t;
+    TRY(trainer_build(out, options, err));
+    t = *out;
+    enum unstir_status status =
+        t->options.init
+            ? load_init(t, err)
+            : params_draw(&t->params, t->graph, seed_of(t, 3, 0), err);
+    if (status == UNSTIR_OK)
+        status = trainer_make_folder(t->options.output, "training", err);
+    if (status != UNSTIR_OK) {
+        unstir_trainer_free(t);
+        *out = NULL;
+        return status;
+    }
+    params_start_mean(&t->params);
+    trainer_repack(t);
+    return UNSTIR_OK;
+}
+
+void trainer_repack(struct unstir_trainer *t)
+{
+    struct op_ctx ctx = {.k = &t->table, .pool = t->pool};
+    conv2d_pack_many(&ctx, t->packs.jobs, t->packs.n_jobs);
+}
+
+void unstir_trainer_free(struct unstir_trainer *t)
+{
+    if (!t)
+        return;
+    for (size_t i = 0; i < MAX_LANES; i++) {
+        plan_free(t->lanes[i].plan);
+        alloc_free(t->lanes[i].g);
+    }
+    plan_free(t->update);
+    pool_free(t->pool);
+    graph_free(t->graph);
+    json_free(t->config);
+    alloc_free(t->config_text);
+    train_packs_fini(&t->packs);
+    params_fini(&t->params);
+    schedule_fini(&t->schedule);
+    dataset_close(&t->data);
+    void *const blocks[] = {t->arenas,   t->sample, t->target,      t->noise,
+                            t->timestep, t->label,  t->weight,      t->loss,
+                            t->picks,    t->order,  t->history.rows};
+    for (size_t i = 0; i < ARRAY_LEN(blocks); i++)
+        alloc_free(blocks[i]);
+    train_options_fini(&t->options);
+    alloc_free(t);
+}
