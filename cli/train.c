@@ -1,0 +1,495 @@
+/* train.c - `unstir train`: teach a network to undo noise.
+ *
+ * A thin loop around include/unstir_train.h: advance by one optimiser step,
+ * show it, and every so often save the state and look at the result.  Ctrl-C
+ * ends the loop between two steps; the state is saved and a line says how to
+ * go on.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "commands.h"
+#include "progress.h"
+#include "unstir_train.h"
+
+struct train_values {
+    struct opts_common common;
+    struct unstir_train_options o;
+    const char *channels, *attention, *resume;
+    uint32_t threads;
+    uint32_t nice;
+    uint64_t stop_after, sample_every;
+    double save_every;
+    bool full_precision;
+};
+
+#define TRAIN(field) offsetof(struct train_values, field)
+
+static const char *const objectives[] = {"epsilon", "x0",        "v",
+                                         "origin",  "origin-x0", NULL};
+static const char *const noise_schedules[] = {"linear", "cosine",
+                                              "scaled-linear", NULL};
+static const char *const lr_schedules[] = {"cosine", "constant", NULL};
+
+static const struct opt options[] = {
+    {.name = "data",
+     .kind = OPT_TEXT,
+     .meta = "DIR",
+     .offset = TRAIN(o.data),
+     .help = "pictures: a folder with one subfolder of PNG files a class, a "
+             "folder of IDX files, or the named set fashion-mnist",
+     .group = "What to learn from"},
+    {.name = "size",
+     .kind = OPT_U32,
+     .meta = "N",
+     .max = 1024,
+     .offset = TRAIN(o.size),
+     .fallback = "by data",
+     .help = "edge in pixels: pictures are cut square and resized"},
+    {.name = "flip",
+     .kind = OPT_FLAG,
+     .offset = TRAIN(o.flip),
+     .help = "mirror half of the pictures"},
+    {.name = "label-dropout",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 1,
+     .offset = TRAIN(o.label_dropout),
+     .fallback = "0.1",
+     .help = "share of pictures shown without their class, for guidance"},
+    {.name = "max-pictures",
+     .kind = OPT_U32,
+     .meta = "N",
+     .offset = TRAIN(o.max_pictures),
+     .fallback = "all",
+     .help = "learn from the first N only"},
+    {.name = "output",
+     .letter = 'o',
+     .kind = OPT_TEXT,
+     .meta = "DIR",
+     .offset = TRAIN(o.output),
+     .help = "the model being made; state, curve and sheets in DIR/training",
+     .group = "Result"},
+    {.name = "full-precision",
+     .kind = OPT_FLAG,
+     .offset = TRAIN(full_precision),
+     .help = "write single instead of half precision"},
+    {.name = "channels",
+     .kind = OPT_TEXT,
+     .meta = "A,B,C",
+     .offset = TRAIN(channels),
+     .fallback = "by data",
+     .help = "channels of each level, finest first",
+     .group = "Network"},
+    {.name = "layers",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 8,
+     .offset = TRAIN(o.layers),
+     .fallback = "1",
+     .help = "residual layers a block"},
+    {.name = "attention",
+     .kind = OPT_TEXT,
+     .meta = "LEVELS",
+     .offset = TRAIN(attention),
+     .fallback = "the coarsest",
+     .help = "levels with attention, 0 the finest: \"2\", \"1,2\", \"none\""},
+    {.name = "head-dim",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 1024,
+     .offset = TRAIN(o.attention_head_dim),
+     .fallback = "32",
+     .help = "channels of an attention head"},
+    {.name = "norm-groups",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 256,
+     .offset = TRAIN(o.norm_groups),
+     .fallback = "8",
+     .help = "groups of a group norm"},
+    {.name = "init",
+     .kind = OPT_TEXT,
+     .meta = "MODEL",
+     .offset = TRAIN(o.init),
+     .help = "start from the weights of this model folder"},
+    {.name = "objective",
+     .kind = OPT_CHOICE,
+     .meta = "NAME",
+     .choices = objectives,
+     .offset = TRAIN(o.objective),
+     .fallback = "v",
+     .help = "epsilon, x0, v, or the origin's own: origin (the head says the "
+             "noise), origin-x0 (the head says the picture)",
+     .group = "Noise"},
+    {.name = "noise-schedule",
+     .kind = OPT_CHOICE,
+     .meta = "NAME",
+     .choices = noise_schedules,
+     .offset = TRAIN(o.noise_schedule),
+     .fallback = "cosine",
+     .help = "linear, cosine or scaled-linear"},
+    {.name = "timesteps",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 2,
+     .max = 10000,
+     .offset = TRAIN(o.n_timesteps),
+     .fallback = "1000",
+     .help = "steps from picture to static"},
+    {.name = "steps",
+     .kind = OPT_U64,
+     .meta = "N",
+     .offset = TRAIN(o.steps),
+     .help = "optimiser steps; one of --steps, --epochs, --minutes is given",
+     .group = "How long"},
+    {.name = "epochs",
+     .kind = OPT_REAL,
+     .meta = "N",
+     .min = 0,
+     .max = 1e9,
+     .offset = TRAIN(o.epochs),
+     .help = "times through the pictures"},
+    {.name = "minutes",
+     .kind = OPT_REAL,
+     .meta = "M",
+     .min = 0,
+     .max = 1e9,
+     .offset = TRAIN(o.minutes),
+     .help = "minutes of computing; the learning rate follows the clock, so "
+             "only --steps and --epochs give the same weights again"},
+    {.name = "stop-after",
+     .kind = OPT_U64,
+     .meta = "K",
+     .offset = TRAIN(stop_after),
+     .help = "stop after K steps of the planned ones, state saved"},
+    {.name = "resume",
+     .kind = OPT_TEXT,
+     .meta = "DIR",
+     .offset = TRAIN(resume),
+     .help = "go on from DIR's saved state, with its own options"},
+    {.name = "save-every",
+     .kind = OPT_REAL,
+     .meta = "MINUTES",
+     .min = 0,
+     .max = 1e6,
+     .offset = TRAIN(save_every),
+     .fallback = "10",
+     .help = "save the state, the model and the loss curve this often"},
+    {.name = "sample-every",
+     .kind = OPT_U64,
+     .meta = "N",
+     .offset = TRAIN(sample_every),
+     .fallback = "1000",
+     .help = "make a sheet of pictures every N steps; 0: never"},
+    {.name = "batch",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 65536,
+     .offset = TRAIN(o.batch),
+     .fallback = "64",
+     .help = "pictures an optimiser step",
+     .group = "Optimiser"},
+    {.name = "accumulate",
+     .kind = OPT_U32,
+     .meta = "N",
+     .max = 65536,
+     .offset = TRAIN(o.accumulate),
+     .fallback = "by rule",
+     .help = "micro-batches that a batch is computed in"},
+    {.name = "lr",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 1e-9,
+     .max = 10,
+     .offset = TRAIN(o.lr),
+     .fallback = "1e-3",
+     .help = "learning rate"},
+    {.name = "lr-schedule",
+     .kind = OPT_CHOICE,
+     .meta = "NAME",
+     .choices = lr_schedules,
+     .offset = TRAIN(o.lr_schedule),
+     .fallback = "cosine",
+     .help = "cosine (down to zero) or constant"},
+    {.name = "warmup",
+     .kind = OPT_U32,
+     .meta = "N",
+     .offset = TRAIN(o.warmup),
+     .fallback = "200",
+     .help = "steps until the full learning rate"},
+    {.name = "weight-decay",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 10,
+     .offset = TRAIN(o.weight_decay),
+     .fallback = "0.01",
+     .help = "decoupled decay of AdamW"},
+    {.name = "beta1",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 0.9999999,
+     .offset = TRAIN(o.beta1),
+     .fallback = "0.9",
+     .help = "memory of the first moment"},
+    {.name = "beta2",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 0.9999999,
+     .offset = TRAIN(o.beta2),
+     .fallback = "0.99",
+     .help = "memory of the second moment"},
+    {.name = "clip",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 1e9,
+     .offset = TRAIN(o.clip),
+     .fallback = "1",
+     .help = "largest norm of the gradient; 0: any"},
+    {.name = "ema",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 0.9999999,
+     .offset = TRAIN(o.ema),
+     .fallback = "0.999",
+     .help = "memory of the running mean of the weights, which is the model"},
+    {.name = "seed",
+     .kind = OPT_U64,
+     .meta = "N",
+     .offset = TRAIN(o.seed),
+     .fallback = "0",
+     .help = "same seed, options and data: same weights"},
+    {.name = "threads",
+     .kind = OPT_U32,
+     .meta = "N",
+     .max = 64,
+     .offset = TRAIN(threads),
+     .env = "UNSTIR_THREADS",
+     .fallback = "all",
+     .help = "computing threads; results do not depend on it",
+     .group = "Machine"},
+    {.name = "nice",
+     .kind = OPT_U32,
+     .meta = "N",
+     .max = 19,
+     .offset = TRAIN(nice),
+     .fallback = "0",
+     .help = "give way to other work by this much"},
+    {.name = "isa",
+     .kind = OPT_TEXT,
+     .meta = "NAME",
+     .offset = TRAIN(o.isa),
+     .env = "UNSTIR_ISA",
+     .fallback = "the best",
+     .help = "instruction set: scalar, portable, avx2"},
+};
+
+/* -- lists ---------------------------------------------------------------- */
+
+/* "32,64,96" to n numbers below `top`; false if it is not such a list. */
+static bool parse_list(const char *text, uint32_t *out, uint32_t *n,
+                       unsigned long top)
+{
+    *n = 0;
+    do {
+        char *end;
+        unsigned long v = strtoul(text, &end, 10);
+        if (end == text || *text == '-' || v >= top || *n == 8)
+            return false;
+        out[(*n)++] = (uint32_t)v;
+        text = end;
+    } while (*text++ == ',');
+    return text[-1] == '\0';
+}
+
+static int read_lists(struct train_values *v)
+{
+    uint32_t levels[8], n;
+    if (v->channels &&
+        !parse_list(v->channels, v->o.channels, &v->o.n_levels, 4097)) {
+        cli_error("--channels %s: must be up to 8 numbers such as 32,64,96",
+                  v->channels);
+        return CLI_USAGE;
+    }
+    if (v->channels && !v->attention)
+        v->o.attention_mask = 1u << (v->o.n_levels - 1);
+    if (v->attention && !v->channels) {
+        cli_error("--attention needs --channels");
+        return CLI_USAGE;
+    }
+    if (!v->attention || strcmp(v->attention, "none") == 0)
+        return OPTS_GO_ON;
+    if (!parse_list(v->attention, levels, &n, v->o.n_levels)) {
+        cli_error("--attention %s: must be \"none\" or levels 0..%u such as "
+                  "\"1,2\"",
+                  v->attention, v->o.n_levels - 1);
+        return CLI_USAGE;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        v->o.attention_mask |= 1u << levels[i];
+    return OPTS_GO_ON;
+}
+
+/* -- the loop ------------------------------------------------------------- */
+
+struct training {
+    struct train_values *v;
+    struct unstir_trainer *trainer;
+    const char *folder;
+    struct unstir_train_progress at;
+    struct progress bar;
+    double saved_s, lined_s;
+};
+
+static void show(struct training *t)
+{
+    const struct unstir_train_progress *p = &t->at;
+    const struct progress_value values[] = {{"loss", p->loss_smooth},
+                                            {"images/s", p->images_per_s}};
+    t->bar.total = p->steps;
+    progress_show(&t->bar, p->step, values, 2);
+    if (!t->v->common.is_json || cli_now_s() - t->lined_s < 1)
+        return;
+    t->lined_s = cli_now_s();
+    printf("{\"step\":%llu,\"steps\":%llu,\"pictures\":%llu,\"loss\":",
+           (unsigned long long)p->step, (unsigned long long)p->steps,
+           (unsigned long long)p->pictures);
+    cli_json_real(stdout, p->loss_smooth);
+    printf(",\"lr\":%.6g,\"grad_norm\":%.5g,\"images_per_s\":%.1f,"
+           "\"elapsed_s\":%.1f,\"left_s\":%.1f}\n",
+           p->lr, p->grad_norm, p->images_per_s, p->elapsed_s, p->left_s);
+    fflush(stdout);
+}
+
+/* State, model and curve, and the sheet if asked. */
+static enum unstir_status keep(struct training *t, bool with_grid,
+                               struct unstir_error *err)
+{
+    enum unstir_status status = unstir_trainer_save(t->trainer, err);
+    if (status == UNSTIR_OK)
+        status = unstir_trainer_export(t->trainer, t->folder,
+                                       !t->v->full_precision, err);
+    if (status == UNSTIR_OK)
+        status = unstir_trainer_report(t->trainer, with_grid, err);
+    t->saved_s = cli_now_s();
+    return status;
+}
+
+static enum unstir_status advance(struct training *t, struct unstir_error *err)
+{
+    const struct train_values *v = t->v;
+    enum unstir_status status = unstir_trainer_step(t->trainer, &t->at, err);
+    if (status != UNSTIR_OK)
+        return status;
+    if (!t->bar.unit)
+        progress_begin(&t->bar, &v->common, "step", t->at.step - 1,
+                       t->at.steps);
+    show(t);
+    bool with_grid = v->sample_every && t->at.step % v->sample_every == 0;
+    if (with_grid || cli_now_s() - t->saved_s >= 60 * v->save_every)
+        return keep(t, with_grid, err);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status run(struct training *t, struct unstir_error *err)
+{
+    enum unstir_status status = UNSTIR_OK;
+    uint64_t taken = 0;
+    t->saved_s = cli_now_s();
+    while (status == UNSTIR_OK && !unstir_trainer_is_done(t->trainer) &&
+           !cli_is_interrupted() &&
+           (!t->v->stop_after || taken < t->v->stop_after)) {
+        status = advance(t, err);
+        taken++;
+    }
+    progress_clear(&t->bar);
+    return status;
+}
+
+static int finish(struct training *t, struct unstir_error *err)
+{
+    bool is_done = unstir_trainer_is_done(t->trainer);
+    if (keep(t, is_done && t->v->sample_every, err) != UNSTIR_OK)
+        return cli_fail(err);
+    if (!is_done)
+        cli_note("stopped after step %llu; go on with: unstir train --resume "
+                 "%s",
+                 (unsigned long long)t->at.step, t->folder);
+    else if (!t->v->common.is_json && !t->v->common.is_quiet)
+        printf("%s: %llu steps, loss %.4f; try: unstir generate -m %s\n",
+               t->folder, (unsigned long long)t->at.step, t->at.loss_smooth,
+               t->folder);
+    return cli_is_interrupted() ? CLI_INTERRUPTED : CLI_OK;
+}
+
+static int open_trainer(struct training *t, struct unstir_error *err)
+{
+    struct train_values *v = t->v;
+    enum unstir_status status;
+    if (v->resume) {
+        t->folder = v->resume;
+        status = unstir_trainer_resume(&t->trainer, v->resume, v->threads, err);
+    } else {
+        t->folder = v->o.output;
+        v->o.n_threads = v->threads;
+        v->o.nice = (int)v->nice;
+        v->o.half = !v->full_precision;
+        status = unstir_trainer_new(&t->trainer, &v->o, err);
+    }
+    return status == UNSTIR_OK ? OPTS_GO_ON : cli_fail(err);
+}
+
+static int train_main(int argc, char **argv)
+{
+    struct train_values v = {.save_every = 10, .sample_every = 1000};
+    struct training t = {.v = &v};
+    struct unstir_error err;
+    unstir_train_defaults(&v.o);
+    int rc = opts_parse(&command_train, argc, argv, &v);
+    if (rc == OPTS_GO_ON)
+        rc = read_lists(&v);
+    if (rc != OPTS_GO_ON)
+        return rc;
+    cli_catch_interrupts();
+    rc = open_trainer(&t, &err);
+    if (rc != OPTS_GO_ON)
+        return rc;
+    if (run(&t, &err) != UNSTIR_OK)
+        rc = cli_fail(&err);
+    else
+        rc = finish(&t, &err);
+    unstir_trainer_free(t.trainer);
+    return rc;
+}
+
+const struct command command_train = {
+    .name = "train",
+    .summary = "teach a network to undo noise",
+    .synopsis = "--data D -o DIR (--steps N | --epochs N | --minutes M)",
+    .text =
+        "Trains a UNet2DModel and leaves a model folder that this program and "
+        "the diffusers library open.  The state is saved as it goes and on "
+        "Ctrl-C; --resume goes on from it.",
+    .examples =
+        "unstir train --data fashion-mnist -o mine --minutes 60\n"
+        "unstir train --data pictures/ -o mine --size 32 --epochs 50 --flip\n"
+        "unstir train --resume mine\n",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .has_json = true,
+    .main = train_main,
+};
