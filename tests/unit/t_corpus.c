@@ -66,6 +66,11 @@ static void test_folder_config(void **state)
     replay("folder_config", fuzz_folder_config);
 }
 
+static void test_state(void **state)
+{
+    replay("state", fuzz_state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -73,6 +78,7 @@ int main(void)
         cmocka_unit_test(test_safetensors),
         cmocka_unit_test(test_png),
         cmocka_unit_test(test_folder_config),
+        cmocka_unit_test(test_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
