@@ -154,6 +154,32 @@ static enum unstir_status network_load(struct unstir_model *m,
     return UNSTIR_OK;
 }
 
+/* A sampler that wants output channels that the network lacks is no use; the
+ * folder's own one must be. */
+static enum unstir_status samplers_check(struct unstir_model *m,
+                                         struct unstir_error *err)
+{
+    struct sampler_run_options o = {
+        .n_steps = 1, .n = 1, .has_learned_variance = m->has_learned_variance};
+
+    for (size_t i = 0; i < SAMPLER_COUNT; i++) {
+        struct checkpoint_sampler *s = &m->samplers[i];
+        struct unstir_error why = {0};
+        struct sampler_run run;
+        if (!s->is_usable)
+            continue;
+        enum unstir_status st =
+            sampler_run_init(&run, samplers[i], &s->schedule, &o, &why);
+        sampler_run_fini(&run);
+        if (st && (i == m->default_sampler || st == UNSTIR_ERR_NOMEM))
+            return error_set(err, st, "scheduler_config.json: %.400s",
+                             why.detail);
+        s->is_usable = st == UNSTIR_OK;
+        (void)snprintf(s->reason, sizeof s->reason, "%.150s", why.detail);
+    }
+    return UNSTIR_OK;
+}
+
 static void info_from_network(struct unstir_model *m)
 {
     const struct network_info *n = network_info(m->net);
@@ -467,6 +493,7 @@ static enum unstir_status build(struct unstir_model *m,
 
     TRY(samplers_load(m, parts->scheduler_config, err));
     TRY(network_load(m, parts, options, err));
+    TRY(samplers_check(m, err));
     info_from_network(m);
     derive_limits(m);
     m->info.digest = parts->digest;
