@@ -9,7 +9,7 @@
  * Pitfalls, each guarded by tests/golden/t_unet2d.c unless said:
  *  - attention_head_dim is the width of a head; null means one head;
  *  - null and absent differ for attention_head_dim, norm_num_groups and
- *    mid_block_type (tests/unit/t_unet2d.c);
+ *    mid_block_type (tests/unit/t_unet2d_config.c);
  *  - downsample_padding 0 pads on the right and below only (ddpm);
  *  - skip blocks (NCSN++) divide by sqrt 2, take min(c / 4, 32) groups, and
  *    AttnSkipUpBlock2D min(main + skip / 4, 32): a slip of the reference's
