@@ -56,6 +56,9 @@ CLI_OBJ := $(call obj,$(CLI_SRC))
 TEST_LIB_OBJ := $(call obj,$(TEST_LIB_SRC))
 TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 SERVER_TESTS := $(patsubst %.c,$(BUILD)/%,$(SERVER_TEST_SRC))
+# Clients that the scripts of tests/http and tests/bench drive.
+CLIENT_SRC := $(wildcard tests/http/*.c)
+CLIENTS := $(if $(CLIENT_SRC),$(BUILD)/tests/http/rawclient)
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
 
 .PHONY: all check check-bins bench fuzz fuzzers lint install clean format
@@ -108,7 +111,11 @@ $(SERVER_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(SERVER_OBJ) $(BUILD)/libunstir.a
 	$(CC) $(SANFLAGS) -o $@ $< $(SERVER_OBJ) $(BUILD)/libunstir.a -lcmocka \
 	    $(SERVER_LIBS) $(ENGINE_LIBS)
 
-check-bins: all $(TESTS) $(SERVER_TESTS)
+$(BUILD)/tests/http/rawclient: $(call obj,$(CLIENT_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $^
+
+check-bins: all $(TESTS) $(SERVER_TESTS) $(CLIENTS)
 check: check-bins
 	BUILD=$(BUILD) SAN=$(SAN) sh tests/run.sh $(FAMILIES)
 

@@ -1,0 +1,254 @@
+/* connections.c - limits of connections, large heads and bodies, hang-ups.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "rawclient.h"
+
+#define HOST "Host: localhost\r\n"
+#define POST "POST /generate HTTP/1.1\r\n" HOST
+#define LIVE "GET /health/live HTTP/1.1\r\n" HOST "\r\n"
+
+/* At the limit a client waits; it is served as soon as another leaves. */
+static void test_limit(int port, int limit, struct reply *reply)
+{
+    int *fds = calloc((size_t)limit, sizeof *fds);
+    uint64_t start;
+    int served = 0;
+    int extra;
+    int i;
+
+    for (i = 0; i < limit; i++) {
+        fds[i] = dial(port);
+        say_text(fds[i], LIVE);
+        hear(fds[i], reply, 3000, 1);
+        served += reply->status == 200;
+    }
+    extra = dial(port);
+    say_text(extra, LIVE);
+    hear(extra, reply, 300, 1);
+    verdict("f_limit_waits", served == limit && reply->n_final == 0,
+            "%d of %d served, the one above got status %d", served, limit,
+            reply->status);
+    start = now_ms();
+    (void)close(fds[0]);
+    hear(extra, reply, 3000, 1);
+    verdict("f_limit_no_stall", reply->status == 200 && now_ms() - start < 500,
+            "status %d after %d ms", reply->status, (int)(now_ms() - start));
+    for (i = 1; i < limit; i++)
+        (void)close(fds[i]);
+    (void)close(extra);
+    free(fds);
+}
+
+static int ask(int port, const char *text, struct reply *reply)
+{
+    int fd = dial(port);
+
+    say_text(fd, text);
+    hear(fd, reply, 2000, 1);
+    (void)close(fd);
+    return reply->status;
+}
+
+/* One request, one wanted status, and perhaps a text that must be there. */
+static void expect(const char *name, int port, const char *text, int wanted,
+                   const char *part, struct reply *reply)
+{
+    (void)ask(port, text, reply);
+    verdict(name,
+            reply->status == wanted && (!part || strstr(reply->bytes, part)),
+            "wanted %d%s%s, got %d: %.300s", wanted, part ? " with " : "",
+            part ? part : "", reply->status, reply->bytes);
+}
+
+static void test_large_heads(int port, struct reply *reply)
+{
+    const size_t n = 70000;
+    char *text = malloc(n + 200);
+    size_t at;
+    int i;
+
+    (void)snprintf(text, 100, "GET /");
+    memset(text + 5, 'a', n);
+    (void)snprintf(text + 5 + n, 100, " HTTP/1.1\r\n" HOST "\r\n");
+    expect("f_large_target", port, text, 414, NULL, reply);
+    at = (size_t)snprintf(text, 100, "GET / HTTP/1.1\r\n" HOST "X: ");
+    memset(text + at, 'a', n);
+    (void)snprintf(text + at + n, 100, "\r\n\r\n");
+    expect("f_large_header", port, text, 431, NULL, reply);
+    at = (size_t)snprintf(text, 100, "GET / HTTP/1.1\r\n" HOST);
+    for (i = 0; i < 500; i++)
+        at += (size_t)snprintf(text + at, 100, "X%d: 1\r\n", i);
+    (void)snprintf(text + at, 100, "\r\n");
+    expect("f_many_headers", port, text, 431, NULL, reply);
+    at = (size_t)snprintf(text, 100, "GET /health/live HTTP/1.1\r\n" HOST);
+    for (i = 0; i < 60; i++)
+        at += (size_t)snprintf(text + at, 200, "X%d: %0*d\r\n", i, 100, i);
+    (void)snprintf(text + at, 100, "\r\n");
+    expect("f_large_sound_head", port, text, 200, NULL, reply);
+    free(text);
+}
+
+/* Half a million chunks of one byte: memory stays flat, the answer comes. */
+static void test_many_chunks(int port, struct reply *reply)
+{
+    static const char chunk[] = "1\r\nx\r\n";
+    const size_t n = 1u << 19;
+    char *chunks = malloc(n * (sizeof chunk - 1));
+    int fd = dial(port);
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        memcpy(chunks + i * (sizeof chunk - 1), chunk, sizeof chunk - 1);
+    say_text(fd, POST "Transfer-Encoding: chunked\r\n\r\n");
+    say(fd, chunks, n * (sizeof chunk - 1));
+    say_text(fd, "0\r\n\r\n");
+    hear(fd, reply, 10000, 1);
+    verdict("f_many_chunks", reply->status == 400, "wanted 400, got %d",
+            reply->status);
+    (void)close(fd);
+    free(chunks);
+}
+
+static void test_bodies(int port, struct reply *reply)
+{
+    uint64_t start = now_ms();
+    int took;
+
+    expect("f_body_413_early", port, POST "Content-Length: 999999999\r\n\r\n",
+           413, NULL, reply);
+    took = (int)(now_ms() - start);
+    verdict("f_body_413_at_once", took < 1000, "after %d ms", took);
+    expect("f_body_413_expected", port,
+           POST "Expect: 100-continue\r\nContent-Length: 999999999\r\n\r\n",
+           413, NULL, reply);
+    verdict("f_body_413_without_continue",
+            !strstr(reply->bytes, "100 Continue"), "%s", reply->bytes);
+    expect("f_continue", port,
+           POST "Expect: 100-continue\r\nContent-Length: 1\r\n\r\nx", 400,
+           "HTTP/1.1 100 Continue", reply);
+    expect("f_expect_else", port,
+           POST "Expect: coffee\r\nContent-Length: 1\r\n\r\nx", 417, NULL,
+           reply);
+    expect("f_body_where_none", port,
+           "GET /health/live HTTP/1.1\r\n" HOST "Content-Length: 1\r\n\r\nx",
+           413, NULL, reply);
+    test_many_chunks(port, reply);
+}
+
+static void test_hosts(int port, struct reply *reply)
+{
+    static const struct {
+        const char *host;
+        int wanted;
+    } rows[] = {{"localhost", 200},        {"localhost:1", 200},
+                {"127.0.0.1", 200},        {"[::1]:80", 200},
+                {"evil.example", 421},     {"localhost.evil.example", 421},
+                {"127.0.0.1.nip.io", 421}, {"paint.local", 200}};
+    char text[200];
+    size_t i;
+
+    for (i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char name[80];
+
+        (void)snprintf(text, sizeof text,
+                       "GET /health/live HTTP/1.1\r\nHost: %s\r\n\r\n",
+                       rows[i].host);
+        (void)snprintf(name, sizeof name, "f_host_%s", rows[i].host);
+        expect(name, port, text, rows[i].wanted, NULL, reply);
+    }
+}
+
+static void test_headers(int port, struct reply *reply)
+{
+    static const struct {
+        const char *name, *text;
+        int wanted;
+        const char *part;
+    } rows[] = {
+        {"f_request_id_echo",
+         "GET /health/live HTTP/1.1\r\n" HOST "X-Request-Id: my-id-7\r\n\r\n",
+         200, "X-Request-Id: my-id-7\r\n"},
+        {"f_request_id_bad",
+         "GET /health/live HTTP/1.1\r\n" HOST "X-Request-Id: my id\r\n\r\n",
+         200, "X-Request-Id: req_"},
+        {"f_nosniff", LIVE, 200, "X-Content-Type-Options: nosniff\r\n"},
+        {"f_resource_policy", LIVE, 200,
+         "Cross-Origin-Resource-Policy: same-origin\r\n"},
+        {"f_no_store", LIVE, 200, "Cache-Control: no-store\r\n"},
+        {"f_405_allow", "DELETE /health/live HTTP/1.1\r\n" HOST "\r\n", 405,
+         "Allow: GET, HEAD, OPTIONS\r\n"},
+        {"f_unknown_method", "PURGE /health/live HTTP/1.1\r\n" HOST "\r\n", 405,
+         "Allow: GET, HEAD, OPTIONS\r\n"},
+        {"f_options", "OPTIONS /health/live HTTP/1.1\r\n" HOST "\r\n", 204,
+         "Allow: GET, HEAD, OPTIONS\r\n"},
+        {"f_404_problem", "GET /nope HTTP/1.1\r\n" HOST "\r\n", 404,
+         "application/problem+json"},
+        {"f_404_openai", "GET /nope HTTP/1.1\r\n" HOST "\r\n", 404,
+         "\"error\":{\"message\""},
+        {"f_problem_help",
+         "GET /problems/body-too-large HTTP/1.1\r\n" HOST "\r\n", 200,
+         "\"help\""},
+        {"f_csrf_form",
+         POST "Origin: http://evil.example\r\nContent-Type: text/plain\r\n"
+              "Content-Length: 1\r\n\r\nx",
+         415, NULL},
+        {"f_curl_form_is_json",
+         POST "Content-Type: application/x-www-form-urlencoded\r\n"
+              "Content-Length: 1\r\n\r\nx",
+         400, "malformed-json"},
+        {"f_nul_in_path", "GET /health/live%00x HTTP/1.1\r\n" HOST "\r\n", 400,
+         NULL},
+        {"f_bad_escape", "GET /health/live?a=%zz HTTP/1.1\r\n" HOST "\r\n", 400,
+         NULL},
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof rows / sizeof *rows; i++)
+        expect(rows[i].name, port, rows[i].text, rows[i].wanted, rows[i].part,
+               reply);
+}
+
+/* Close at every stage; afterwards the server still answers. */
+static void test_hangups(int port, struct reply *reply)
+{
+    static const char *const stages[] = {
+        "", "GET /hea", "GET /health/live HTTP/1.1\r\n" HOST,
+        "POST /generate HTTP/1.1\r\n" HOST "Content-Length: 9\r\n\r\nxxx",
+        LIVE};
+    struct linger at_once = {1, 0};
+    size_t i;
+    int round;
+
+    for (round = 0; round < 40; round++) {
+        for (i = 0; i < sizeof stages / sizeof *stages; i++) {
+            int fd = dial(port);
+
+            say_text(fd, stages[i]);
+            if (round % 2) /* a reset instead of an end                      */
+                (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once,
+                                 sizeof at_once);
+            (void)close(fd);
+        }
+    }
+    expect("f_hangups_survived", port, LIVE, 200, NULL, reply);
+}
+
+void connection_tests(int port, int limit)
+{
+    struct reply *reply = malloc(sizeof *reply);
+
+    test_headers(port, reply);
+    test_hosts(port, reply);
+    test_large_heads(port, reply);
+    test_bodies(port, reply);
+    test_hangups(port, reply);
+    test_limit(port, limit, reply);
+    free(reply);
+}

@@ -1,0 +1,198 @@
+/* deadlines.c - slow clients are cut, each within a second of its limit, and
+ * those that are only patient are not.
+ *
+ * The server runs with all four limits set to limit_ms.  All slow clients
+ * run at once: their sockets are fed by one loop.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "rawclient.h"
+
+#define LATE_MS 1000 /* after a deadline; what is promised                 */
+#define FEED_MS 50
+#define N_LORIS 100
+
+#define HEAD "GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
+
+struct slow {
+    const char *name;
+    const char *start; /* said at once                                       */
+    const char *drip;  /* then a byte each FEED_MS, again and again          */
+    bool must_answer;  /* 408 before the end                                 */
+};
+
+static const struct slow slows[] = {
+    {"silent", "", NULL, true},
+    {"slow_line", "GET /hea", "x", true},
+    {"slow_head", HEAD "X: ", "x", true},
+    {"stalled_head", HEAD, NULL, true},
+    {"slow_body",
+     "POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000"
+     "\r\n\r\n",
+     "x", true},
+    {"stalled_body",
+     "POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9"
+     "\r\n\r\nx",
+     NULL, true},
+    {"slow_chunks",
+     "POST /generate HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: "
+     "chunked\r\n\r\nfff0\r\n",
+     "x", true},
+    {"idle", HEAD "\r\n", NULL, false},
+};
+#define N_SLOWS (sizeof slows / sizeof *slows)
+
+struct running {
+    const struct slow *slow;
+    int fd;
+    int closed_ms; /* -1: still open                                         */
+    char heard[2048];
+    size_t n_heard;
+};
+
+static void feed(struct running *r)
+{
+    if (r->closed_ms < 0 && r->slow->drip)
+        (void)send(r->fd, r->slow->drip, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void listen_to(struct running *r, uint64_t start)
+{
+    char bytes[1024];
+    ssize_t n;
+
+    if (r->closed_ms >= 0)
+        return;
+    n = recv(r->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (n == 0 ||
+        (n < 0 && recv(r->fd, bytes, 1, MSG_DONTWAIT | MSG_PEEK) < 0 &&
+         poll(&(struct pollfd){r->fd, POLLHUP, 0}, 1, 0) > 0)) {
+        r->closed_ms = (int)(now_ms() - start);
+        return;
+    }
+    if (n > 0 && r->n_heard + (size_t)n < sizeof r->heard) {
+        memcpy(r->heard + r->n_heard, bytes, (size_t)n);
+        r->n_heard += (size_t)n;
+    }
+}
+
+static void run_all(struct running *all, size_t n, int limit_ms)
+{
+    uint64_t start = now_ms();
+    size_t i;
+
+    while (now_ms() - start < (uint64_t)(limit_ms + LATE_MS + 500)) {
+        bool is_any_open = false;
+
+        for (i = 0; i < n; i++) {
+            feed(&all[i]);
+            listen_to(&all[i], start);
+            is_any_open = is_any_open || all[i].closed_ms < 0;
+        }
+        if (!is_any_open)
+            break;
+        (void)poll(NULL, 0, FEED_MS); /* the clients' pace                   */
+    }
+}
+
+static void test_slow_clients(int port, int limit_ms)
+{
+    struct running *all = calloc(N_SLOWS + N_LORIS, sizeof *all);
+    int worst = 0;
+    int open = 0;
+    size_t i;
+
+    for (i = 0; i < N_SLOWS + N_LORIS; i++) {
+        all[i].slow = &slows[i < N_SLOWS ? i : 2];
+        all[i].fd = dial(port);
+        all[i].closed_ms = -1;
+        say_text(all[i].fd, all[i].slow->start);
+    }
+    run_all(all, N_SLOWS + N_LORIS, limit_ms);
+    for (i = 0; i < N_SLOWS; i++) {
+        const struct running *r = &all[i];
+        char name[64];
+
+        (void)snprintf(name, sizeof name, "f_deadline_%s", r->slow->name);
+        verdict(
+            name,
+            r->closed_ms >= limit_ms - 50 &&
+                r->closed_ms <= limit_ms + LATE_MS &&
+                (!r->slow->must_answer || strstr(r->heard, "HTTP/1.1 408 ")),
+            "closed after %d ms, wanted %d..%d; heard \"%.40s\"", r->closed_ms,
+            limit_ms, limit_ms + LATE_MS, r->heard);
+    }
+    for (; i < N_SLOWS + N_LORIS; i++) {
+        if (all[i].closed_ms < 0)
+            open++;
+        else if (all[i].closed_ms > worst)
+            worst = all[i].closed_ms;
+    }
+    verdict("f_slow_loris_cut", open == 0 && worst <= limit_ms + LATE_MS,
+            "%d of %d open, the last cut after %d ms", open, N_LORIS, worst);
+    for (i = 0; i < N_SLOWS + N_LORIS; i++)
+        (void)close(all[i].fd);
+    free(all);
+}
+
+/* The second request of a kept connection has its own deadline. */
+static void test_second_head(int port, int limit_ms)
+{
+    struct reply *reply = malloc(sizeof *reply);
+    int fd = dial(port);
+    int closed;
+
+    say_text(fd, HEAD "\r\n");
+    hear(fd, reply, 1000, 1);
+    say_text(fd, "GET /hea");
+    closed = until_closed(fd, 2 * limit_ms + LATE_MS);
+    verdict("f_deadline_second_head",
+            closed >= limit_ms - 50 && closed <= limit_ms + LATE_MS,
+            "closed after %d ms, wanted %d..%d", closed, limit_ms,
+            limit_ms + LATE_MS);
+    (void)close(fd);
+    free(reply);
+}
+
+/* An answer that the client does not take: many pipelined requests, a small
+ * receive window, nothing read.                                             */
+static void test_stalled_write(int port, int limit_ms)
+{
+    static const char request[] =
+        "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    int fd = dial(port);
+    uint64_t start = now_ms();
+    struct pollfd wait = {.fd = fd, .events = POLLRDHUP};
+    int small = 4096;
+    int closed = -1;
+    int i;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    for (i = 0; i < 2000; i++)
+        if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL | MSG_DONTWAIT) <
+            0)
+            break;
+    /* A reset or a FIN behind unread bytes: ask the socket, not recv(). */
+    if (poll(&wait, 1, limit_ms + LATE_MS + 1500) > 0)
+        closed = (int)(now_ms() - start);
+    else if (send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        closed = (int)(now_ms() - start);
+    verdict("f_deadline_stalled_write",
+            closed >= 0 && closed <= limit_ms + LATE_MS + 500,
+            "closed after %d ms, wanted about %d", closed, limit_ms);
+    (void)close(fd);
+}
+
+void deadline_tests(int port, int limit_ms)
+{
+    test_slow_clients(port, limit_ms);
+    test_second_head(port, limit_ms);
+    test_stalled_write(port, limit_ms);
+}
