@@ -131,9 +131,10 @@ int generate_name(struct generate_job *job)
         return CLI_USAGE;
     }
     int rc = strcmp(template, "-") == 0 ? CLI_OK : check_suffix(template);
-    bool has_number = strstr(template, "{i}") ||
-                      (strstr(template, "{seed}") &&
-                       (job->n_prompts == 1 || strstr(template, "{prompt}")));
+    /* Fields that tell pictures apart; without them the number does. */
+    bool has_seeds = job->v->count == 1 || strstr(template, "{seed}");
+    bool has_prompts = job->n_prompts == 1 || strstr(template, "{prompt}");
+    bool has_number = strstr(template, "{i}") || (has_seeds && has_prompts);
     for (size_t i = 0; i < job->n && rc == CLI_OK; i++) {
         expand(&text, template, &job->pictures[i], i, !has_number && i > 0);
         job->pictures[i].file = strdup(text.bytes);

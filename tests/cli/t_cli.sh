@@ -70,7 +70,7 @@ expect no_command 2 "usage: unstir COMMAND" "$U"
 expect unknown_command 2 "did you mean generate?" "$U" generat
 expect overview 0 "inspect" "$U" --help
 expect version 0 "unstir 0." "$U" --version
-for c in serve generate noise inspect healthcheck version; do
+for c in serve generate noise inspect bench healthcheck version; do
     expect "help_$c" 0 "" "$U" help $c
 done
 expect help_of_option 0 "unstir generate -p sneaker" "$U" generate --help
@@ -273,3 +273,10 @@ expect noise_schedule_unknown 2 "did you mean cosine?" "$U" noise a.png --schedu
 expect noise_not_a_png 3 "PNG" "$U" noise prompts
 expect noise_missing 1 "nofile.png" "$U" noise nofile.png
 expect healthcheck_nobody 1 "" "$U" healthcheck --timeout-ms 500 http://127.0.0.1:1/health/ready
+
+# -- bench ------------------------------------------------------------------
+"$U" bench eval -m "$M/tiny" --repeat 2 --warmup 1 --threads 1 --width 32 --json >bench.json
+equal bench_eval "$(jq -c '[.what, .threads, .width, .batch, .ms_min <= .ms_max]' bench.json)" '["eval",1,32,1,true]'
+expect bench_plain 0 "ms_median: " "$U" bench eval -m "$M/tiny" --repeat 2
+expect bench_unknown 2 "did you mean eval?" "$U" bench evil
+expect bench_needs_a_word 2 "usage: unstir bench" "$U" bench

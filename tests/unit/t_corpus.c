@@ -74,10 +74,8 @@ static void test_state(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_safetensors),
-        cmocka_unit_test(test_png),
-        cmocka_unit_test(test_folder_config),
+        cmocka_unit_test(test_json),  cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_png),   cmocka_unit_test(test_folder_config),
         cmocka_unit_test(test_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,235 @@
+/* bench.c - `unstir bench`: how fast is this machine.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "commands.h"
+#include "unstir_bench.h"
+
+struct bench_values {
+    struct opts_common common;
+    const char *model, *isa, *precision;
+    uint32_t width, height, batch, threads, repeat, warmup;
+};
+
+#define FIELD(name) .offset = offsetof(struct bench_values, name)
+
+static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
+
+static const struct opt options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .kind = OPT_TEXT,
+     .meta = "PATH",
+     .env = "UNSTIR_MODEL",
+     .fallback = "models/fashion",
+     FIELD(model),
+     .help = "folder; without weights they are drawn from seed 0"},
+    {.name = "width",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 16384,
+     .fallback = "the model's own",
+     FIELD(width),
+     .help = "pixels"},
+    {.name = "height",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 16384,
+     .fallback = "the model's own",
+     FIELD(height),
+     .help = "pixels"},
+    {.name = "batch",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 4096,
+     .fallback = "1",
+     FIELD(batch),
+     .help = "pictures at once"},
+    {.name = "repeat",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 100000,
+     .fallback = "10",
+     FIELD(repeat),
+     .help = "timed runs"},
+    {.name = "warmup",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 0,
+     .max = 100000,
+     .fallback = "2",
+     FIELD(warmup),
+     .help = "runs before"},
+    {.name = "precision",
+     .kind = OPT_CHOICE,
+     .meta = "auto|f32|bf16",
+     .env = "UNSTIR_PRECISION",
+     .choices = precisions,
+     .fallback = "auto",
+     FIELD(precision),
+     .help = "of the arithmetic"},
+    {.name = "threads",
+     .kind = OPT_U32,
+     .meta = "N",
+     .env = "UNSTIR_THREADS",
+     .min = 0,
+     .max = 64,
+     .fallback = "0: all cores",
+     FIELD(threads),
+     .help = "computing threads"},
+    {.name = "isa",
+     .kind = OPT_TEXT,
+     .meta = "NAME",
+     .env = "UNSTIR_ISA",
+     .fallback = "the best of this CPU",
+     FIELD(isa),
+     .help = "kernels to use (unstir version lists them)"},
+};
+
+typedef enum unstir_status (*bench_fn)(const struct unstir_bench_options *,
+                                       char **, struct unstir_error *);
+
+static const struct {
+    const char *name;
+    bench_fn run;
+    bool needs_model;
+} whats[] = {
+    {"eval", unstir_bench_eval, true},
+    {"kernels", unstir_bench_kernels, false},
+    {"machine", unstir_bench_machine, false},
+};
+#define N_WHATS (sizeof(whats) / sizeof(*whats))
+
+static int find_what(const char *name)
+{
+    const char *names[N_WHATS];
+    for (size_t i = 0; i < N_WHATS; i++) {
+        names[i] = whats[i].name;
+        if (strcmp(name, names[i]) == 0)
+            return (int)i;
+    }
+    (void)opts_unknown_value("bench", name, names, N_WHATS);
+    return -1;
+}
+
+/* A number as people want it: six digits unless it is whole. Returns its
+ * length in the text. */
+static size_t print_number(const char *text)
+{
+    size_t n = strspn(text, "+-.eE0123456789");
+    if (strcspn(text, ".eE") < n)
+        printf("%.6g", strtod(text, NULL));
+    else
+        printf("%.*s", (int)n, text);
+    return n;
+}
+
+/* One character outside of strings. */
+static void print_punctuation(char c, int *depth)
+{
+    switch (c) {
+    case '{':
+    case '[':
+        if (++*depth > 2)
+            fputs("\n  ", stdout);
+        break;
+    case '}':
+    case ']':
+        --*depth;
+        break;
+    case ',':
+        if (*depth != 2)
+            fputs(*depth > 2 ? "  " : "\n", stdout);
+        break;
+    case ':':
+        fputs(*depth > 2 ? " " : ": ", stdout);
+        break;
+    default:
+        putchar(c);
+    }
+}
+
+/* JSON of one object for people: a member a line, each object of an inner
+ * list a line. */
+static void print_plainly(const char *json)
+{
+    int depth = 0;
+    bool is_string = false;
+    for (const char *p = json; *p && *p != '\n';) {
+        if (*p == '"') {
+            is_string = !is_string;
+            p++;
+        } else if (is_string) {
+            putchar(*p++);
+        } else if (strchr("-0123456789", *p)) {
+            p += print_number(p);
+        } else {
+            print_punctuation(*p++, &depth);
+        }
+    }
+    putchar('\n');
+}
+
+static int bench_main(int argc, char **argv)
+{
+    struct bench_values v = {.batch = 1, .repeat = 10, .warmup = 2};
+    struct unstir_error err = {0};
+    char *json;
+    int rc = opts_parse(&command_bench, argc, argv, &v);
+    if (rc != OPTS_GO_ON)
+        return rc;
+    int what = find_what(v.common.operands[0]);
+    if (what < 0)
+        return CLI_USAGE;
+    struct unstir_bench_options o = {.model = v.model,
+                                     .isa = v.isa,
+                                     .width = v.width,
+                                     .height = v.height,
+                                     .batch = v.batch,
+                                     .n_threads = v.threads,
+                                     .repeat = v.repeat,
+                                     .warmup = v.warmup};
+    if (v.precision && strcmp(v.precision, "f32") == 0)
+        o.precision = UNSTIR_PRECISION_F32;
+    else if (v.precision && strcmp(v.precision, "bf16") == 0)
+        o.precision = UNSTIR_PRECISION_BF16;
+    if (!o.model)
+        o.model = cli_default_model();
+    if (!o.model && whats[what].needs_model) {
+        cli_error("no model: give -m PATH or set UNSTIR_MODEL");
+        return CLI_USAGE;
+    }
+    if (whats[what].run(&o, &json, &err) != UNSTIR_OK)
+        return cli_fail(&err);
+    if (v.common.is_json)
+        printf("%s%s", json, strchr(json, '\n') ? "" : "\n");
+    else
+        print_plainly(json);
+    unstir_free(json);
+    return CLI_OK;
+}
+
+const struct command command_bench = {
+    .name = "bench",
+    .summary = "how fast is this machine",
+    .synopsis = "eval|kernels|machine [options]",
+    .text = "eval times one evaluation of a model's network, "
+            "kernels each kernel and shape, machine the peaks "
+            "that the shares refer to.",
+    .examples = "unstir bench eval -m models/fashion --json\n"
+                "unstir bench machine\n",
+    .options = options,
+    .n_options = sizeof(options) / sizeof(*options),
+    .min_operands = 1,
+    .max_operands = 1,
+    .has_json = true,
+    .main = bench_main,
+};
