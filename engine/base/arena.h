@@ -25,8 +25,14 @@ void arena_fini(struct arena *a);
 void *arena_take(struct arena *a, size_t n);
 
 /* Remember `used`, and come back to it. */
-static inline size_t arena_mark(const struct arena *a) { return a->used; }
-static inline void arena_reset(struct arena *a, size_t mark) { a->used = mark; }
+static inline size_t arena_mark(const struct arena *a)
+{
+    return a->used;
+}
+static inline void arena_reset(struct arena *a, size_t mark)
+{
+    a->used = mark;
+}
 
 /* Make it at least `size` bytes; contents are lost. */
 enum unstir_status arena_reserve(struct arena *a, size_t size,

@@ -5,7 +5,7 @@
 #ifndef BASE_COMPILER_H
 #define BASE_COMPILER_H
 
-#define PRINTF_LIKE(format, first)                                             \
+#define PRINTF_LIKE(format, first) \
     __attribute__((__format__(__printf__, format, first)))
 
 /* Tell the core that this is a waiting loop. */

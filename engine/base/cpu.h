@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 struct cpu {
-    bool has_avx2_fma;   /* avx2 and fma, and the system saves the registers */
-    bool has_avx512;     /* f, bw, dq, vl                                    */
+    bool has_avx2_fma; /* avx2 and fma, and the system saves the registers */
+    bool has_avx512;   /* f, bw, dq, vl                                    */
     bool has_avx512_bf16;
     bool has_avx512_vnni;
 };

@@ -17,17 +17,17 @@
 #include "unstir.h"
 
 /* Forward a failure to the caller; for functions with nothing to clean up. */
-#define TRY(call)                                                              \
-    do {                                                                       \
-        enum unstir_status try_status_ = (call);                               \
-        if (try_status_ != UNSTIR_OK)                                          \
-            return try_status_;                                                \
+#define TRY(call)                                \
+    do {                                         \
+        enum unstir_status try_status_ = (call); \
+        if (try_status_ != UNSTIR_OK)            \
+            return try_status_;                  \
     } while (0)
 
 /* Fill *err (status, text; field cleared) and return `status`. */
 enum unstir_status error_set(struct unstir_error *err,
-                             enum unstir_status status, const char *format,
-                             ...) PRINTF_LIKE(3, 4);
+                             enum unstir_status status, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 
 /* The same for a request field. */
 enum unstir_status error_field(struct unstir_error *err, const char *field,

@@ -35,8 +35,8 @@
 
 #include "tensor/dtype.h"
 
-#define GEMM_MAX_MR 16 /* rows, for arrays of pointers on the stack           */
-#define GEMM_MAX_NR 32
+#define GEMM_MAX_MR   16 /* rows, for arrays of pointers on the stack       */
+#define GEMM_MAX_NR   32
 #define GEMM_MAX_DOTS 4
 
 struct gemm_tile {
@@ -45,20 +45,20 @@ struct gemm_tile {
     size_t bias_at;           /* of the tile's first column in those rows    */
     const void *b;            /* panel, operand type, 64-byte aligned        */
     size_t n_runs, run_len, run_stride; /* elements                          */
-    const float *res;         /* first element, ldc floats a row, or NULL    */
-    float *c;                 /* may be res                                  */
+    const float *res; /* first element, ldc floats a row, or NULL    */
+    float *c;         /* may be res                                  */
     size_t ldc;
     float scale;
     unsigned m, n;
 };
 
 struct gemm_outer {
-    const float *const *a;  /* [mr]; every pointer valid                     */
-    size_t a_step, a_row;   /* floats between pixels, between rows           */
+    const float *const *a; /* [mr]; every pointer valid                     */
+    size_t a_step, a_row;  /* floats between pixels, between rows           */
     const float *b;
     size_t b_step, b_row;
     size_t n_cols, n_rows;
-    float *c;               /* [mr][nr] dense, 64-byte aligned               */
+    float *c; /* [mr][nr] dense, 64-byte aligned               */
 };
 
 struct gemm_kernels {

@@ -28,7 +28,7 @@ const char *dtype_name(enum dtype t); /* safetensors spelling: "F32"         */
 bool dtype_parse(const char *name, enum dtype *out);
 
 float dtype_from_f16(uint16_t bits);
-uint16_t dtype_to_f16(float x);  /* round to nearest even                    */
+uint16_t dtype_to_f16(float x); /* round to nearest even                    */
 float dtype_from_bf16(uint16_t bits);
 uint16_t dtype_to_bf16(float x); /* round to nearest even, NaN stays NaN     */
 

@@ -317,6 +317,22 @@ static void no_outer(const struct gemm_outer *o)
     (void)o;
 }
 
+static void wrong_output(const struct winograd_out *o)
+{
+    struct kernel_table scalar;
+    assert_true(kernels_select(&scalar, "scalar"));
+    scalar.wino.output(o);
+    o->y[0] += o->rows == 3 && o->cols == 1;
+}
+
+static void fill_wrong_winograd(struct kernel_table *table)
+{
+    fill_narrow(table);
+    winograd_kernels_scalar(&table->wino);
+    table->wino.is_used = true;
+    table->wino.output = wrong_output;
+}
+
 static void fill_wrong(struct kernel_table *table)
 {
     fill_narrow(table);
@@ -394,7 +410,7 @@ static void miscomputing_rungs_are_refused(void **state)
 {
     (void)state;
     static void (*const fills[])(struct kernel_table *) = {
-        fill_wrong, fill_stray, fill_no_outer};
+        fill_wrong, fill_stray, fill_no_outer, fill_wrong_winograd};
     for (size_t i = 0; i < ARRAY_LEN(fills); i++) {
         struct kernel_table k;
         assert_true(select_with(&k, NULL, is_always, fills[i]));

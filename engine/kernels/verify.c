@@ -1,0 +1,209 @@
+/* verify.c - is a table's arithmetic right on this very machine?
+ *
+ * Data are small whole numbers, so that every right kernel gives the very same
+ * bits in whatever order it adds (f32 holds all sums exactly).
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <string.h>
+
+#include "kernels/kernels.h"
+
+#define VERIFY_K    17 /* odd: every unrolled loop has a tail               */
+#define VERIFY_RUNS 2
+
+/* Small values that f32 and bf16 hold exactly, so that sums are whole numbers
+ * and every right kernel gives the very same result. */
+static float verify_value(unsigned i)
+{
+    return (float)((int)(i * 2654435761u >> 13 & 15u) - 8);
+}
+
+static void put_operand(const struct gemm_kernels *g, void *dst, size_t at,
+                        float x)
+{
+    if (g->operand == DTYPE_F32)
+        ((float *)dst)[at] = x;
+    else
+        g->narrow((uint16_t *)dst + at, &x, 1);
+}
+
+/* With is_dots the columns' weights lie as rows. */
+static bool verify_tile(const struct gemm_kernels *g, unsigned m, unsigned n,
+                        bool is_dots)
+{
+    enum { ROW = VERIFY_RUNS * (VERIFY_K + 1), LDC = GEMM_MAX_NR + 3 };
+    _Alignas(64) float a[GEMM_MAX_MR * ROW];
+    _Alignas(64) float b[ROW * GEMM_MAX_NR];
+    float c[GEMM_MAX_MR * LDC], res[GEMM_MAX_MR * LDC], bias[GEMM_MAX_NR];
+    const void *rows[GEMM_MAX_MR];
+    const float *biases[GEMM_MAX_MR];
+    size_t len = (VERIFY_K + g->ku - 1) / g->ku * g->ku;
+    size_t size = dtype_size(g->operand);
+    for (unsigned r = 0; r < m; r++) {
+        rows[r] = (char *)a + r * ROW * size;
+        biases[r] = bias;
+        for (unsigned i = 0; i < VERIFY_RUNS * len; i++)
+            put_operand(g, a, r * ROW + i, verify_value(r * 100 + i));
+    }
+    for (unsigned k = 0; k < VERIFY_RUNS * len; k++)
+        for (unsigned j = 0; j < (is_dots ? n : g->nr); j++)
+            put_operand(g, b,
+                        is_dots ? j * VERIFY_RUNS * len + k
+                                : (k / g->ku * g->nr + j) * g->ku + k % g->ku,
+                        j < n ? verify_value(7 * k + 31 * j) : 0.0f);
+    for (unsigned j = 0; j < n; j++)
+        bias[j] = verify_value(j + 900);
+    for (unsigned i = 0; i < GEMM_MAX_MR * LDC; i++) {
+        res[i] = verify_value(i + 500);
+        c[i] = -1.0f;
+    }
+    (is_dots ? g->dots : g->tile)(&(struct gemm_tile){
+        rows, biases, 0, b, VERIFY_RUNS, len, len, res, c, LDC, 0.5f, m, n});
+    for (unsigned r = 0; r < GEMM_MAX_MR; r++) {
+        for (unsigned j = 0; j < LDC; j++) {
+            float want = -1.0f; /* outside of the tile: untouched */
+            if (r < m && j < n) {
+                want = bias[j] + res[r * LDC + j];
+                for (unsigned k = 0; k < VERIFY_RUNS * len; k++)
+                    want += verify_value(r * 100 + k) *
+                            verify_value(7 * k + 31 * j);
+                want *= 0.5f;
+            }
+            if (c[r * LDC + j] != want)
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool verify_outer(const struct gemm_kernels *g)
+{
+    enum { COLS = 5, ROWS = 3, STEP = GEMM_MAX_NR + 1, ROW = COLS * STEP };
+    float a[ROWS * ROW], b[ROWS * ROW];
+    _Alignas(64) float c[GEMM_MAX_MR * GEMM_MAX_NR];
+    const float *rows[GEMM_MAX_MR];
+    unsigned mr = g->outer_mr, nr = g->outer_nr;
+    for (unsigned i = 0; i < ROWS * ROW; i++) {
+        a[i] = verify_value(i);
+        b[i] = verify_value(i + 777);
+    }
+    for (unsigned r = 0; r < mr; r++)
+        rows[r] = a + r;
+    for (unsigned i = 0; i < mr * nr; i++)
+        c[i] = verify_value(i + 333);
+    g->outer(
+        &(struct gemm_outer){rows, STEP, ROW, b, STEP, ROW, COLS, ROWS, c});
+    for (unsigned i = 0; i < mr * nr; i++) {
+        float want = verify_value(i + 333);
+        for (unsigned p = 0; p < ROWS * COLS; p++)
+            want += a[p * STEP + i / nr] * b[p * STEP + i % nr];
+        if (c[i] != want)
+            return false;
+    }
+    return true;
+}
+
+/* -- Winograd, against the scalar twin -------------------------------------- */
+
+#define VERIFY_C 24 /* channels: whole and half vectors of 16                */
+
+static void fill_values(float *x, size_t n, unsigned seed)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = verify_value((unsigned)i + seed);
+}
+
+static bool verify_transforms(const struct winograd_kernels *w,
+                              const struct winograd_kernels *twin)
+{
+    enum { PLANE = VERIFY_C + 8 };
+    float x[36 * VERIFY_C], got[36 * PLANE], want[36 * PLANE];
+    fill_values(x, 36 * VERIFY_C, 1);
+    fill_values(got, 36 * PLANE, 2);
+    memcpy(want, got, sizeof want);
+    w->input(got, PLANE, x, 6 * VERIFY_C, VERIFY_C, VERIFY_C);
+    twin->input(want, PLANE, x, 6 * VERIFY_C, VERIFY_C, VERIFY_C);
+    if (memcmp(got, want, sizeof got) != 0)
+        return false;
+    w->grad(got, PLANE, x, 6 * VERIFY_C, VERIFY_C, VERIFY_C);
+    twin->grad(want, PLANE, x, 6 * VERIFY_C, VERIFY_C, VERIFY_C);
+    return memcmp(got, want, sizeof got) == 0;
+}
+
+static bool verify_output(const struct winograd_kernels *w,
+                          const struct winograd_kernels *twin, uint32_t rows,
+                          uint32_t cols)
+{
+    float m[36 * VERIFY_C], add[VERIFY_C], res[16 * VERIFY_C];
+    float got[16 * VERIFY_C], want[16 * VERIFY_C];
+    struct winograd_out o = {.res = res,
+                             .add = add,
+                             .row_stride = 4 * VERIFY_C,
+                             .col_stride = VERIFY_C,
+                             .rows = rows,
+                             .cols = cols,
+                             .c = VERIFY_C,
+                             .scale = 0.5f,
+                             .m = m,
+                             .plane = VERIFY_C};
+    fill_values(m, 36 * VERIFY_C, 3);
+    fill_values(add, VERIFY_C, 4);
+    fill_values(res, 16 * VERIFY_C, 5);
+    fill_values(got, 16 * VERIFY_C, 6);
+    memcpy(want, got, sizeof want);
+    o.y = got;
+    w->output(&o);
+    o.y = want;
+    twin->output(&o);
+    return memcmp(got, want, sizeof got) == 0;
+}
+
+static bool verify_products(const struct winograd_kernels *w,
+                            const struct winograd_kernels *twin, size_t m)
+{
+    enum { K = 9, LD = VERIFY_C + 1 };
+    float a[16 * LD], b[K * LD], got[16 * LD], want[16 * LD];
+    fill_values(a, 16 * LD, 7);
+    fill_values(b, K * LD, 8);
+    fill_values(got, 16 * LD, 9);
+    memcpy(want, got, sizeof want);
+    w->gemm(got, LD, a, K, m, b, K);
+    twin->gemm(want, LD, a, K, m, b, K);
+    if (memcmp(got, want, sizeof got) != 0)
+        return false;
+    w->gemm_tn(got, LD, a, LD, b, LD, m, VERIFY_C, K);
+    twin->gemm_tn(want, LD, a, LD, b, LD, m, VERIFY_C, K);
+    return memcmp(got, want, sizeof got) == 0;
+}
+
+static bool verify_winograd(const struct winograd_kernels *w)
+{
+    struct winograd_kernels twin;
+    winograd_kernels_scalar(&twin);
+    if (!verify_transforms(w, &twin))
+        return false;
+    for (uint32_t i = 0; i < 16; i++)
+        if (!verify_output(w, &twin, i / 4 + 1, i % 4 + 1))
+            return false;
+    for (size_t m = 1; m <= 13; m++) /* every tail of a strip of 6 */
+        if (!verify_products(w, &twin, m))
+            return false;
+    return true;
+}
+
+bool kernels_verify(const struct kernel_table *table)
+{
+    const struct gemm_kernels *g = &table->gemm;
+    if (!g->tile || !g->outer || !g->add_rows || g->mr > GEMM_MAX_MR ||
+        g->nr > GEMM_MAX_NR || g->outer_mr > GEMM_MAX_MR ||
+        g->outer_nr > GEMM_MAX_NR || (g->operand != DTYPE_F32 && !g->narrow))
+        return false;
+    for (unsigned m = 1; m <= g->mr; m++)
+        for (unsigned n = 1; n <= g->nr; n++)
+            if (!verify_tile(g, m, n, false) ||
+                (g->dots && n <= GEMM_MAX_DOTS && !verify_tile(g, m, n, true)))
+                return false;
+    return verify_outer(g) &&
+           (!table->wino.is_used || verify_winograd(&table->wino));
+}
