@@ -104,7 +104,7 @@ static bool verify_outer(const struct gemm_kernels *g)
     return true;
 }
 
-/* -- Winograd, against the scalar twin -------------------------------------- */
+/* -- Winograd, against the scalar twin ------------------------------------- */
 
 #define VERIFY_C 24 /* channels: whole and half vectors of 16                */
 

@@ -4,8 +4,9 @@
  * Bound.  A sum of k products in f32, in any order, errs by at most about
  * k * 2^-24 * sum |a||b| (Higham, Accuracy and Stability, section 3.1); the
  * apply half of a norm, an activation and the epilogue add a few roundings of
- * the same magnitudes, so k + 16 stands for k.  bf16 operands have 8 significant
- * bits and err by 2^-8 of themselves each: (1 + 2^-8)^2 - 1 < 2.01 * 2^-8 more.
+ * the same magnitudes, so k + 16 stands for k.  bf16 operands have 8
+ * significant bits and err by 2^-8 of themselves each: (1 + 2^-8)^2 - 1 <
+ * 2.01 * 2^-8 more.
  *
  * Every buffer that is written has guards on both sides.
  *
@@ -635,7 +636,7 @@ static void pack_many_equals_pack(void **state)
     pool_free(pool);
 }
 
-/* -- the other algorithm ---------------------------------------------------- */
+/* -- the other algorithm --------------------------------------------------- */
 
 /* Where the rule says Winograd, all three run it, by the second half of the
  * packing: same bytes as by calling it.  (Its numbers: t_winograd.) */

@@ -214,7 +214,7 @@ static void affinity_is_honoured(void **state)
     assert_int_equal(n, 1);
 }
 
-/* -- quotas, from made-up control group trees -------------------------------- */
+/* -- quotas, from made-up control group trees ------------------------------ */
 
 struct quota_case {
     const char *name;
