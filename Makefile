@@ -59,6 +59,7 @@ SERVER_TESTS := $(patsubst %.c,$(BUILD)/%,$(SERVER_TEST_SRC))
 # Clients that the scripts of tests/http and tests/bench drive.
 CLIENT_SRC := $(wildcard tests/http/*.c)
 CLIENTS := $(if $(CLIENT_SRC),$(BUILD)/tests/http/rawclient)
+BENCH_CLIENTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
 
 .PHONY: all check check-bins bench fuzz fuzzers lint install clean format
@@ -115,6 +116,10 @@ $(BUILD)/tests/http/rawclient: $(call obj,$(CLIENT_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $^
 
+$(BENCH_CLIENTS): $(BUILD)/%: $(BUILD)/obj/%.o
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $^
+
 check-bins: all $(TESTS) $(SERVER_TESTS) $(CLIENTS)
 check: check-bins
 	BUILD=$(BUILD) SAN=$(SAN) sh tests/run.sh $(FAMILIES)
@@ -131,7 +136,7 @@ $(FUZZERS): $(BUILD)/%: $(BUILD)/obj/%.o $(ENGINE_OBJ)
 	@mkdir -p $(@D)
 	$(CC) -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $< $(ENGINE_OBJ) $(ENGINE_LIBS)
 
-bench: all
+bench: all $(BENCH_CLIENTS)
 	BUILD=$(BUILD) sh tests/bench/run.sh
 
 lint:

@@ -3,6 +3,7 @@
  * usage: rawclient framing PORT
  *        rawclient deadlines PORT LIMIT_MS
  *        rawclient connections PORT LIMIT
+ *        rawclient waiters PORT N PATH
  *
  * SPDX-License-Identifier: MIT
  */
@@ -155,6 +156,8 @@ int main(int argc, char **argv)
         deadline_tests(atoi(argv[2]), atoi(argv[3]));
     else if (argc == 4 && strcmp(argv[1], "connections") == 0)
         connection_tests(atoi(argv[2]), atoi(argv[3]));
+    else if (argc == 5 && strcmp(argv[1], "waiters") == 0)
+        waiter_tests(atoi(argv[2]), atoi(argv[3]), argv[4]);
     else
         return 2;
     return failures() ? 1 : 0;

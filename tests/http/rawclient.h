@@ -46,5 +46,6 @@ int failures(void);
 void framing_tests(int port);
 void deadline_tests(int port, int limit_ms);
 void connection_tests(int port, int limit);
+void waiter_tests(int port, int n, const char *path);
 
 #endif

@@ -1,0 +1,104 @@
+# t_f_listen.sh - addresses, sockets handed over, the service manager, and
+# what is refused at the start.
+#
+# SPDX-License-Identifier: MIT
+. tests/http/lib.sh
+unstir="$BUILD/unstir"
+
+# usage NAME WANTED-TEXT OPTION...: exit 2 and the text on stderr
+usage() {
+    name=$1
+    text=$2
+    shift 2
+    "$unstir" serve -m "$MODEL" "$@" >"$TMP/out1" 2>"$TMP/err1"
+    is "f_listen: $name: exit code" "$?" 2
+    is "f_listen: $name: message" "$(grep -c -- "$text" "$TMP/err1")" 1
+}
+usage "all addresses without a word" '--insecure-no-auth' --listen 0.0.0.0:0
+usage "all IPv6 addresses without a word" '--insecure-no-auth' --listen '[::]:0'
+usage "no port" 'must be HOST:PORT' --listen 127.0.0.1
+usage "large port" 'must be HOST:PORT' --listen 127.0.0.1:70000
+usage "unknown option" 'did you mean --listen' --lisen x
+"$unstir" serve --check -m "$MODEL" >/dev/null 2>&1
+is "f_listen: --check" "$?" 0
+is "f_listen: --print-config" \
+    "$("$unstir" serve --print-config --header-timeout 5 | grep -c '^header-timeout = 5s$')" 1
+is "f_listen: --help" "$("$unstir" serve --help | grep -c 'UNSTIR_DRAIN_TIMEOUT')" 1
+
+start_server --listen 0.0.0.0:0 --insecure-no-auth
+is "f_listen: all addresses, warned of" "$(grep -c 'other machines can reach' "$TMP/log")" 1
+"$unstir" healthcheck "http://127.0.0.1:${URL##*:}" 2>/dev/null
+is "f_listen: healthcheck of a server that is ready" "$?" 0
+stop_server
+"$unstir" healthcheck "http://127.0.0.1:${URL##*:}" 2>/dev/null
+is "f_listen: healthcheck of none" "$?" 1
+
+if grep -q . /proc/net/if_inet6 2>/dev/null; then
+    start_server --listen '[::1]:0'
+    is "f_listen: IPv6" "$(curl -s -o /dev/null -w '%{http_code}' "$URL/health/live")" 200
+    stop_server
+else
+    echo "skip f_listen: no IPv6 on this machine"
+fi
+
+# start_server waits by an http URL; here the socket is a file.
+sock=$TMP/sock
+for round in 1 2; do
+    "$unstir" serve -m "$MODEL" --listen "unix:$sock" --drain-grace 0 >"$TMP/unix" 2>"$TMP/log" &
+    SERVER=$!
+    exec 3</dev/null
+    until grep -q '^listening on unix:' "$TMP/unix"; do kill -0 $SERVER || break; done
+    is "f_listen: unix socket, round $round" \
+        "$(curl -s --unix-socket "$sock" -o /dev/null -w '%{http_code}' http://localhost/health/live)" 200
+    if [ $round = 1 ]; then
+        kill -KILL $SERVER # leaves the file behind: the next one takes its place
+        wait $SERVER 2>/dev/null
+        SERVER=
+    fi
+done
+stop_server
+is "f_listen: unix socket is removed" "$(ls "$sock" 2>/dev/null)" ""
+
+python3 - "$unstir" "$MODEL" <<'PY'
+import os, re, signal, socket, sys, tempfile
+unstir, model = sys.argv[1:3]
+# A listening socket at descriptor 3 and a datagram socket for the answers.
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen(16)
+port = listener.getsockname()[1]
+where = os.path.join(tempfile.mkdtemp(), "notify")
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.bind(where)
+notify.settimeout(20)
+pid = os.fork()
+if pid == 0:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    os.dup2(listener.fileno(), 3)
+    os.set_inheritable(3, True)
+    env = dict(os.environ, LISTEN_FDS="1", LISTEN_PID=str(os.getpid()),
+               NOTIFY_SOCKET=where, WATCHDOG_USEC="400000")
+    os.execve(unstir, [unstir, "serve", "-m", model, "--drain-grace", "0"], env)
+seen = []
+while not any(m.startswith("READY=1") for m in seen):
+    seen.append(notify.recv(4096).decode())
+print("ok f_listen: READY=1 is sent")
+client = socket.create_connection(("127.0.0.1", port), 5)
+client.settimeout(5)
+client.sendall(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+ok = client.recv(4096).startswith(b"HTTP/1.1 200")
+print(("ok" if ok else "not ok") + " f_listen: a socket handed over is served")
+while "WATCHDOG=1" not in seen:
+    seen.append(notify.recv(4096).decode())
+print("ok f_listen: the watchdog is fed")
+os.kill(pid, signal.SIGTERM)
+while "STOPPING=1" not in seen:
+    seen.append(notify.recv(4096).decode())
+print("ok f_listen: STOPPING=1 is sent")
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+print(("ok" if code == 0 else "not ok") + " f_listen: exit code, manager")
+PY
+[ $? -eq 0 ] || echo "not ok f_listen: manager"
+finish

@@ -1,0 +1,65 @@
+/* waiters.c - many requests wait; others are served meanwhile, also when all
+ * of the waiting leave at once.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "rawclient.h"
+
+#define LIVE     "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+#define N_PINGS  20
+#define LIMIT_MS 5000 /* of one ping: starved or not, on a busy machine too */
+
+static int ping(int port, struct reply *reply)
+{
+    uint64_t start = now_ms();
+    int fd = dial(port);
+
+    say_text(fd, LIVE);
+    hear(fd, reply, 3000, 1);
+    (void)close(fd);
+    return reply->status == 200 ? (int)(now_ms() - start) : 99999;
+}
+
+static int slowest_ping(int port, struct reply *reply)
+{
+    int slowest = 0;
+    int i;
+
+    for (i = 0; i < N_PINGS; i++) {
+        int took = ping(port, reply);
+
+        if (took > slowest)
+            slowest = took;
+    }
+    return slowest;
+}
+
+void waiter_tests(int port, int n, const char *path)
+{
+    struct reply *reply = malloc(sizeof *reply);
+    int *fds = calloc((size_t)n, sizeof *fds);
+    char text[300];
+    int slowest;
+    int i;
+
+    (void)snprintf(text, sizeof text,
+                   "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path);
+    for (i = 0; i < n; i++) {
+        fds[i] = dial(port);
+        say_text(fds[i], text);
+    }
+    slowest = slowest_ping(port, reply);
+    verdict("f_hangup_served_beside_waiters", slowest <= LIMIT_MS,
+            "with %d waiting the slowest ping took %d ms", n, slowest);
+    for (i = 0; i < n; i++)
+        (void)close(fds[i]);
+    slowest = slowest_ping(port, reply);
+    verdict("f_hangup_served_after_waiters", slowest <= LIMIT_MS,
+            "the slowest ping took %d ms", slowest);
+    free(fds);
+    free(reply);
+}
