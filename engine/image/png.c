@@ -35,12 +35,22 @@
 
 /* -- what both directions share ------------------------------------------- */
 
+struct failure {
+    struct unstir_error *err;
+    enum unstir_status status; /* UNSTIR_OK until something said otherwise   */
+    bool is_out_of_memory;     /* libpng may then complain of other things   */
+    const char *verb;          /* "PNG" or "PNG encoder"                     */
+};
+
 static void *png_alloc(png_structp png, png_alloc_size_t n)
 {
+    struct failure *f = png_get_mem_ptr(png);
     void *p;
 
-    (void)png;
-    return alloc_zero(&p, n, 1, NULL) == UNSTIR_OK ? p : NULL;
+    if (alloc_zero(&p, n, 1, NULL) == UNSTIR_OK)
+        return p;
+    f->is_out_of_memory = true;
+    return NULL;
 }
 
 static void png_release(png_structp png, void *p)
@@ -49,18 +59,12 @@ static void png_release(png_structp png, void *p)
     alloc_free(p);
 }
 
-struct failure {
-    struct unstir_error *err;
-    enum unstir_status status; /* UNSTIR_OK until something said otherwise   */
-    const char *verb;          /* "PNG" or "PNG encoder"                     */
-};
-
 static void on_error(png_structp png, png_const_charp text)
 {
     struct failure *f = png_get_error_ptr(png);
 
     if (f->status == UNSTIR_OK) {
-        bool is_memory = strstr(text, "emory") != NULL;
+        bool is_memory = f->is_out_of_memory || strstr(text, "emory");
         f->status =
             error_set(f->err, is_memory ? UNSTIR_ERR_NOMEM : UNSTIR_ERR_FORMAT,
                       "PNG: the file is damaged: %s", text);
@@ -144,9 +148,9 @@ static bool encode(struct encoder *e)
 
 static enum unstir_status make_encoder(struct encoder *e)
 {
-    e->png =
-        png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &e->failure, on_error,
-                                  on_warning, NULL, png_alloc, png_release);
+    e->png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &e->failure,
+                                       on_error, on_warning, &e->failure,
+                                       png_alloc, png_release);
     if (e->png)
         e->info = png_create_info_struct(e->png);
     if (!e->info)
@@ -298,9 +302,9 @@ static void lay_over_white(const struct decoder *d, struct unstir_image *image)
 
 static enum unstir_status make_decoder(struct decoder *d)
 {
-    d->png =
-        png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &d->failure, on_error,
-                                 on_warning, NULL, png_alloc, png_release);
+    d->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &d->failure,
+                                      on_error, on_warning, &d->failure,
+                                      png_alloc, png_release);
     if (d->png)
         d->info = png_create_info_struct(d->png);
     if (!d->info)
