@@ -23,6 +23,7 @@ struct check {
     void *user;
     struct unstir_error first;
     unsigned n;
+    bool is_out_of_memory; /* then nothing is known about the request */
 };
 
 static void violate(struct check *c, const char *field, const char *nearest,
@@ -160,10 +161,15 @@ static void check_run(struct check *c, const struct sampler *s)
         .has_learned_variance = c->model->has_learned_variance,
     };
 
-    if (sampler_run_init(
-            &run, s, &c->model->samplers[sampler_index(s)].schedule, &o, &err))
+    enum unstir_status st = sampler_run_init(
+        &run, s, &c->model->samplers[sampler_index(s)].schedule, &o, &err);
+    if (st == UNSTIR_ERR_NOMEM) {
+        c->is_out_of_memory = true;
+        c->first = err;
+    } else if (st) {
         violate(c, err.field[0] ? err.field : "sampler", NULL, "%s",
                 err.detail);
+    }
     sampler_run_fini(&run);
 }
 
@@ -272,6 +278,11 @@ enum unstir_status request_check(const struct unstir_model *model,
         check_size(&c, "height", request->height, info->default_height);
     check_guidance(&c);
     check_eta(&c, s);
+    if (c.is_out_of_memory) {
+        if (err)
+            *err = c.first;
+        return UNSTIR_ERR_NOMEM;
+    }
     if (c.n) {
         if (c.n > 1) {
             size_t n = strlen(c.first.detail);
@@ -369,7 +380,10 @@ enum unstir_status request_read(const struct unstir_model *model,
     r.steps = (uint32_t)steps;
     r.width = (uint32_t)width;
     r.height = (uint32_t)height;
-    if (request_check(model, &r, resolved, NULL, NULL, err)) {
+    enum unstir_status st = request_check(model, &r, resolved, NULL, NULL, err);
+    if (st == UNSTIR_ERR_NOMEM)
+        return st;
+    if (st) {
         error_prefix(err, "the request");
         if (err)
             err->status = UNSTIR_ERR_FORMAT;

@@ -517,6 +517,9 @@ static void test_no_memory(void **state)
         unstir_generation_free(gen);
         if (!st)
             break;
+        if (st != UNSTIR_ERR_NOMEM)
+            fail_msg("allocation %ld failed: %s, wanted out of memory", k,
+                     unstir_status_name(st));
         n_failed++;
     }
     if (n_failed < 5 || n_failed > 190)
