@@ -13,14 +13,17 @@ root=${DESTDIR:-}$PREFIX
 
 install -d "$root/bin" "$root/lib/pkgconfig" "$root/include" \
     "$root/share/man/man1" "$root/share/unstir/models" \
-    "$root/share/bash-completion/completions"
+    "$root/share/bash-completion/completions" "$root/share/zsh/site-functions" \
+    "$root/share/fish/vendor_completions.d"
 install -m 755 "$BUILD/unstir" "$root/bin/unstir"
 install -m 644 "$BUILD/libunstir.a" "$root/lib/libunstir.a"
 install -m 755 "$BUILD/libunstir.so" "$root/lib/libunstir.so.0"
 ln -sf libunstir.so.0 "$root/lib/libunstir.so"
 install -m 644 include/unstir.h include/unstir_train.h include/unstir_bench.h "$root/include/"
 "$BUILD/unstir" help --man >"$root/share/man/man1/unstir.1"
-"$BUILD/unstir" help --bash-completion >"$root/share/bash-completion/completions/unstir"
+"$BUILD/unstir" help --completion bash >"$root/share/bash-completion/completions/unstir"
+"$BUILD/unstir" help --completion zsh >"$root/share/zsh/site-functions/_unstir"
+"$BUILD/unstir" help --completion fish >"$root/share/fish/vendor_completions.d/unstir.fish"
 (cd models && find . -type f) | while IFS= read -r f; do
     install -D -m 644 "models/$f" "$root/share/unstir/models/$f"
 done
@@ -33,6 +36,6 @@ Name: unstir
 Description: Pictures from noise by reverse diffusion
 Version: ${VERSION:-0.1.0}
 Libs: -L\${libdir} -lunstir
-Libs.private: -lopenblas -ljansson -lz -lnettle -lm -lpthread
+Libs.private: -lopenblas -ljansson -lpng -lz -lnettle -lm -lpthread
 Cflags: -I\${includedir}
 PC
