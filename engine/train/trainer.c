@@ -347,12 +347,12 @@ void history_add(struct history *h, const struct history_row *row)
     h->open_loss += row->loss;
     if (++h->open_n < h->stride)
         return;
-    if (h->n == HISTORY_ROWS)
-        history_halve(h);
     h->rows[h->n] = *row;
     h->rows[h->n++].loss = h->open_loss / (double)h->open_n;
     h->open_loss = 0;
     h->open_n = 0;
+    if (h->n == HISTORY_ROWS)
+        history_halve(h);
 }
 
 /* -- building --------------------------------------------------------------- */
