@@ -116,14 +116,14 @@ struct unstir_label {
 /* What a model is; pointers live as long as the model.  Never NULL unless
  * said.  "Default" fields are what a request with that field unset gets.   */
 struct unstir_model_info {
-    const char *id;        /* unstir.json "id", else the folder's name      */
-    const char *title;     /* may be NULL                                   */
-    const char *family;    /* "UNet2DModel"                                 */
-    const char *licence;   /* may be NULL                                   */
-    const char *source;    /* may be NULL                                   */
-    const char *digest;    /* SHA-256 of weights and configuration, hex     */
-    const char *isa;       /* rung that runs it                             */
-    const char *precision; /* "f32" or "bf16"                               */
+    const char *id;          /* unstir.json "id", else the folder's name      */
+    const char *title;       /* may be NULL                                   */
+    const char *family;      /* "UNet2DModel"                                 */
+    const char *licence;     /* may be NULL                                   */
+    const char *source;      /* may be NULL                                   */
+    const char *digest;      /* SHA-256 of weights and configuration, hex     */
+    const char *isa;         /* rung that runs it                             */
+    const char *precision;   /* "f32" or "bf16"                               */
     const char *fingerprint; /* rung, rules version and precision: equal
                                 fingerprints give equal bytes               */
     uint64_t n_parameters;
@@ -135,9 +135,9 @@ struct unstir_model_info {
     uint32_t max_steps;
     uint32_t default_steps;
     const char *default_sampler;
-    double default_guidance;    /* 1: off                                   */
-    uint32_t n_classes;    /* 0: not class-conditional (null class excluded) */
-    int64_t null_class;    /* -1: none, so no guidance                      */
+    double default_guidance; /* 1: off                                   */
+    uint32_t n_classes; /* 0: not class-conditional (null class excluded) */
+    int64_t null_class; /* -1: none, so no guidance                      */
     const struct unstir_label *labels;
     size_t n_labels;
     const char *const *notes; /* oddities seen while loading                */
@@ -178,24 +178,27 @@ const struct unstir_sampler_info *unstir_samplers(size_t *n);
 /* ------------------------------------------------------------ requests -- */
 
 #define UNSTIR_CLASS_UNSET (-2) /* the model's null class, or its only one  */
-#define UNSTIR_CLASS_NULL (-1)
-#define UNSTIR_UNSET_F (-1e30) /* a double field that takes the default     */
+#define UNSTIR_CLASS_NULL  (-1)
+#define UNSTIR_UNSET_F     (-1e30) /* a double field that takes the default     */
 
 /* One picture.  Start from UNSTIR_REQUEST_INIT; zero, NULL and _UNSET mean
  * the model's default.  Strings are copied by unstir_generation_begin().    */
 struct unstir_request {
-    const char *label;    /* label or decimal class; NULL: see class_id      */
-    int64_t class_id;     /* used when label is NULL                         */
+    const char *label; /* label or decimal class; NULL: see class_id      */
+    int64_t class_id;  /* used when label is NULL                         */
     uint64_t seed;
     uint32_t steps;
     uint32_t width, height;
     const char *sampler;
-    double guidance;      /* 1 or below: off                                 */
-    double eta;           /* DDIM: 0 .. 1                                    */
+    double guidance; /* 1 or below: off                                 */
+    double eta;      /* DDIM: 0 .. 1                                    */
 };
 
-#define UNSTIR_REQUEST_INIT                                                    \
-    { NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F }
+#define UNSTIR_REQUEST_INIT                                         \
+    {                                                               \
+        NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F, \
+            UNSTIR_UNSET_F                                          \
+    }
 
 /* Check every field against the model.  Calls `report` once a violation
  * (field as in SETTLED words: "steps"; nearest: a JSON value text such as
@@ -295,16 +298,16 @@ enum unstir_status unstir_generation_step(struct unstir_generation *generation,
 
 /* Advance each of n generations by one step, in one batch where they share
  * model and size; results equal those of single steps, bit for bit.         */
-enum unstir_status unstir_step_many(struct unstir_generation *const *generations,
-                                    size_t n, struct unstir_executor *executor,
-                                    struct unstir_error *err);
+enum unstir_status
+unstir_step_many(struct unstir_generation *const *generations, size_t n,
+                 struct unstir_executor *executor, struct unstir_error *err);
 
 bool unstir_generation_is_done(const struct unstir_generation *generation);
 
 struct unstir_progress {
-    uint32_t step;    /* steps taken                                         */
-    uint32_t steps;   /* in all                                              */
-    double timestep;  /* of the coming step, of the network's 0..T-1         */
+    uint32_t step;   /* steps taken                                         */
+    uint32_t steps;  /* in all                                              */
+    double timestep; /* of the coming step, of the network's 0..T-1         */
 };
 struct unstir_progress
 unstir_generation_progress(const struct unstir_generation *generation);
@@ -341,7 +344,7 @@ unstir_generation_image(const struct unstir_generation *generation,
                         struct unstir_image *image, struct unstir_error *err);
 
 struct unstir_png_options {
-    int level;       /* 0..9, -1: fast                                       */
+    int level;        /* 0..9, -1: fast                                       */
     bool no_metadata; /* leave the parameters out (XMP stays)                */
 };
 
@@ -367,11 +370,11 @@ enum unstir_status
 unstir_generation_save(const struct unstir_generation *generation,
                        unsigned char **bytes, size_t *n_bytes,
                        struct unstir_error *err);
-enum unstir_status
-unstir_generation_restore(struct unstir_generation **out,
-                          const struct unstir_model *model,
-                          const unsigned char *bytes, size_t n_bytes,
-                          struct unstir_error *err);
+enum unstir_status unstir_generation_restore(struct unstir_generation **out,
+                                             const struct unstir_model *model,
+                                             const unsigned char *bytes,
+                                             size_t n_bytes,
+                                             struct unstir_error *err);
 
 /* ---------------------------------------------------- the forward process -- */
 
@@ -410,12 +413,10 @@ struct unstir_tensor {
     size_t rank;
     size_t dims[8];
 };
-enum unstir_status unstir_tensors_write(const char *path,
-                                        const struct unstir_tensor *tensors,
-                                        size_t n_tensors,
-                                        const struct unstir_text *metadata,
-                                        size_t n_metadata,
-                                        struct unstir_error *err);
+enum unstir_status
+unstir_tensors_write(const char *path, const struct unstir_tensor *tensors,
+                     size_t n_tensors, const struct unstir_text *metadata,
+                     size_t n_metadata, struct unstir_error *err);
 
 #ifdef __GNUC__
 #pragma GCC visibility pop

@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 struct unstir_bench_options {
-    const char *model;  /* folder; a folder with a config but no weights is
+    const char *model; /* folder; a folder with a config but no weights is
                            run with weights drawn from seed 0               */
     const char *isa;
     enum unstir_precision precision;
@@ -32,8 +32,9 @@ struct unstir_bench_options {
 enum unstir_status unstir_bench_eval(const struct unstir_bench_options *options,
                                      char **json, struct unstir_error *err);
 /* One training step (loss v, AdamW) of the model's network.                 */
-enum unstir_status unstir_bench_train(const struct unstir_bench_options *options,
-                                      char **json, struct unstir_error *err);
+enum unstir_status
+unstir_bench_train(const struct unstir_bench_options *options, char **json,
+                   struct unstir_error *err);
 /* One line a kernel and shape.                                              */
 enum unstir_status
 unstir_bench_kernels(const struct unstir_bench_options *options, char **json,

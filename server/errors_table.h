@@ -115,8 +115,7 @@ ERROR(LOADING, 503, "loading", "loading", "Model is loading", "server_error",
       "The server has started but its model is not ready. Try again after "
       "Retry-After seconds; /health/ready tells when.")
 ERROR(NO_MODEL, 503, "no-model", "no_model", "Model is not available",
-      "server_error",
-      "The model could not be loaded; GET /v1/models says why.")
+      "server_error", "The model could not be loaded; GET /v1/models says why.")
 ERROR(NO_MEMORY, 503, "no-memory", "no_memory", "Not enough memory",
       "server_error",
       "The server is short of memory now. Try again after Retry-After "

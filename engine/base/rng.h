@@ -17,15 +17,15 @@
 
 struct rng {
     uint32_t state[624];
-    uint32_t index;        /* 0..624: next word; 624: twist first            */
-    double cached_normal;  /* second value of the scalar path                */
+    uint32_t index;       /* 0..624: next word; 624: twist first            */
+    double cached_normal; /* second value of the scalar path                */
     bool has_cached_normal;
 };
 
 void rng_seed(struct rng *rng, uint64_t seed);
 
 uint32_t rng_u32(struct rng *rng);
-uint64_t rng_u64(struct rng *rng);  /* first draw is the high half           */
+uint64_t rng_u64(struct rng *rng); /* first draw is the high half           */
 float rng_uniform_f32(struct rng *rng);  /* [0, 1), 24 bits                  */
 double rng_uniform_f64(struct rng *rng); /* [0, 1), 53 bits                  */
 

@@ -37,24 +37,24 @@ struct shape {
 
 enum op_kind {
     OP_INPUT = 0,
-    OP_CONV2D,         /* in: x; params: weight, bias                        */
-    OP_LINEAR,         /* the same over the last axis                        */
-    OP_GROUP_NORM,     /* in: x; params: gamma, beta                         */
+    OP_CONV2D,     /* in: x; params: weight, bias                        */
+    OP_LINEAR,     /* the same over the last axis                        */
+    OP_GROUP_NORM, /* in: x; params: gamma, beta                         */
     OP_ACT,
-    OP_ADD,            /* in: x, y of one shape                              */
-    OP_ADD_VEC,        /* in: x, v [n][1][1][c]                              */
-    OP_SCALE_SHIFT,    /* in: x, e [n][1][1][2c]                             */
-    OP_AFFINE,         /* a * x + b, scalars                                 */
-    OP_CONCAT,         /* in: x, y along channels                            */
-    OP_UPSAMPLE,       /* nearest to the output shape                        */
+    OP_ADD,         /* in: x, y of one shape                              */
+    OP_ADD_VEC,     /* in: x, v [n][1][1][c]                              */
+    OP_SCALE_SHIFT, /* in: x, e [n][1][1][2c]                             */
+    OP_AFFINE,      /* a * x + b, scalars                                 */
+    OP_CONCAT,      /* in: x, y along channels                            */
+    OP_UPSAMPLE,    /* nearest to the output shape                        */
     OP_AVG_POOL2,
     OP_FIR,
-    OP_ATTENTION,      /* in: q, k, v tokens; out tokens                     */
-    OP_RESHAPE,        /* same floats, other h, w (tokens <-> image)         */
-    OP_TIME_EMBED,     /* in: t [n][1][1][1]                                 */
-    OP_FOURIER_EMBED,  /* in: sigma; params: freq                            */
-    OP_LOOKUP,         /* in: id [n][1][1][1]; params: table                 */
-    OP_DIV_VEC,        /* in: x, v [n][1][1][1]: x / v                       */
+    OP_ATTENTION,     /* in: q, k, v tokens; out tokens                     */
+    OP_RESHAPE,       /* same floats, other h, w (tokens <-> image)         */
+    OP_TIME_EMBED,    /* in: t [n][1][1][1]                                 */
+    OP_FOURIER_EMBED, /* in: sigma; params: freq                            */
+    OP_LOOKUP,        /* in: id [n][1][1][1]; params: table                 */
+    OP_DIV_VEC,       /* in: x, v [n][1][1][1]: x / v                       */
     OP_COUNT
 };
 
@@ -75,7 +75,7 @@ struct op_attrs {
 
 struct graph_op {
     enum op_kind kind;
-    value_id in[3];   /* GRAPH_NO_VALUE beyond n_in                          */
+    value_id in[3]; /* GRAPH_NO_VALUE beyond n_in                          */
     uint32_t n_in;
     param_id param[2]; /* GRAPH_NO_PARAM if absent                           */
     value_id out;
@@ -96,8 +96,8 @@ enum param_role {
     PARAM_BIAS,          /* [cout]; fan_in of its layer in fan_in            */
     PARAM_NORM_WEIGHT,
     PARAM_NORM_BIAS,
-    PARAM_TABLE,         /* [rows][c] */
-    PARAM_FOURIER        /* [m], not trained */
+    PARAM_TABLE,  /* [rows][c] */
+    PARAM_FOURIER /* [m], not trained */
 };
 
 struct graph_param {
@@ -111,7 +111,8 @@ struct graph_param {
 
 enum unstir_status graph_new(struct graph **out, struct unstir_error *err);
 void graph_free(struct graph *g);
-enum unstir_status graph_status(const struct graph *g, struct unstir_error *err);
+enum unstir_status graph_status(const struct graph *g,
+                                struct unstir_error *err);
 
 /* -- building ---------------------------------------------------------- */
 

@@ -47,16 +47,16 @@ typedef uint32_t buffer_id;
 typedef void (*plan_fn)(const struct op_ctx *ctx, const void *args);
 
 #define PLAN_NO_BUFFER UINT32_MAX
-#define PLAN_MAX_ARGS 256 /* bytes of an argument struct                     */
+#define PLAN_MAX_ARGS  256 /* bytes of an argument struct                     */
 #define PLAN_MAX_SLOTS 16
 
 enum plan_access { PLAN_READ = 1, PLAN_WRITE = 2, PLAN_READ_WRITE = 3 };
 
 struct plan_slot {
-    size_t args_offset;    /* of a pointer in the argument struct            */
-    buffer_id buffer;      /* PLAN_NO_BUFFER: leave the pointer as it is     */
+    size_t args_offset; /* of a pointer in the argument struct            */
+    buffer_id buffer;   /* PLAN_NO_BUFFER: leave the pointer as it is     */
     enum plan_access access;
-    size_t byte_offset;    /* into the buffer                                */
+    size_t byte_offset; /* into the buffer                                */
 };
 
 enum unstir_status plan_builder_new(struct plan_builder **out,
