@@ -48,6 +48,7 @@ TEST_SRC := $(wildcard tests/unit/t_*.c tests/kern/t_*.c tests/golden/t_*.c)
 SERVER_TEST_SRC := $(wildcard tests/server/t_*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 TEST_LIB_SRC := $(wildcard tests/support/*.c) $(FUZZ_SRC)
+SERVER_FUZZ_SRC := $(wildcard tests/fuzz/server/fuzz_*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 ENGINE_OBJ := $(call obj,$(ENGINE_SRC))
@@ -61,6 +62,8 @@ CLIENT_SRC := $(wildcard tests/http/*.c)
 CLIENTS := $(if $(CLIENT_SRC),$(BUILD)/tests/http/rawclient)
 BENCH_CLIENTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 FUZZERS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
+SERVER_FUZZ_OBJ := $(call obj,$(SERVER_FUZZ_SRC))
+SERVER_FUZZERS := $(patsubst tests/fuzz/server/%.c,$(BUILD)/tests/fuzz/%,$(SERVER_FUZZ_SRC))
 
 .PHONY: all check check-bins bench fuzz fuzzers lint install clean format
 .DELETE_ON_ERROR:
@@ -73,7 +76,8 @@ $(BUILD)/obj/engine/kernels/avx2/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden 
 $(BUILD)/obj/server/%.o: CFLAGS_DIR = -Iserver $(SERVER_CFLAGS)
 $(BUILD)/obj/cli/%.o: CFLAGS_DIR = -Iserver -Icli
 $(BUILD)/obj/tests/%.o: CFLAGS_DIR = -Iengine -Itests/support -Itests/fuzz -Wno-pedantic $(PKG_CFLAGS)
-$(BUILD)/obj/tests/server/%.o: CFLAGS_DIR = -Iserver -Itests/support -Wno-pedantic $(SERVER_CFLAGS)
+$(BUILD)/obj/tests/server/%.o: CFLAGS_DIR = -Iserver -Itests/support -Itests/fuzz -Itests/fuzz/server -Wno-pedantic $(SERVER_CFLAGS)
+$(BUILD)/obj/tests/fuzz/server/%.o: CFLAGS_DIR = -Iserver -Itests/fuzz -Wno-pedantic
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -107,9 +111,9 @@ $(BUILD)/unstir: $(CLI_OBJ) $(SERVER_OBJ) $(BUILD)/libunstir.a
 $(TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(TEST_LIB_OBJ) $(ENGINE_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $< $(TEST_LIB_OBJ) $(ENGINE_OBJ) -lcmocka $(ENGINE_LIBS)
-$(SERVER_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(SERVER_OBJ) $(BUILD)/libunstir.a
+$(SERVER_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(SERVER_FUZZ_OBJ) $(SERVER_OBJ) $(BUILD)/libunstir.a
 	@mkdir -p $(@D)
-	$(CC) $(SANFLAGS) -o $@ $< $(SERVER_OBJ) $(BUILD)/libunstir.a -lcmocka \
+	$(CC) $(SANFLAGS) -o $@ $< $(SERVER_FUZZ_OBJ) $(SERVER_OBJ) $(BUILD)/libunstir.a -lcmocka \
 	    $(SERVER_LIBS) $(ENGINE_LIBS)
 
 $(BUILD)/tests/http/rawclient: $(call obj,$(CLIENT_SRC))
@@ -131,7 +135,11 @@ fuzz:
 	$(MAKE) CC=clang BUILD=build/fuzz SAN=fuzzer-no-link,$(FUZZ_SAN) \
 	    CFLAGS=-DUNSTIR_FUZZ fuzzers
 	sh tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS)
-fuzzers: $(FUZZERS)
+fuzzers: $(FUZZERS) $(SERVER_FUZZERS)
+$(SERVER_FUZZERS): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/server/%.o $(SERVER_OBJ) $(BUILD)/libunstir.a
+	@mkdir -p $(@D)
+	$(CC) -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $< $(SERVER_OBJ) $(BUILD)/libunstir.a \
+	    $(SERVER_LIBS) $(ENGINE_LIBS)
 $(FUZZERS): $(BUILD)/%: $(BUILD)/obj/%.o $(ENGINE_OBJ)
 	@mkdir -p $(@D)
 	$(CC) -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $< $(ENGINE_OBJ) $(ENGINE_LIBS)
