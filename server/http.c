@@ -149,6 +149,8 @@ static void resume(struct connection *connection)
         return;
     (void)epoll_ctl(http->hangup_fd, EPOLL_CTL_DEL, connection->fd, NULL);
     connection->is_suspended = false;
+    connection->phase = PHASE_SENDING; /* since_ms stays: a stream that stalls
+                                          is resumed by every event          */
     MHD_resume_connection(connection->mhd);
     kick(http);
 }
@@ -227,6 +229,7 @@ static void send_late(const struct connection *connection)
 
 static void cut(struct connection *connection, const char *what)
 {
+    const struct linger at_once = {1, 0};
     struct log_line line;
 
     log_begin(&line, LOG_LEVEL_INFO, "connection cut");
@@ -235,6 +238,9 @@ static void cut(struct connection *connection, const char *what)
     log_end(&line);
     if (connection->phase == PHASE_HEAD || connection->phase == PHASE_BODY)
         send_late(connection);
+    else /* what it does not take is not kept for it: close resets           */
+        (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once,
+                         sizeof at_once);
     (void)shutdown(connection->fd, SHUT_RDWR);
     set_phase(connection, connection->phase);
 }
@@ -249,12 +255,28 @@ static bool has_hung_up(const struct connection *connection)
     return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
+/* A client that takes nothing although something is there for it. */
+static void check_write(struct http *http, struct connection *connection,
+                        uint64_t now)
+{
+    uint64_t moved = bytes_moved(connection, true);
+    int n_waiting = 0;
+
+    (void)ioctl(connection->fd, SIOCOUTQ, &n_waiting);
+    if (moved != connection->n_moved ||
+        (connection->is_suspended && n_waiting == 0)) {
+        connection->n_moved = moved;
+        connection->since_ms = now;
+    } else if (now - connection->since_ms > http->config->write_timeout_ms) {
+        cut(connection, "write deadline");
+    }
+}
+
 static void check_deadline(struct http *http, struct connection *connection,
                            uint64_t now)
 {
     const struct config *config = http->config;
     uint64_t age = now - connection->since_ms;
-    uint64_t moved;
 
     if (connection->phase <= PHASE_BODY && has_hung_up(connection)) {
         (void)shutdown(connection->fd, SHUT_RDWR);
@@ -266,8 +288,7 @@ static void check_deadline(struct http *http, struct connection *connection,
             cut(connection, "header deadline");
         break;
     case PHASE_IDLE:
-        moved = bytes_moved(connection, false);
-        if (moved != connection->n_moved)
+        if (bytes_moved(connection, false) != connection->n_moved)
             set_phase(connection, PHASE_HEAD);
         else if (age > config->keep_alive_ms || http->is_closing)
             cut(connection, "idle");
@@ -277,15 +298,11 @@ static void check_deadline(struct http *http, struct connection *connection,
             cut(connection, "body deadline");
         break;
     case PHASE_WAITING:
+        if (connection->exchange->state >= EXCHANGE_STREAMING)
+            check_write(http, connection, now);
         break;
     case PHASE_SENDING:
-        moved = bytes_moved(connection, true);
-        if (moved != connection->n_moved) {
-            connection->n_moved = moved;
-            connection->since_ms = now;
-        } else if (age > config->write_timeout_ms) {
-            cut(connection, "write deadline");
-        }
+        check_write(http, connection, now);
         break;
     }
 }

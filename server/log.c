@@ -31,6 +31,11 @@ void log_open(int fd, enum log_level least, bool is_json)
     atomic_store_explicit(&log_least, (int)least, memory_order_relaxed);
 }
 
+void log_set_level(enum log_level least)
+{
+    atomic_store_explicit(&log_least, (int)least, memory_order_relaxed);
+}
+
 bool log_is_on(enum log_level level)
 {
     return (int)level >= atomic_load_explicit(&log_least, memory_order_relaxed);

@@ -37,6 +37,7 @@ enum log_level {
 void log_open(int fd, enum log_level least, bool is_json);
 
 bool log_is_on(enum log_level level);
+void log_set_level(enum log_level least);
 
 struct log_line {
     bool is_on;

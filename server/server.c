@@ -109,8 +109,10 @@ struct server {
     uint64_t watchdog_ms;
     uint64_t fed_ms;
     struct loop_timer *ticker;
-    struct loop_signal *term, *interrupt, *hangup;
+    struct loop_signal *term, *interrupt, *reload;
     size_t n_open; /* parts                                                  */
+    int argc;      /* for reading the options again                          */
+    char **argv;
 };
 
 static void begin_drain(struct server *server)
@@ -230,6 +232,33 @@ static void open_log(const struct config *config)
     log_open(STDERR_FILENO, level_of(config->log_level), is_json);
 }
 
+/* SIGHUP: deadlines and logging are read again from all sources; what was
+ * decided at the start (address, models) stays.                             */
+static void on_reload(void *user)
+{
+    struct server *server = user;
+    struct config *now = &server->config;
+    struct config fresh;
+    char why[WHY_BYTES] = "";
+
+    if (config_load(&fresh, server->argc, server->argv, environ, why,
+                    sizeof why) != CONFIG_OK) {
+        log_event(LOG_LEVEL_ERROR, "options not reloaded", "reason", why);
+        config_fini(&fresh);
+        return;
+    }
+    now->header_timeout_ms = fresh.header_timeout_ms;
+    now->body_timeout_ms = fresh.body_timeout_ms;
+    now->write_timeout_ms = fresh.write_timeout_ms;
+    now->keep_alive_ms = fresh.keep_alive_ms;
+    now->drain_timeout_ms = fresh.drain_timeout_ms;
+    now->drain_grace_ms = fresh.drain_grace_ms;
+    now->log_requests = fresh.log_requests;
+    log_set_level(level_of(fresh.log_level));
+    config_fini(&fresh);
+    log_event(LOG_LEVEL_INFO, "options reloaded", NULL, NULL);
+}
+
 /* A connection is a descriptor: have as many as we may. */
 static void raise_limits(void)
 {
@@ -278,8 +307,10 @@ static bool open_signals(struct server *server)
 
     server->term = loop_signal_new(loop, SIGTERM, on_end_signal, server);
     server->interrupt = loop_signal_new(loop, SIGINT, on_end_signal, server);
+    server->reload = loop_signal_new(loop, SIGHUP, on_reload, server);
     server->ticker = loop_timer_new(loop, on_tick, server);
-    if (!server->term || !server->interrupt || !server->ticker)
+    if (!server->term || !server->interrupt || !server->reload ||
+        !server->ticker)
         return false;
     loop_timer_start(server->ticker, TICK_MS, TICK_MS);
     return true;
@@ -317,6 +348,7 @@ static void close_all(struct server *server)
     loop_timer_free(server->ticker);
     loop_signal_free(server->term);
     loop_signal_free(server->interrupt);
+    loop_signal_free(server->reload);
     loop_free(server->service.loop);
 }
 
@@ -392,6 +424,8 @@ int server_main(int argc, char **argv)
         } else if (!server->config.check) {
             open_log(&server->config);
             raise_limits();
+            server->argc = argc;
+            server->argv = argv;
             server->watchdog_ms = notify_watchdog_ms();
             code = run(server);
         }

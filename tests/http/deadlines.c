@@ -83,13 +83,22 @@ static void listen_to(struct running *r, uint64_t start)
     }
 }
 
-static void run_all(struct running *all, size_t n, int limit_ms)
+/* Feeds and hears until all are closed or the time is over; returns the
+ * longest time between two rounds: as much later than due, on a machine that
+ * does other things, this process or the server may have had its turn.      */
+static int run_all(struct running *all, size_t n, int limit_ms)
 {
     uint64_t start = now_ms();
+    uint64_t last = start;
+    int longest = 0;
     size_t i;
 
-    while (now_ms() - start < (uint64_t)(limit_ms + LATE_MS + 500)) {
+    while (now_ms() - start < (uint64_t)(limit_ms + 4 * LATE_MS)) {
         bool is_any_open = false;
+
+        if ((int)(now_ms() - last) > longest)
+            longest = (int)(now_ms() - last);
+        last = now_ms();
 
         for (i = 0; i < n; i++) {
             feed(&all[i]);
@@ -100,6 +109,7 @@ static void run_all(struct running *all, size_t n, int limit_ms)
             break;
         (void)poll(NULL, 0, FEED_MS); /* the clients' pace                   */
     }
+    return longest;
 }
 
 static void test_slow_clients(int port, int limit_ms)
@@ -107,6 +117,7 @@ static void test_slow_clients(int port, int limit_ms)
     struct running *all = calloc(N_SLOWS + N_LORIS, sizeof *all);
     int worst = 0;
     int open = 0;
+    int late;
     size_t i;
 
     for (i = 0; i < N_SLOWS + N_LORIS; i++) {
@@ -115,7 +126,7 @@ static void test_slow_clients(int port, int limit_ms)
         all[i].closed_ms = -1;
         say_text(all[i].fd, all[i].slow->start);
     }
-    run_all(all, N_SLOWS + N_LORIS, limit_ms);
+    late = LATE_MS + 2 * run_all(all, N_SLOWS + N_LORIS, limit_ms);
     for (i = 0; i < N_SLOWS; i++) {
         const struct running *r = &all[i];
         char name[64];
@@ -135,7 +146,7 @@ static void test_slow_clients(int port, int limit_ms)
         else if (all[i].closed_ms > worst)
             worst = all[i].closed_ms;
     }
-    verdict("f_slow_loris_cut", open == 0 && worst <= limit_ms + LATE_MS,
+    verdict("f_slow_loris_cut", open == 0 && worst <= limit_ms + late,
             "%d of %d open, the last cut after %d ms", open, N_LORIS, worst);
     for (i = 0; i < N_SLOWS + N_LORIS; i++)
         (void)close(all[i].fd);
@@ -167,14 +178,12 @@ static void test_stalled_write(int port, int limit_ms)
 {
     static const char request[] =
         "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    int fd = dial(port);
+    int fd = dial_small(port);
     uint64_t start = now_ms();
     struct pollfd wait = {.fd = fd, .events = POLLRDHUP};
-    int small = 4096;
     int closed = -1;
     int i;
 
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     for (i = 0; i < 2000; i++)
         if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL | MSG_DONTWAIT) <
             0)
@@ -190,9 +199,35 @@ static void test_stalled_write(int port, int limit_ms)
     (void)close(fd);
 }
 
-void deadline_tests(int port, int limit_ms)
+/* A stream of events whose client stops reading: its window is small, so it
+ * is full long before the sockets' buffers are.                             */
+static void test_stalled_stream(int port, int limit_ms, const char *path)
+{
+    struct reply *reply = malloc(sizeof *reply);
+    char text[300];
+    int fd = dial_small(port);
+    uint64_t start;
+    int closed = -1;
+
+    (void)snprintf(text, sizeof text,
+                   "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path);
+    say_text(fd, text);
+    hear(fd, reply, 1000, 1);
+    start = now_ms();
+    /* The window fills, then the limit passes. */
+    if (poll(&(struct pollfd){fd, POLLRDHUP, 0}, 1,
+             2 * limit_ms + 4 * LATE_MS) > 0)
+        closed = (int)(now_ms() - start);
+    verdict("f_deadline_stalled_stream", reply->status == 200 && closed >= 0,
+            "status %d, closed after %d ms", reply->status, closed);
+    (void)close(fd);
+    free(reply);
+}
+
+void deadline_tests(int port, int limit_ms, const char *path)
 {
     test_slow_clients(port, limit_ms);
     test_second_head(port, limit_ms);
     test_stalled_write(port, limit_ms);
+    test_stalled_stream(port, limit_ms, path);
 }

@@ -1,7 +1,7 @@
 /* rawclient.c - says the bytes, hears the answer; runs a family of tests.
  *
  * usage: rawclient framing PORT
- *        rawclient deadlines PORT LIMIT_MS
+ *        rawclient deadlines PORT LIMIT_MS PATH-OF-A-STREAM
  *        rawclient connections PORT LIMIT
  *        rawclient waiters PORT N PATH
  *
@@ -33,7 +33,7 @@ uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
 }
 
-int dial(int port)
+static int dial_window(int port, int window)
 {
     struct sockaddr_in name = {.sin_family = AF_INET,
                                .sin_port = htons((uint16_t)port),
@@ -41,12 +41,24 @@ int dial(int port)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int one = 1;
 
+    if (window) /* before connecting: it is agreed on then                   */
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
     if (fd < 0 || connect(fd, (void *)&name, sizeof name) != 0) {
         perror("connect");
         exit(1);
     }
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     return fd;
+}
+
+int dial(int port)
+{
+    return dial_window(port, 0);
+}
+
+int dial_small(int port)
+{
+    return dial_window(port, 4096);
 }
 
 /* A server that has closed already is no error: the answer counts. */
@@ -152,8 +164,8 @@ int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "framing") == 0)
         framing_tests(atoi(argv[2]));
-    else if (argc == 4 && strcmp(argv[1], "deadlines") == 0)
-        deadline_tests(atoi(argv[2]), atoi(argv[3]));
+    else if (argc == 5 && strcmp(argv[1], "deadlines") == 0)
+        deadline_tests(atoi(argv[2]), atoi(argv[3]), argv[4]);
     else if (argc == 4 && strcmp(argv[1], "connections") == 0)
         connection_tests(atoi(argv[2]), atoi(argv[3]));
     else if (argc == 5 && strcmp(argv[1], "waiters") == 0)

@@ -27,6 +27,7 @@ uint64_t now_ms(void);
 
 /* Connected to 127.0.0.1:port; ends the program if that fails. */
 int dial(int port);
+int dial_small(int port); /* with the smallest receive window            */
 void say(int fd, const char *bytes, size_t n);
 void say_text(int fd, const char *text);
 
@@ -44,7 +45,7 @@ int failures(void);
 
 /* The tables; each prints its verdicts. */
 void framing_tests(int port);
-void deadline_tests(int port, int limit_ms);
+void deadline_tests(int port, int limit_ms, const char *path);
 void connection_tests(int port, int limit);
 void waiter_tests(int port, int n, const char *path);
 
