@@ -38,13 +38,21 @@ static unsigned bucket_of(uint32_t width, uint32_t height)
 void cost_learn(struct cost *cost, uint32_t width, uint32_t height,
                 uint64_t n_steps, double seconds)
 {
-    double *at = &cost->step_s[bucket_of(width, height)];
+    unsigned bucket = bucket_of(width, height);
+    double *at = &cost->step_s[bucket];
     double each;
 
     if (n_steps == 0 || !(seconds > 0))
         return;
     each = seconds / (double)n_steps;
-    *at = *at > 0 ? *at + NEWEST_WEIGHT * (each - *at) : each;
+    if (*at <= 0) {
+        *at = each;
+        return;
+    }
+    if (!cost->is_warm[bucket] && each < *at)
+        *at = each;
+    cost->is_warm[bucket] = true;
+    *at += NEWEST_WEIGHT * (each - *at);
 }
 
 bool cost_is_measured(const struct cost *cost, uint32_t width, uint32_t height)

@@ -21,13 +21,16 @@
 /* Of one model. */
 struct cost {
     double step_s[COST_N_BUCKETS]; /* per picture and step; 0: not measured */
+    bool is_warm[COST_N_BUCKETS];  /* a second measurement was made         */
     double guess_s_per_pixel;
 };
 
 /* n_parameters of the network, which visits each pixel. */
 void cost_init(struct cost *cost, uint64_t n_parameters);
 
-/* n_steps (summed over the pictures of a batch) took `seconds`. */
+/* n_steps (summed over the pictures of a batch) took `seconds`.  The first
+ * measurement of a size includes its planning and first touch of memory; a
+ * shorter second one replaces it. */
 void cost_learn(struct cost *cost, uint32_t width, uint32_t height,
                 uint64_t n_steps, double seconds);
 

@@ -6,7 +6,8 @@
 #     finish
 #
 # The server runs build/unstir on the tiny random model, at a port that the
-# system chooses.  Nothing sleeps: the port comes through a pipe, readiness and
+# system chooses and at the niceness of the tests: what else the machine does
+# shall not starve it.  Nothing sleeps: the port comes through a pipe, readiness and
 # jobs are asked for (?wait=).
 #
 # SPDX-License-Identifier: MIT
@@ -40,7 +41,8 @@ trap 'exit 1' INT TERM
 start_server() {
     rm -f "$TMP/out"
     mkfifo "$TMP/out"
-    "$BUILD/unstir" serve --port 0 -m "$MODEL" --drain-grace 0 "$@" \
+    "$BUILD/unstir" serve --port 0 -m "$MODEL" --drain-grace 0 --nice 0 \
+        --max-queue-seconds 24h "$@" \
         >"$TMP/out" 2>"$TMP/log" 3>&- &
     SERVER=$!
     exec 3<"$TMP/out"
@@ -133,11 +135,11 @@ new_job() {
 # wait_job ID: until it has ended; prints the job
 wait_job() {
     while :; do
-        job=$(get "/v1/jobs/$1?wait=30")
-        case $(printf %s "$job" | jq -r .status) in
+        looked=$(get "/v1/jobs/$1?wait=30")
+        case $(printf %s "$looked" | jq -r .status) in
         queued | running | canceling) ;;
         *)
-            printf %s "$job"
+            printf %s "$looked"
             return
             ;;
         esac

@@ -241,6 +241,11 @@ static void test_cost_learns(void **state)
     assert_true(cost_is_measured(&cost, 32, 32));
     assert_seconds(cost_step_s(&cost, 32, 32), 0.1);
     assert_false(cost_is_measured(&cost, 64, 64)); /* another size */
+    cost_learn(&cost, 64, 64, 1, 9.0); /* plans are made in the first one */
+    cost_learn(&cost, 64, 64, 1, 0.5);
+    assert_seconds(cost_step_s(&cost, 64, 64), 0.5);
+    cost_learn(&cost, 64, 64, 1, 0.1);
+    assert_seconds(cost_step_s(&cost, 64, 64), 0.5 + 0.2 * (0.1 - 0.5));
     for (int i = 0; i < 50; i++)
         cost_learn(&cost, 32, 32, 1, 0.3);
     assert_true(fabs(cost_step_s(&cost, 32, 32) - 0.3) < 1e-4); /* 0.2*0.8^50 */

@@ -1,0 +1,60 @@
+# t_b_models.sh - models, capabilities, status, estimate, forward, the page.
+#
+# SPDX-License-Identifier: MIT
+. tests/http/lib.sh
+start_server -m tests/data/models/tiny-rgb
+
+get /v1/models >"$TMP/j"
+is "list: shape" "$(jq -c '[.object,.next_cursor,(.data|length)]' "$TMP/j")" '["list",null,2]'
+is "list: OpenAI's fields" "$(jq -c '.data[0]|[.id,.object,.owned_by,(.created|type)]' "$TMP/j")" '["tiny","model","unstir","number"]'
+get /v1/models/tiny >"$TMP/j"
+is "one: labels" "$(jq -c '[.labels.sneaker,(.labels|length),.classes,.null_class]' "$TMP/j")" '[7,10,10,10]'
+is "one: defaults and limits" "$(jq -c '[.defaults.steps,.defaults.sampler,.limits.max_size]' "$TMP/j")" '[4,"ddim",64]'
+is "one: ready" "$(jq -r .status "$TMP/j")" ready
+like "one: digest" "$(jq -r .sha256 "$TMP/j")" '????????????????????????????????????????????????????????????????'
+is "one: its step time was measured" "$(jq '.step_ms > 0' "$TMP/j")" true
+until [ "$(get /v1/models/tiny-rgb | jq -r .status)" = ready ]; do :; done
+post /generate '{"model":"tiny-rgb","seed":2}' -o "$TMP/rgb.png" -D "$TMP/h"
+is "another model makes pictures" "$(header "$TMP/h" X-Model) $(is_png "$TMP/rgb.png")" "tiny-rgb png"
+is "no paths are told" "$(get /v1/models | grep -c "$(pwd)\|tests/data/models")" 0
+is "a model without classes takes no prompt" "$(post /generate '{"model":"tiny-rgb","prompt":"bag"}' | jq -r '.errors[0].pointer')" /prompt
+
+get /v1/capabilities -D "$TMP/h" >"$TMP/j"
+is "capabilities: samplers" "$(jq -c '[.samplers[].name]|contains(["ddpm","ddim"])' "$TMP/j")" true
+is "capabilities: limits" "$(jq -c '[.limits.n,.limits.queue,.limits.json_depth]' "$TMP/j")" '[16,64,8]'
+is "capabilities: models" "$(jq -c '[.models[].id]' "$TMP/j")" '["tiny","tiny-rgb"]'
+is "capabilities: 304" "$(status "$URL/v1/capabilities" -H "If-None-Match: $(header "$TMP/h" ETag)")" 304
+get /v1/status >"$TMP/j"
+is "status" "$(jq -c '[.object,.status,.queue.length,.build.store]' "$TMP/j")" '["status","ready",0,"memory"]'
+is "status: a worker" "$(jq -c '.workers|map(.threads > 0)' "$TMP/j")" '[true]'
+post /v1/estimate '{"prompt":"bag","steps":100,"n":2}' >"$TMP/j"
+is "estimate" "$(jq -c '[.object,.admitted,.refusal,.measured,(.run_s > 0),(.finish_s >= .run_s),(.peak_bytes > 0)]' "$TMP/j")" '["estimate",true,null,true,true,true,true]'
+is "estimate ran nothing" "$(get /v1/status | jq .jobs.submitted)" 1
+is "estimate: wrong values are told" "$(post /v1/estimate '{"steps":0}' | jq -r .status)" 422
+
+post /generate '{"prompt":"bag","seed":1}' -o "$TMP/a.png"
+forward() { # QUERY OUT
+    curl -s -m 60 "$URL/v1/forward?$1" -H 'Content-Type: image/png' --data-binary "@$TMP/a.png" -o "$2" -D "$TMP/h" -w '%{http_code}'
+}
+is "forward: a picture" "$(forward 't=250&seed=1' "$TMP/f1") $(is_png "$TMP/f1") $(png_size "$TMP/f1")" "200 png 16x16"
+forward 't=250&seed=1' "$TMP/f2" >/dev/null
+forward 't=250&seed=2' "$TMP/f3" >/dev/null
+is "forward: same seed, same bytes" "$(sha "$TMP/f2")" "$(sha "$TMP/f1")"
+is "forward: another seed, others" "$([ "$(sha "$TMP/f3")" != "$(sha "$TMP/f1")" ] && echo others)" others
+is "forward: seed is told" "$(header "$TMP/h" X-Seed)" 2
+is "forward: a strip" "$(forward 'steps=8&zoom=2' "$TMP/f") $(png_size "$TMP/f")" "200 $((8 * 32 + 7 * 2))x32"
+is "forward: t beyond the chain" "$(forward 't=1000' "$TMP/f") $(jq -r '.errors[0].pointer' "$TMP/f")" "422 ?t"
+is "forward: another model" "$(forward 'model=tiny-rgb&t=1' "$TMP/f")" 200
+is "forward: no such model" "$(forward 'model=x' "$TMP/f")" 404
+is "forward: no picture" "$(curl -s "$URL/v1/forward" -H 'Content-Type: image/png' --data-binary 'no png' | jq -r '.status,.code' | xargs)" "422 bad_picture"
+is "forward: nothing" "$(curl -s "$URL/v1/forward" -X POST | jq -r '.code')" bad_picture
+head -c 300 "$TMP/a.png" >"$TMP/cut.png"
+is "forward: a cut picture" "$(curl -s "$URL/v1/forward" -H 'Content-Type: image/png' --data-binary "@$TMP/cut.png" | jq -r .code)" bad_picture
+
+get / -D "$TMP/h" >"$TMP/page"
+is "page: type" "$(header "$TMP/h" Content-Type)" "text/html; charset=utf-8"
+like "page: policy" "$(header "$TMP/h" Content-Security-Policy)" "default-src 'none'*"
+is "page: three curl lines" "$(grep -c 'curl ' "$TMP/page")" 3
+is "page: loads nothing from elsewhere" "$(grep -c 'src="http\|href="http\|@import' "$TMP/page")" 0
+is "openapi lists the addresses" "$(get /openapi.json | jq '.paths|has("/generate") and has("/v1/jobs/{id}/preview.mjpg")')" true
+finish

@@ -1,0 +1,79 @@
+# t_b_queue.sh - a bounded queue, fair turns, and those who hang up.
+#
+# SPDX-License-Identifier: MIT
+. tests/http/lib.sh
+start_server --max-queue 2 --quantum 50ms
+
+# One runs for long; with turns of 50 ms the others do not wait for its end.
+slow=$(new_job "{$SLOW,\"n\":4}")
+wait_step "$slow" 1
+is "a short job is done while a long one runs" "$(status "$URL/generate" -d '{"prompt":"bag"}')" 200
+is "the long one still runs" "$(get "/v1/jobs/$slow" | jq -r .status)" running
+is "a job handed back stays running" "$(get "/v1/jobs/$slow/events" -m 1 | grep -A1 '^event: status' | sed -n 's/^data: //p' | jq -r .status | xargs)" "queued running"
+get "/v1/jobs/$slow" -X DELETE
+
+# on_disconnect: the one who waits hangs up.
+hang() { # JSON: starts a waiting request and hangs up once the job runs
+    curl -s -m 60 "$URL/generate" -d "$1" -H 'Accept: application/json' >/dev/null &
+    client=$!
+    until [ "$(get '/v1/jobs?status=running&limit=1' | jq '.data|length')" = 1 ]; do :; done
+    id=$(get '/v1/jobs?status=running&limit=1' | jq -r '.data[0].id')
+    wait_step "$id" 1
+    kill -KILL $client
+    wait $client 2>/dev/null
+}
+hang "{$SLOW,\"n\":4}"
+is "hang-up cancels" "$(wait_job "$id" | jq -r .status)" canceled
+is "hang-up is counted" "$(get /v1/status | jq .jobs.hangups)" 1
+hang "{$SLOW,\"n\":4,\"on_disconnect\":\"continue\"}"
+until [ "$(get /v1/status | jq .jobs.hangups)" = 2 ]; do :; done
+is "on_disconnect continue: goes on" "$(get "/v1/jobs/$id" | jq -r .status)" running
+get "/v1/jobs/$id" -X DELETE
+curl -s -m 60 -N "$URL/generate" -d "{$SLOW}" -H 'Accept: text/event-stream' >"$TMP/e" &
+client=$!
+until grep -q '^event: progress' "$TMP/e"; do :; done
+id=$(get '/v1/jobs?limit=1' | jq -r '.data[0].id')
+kill -KILL $client
+wait $client 2>/dev/null
+is "hang-up of a reader of POST /generate's events cancels" "$(wait_job "$id" | jq -r .status)" canceled
+curl -s -m 60 "$URL/generate" -d "{$SLOW}" -H 'Idempotency-Key: two' >/dev/null &
+client=$!
+until [ "$(get '/v1/jobs?status=running&limit=1' | jq '.data|length')" = 1 ]; do :; done
+id=$(get '/v1/jobs?status=running&limit=1' | jq -r '.data[0].id')
+curl -s -m 60 "$URL/generate" -d "{$SLOW}" -H 'Idempotency-Key: two' -o "$TMP/two" -w '%{http_code}' >"$TMP/code" &
+other=$!
+until [ "$(get /v1/status | jq .jobs.replayed)" = 1 ]; do :; done
+kill -KILL $client
+wait $client 2>/dev/null
+until [ "$(get /v1/status | jq .jobs.hangups)" = 4 ]; do :; done
+is "one of two who wait hangs up: goes on" "$(get "/v1/jobs/$id" | jq -r .status)" running
+post "/v1/jobs/$id/cancel" '' >/dev/null
+wait $other
+is "canceled by another: those who wait are told" "$(cat "$TMP/code") $(jq -r .code "$TMP/two")" "409 job_canceled"
+stop_server
+is "the server ends with 0" "$CODE" 0
+
+start_server --max-queue 2 --quantum 1h
+slow=$(new_job "{$SLOW,\"n\":4}")
+wait_step "$slow" 1
+one=$(new_job '{"priority":-1}')
+two=$(new_job '{}')
+post /v1/jobs '{}' -D "$TMP/h" >"$TMP/j"
+is "the third that waits: 429" "$(jq -r '.status,.code' "$TMP/j" | xargs)" "429 queue_full"
+is "type resolves" "$(status "$URL$(jq -r .type "$TMP/j")")" 200
+after=$(header "$TMP/h" Retry-After)
+eta=$(get "/v1/jobs/$slow" | jq '.progress.eta_s|floor')
+like "Retry-After is a number" "$after" '[1-9]*'
+# A place is free when the running job ends; jitter adds up to a tenth, and
+# the machine may be busier now than a moment ago.
+is "Retry-After agrees with what the running job still needs ($after s, $eta s)" "$([ "$after" -ge $((eta / 2)) ] && [ "$after" -le $((eta * 2 + 2)) ] && echo yes)" yes
+is "POST /generate as well" "$(status "$URL/generate" -d '{}')" 429
+is "refusals are counted" "$(get /v1/status | jq .jobs.refused)" 2
+is "the urgent one stands before the batch one" "$(get "/v1/jobs/$two" | jq .queue.position),$(get "/v1/jobs/$one" | jq .queue.position)" "1,2"
+is "status: length" "$(get /v1/status | jq -c '[.queue.length,.queue.limit]')" "[2,2]"
+is "estimate says so too" "$(post /v1/estimate '{}' | jq -c '[.admitted,.refusal]')" '[false,"queue_full"]'
+post "/v1/jobs/$two/cancel" '' >/dev/null
+is "a place is free again" "$(status "$URL/v1/jobs" -d '{}')" 202
+get "/v1/jobs/$slow" -X DELETE
+is "all that waited is done" "$(wait_job "$one" | jq -r .status)" succeeded
+finish
