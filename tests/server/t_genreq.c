@@ -1,0 +1,328 @@
+/* t_genreq.c - from JSON to the one internal form of "make an image".
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "genreq.h"
+
+static struct config config;
+static struct model model;
+static struct models models = {.first = &model, .n = 1};
+static struct service service = {.config = &config, .models = &models};
+
+static int open_model(void **state)
+{
+    struct unstir_error error;
+
+    (void)state;
+    config_defaults(&config);
+    if (unstir_model_open(&model.engine, "tests/data/models/tiny", NULL,
+                          &error) != UNSTIR_OK) {
+        print_error("%s\n", error.detail);
+        return -1;
+    }
+    model.info = unstir_model_info(model.engine);
+    model.state = MODEL_READY;
+    cost_init(&model.cost, model.info->n_parameters);
+    return 0;
+}
+
+static int close_model(void **state)
+{
+    (void)state;
+    unstir_model_close(model.engine);
+    config_fini(&config);
+    return 0;
+}
+
+struct reading {
+    struct mem_arena *arena;
+    struct problem *problem;
+    struct genreq req;
+    bool is_good;
+};
+
+static void read_json(struct reading *r, const char *json, bool is_lenient)
+{
+    struct genreq_options options = {.is_lenient = is_lenient};
+    struct jdoc *doc;
+    char why[160];
+
+    r->arena = mem_arena_new(1 << 20);
+    assert_non_null(r->arena);
+    r->problem = mem_arena_zero(r->arena, 1, sizeof *r->problem);
+    problem_init(r->problem, r->arena, ERROR_INVALID_PARAMETERS);
+    doc = jdoc_parse(json, strlen(json), why, sizeof why);
+    if (doc == NULL)
+        print_error("%s: %s\n", json, why);
+    assert_non_null(doc);
+    r->is_good = genreq_read(&r->req, &service, doc, &options, r->problem);
+    jdoc_free(doc);
+}
+
+static void end_reading(struct reading *r)
+{
+    genreq_fini(&r->req);
+    mem_arena_free(r->arena);
+}
+
+static void test_defaults(void **state)
+{
+    struct reading r;
+
+    (void)state;
+    read_json(&r, "{}", false);
+    assert_true(r.is_good);
+    assert_int_equal(r.req.n, 1);
+    assert_int_equal(r.req.resolved.steps, 4);
+    assert_int_equal(r.req.resolved.width, 16);
+    assert_string_equal(r.req.resolved.sampler, "ddim");
+    assert_false(r.req.has_own_seed);
+    assert_true(r.req.resolved.seed < UINT64_C(1) << 53);
+    assert_true(r.req.has_metadata);
+    assert_int_equal(r.req.png_level, -1);
+    assert_int_equal(r.req.preview_every, 1);
+    assert_true(r.req.keeps_previews);
+    assert_false(r.req.continues_on_disconnect);
+    assert_true(r.req.ttl_s == 600);
+    assert_ptr_equal(r.req.model, &model);
+    assert_int_equal(model.n_users, 1);
+    end_reading(&r);
+    assert_int_equal(model.n_users, 0);
+}
+
+static void test_class_of_prompt_and_class(void **state)
+{
+    static const struct {
+        const char *json;
+        int64_t wanted;
+    } rows[] = {{"{\"prompt\":\"sneaker\"}", 7},
+                {"{\"prompt\":\" SNEAKER \"}", 7},
+                {"{\"prompt\":\"7\"}", 7},
+                {"{\"class\":7}", 7},
+                {"{\"class\":\"7\"}", 7},
+                {"{\"class\":\"ankle boot\"}", 9},
+                {"{\"class\":\"sneaker\",\"prompt\":\"7\"}", 7},
+                {"{\"prompt\":\"\"}", -1},
+                {"{\"class\":\"none\"}", -1},
+                {"{}", -1}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct reading r;
+        int64_t got;
+
+        read_json(&r, rows[i].json, false);
+        assert_true(r.is_good);
+        /* The null class may be told by its number. */
+        got = r.req.resolved.class_id == model.info->null_class
+                  ? -1
+                  : r.req.resolved.class_id;
+        if (got != rows[i].wanted)
+            print_error("%s: wanted class %d, got %d\n", rows[i].json,
+                        (int)rows[i].wanted, (int)got);
+        assert_true(got == rows[i].wanted);
+        end_reading(&r);
+    }
+}
+
+static void test_seeds(void **state)
+{
+    static const struct {
+        const char *json;
+        uint64_t wanted;
+    } rows[] = {
+        {"{\"seed\":0}", 0},
+        {"{\"seed\":42}", 42},
+        {"{\"seed\":\"42\"}", 42},
+        {"{\"seed\":9223372036854775807}", INT64_MAX},
+        {"{\"seed\":\"18446744073709551615\"}", UINT64_MAX},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct reading r;
+
+        read_json(&r, rows[i].json, false);
+        assert_true(r.is_good);
+        assert_true(r.req.has_own_seed);
+        assert_true(r.req.resolved.seed == rows[i].wanted);
+        end_reading(&r);
+    }
+}
+
+static const struct problem_violation *find(const struct problem *problem,
+                                            const char *pointer)
+{
+    for (size_t i = 0; i < problem->n_violations; i++)
+        if (strcmp(problem->violations[i].pointer, pointer) == 0)
+            return &problem->violations[i];
+    print_error("no violation of %s\n", pointer);
+    return NULL;
+}
+
+/* One of each layer: the table, the service, the model, unknown names. */
+static void test_all_violations_at_once(void **state)
+{
+    static const struct {
+        const char *pointer, *nearest;
+    } rows[] = {{"/n", "[16]"},
+                {"/widht", "[\"width\"]"},
+                {"/prompt", "[\"coat\"]"},
+                {"/width", "[18]"},
+                {"/steps", "[1000]"},
+                {"/ttl_s", "[86400]"},
+                {"/output/format", "[\"png\"]"},
+                {"/strength", NULL},
+                {"/loras", NULL},
+                {"/precision", "[\"f32\"]"}};
+    struct reading r;
+
+    (void)state;
+    read_json(&r,
+              "{\"n\":17,\"widht\":3,\"prompt\":\"cout\",\"width\":17,"
+              "\"steps\":5000,\"ttl_s\":86401,\"output\":{\"format\":\"bmp\"},"
+              "\"strength\":0.5,\"loras\":[],\"precision\":\"bf16\"}",
+              false);
+    assert_false(r.is_good);
+    assert_int_equal(r.problem->code, ERROR_INVALID_PARAMETERS);
+    assert_int_equal(r.problem->n_violations, sizeof rows / sizeof *rows);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct problem_violation *v = find(r.problem, rows[i].pointer);
+
+        assert_non_null(v);
+        if (rows[i].nearest == NULL) {
+            assert_null(v->nearest);
+            continue;
+        }
+        if (v->nearest == NULL)
+            print_error("%s: no nearest value\n", rows[i].pointer);
+        assert_non_null(v->nearest);
+        assert_string_equal(v->nearest, rows[i].nearest);
+    }
+    assert_int_equal(model.n_users, 0);
+    end_reading(&r);
+}
+
+static void test_lenient_passes_over_unknown_names_only(void **state)
+{
+    struct reading r;
+
+    (void)state;
+    read_json(&r, "{\"stepz\":3,\"loras\":[]}", true);
+    assert_true(r.is_good);
+    end_reading(&r);
+    read_json(&r, "{\"stepz\":3,\"steps\":0}", true);
+    assert_false(r.is_good);
+    assert_int_equal(r.problem->n_violations, 1);
+    end_reading(&r);
+}
+
+static void test_model_that_cannot_be_used(void **state)
+{
+    struct reading r;
+
+    (void)state;
+    model.state = MODEL_LOADING;
+    read_json(&r, "{}", false);
+    assert_false(r.is_good);
+    assert_int_equal(r.problem->code, ERROR_LOADING);
+    end_reading(&r);
+    model.state = MODEL_FAILED;
+    read_json(&r, "{}", false);
+    assert_int_equal(r.problem->code, ERROR_NO_MODEL);
+    end_reading(&r);
+    model.state = MODEL_READY;
+    read_json(&r, "{\"model\":\"other\"}", false);
+    assert_non_null(find(r.problem, "/model"));
+    end_reading(&r);
+}
+
+/* What Idempotency-Key compares: a drawn seed does not count, an own does. */
+static void test_digest(void **state)
+{
+    static const struct {
+        const char *one, *other;
+        bool is_same;
+    } rows[] = {
+        {"{}", "{}", true},
+        {"{}", "{\"n\":1,\"steps\":4,\"sampler\":\"ddim\"}", true},
+        {"{\"class\":7}", "{\"class\":\"sneaker\"}", true},
+        {"{\"seed\":1}", "{\"seed\":\"1\"}", true},
+        {"{\"seed\":1}", "{\"seed\":2}", false},
+        {"{\"seed\":1}", "{}", false},
+        {"{\"n\":2}", "{}", false},
+        {"{\"tag\":\"a\"}", "{\"tag\":\"b\"}", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint8_t a[SHA256_BYTES], b[SHA256_BYTES];
+        struct reading one, other;
+
+        read_json(&one, rows[i].one, false);
+        read_json(&other, rows[i].other, false);
+        assert_true(genreq_digest(&one.req, a));
+        assert_true(genreq_digest(&other.req, b));
+        if ((memcmp(a, b, sizeof a) == 0) != rows[i].is_same)
+            print_error("%s and %s: wanted %s\n", rows[i].one, rows[i].other,
+                        rows[i].is_same ? "the same" : "different");
+        assert_true((memcmp(a, b, sizeof a) == 0) == rows[i].is_same);
+        end_reading(&one);
+        end_reading(&other);
+    }
+}
+
+/* The canonical request reads back to itself. */
+static void test_canonical_form_is_a_fixed_point(void **state)
+{
+    struct reading r, again;
+    struct json_out out;
+    struct buf first, second;
+
+    (void)state;
+    read_json(&r,
+              "{\"class\":\"bag\",\"seed\":\"18446744073709551615\",\"n\":3,"
+              "\"eta\":0.5,\"priority\":-1,\"tag\":\"\\u00e9\",\"ttl_s\":9,"
+              "\"preview\":{\"every\":2,\"max_edge\":64},"
+              "\"output\":{\"png_level\":0},\"on_disconnect\":\"continue\"}",
+              false);
+    assert_true(r.is_good);
+    buf_init(&first, 65536);
+    jout_init(&out, &first);
+    genreq_write(&r.req, &out, NULL);
+    assert_false(first.failed);
+    read_json(&again, first.bytes, true); /* "label" is for people */
+    assert_true(again.is_good);
+    buf_init(&second, 65536);
+    jout_init(&out, &second);
+    genreq_write(&again.req, &out, NULL);
+    assert_string_equal(second.bytes, first.bytes);
+    buf_fini(&first);
+    buf_fini(&second);
+    end_reading(&r);
+    end_reading(&again);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_class_of_prompt_and_class),
+        cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_all_violations_at_once),
+        cmocka_unit_test(test_lenient_passes_over_unknown_names_only),
+        cmocka_unit_test(test_model_that_cannot_be_used),
+        cmocka_unit_test(test_digest),
+        cmocka_unit_test(test_canonical_form_is_a_fixed_point),
+    };
+
+    return cmocka_run_group_tests(tests, open_model, close_model);
+}
