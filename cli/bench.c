@@ -49,7 +49,7 @@ static const struct opt options[] = {
      .meta = "N",
      .min = 1,
      .max = 4096,
-     .fallback = "1",
+     .fallback = "1, train: 128",
      FIELD(batch),
      .help = "pictures at once"},
     {.name = "repeat",
@@ -105,6 +105,7 @@ static const struct {
     {"eval", unstir_bench_eval, true},
     {"kernels", unstir_bench_kernels, false},
     {"machine", unstir_bench_machine, false},
+    {"train", unstir_bench_train, true},
 };
 #define N_WHATS (sizeof(whats) / sizeof(*whats))
 
@@ -180,7 +181,7 @@ static void print_plainly(const char *json)
 
 static int bench_main(int argc, char **argv)
 {
-    struct bench_values v = {.batch = 1, .repeat = 10, .warmup = 2};
+    struct bench_values v = {.repeat = 10, .warmup = 2};
     struct unstir_error err = {0};
     char *json;
     int rc = opts_parse(&command_bench, argc, argv, &v);
@@ -189,6 +190,8 @@ static int bench_main(int argc, char **argv)
     int what = find_what(v.common.operands[0]);
     if (what < 0)
         return CLI_USAGE;
+    if (v.batch == 0 && whats[what].run != unstir_bench_train)
+        v.batch = 1;
     struct unstir_bench_options o = {.model = v.model,
                                      .isa = v.isa,
                                      .width = v.width,
@@ -220,9 +223,10 @@ static int bench_main(int argc, char **argv)
 const struct command command_bench = {
     .name = "bench",
     .summary = "how fast is this machine",
-    .synopsis = "eval|kernels|machine [options]",
-    .text = "eval times one evaluation of a model's network, "
-            "kernels each kernel and shape, machine the peaks "
+    .synopsis = "eval|train|kernels|machine [options]",
+    .text = "eval times one evaluation of a model's network, train one "
+            "optimiser step of it, kernels each kernel and shape, machine the "
+            "peaks "
             "that the shares refer to.",
     .examples = "unstir bench eval -m models/fashion --json\n"
                 "unstir bench machine\n",

@@ -136,19 +136,19 @@ static enum unstir_status write_weights(const struct unstir_trainer *t,
                                         struct unstir_error *err)
 {
     static const struct safetensors_meta meta[] = {{"format", "pt"}};
-    size_t n = graph_n_params(t->graph);
+    size_t n = graph_n_params(t->learner.graph);
     struct safetensors_entry *entries;
     char path[4096];
     TRY(trainer_path(path, folder, "unet/diffusion_pytorch_model.safetensors",
                      err));
     TRY(alloc_zero((void **)&entries, n, sizeof *entries, err));
     for (param_id p = 0; p < n; p++) {
-        const struct graph_param *gp = graph_param_at(t->graph, p);
+        const struct graph_param *gp = graph_param_at(t->learner.graph, p);
         entries[p] = (struct safetensors_entry){
             .name = gp->name,
             .dtype = half ? DTYPE_F16 : DTYPE_F32,
             .rank = gp->rank,
-            .data = t->params.ema + t->params.offset[p]};
+            .data = t->learner.params.ema + t->learner.params.offset[p]};
         for (uint32_t i = 0; i < gp->rank; i++)
             entries[p].dims[i] = gp->dims[i];
     }

@@ -157,8 +157,8 @@ static enum unstir_status make_grid(struct unstir_trainer *t,
 {
     struct unstir_model_options mo = {.isa = t->options.isa,
                                       .precision = UNSTIR_PRECISION_F32};
-    struct unstir_executor_options eo = {.n_threads = pool_threads(t->pool),
-                                         .nice = t->options.nice};
+    struct unstir_executor_options eo = {
+        .n_threads = pool_threads(t->learner.pool), .nice = t->options.nice};
     struct unstir_model *model;
     struct unstir_executor *exec;
     TRY(unstir_trainer_export(t, t->options.output, t->options.half, err));

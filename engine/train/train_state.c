@@ -30,8 +30,8 @@ static const char *const vector_names[N_VECTORS] = {"weights", "moment1",
 
 static float *vector_of(struct unstir_trainer *t, size_t i)
 {
-    float *const all[N_VECTORS] = {t->params.p, t->params.m, t->params.v,
-                                   t->params.ema};
+    float *const all[N_VECTORS] = {t->learner.params.p, t->learner.params.m,
+                                   t->learner.params.v, t->learner.params.ema};
     return all[i];
 }
 
@@ -84,7 +84,7 @@ static enum unstir_status state_digest(char hex[65], struct unstir_trainer *t,
     digest_add(sha, "data", t->data_digest, strlen(t->data_digest));
     for (size_t i = 0; i < N_VECTORS; i++)
         digest_add(sha, vector_names[i], vector_of(t, i),
-                   t->params.n * sizeof(float));
+                   t->learner.params.n * sizeof(float));
     digest_add(sha, "history", t->history.rows,
                t->history.n * sizeof *t->history.rows);
     digest_finish(sha, hex);
@@ -101,7 +101,7 @@ static enum unstir_status write_file(struct unstir_trainer *t, const char *path,
         entries[i] = (struct safetensors_entry){.name = vector_names[i],
                                                 .dtype = DTYPE_F32,
                                                 .rank = 1,
-                                                .dims = {t->params.n},
+                                                .dims = {t->learner.params.n},
                                                 .data = vector_of(t, i)};
     entries[N_VECTORS] = (struct safetensors_entry){
         .name = "history",
@@ -154,10 +154,10 @@ static enum unstir_status read_vectors(struct unstir_trainer *t,
 {
     for (size_t i = 0; i < N_VECTORS; i++) {
         const struct tensor_view *v = weights_find(w, vector_names[i]);
-        if (!v || v->dtype != DTYPE_F32 || v->n != t->params.n)
+        if (!v || v->dtype != DTYPE_F32 || v->n != t->learner.params.n)
             return error_set(err, UNSTIR_ERR_FORMAT,
                              "saved state: tensor \"%s\" must be %zu F32",
-                             vector_names[i], t->params.n);
+                             vector_names[i], t->learner.params.n);
         memcpy(vector_of(t, i), v->data, v->n_bytes);
     }
     const struct tensor_view *v = weights_find(w, "history");
@@ -246,6 +246,6 @@ enum unstir_status unstir_trainer_resume(struct unstir_trainer **out,
         *out = NULL;
         return error_prefix(err, path);
     }
-    trainer_repack(*out);
+    learner_repack(&(*out)->learner);
     return UNSTIR_OK;
 }

@@ -27,12 +27,6 @@
 #include "format/digest.h"
 #include "format/diffusers_folder.h"
 #include "format/json.h"
-#include "model/network.h"
-#include "ops/elementwise.h"
-#include "ops/plan.h"
-#include "train/adjoint.h"
-
-#define ADAM_EPS 1e-8f
 
 static double now_s(void)
 {
@@ -106,56 +100,6 @@ static void draw_picture(void *arg, size_t j, unsigned worker)
 
 /* -- one step ------------------------------------------------------------- */
 
-/* Forward and backward of the micro-batch from picture `at` on. */
-static enum unstir_status run_micro(struct unstir_trainer *t, struct lane *lane,
-                                    void *arena, uint32_t at)
-{
-    size_t m = (size_t)t->data.width * t->data.height * t->data.channels;
-    void *externals[8];
-    size_t n = 0;
-    externals[n++] = t->sample + at * m;
-    externals[n++] = t->timestep + at;
-    if (t->data.n_classes)
-        externals[n++] = t->label + at;
-    externals[n++] = t->target + at * m;
-    externals[n++] = t->weight + at;
-    externals[n++] = t->loss + at;
-    TRY(plan_run(lane->plan, NULL, arena, externals, NULL, &lane->err));
-    for (uint32_t j = 0; j < t->micro; j++)
-        lane->loss += (double)t->loss[at + j];
-    return UNSTIR_OK;
-}
-
-/* Lane i, by one thread: pool_fn. */
-static void run_lane(void *arg, size_t i, unsigned worker)
-{
-    struct unstir_trainer *t = arg;
-    struct lane *lane = &t->lanes[i];
-    uint32_t stride = t->n_lanes * t->micro;
-    lane->loss = 0;
-    lane->status = UNSTIR_OK;
-    for (uint32_t at = (uint32_t)i * t->micro;
-         at < t->options.batch && lane->status == UNSTIR_OK; at += stride)
-        lane->status =
-            run_micro(t, lane, t->arenas + worker * t->arena_bytes, at);
-}
-
-/* Gradients of all lanes; mean loss in *loss. */
-static enum unstir_status run_lanes(struct unstir_trainer *t, double *loss,
-                                    struct unstir_error *err)
-{
-    double sum = 0;
-    pool_run(t->pool, t->n_lanes, run_lane, t);
-    for (uint32_t i = 0; i < t->n_lanes; i++) {
-        if (t->lanes[i].status != UNSTIR_OK)
-            return error_set(err, t->lanes[i].status, "%s",
-                             t->lanes[i].err.detail);
-        sum += t->lanes[i].loss;
-    }
-    *loss = sum / t->options.batch;
-    return UNSTIR_OK;
-}
-
 /* Share of the plan that is done: of steps, or of time. */
 static double fraction_done(const struct unstir_trainer *t)
 {
@@ -175,79 +119,18 @@ static double learning_rate(const struct unstir_trainer *t)
     return lr;
 }
 
-/* beta1 and so on of step number `step`, counted from 0. */
-static void set_update(struct unstir_trainer *t)
+static struct learner_update update_of(const struct unstir_trainer *t)
 {
     const struct unstir_train_options *o = &t->options;
     double n = (double)t->step + 1;
     double warm = n / (n + 9); /* the mean forgets the first weights quickly */
-    t->values.lr = (float)learning_rate(t);
-    t->values.c1 = (float)(1 - pow(o->beta1, n));
-    t->values.c2 = (float)(1 - pow(o->beta2, n));
-    t->values.ema_decay = (float)(warm < o->ema ? warm : o->ema);
-}
-
-/* Arguments of the update plan's own operations. */
-struct step_args {
-    struct unstir_trainer *trainer;
-};
-
-#define SUM_CHUNK 16384 /* floats */
-
-/* A piece of the gradient: lanes in order, and zeroed for the next step. */
-static void sum_chunk(void *arg, size_t i, unsigned worker)
-{
-    struct unstir_trainer *t = arg;
-    size_t from = i * SUM_CHUNK, to = from + SUM_CHUNK;
-    float *g = t->params.g;
-    (void)worker;
-    to = to < t->params.n_trained ? to : t->params.n_trained;
-    for (uint32_t k = 1; k < t->n_lanes; k++) {
-        float *x = t->lanes[k].g;
-        for (size_t j = from; j < to; j++)
-            g[j] += x[j];
-        memset(x + from, 0, (to - from) * sizeof *x);
-    }
-}
-
-/* plan_fn: the lanes' gradients into the first one's. */
-static void sum_lanes(const struct op_ctx *ctx, const void *args)
-{
-    struct unstir_trainer *t = ((const struct step_args *)args)->trainer;
-    pool_run(ctx->pool, (t->params.n_trained + SUM_CHUNK - 1) / SUM_CHUNK,
-             sum_chunk, t);
-}
-
-/* plan_fn: AdamW with this step's values. */
-
-static void update_step(const struct op_ctx *ctx, const void *args)
-{
-    struct unstir_trainer *t = ((const struct step_args *)args)->trainer;
-    const struct unstir_train_options *o = &t->options;
-    struct update_values *u = &t->values;
-    u->norm = sqrt(u->sum_squares) / o->accumulate;
-    u->is_sound = isfinite(u->norm);
-    if (!u->is_sound)
-        return;
-    double scale = 1.0 / o->accumulate;
-    if (o->clip > 0 && u->norm > o->clip)
-        scale *= o->clip / u->norm;
-    struct adamw_args a = {.n = t->params.n_trained,
-                           .lr = u->lr,
-                           .beta1 = (float)o->beta1,
-                           .beta2 = (float)o->beta2,
-                           .eps = ADAM_EPS,
-                           .weight_decay = (float)o->weight_decay,
-                           .c1 = u->c1,
-                           .c2 = u->c2,
-                           .grad_scale = (float)scale,
-                           .ema_decay = u->ema_decay,
-                           .p = t->params.p,
-                           .g = t->params.g,
-                           .m = t->params.m,
-                           .v = t->params.v,
-                           .ema = t->params.ema};
-    adamw(ctx, &a);
+    return (struct learner_update){.lr = learning_rate(t),
+                                   .weight_decay = o->weight_decay,
+                                   .beta1 = o->beta1,
+                                   .beta2 = o->beta2,
+                                   .clip = o->clip,
+                                   .ema = warm < o->ema ? warm : o->ema,
+                                   .step = t->step};
 }
 
 static enum unstir_status diverged(const struct unstir_trainer *t, double loss,
@@ -256,8 +139,7 @@ static enum unstir_status diverged(const struct unstir_trainer *t, double loss,
     return error_set(err, UNSTIR_ERR_LIMIT,
                      "step %llu: loss %g, gradient %g: training has diverged; "
                      "a lower learning rate than %g or a longer warm-up helps",
-                     (unsigned long long)t->step, loss, t->values.norm,
-                     t->options.lr);
+                     (unsigned long long)t->step, loss, t->norm, t->options.lr);
 }
 
 static void note_step(struct unstir_trainer *t, double loss, double seconds)
@@ -270,8 +152,8 @@ static void note_step(struct unstir_trainer *t, double loss, double seconds)
     t->images_per_s = keep * t->images_per_s + (1 - keep) * rate;
     t->elapsed_s += seconds;
     t->step++;
-    struct history_row row = {(double)t->step, loss, t->values.lr,
-                              t->values.norm, t->elapsed_s};
+    struct history_row row = {(double)t->step, loss, t->lr, t->norm,
+                              t->elapsed_s};
     history_add(&t->history, &row);
 }
 
@@ -293,8 +175,8 @@ static void fill_progress(const struct unstir_trainer *t,
     p->pictures = t->step * t->options.batch;
     p->loss = t->loss_last;
     p->loss_smooth = t->loss_smooth;
-    p->lr = t->values.lr;
-    p->grad_norm = t->values.norm;
+    p->lr = t->lr;
+    p->grad_norm = t->norm;
     p->images_per_s = t->images_per_s;
     p->elapsed_s = t->elapsed_s;
     p->left_s = (double)(p->steps - p->step) * t->options.batch /
@@ -314,15 +196,16 @@ enum unstir_status unstir_trainer_step(struct unstir_trainer *t,
         return error_set(err, UNSTIR_ERR_ARG, "all %llu planned steps are done",
                          (unsigned long long)t->step);
     choose_pictures(t);
-    pool_run(t->pool, t->options.batch, draw_picture, t);
-    TRY(run_lanes(t, &loss,
-                  err)); /* gradients are zero: adamw leaves them so */
-    set_update(t);
-    if (!isfinite(loss))
+    pool_run(t->learner.pool, t->options.batch, draw_picture, t);
+    struct learner_batch batch = {
+        t->sample, t->timestep, t->data.n_classes ? t->label : NULL,
+        t->target, t->weight,   t->loss};
+    struct learner_update update = update_of(t);
+    TRY(learner_gradients(&t->learner, &batch, &loss, err));
+    TRY(learner_step(&t->learner, &update, &t->norm, err));
+    if (!isfinite(loss) || !isfinite(t->norm))
         return diverged(t, loss, err);
-    TRY(plan_run(t->update, t->pool, t->arenas, NULL, NULL, err));
-    if (!t->values.is_sound)
-        return diverged(t, loss, err);
+    t->lr = update.lr;
     note_step(t, loss, now_s() - start);
     if (progress)
         fill_progress(t, progress);
@@ -471,65 +354,18 @@ static enum unstir_status digest_data(struct unstir_trainer *t,
 static enum unstir_status open_network(struct unstir_trainer *t,
                                        struct unstir_error *err)
 {
-    TRY(trainer_network_config(&t->config_text, &t->options, &t->data, err));
+    const struct unstir_train_options *o = &t->options;
+    TRY(trainer_network_config(&t->config_text, o, &t->data, err));
     TRY(json_parse(&t->config, t->config_text, strlen(t->config_text), err));
-    t->micro = t->options.batch / t->options.accumulate;
-    TRY(network_graph(&t->graph, t->config, t->micro, t->data.height,
-                      t->data.width, err));
-    if (!kernels_select(&t->table, t->options.isa))
-        return error_field(err, "isa",
-                           "%s: unknown, or not for this CPU; "
-                           "there are: %s",
-                           t->options.isa, unstir_cpu_rungs());
-    TRY(params_init(&t->params, t->graph, err));
-    return train_packs_init(&t->packs, t->graph, &t->table, &t->params, err);
-}
-
-/* Clip and AdamW, running mean, repack: what follows the gradients. */
-static enum unstir_status plan_update(struct unstir_trainer *t,
-                                      struct unstir_error *err)
-{
-    struct plan_builder *b;
-    TRY(plan_builder_new(&b, &t->table, pool_threads(t->pool), err));
-    struct sum_squares_args norm = {t->params.n_trained, t->params.g,
-                                    &t->values.sum_squares};
-    struct step_args step = {t};
-    struct repack_args pack = {t->packs.jobs, t->packs.n_jobs};
-    plan_add(b, "sum gradients", sum_lanes, &step, sizeof step, 0, NULL, 0);
-    plan_add(b, "gradient norm", sum_squares, &norm, sizeof norm,
-             sum_squares_scratch(t->params.n_trained), NULL, 0);
-    plan_add(b, "adamw", update_step, &step, sizeof step, 0, NULL, 0);
-    plan_add(b, "repack", train_repack, &pack, sizeof pack, 0, NULL, 0);
-    return plan_finish(&t->update, b, err);
-}
-
-static enum unstir_status open_lane(struct unstir_trainer *t, uint32_t i,
-                                    struct unstir_error *err)
-{
-    struct lane *lane = &t->lanes[i];
-    lane->params = t->params;
-    if (i > 0) {
-        TRY(alloc_aligned((void **)&lane->g, t->params.n, sizeof(float), err));
-        lane->params.g = lane->g;
-    }
-    return lower_training(&lane->plan, t->graph, &t->table, &lane->params,
-                          &t->packs, 1, err);
-}
-
-static enum unstir_status open_plans(struct unstir_trainer *t,
-                                     struct unstir_error *err)
-{
-    uint32_t n = t->options.accumulate;
-    t->n_lanes = n < MAX_LANES ? n : MAX_LANES;
-    TRY(pool_new(&t->pool, t->options.n_threads, t->options.nice, err));
-    for (uint32_t i = 0; i < t->n_lanes; i++)
-        TRY(open_lane(t, i, err));
-    TRY(plan_update(t, err));
-    size_t a = plan_arena_bytes(t->lanes[0].plan);
-    size_t b = plan_arena_bytes(t->update);
-    t->arena_bytes = size_align(a > b ? a : b, 64);
-    return alloc_aligned((void **)&t->arenas, pool_threads(t->pool),
-                         t->arena_bytes, err);
+    struct learner_spec spec = {.config = t->config,
+                                .batch = o->batch,
+                                .micro = o->batch / o->accumulate,
+                                .h = t->data.height,
+                                .w = t->data.width,
+                                .isa = o->isa,
+                                .n_threads = o->n_threads,
+                                .nice = o->nice};
+    return learner_init(&t->learner, &spec, err);
 }
 
 static enum unstir_status open_memory(struct unstir_trainer *t,
@@ -539,7 +375,7 @@ static enum unstir_status open_memory(struct unstir_trainer *t,
     size_t m = (size_t)t->data.width * t->data.height * t->data.channels;
     TRY(alloc_aligned((void **)&t->sample, batch, m * sizeof(float), err));
     TRY(alloc_aligned((void **)&t->target, batch, m * sizeof(float), err));
-    TRY(alloc_aligned((void **)&t->noise, pool_threads(t->pool),
+    TRY(alloc_aligned((void **)&t->noise, pool_threads(t->learner.pool),
                       m * sizeof(float), err));
     TRY(alloc_aligned((void **)&t->timestep, batch, sizeof(float), err));
     TRY(alloc_aligned((void **)&t->label, batch, sizeof(float), err));
@@ -575,7 +411,6 @@ static enum unstir_status build_parts(struct unstir_trainer *t,
     TRY(digest_data(t, err));
     TRY(open_schedule(t, err));
     TRY(open_network(t, err));
-    TRY(open_plans(t, err));
     TRY(open_memory(t, err));
     plan_length(t);
     return UNSTIR_OK;
@@ -605,7 +440,7 @@ static enum unstir_status load_init(struct unstir_trainer *t,
     struct diffusers_folder f;
     TRY(diffusers_folder_open(&f, t->options.init, false, err));
     enum unstir_status status =
-        params_load(&t->params, t->graph, f.unet_weights, err);
+        params_load(&t->learner.params, t->learner.graph, f.unet_weights, err);
     if (status != UNSTIR_OK)
         error_prefix(err, t->options.init);
     diffusers_folder_close(&f);
@@ -621,9 +456,9 @@ unstir_trainer_new(struct unstir_trainer **out,
     TRY(trainer_build(out, options, err));
     t = *out;
     enum unstir_status status =
-        t->options.init
-            ? load_init(t, err)
-            : params_draw(&t->params, t->graph, seed_of(t, 3, 0), err);
+        t->options.init ? load_init(t, err)
+                        : params_draw(&t->learner.params, t->learner.graph,
+                                      seed_of(t, 3, 0), err);
     if (status == UNSTIR_OK)
         status = trainer_make_folder(t->options.output, "training", err);
     if (status != UNSTIR_OK) {
@@ -631,37 +466,23 @@ unstir_trainer_new(struct unstir_trainer **out,
         *out = NULL;
         return status;
     }
-    params_start_mean(&t->params);
-    trainer_repack(t);
+    params_start_mean(&t->learner.params);
+    learner_repack(&t->learner);
     return UNSTIR_OK;
-}
-
-void trainer_repack(struct unstir_trainer *t)
-{
-    struct op_ctx ctx = {.k = &t->table, .pool = t->pool};
-    conv2d_pack_many(&ctx, t->packs.jobs, t->packs.n_jobs);
 }
 
 void unstir_trainer_free(struct unstir_trainer *t)
 {
     if (!t)
         return;
-    for (size_t i = 0; i < MAX_LANES; i++) {
-        plan_free(t->lanes[i].plan);
-        alloc_free(t->lanes[i].g);
-    }
-    plan_free(t->update);
-    pool_free(t->pool);
-    graph_free(t->graph);
+    learner_fini(&t->learner);
     json_free(t->config);
     alloc_free(t->config_text);
-    train_packs_fini(&t->packs);
-    params_fini(&t->params);
     schedule_fini(&t->schedule);
     dataset_close(&t->data);
-    void *const blocks[] = {t->arenas,   t->sample, t->target,      t->noise,
-                            t->timestep, t->label,  t->weight,      t->loss,
-                            t->picks,    t->order,  t->history.rows};
+    void *const blocks[] = {t->sample, t->target,      t->noise, t->timestep,
+                            t->label,  t->weight,      t->loss,  t->picks,
+                            t->order,  t->history.rows};
     for (size_t i = 0; i < ARRAY_LEN(blocks); i++)
         alloc_free(blocks[i]);
     train_options_fini(&t->options);

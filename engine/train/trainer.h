@@ -10,17 +10,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "kernels/kernels.h"
 #include "sample/schedule.h"
 #include "train/dataset.h"
+#include "train/learner.h"
 #include "train/objective.h"
-#include "train/params.h"
 #include "unstir_train.h"
 
-struct graph;
 struct json;
-struct plan;
-struct pool;
 
 /* Rows of the loss history.  When it is full, neighbours are joined and each
  * row stands for twice as many steps. */
@@ -40,30 +36,6 @@ struct history {
     uint64_t open_n;
 };
 
-/* A batch is computed in micro-batches; lane i takes numbers i, i + n_lanes
- * and so on, each by one thread from end to end, and has a gradient of its
- * own.  Lanes depend on options only and are summed in order, so that results
- * do not depend on the number of threads; and threads meet once a step, which
- * costs little even when other programs hold a core. */
-#define MAX_LANES 8
-
-struct lane {
-    struct params params; /* the trainer's, but for g                        */
-    struct plan *plan;    /* one micro-batch                                 */
-    float *g;             /* owned; NULL in lane 0: the trainer's            */
-    double loss;          /* sum over the lane's pictures                    */
-    enum unstir_status status;
-    struct unstir_error err;
-};
-
-/* Moving values of one optimiser step, read by the update plan. */
-struct update_values {
-    double sum_squares; /* of the gradient                                   */
-    double norm;        /* of the mean gradient                              */
-    float lr, c1, c2, ema_decay;
-    bool is_sound; /* norm is finite: otherwise weights are left alone  */
-};
-
 struct unstir_trainer {
     struct unstir_train_options options; /* strings are ours                 */
     enum objective objective;
@@ -71,19 +43,8 @@ struct unstir_trainer {
     char data_digest[65];
     char *config_text; /* unet/config.json                              */
     struct json *config;
-    struct graph *graph; /* for one micro-batch                           */
-    struct kernel_table table;
-    struct pool *pool;
-    struct params params;
-    struct train_packs packs;
-    struct lane lanes[MAX_LANES];
-    uint32_t n_lanes;
-    struct plan *update; /* sum, clip, AdamW, mean, repack                */
-    struct update_values values;
+    struct learner learner;
     struct schedule schedule;
-    unsigned char *arenas; /* of each thread                                */
-    size_t arena_bytes;
-    uint32_t micro;         /* pictures a micro-batch                        */
     float *sample, *target; /* [batch][h][w][c]                              */
     float *noise;           /* [threads][h][w][c]                            */
     float *timestep, *label, *weight, *loss; /* [batch]                      */
@@ -91,6 +52,7 @@ struct unstir_trainer {
     uint32_t *order; /* [data.n] permutation of `order_epoch`         */
     uint64_t order_epoch;
     uint64_t step, total_steps; /* total 0: by time                          */
+    double lr, norm; /* of the last step                                   */
     double elapsed_s, loss_smooth, loss_last, images_per_s;
     struct history history;
 };
@@ -102,9 +64,6 @@ void history_add(struct history *h, const struct history_row *row);
 enum unstir_status trainer_build(struct unstir_trainer **out,
                                  const struct unstir_train_options *options,
                                  struct unstir_error *err);
-
-/* Pack the weights as they are now (an optimiser step does it by plan). */
-void trainer_repack(struct unstir_trainer *t);
 
 /* unet/config.json for options and data; alloc_free(). */
 enum unstir_status trainer_network_config(char **text,

@@ -116,12 +116,12 @@ static void must(enum unstir_status status, const struct unstir_error *err)
 static void assert_same(const struct unstir_trainer *a,
                         const struct unstir_trainer *b)
 {
-    size_t n = a->params.n * sizeof(float);
-    assert_int_equal(a->params.n, b->params.n);
-    assert_memory_equal(a->params.p, b->params.p, n);
-    assert_memory_equal(a->params.m, b->params.m, n);
-    assert_memory_equal(a->params.v, b->params.v, n);
-    assert_memory_equal(a->params.ema, b->params.ema, n);
+    size_t n = a->learner.params.n * sizeof(float);
+    assert_int_equal(a->learner.params.n, b->learner.params.n);
+    assert_memory_equal(a->learner.params.p, b->learner.params.p, n);
+    assert_memory_equal(a->learner.params.m, b->learner.params.m, n);
+    assert_memory_equal(a->learner.params.v, b->learner.params.v, n);
+    assert_memory_equal(a->learner.params.ema, b->learner.params.ema, n);
 }
 
 /* Same options: same weights, for 1 and 2 threads; another seed: others. */
@@ -139,8 +139,8 @@ static void test_deterministic(void **state)
     must_step(b, 4);
     must_step(c, 4);
     assert_same(a, b);
-    assert_memory_not_equal(a->params.p, c->params.p,
-                            a->params.n * sizeof(float));
+    assert_memory_not_equal(a->learner.params.p, c->learner.params.p,
+                            a->learner.params.n * sizeof(float));
     unstir_trainer_free(a);
     unstir_trainer_free(b);
     unstir_trainer_free(c);
@@ -261,8 +261,8 @@ static void test_init_from_model(void **state)
     struct unstir_train_options o2 = small(next, "b");
     o2.init = out;
     struct unstir_trainer *u = must_new(&o2);
-    assert_memory_equal(t->params.ema, u->params.p,
-                        t->params.n * sizeof(float));
+    assert_memory_equal(t->learner.params.ema, u->learner.params.p,
+                        t->learner.params.n * sizeof(float));
     unstir_trainer_free(t);
     unstir_trainer_free(u);
 }
