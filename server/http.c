@@ -13,7 +13,7 @@
  *     leaving: an epoll descriptor of our own watches for EPOLLRDHUP (a
  *     client that only closes its sending half counts as gone).
  *   - MHD's own timeout is one of inactivity, which a byte a second defeats:
- *     sweep() holds deadlines by phase and shuts the socket down.
+ *     deadline.c holds deadlines by phase, looked at by sweep().
  *   - An answer queued in the handler's first call closes the connection:
  *     done on purpose for bad framing and large bodies, else queued in the
  *     last call.
@@ -26,20 +26,18 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <linux/sockios.h>
-#include <linux/tcp.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "connection.h"
 #include "exchange.h"
 #include "framing.h"
+#include "head.h"
 #include "log.h"
 #include "router.h"
 
@@ -49,28 +47,6 @@
 #define HARD_EXTRA_BYTES (4u << 20)  /* beyond a limit before we hang up     */
 #define MAX_RUNS         16          /* of MHD a turn: others want the loop  */
 #define HANGUPS_A_TURN   64
-
-/* What a connection is doing; a deadline each. */
-enum phase {
-    PHASE_HEAD,    /* the line and headers of a request arrive               */
-    PHASE_IDLE,    /* kept open between requests                             */
-    PHASE_BODY,    /* a body arrives                                         */
-    PHASE_WAITING, /* suspended, or being handled                            */
-    PHASE_SENDING  /* an answer goes out                                     */
-};
-
-struct connection {
-    struct connection *prev, *next;
-    struct MHD_Connection *mhd;
-    struct exchange *exchange; /* the request under way, or NULL             */
-    int fd;
-    bool is_tcp;
-    bool is_suspended;
-    enum phase phase;
-    uint64_t since_ms; /* the phase's start, or its last progress           */
-    uint64_t n_moved;  /* bytes received (IDLE) or taken (SENDING) then     */
-    char peer[INET6_ADDRSTRLEN];
-};
 
 struct http {
     struct service *service;
@@ -183,130 +159,6 @@ static void on_hangup(void *user)
         leave(events[i].data.ptr);
 }
 
-/* -------------------------------------------------------------- deadlines */
-
-/* Bytes received (is_sent false) or taken by the client's side. */
-static uint64_t bytes_moved(const struct connection *connection, bool is_sent)
-{
-    struct tcp_info info;
-    socklen_t n = sizeof info;
-    int unsent = 0;
-
-    memset(&info, 0, sizeof info);
-    if (connection->is_tcp) {
-        (void)getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &n);
-        return is_sent ? info.tcpi_bytes_acked : info.tcpi_bytes_received;
-    }
-    if (is_sent) /* any change will do                                       */
-        (void)ioctl(connection->fd, SIOCOUTQ, &unsent);
-    return (uint64_t)unsent;
-}
-
-static void set_phase(struct connection *connection, enum phase phase)
-{
-    connection->phase = phase;
-    connection->since_ms = loop_now_ms();
-    if (phase == PHASE_IDLE || phase == PHASE_SENDING)
-        connection->n_moved = bytes_moved(connection, phase == PHASE_SENDING);
-}
-
-/* No answer can be queued while a request arrives, so this one goes past
- * MHD, which has sent nothing for the request yet.                          */
-static void send_late(const struct connection *connection)
-{
-    static const char body[] =
-        "{\"type\":\"/problems/slow-body\",\"title\":\"Request took too "
-        "long\",\"status\":408}";
-    char text[512];
-    int n = snprintf(text, sizeof text,
-                     "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
-                     "Content-Type: application/problem+json\r\n"
-                     "Content-Length: %zu\r\n\r\n%s",
-                     sizeof body - 1, body);
-
-    (void)send(connection->fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-static void cut(struct connection *connection, const char *what)
-{
-    const struct linger at_once = {1, 0};
-    struct log_line line;
-
-    log_begin(&line, LOG_LEVEL_INFO, "connection cut");
-    log_text(&line, "reason", what);
-    log_text(&line, "peer", connection->peer);
-    log_end(&line);
-    if (connection->phase == PHASE_HEAD || connection->phase == PHASE_BODY)
-        send_late(connection);
-    else /* what it does not take is not kept for it: close resets           */
-        (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once,
-                         sizeof at_once);
-    (void)shutdown(connection->fd, SHUT_RDWR);
-    set_phase(connection, connection->phase);
-}
-
-/* The client has ended its side and everything it sent was read: with a
- * request begun, or none, nothing can follow.  MHD, told once by its epoll,
- * may miss the end that came along with the last bytes.                     */
-static bool has_hung_up(const struct connection *connection)
-{
-    char byte;
-
-    return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-}
-
-/* A client that takes nothing although something is there for it. */
-static void check_write(struct http *http, struct connection *connection,
-                        uint64_t now)
-{
-    uint64_t moved = bytes_moved(connection, true);
-    int n_waiting = 0;
-
-    (void)ioctl(connection->fd, SIOCOUTQ, &n_waiting);
-    if (moved != connection->n_moved ||
-        (connection->is_suspended && n_waiting == 0)) {
-        connection->n_moved = moved;
-        connection->since_ms = now;
-    } else if (now - connection->since_ms > http->config->write_timeout_ms) {
-        cut(connection, "write deadline");
-    }
-}
-
-static void check_deadline(struct http *http, struct connection *connection,
-                           uint64_t now)
-{
-    const struct config *config = http->config;
-    uint64_t age = now - connection->since_ms;
-
-    if (connection->phase <= PHASE_BODY && has_hung_up(connection)) {
-        (void)shutdown(connection->fd, SHUT_RDWR);
-        return;
-    }
-    switch (connection->phase) {
-    case PHASE_HEAD:
-        if (age > config->header_timeout_ms)
-            cut(connection, "header deadline");
-        break;
-    case PHASE_IDLE:
-        if (bytes_moved(connection, false) != connection->n_moved)
-            set_phase(connection, PHASE_HEAD);
-        else if (age > config->keep_alive_ms || http->is_closing)
-            cut(connection, "idle");
-        break;
-    case PHASE_BODY:
-        if (age > config->body_timeout_ms)
-            cut(connection, "body deadline");
-        break;
-    case PHASE_WAITING:
-        if (connection->exchange->state >= EXCHANGE_STREAMING)
-            check_write(http, connection, now);
-        break;
-    case PHASE_SENDING:
-        check_write(http, connection, now);
-        break;
-    }
-}
-
 static void sweep(void *user)
 {
     struct http *http = user;
@@ -314,7 +166,7 @@ static void sweep(void *user)
     struct connection *connection;
 
     for (connection = http->first; connection; connection = connection->next)
-        check_deadline(http, connection, now);
+        connection_check(connection, http->config, http->is_closing, now);
 }
 
 /* ------------------------------------------------------------ connections */
@@ -358,7 +210,7 @@ static void connection_open(struct http *http, struct MHD_Connection *mhd,
         http->first->prev = connection;
     http->first = connection;
     http->n_connections++;
-    set_phase(connection, PHASE_HEAD);
+    connection_set_phase(connection, PHASE_HEAD);
 }
 
 static void connection_close(struct http *http, struct connection *connection)
@@ -416,7 +268,7 @@ static void *on_target(void *cls, const char *target,
     }
     connection->exchange = x;
     if (connection->phase != PHASE_HEAD)
-        set_phase(connection, PHASE_HEAD);
+        connection_set_phase(connection, PHASE_HEAD);
     return x;
 }
 
@@ -458,7 +310,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
         x->is_gone = true;
     log_request(x);
     x->connection->exchange = NULL;
-    set_phase(x->connection, PHASE_IDLE);
+    connection_set_phase(x->connection, PHASE_IDLE);
     x->connection = NULL;
     exchange_free(x);
 }
@@ -547,94 +399,6 @@ static bool is_contiguous(const struct exchange *x, const char *version,
     return are_nul(skip_blanks(end), 4); /* its own end and the empty line   */
 }
 
-static bool is_request_id(const char *text)
-{
-    size_t n = 0;
-
-    for (; text && *text; text++, n++)
-        if (*text < 0x21 || *text > 0x7e)
-            return false;
-    return n >= 1 && n <= 128;
-}
-
-/* 100 random bits in base32: unguessable, and short in a log. */
-static const char *new_request_id(struct mem_arena *arena)
-{
-    static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
-    unsigned char bytes[20];
-    char text[sizeof bytes + 1] = "";
-    size_t i;
-
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-        return "req_none";
-    for (i = 0; i < sizeof bytes; i++)
-        text[i] = digits[bytes[i] & 31];
-    return mem_arena_printf(arena, "req_%s", text);
-}
-
-static void set_method(struct request *request, const char *method)
-{
-    static const char *const names[] = {"GET", "POST", "PUT", "DELETE",
-                                        "OPTIONS"};
-    size_t i;
-
-    request->is_head = strcmp(method, "HEAD") == 0;
-    request->method = request->is_head ? HTTP_GET : N_HTTP_METHODS;
-    for (i = 0; i < N_HTTP_METHODS; i++)
-        if (strcmp(method, names[i]) == 0)
-            request->method = (enum http_method)i;
-}
-
-/* The query's arguments and the decoded path; false if an escape is bad or
- * there are too many arguments.                                            */
-static bool read_target(struct request *request)
-{
-    size_t n_path = strcspn(request->target, "?");
-    char *path = mem_arena_zero(request->arena, n_path + 1, 1);
-    const char *p = request->target + n_path;
-
-    if (!path || !framing_decode(request->target, n_path, false, path))
-        return false;
-    request->path = path;
-    while (*p) {
-        struct request_pair *pair = &request->query[request->n_query];
-        size_t n = strcspn(++p, "&");
-        size_t n_name = strcspn(p, "=&");
-        size_t n_value = n > n_name ? n - n_name - 1 : 0;
-        char *name = mem_arena_zero(request->arena, n_name + 1, 1);
-        char *value = mem_arena_zero(request->arena, n_value + 1, 1);
-
-        if (!name || !value || request->n_query == REQUEST_MAX_QUERY ||
-            !framing_decode(p, n_name, true, name) ||
-            !framing_decode(p + n_name + (n > n_name), n_value, true, value))
-            return false;
-        if (n) {
-            pair->name = name;
-            pair->value = value;
-            request->n_query++;
-        }
-        p += n;
-    }
-    return true;
-}
-
-/* Browsers name their origin; a page must not reach us by a form.  A body
- * without a type, or typed as curl does by itself, is taken for JSON when no
- * browser sent it.                                                          */
-static bool is_json_type(const struct request *request)
-{
-    const char *type = request_header(request, "Content-Type");
-    size_t n = type ? strcspn(type, "; \t") : 0;
-
-    if (n == 16 && strncasecmp(type, "application/json", n) == 0)
-        return true;
-    if (request_header(request, "Origin"))
-        return false;
-    return !type ||
-           (n == 33 &&
-            strncasecmp(type, "application/x-www-form-urlencoded", n) == 0);
-}
-
 static void refuse_route(struct request *request, enum route_found found,
                          const char *allow)
 {
@@ -674,7 +438,7 @@ static void route(struct exchange *x, const struct framing *framing)
         reply_empty(request, 204);
         return;
     }
-    if (!read_target(request)) {
+    if (!head_read_target(request)) {
         reply_error(request, ERROR_MALFORMED_REQUEST,
                     "the target has a bad %%XX escape, a control byte or more "
                     "than %d query arguments",
@@ -692,7 +456,7 @@ static void route(struct exchange *x, const struct framing *framing)
         reply_error(request, ERROR_BODY_TOO_LARGE,
                     "this path takes a body of at most %zu bytes",
                     x->body_limit);
-    else if (has_body && request->route->body && !is_json_type(request))
+    else if (has_body && request->route->body && !head_is_json(request))
         reply_error(request, ERROR_UNSUPPORTED_MEDIA_TYPE,
                     "this path takes application/json");
     else if (x->http->service->is_draining &&
@@ -749,7 +513,7 @@ static enum MHD_Result queue_answer(struct exchange *x)
     for (i = 0; i < x->n_headers; i++)
         (void)MHD_add_response_header(response, x->headers[i].name,
                                       x->headers[i].value);
-    set_phase(x->connection, PHASE_SENDING);
+    connection_set_phase(x->connection, PHASE_SENDING);
     result = MHD_queue_response(x->connection->mhd, x->status, response);
     MHD_destroy_response(response);
     return result;
@@ -786,15 +550,13 @@ static enum MHD_Result take_head(struct exchange *x, const char *method,
                               .headers = head.headers};
     enum error_code code;
     const char *why;
-    const char *id;
 
     x->has_head = true;
     (void)MHD_get_connection_values_n(x->connection->mhd, MHD_HEADER_KIND,
                                       on_header, &head);
     framing.n_headers = head.n;
-    set_method(request, method);
-    id = request_header(request, "X-Request-Id");
-    request->id = is_request_id(id) ? id : new_request_id(request->arena);
+    head_set_method(request, method);
+    head_set_id(request);
     why = head.has_failed ? "there are too many headers"
                           : framing_check(&framing, &code);
     if (!why && !is_contiguous(x, version, &head))
@@ -816,7 +578,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *method,
     }
     x->is_discarding = x->state == EXCHANGE_ANSWERED;
     buf_init(&x->body, x->body_limit);
-    set_phase(x->connection, PHASE_BODY);
+    connection_set_phase(x->connection, PHASE_BODY);
     return MHD_YES;
 }
 

@@ -4,7 +4,7 @@
  * their framing, routes them to handlers (router.h) and sends what they
  * answered (reply.h); it watches deadlines and hang-ups.
  *
- * Deadlines (config.h): a request's head, its body, an answer the client
+ * Deadlines (config.h, deadline.c): a request's head, its body, an answer the client
  * does not take, an idle kept connection.  A sweep every HTTP_SWEEP_MS looks
  * at all connections, so each is cut at most that much late.
  *

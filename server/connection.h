@@ -1,0 +1,53 @@
+/* connection.h - one accepted socket, its phase and the phase's deadline.
+ *
+ * http.c moves a connection from phase to phase; deadline.c cuts those that
+ * stay too long.  Loop-only.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef SERVER_CONNECTION_H
+#define SERVER_CONNECTION_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+
+struct MHD_Connection;
+struct exchange;
+
+/* What a connection is doing; a deadline each. */
+enum phase {
+    PHASE_HEAD,    /* the line and headers of a request arrive               */
+    PHASE_IDLE,    /* kept open between requests                             */
+    PHASE_BODY,    /* a body arrives                                         */
+    PHASE_WAITING, /* suspended, or being handled                            */
+    PHASE_SENDING  /* an answer goes out                                     */
+};
+
+struct connection {
+    struct connection *prev, *next;
+    struct MHD_Connection *mhd;
+    struct exchange *exchange; /* the request under way, or NULL             */
+    int fd;
+    bool is_tcp;
+    bool is_suspended;
+    enum phase phase;
+    uint64_t since_ms; /* the phase's start, or its last progress           */
+    uint64_t n_moved;  /* bytes received (IDLE) or taken (SENDING) then     */
+    char peer[INET6_ADDRSTRLEN];
+};
+
+/* Enter a phase: its deadline counts from now. */
+void connection_set_phase(struct connection *connection, enum phase phase);
+
+/* Cut it if it is over its deadline, or has ended its side with a request
+ * begun.  Shuts the socket down; MHD then closes.  is_closing: idle ones go
+ * at once.                                                                 */
+void connection_check(struct connection *connection,
+                      const struct config *config, bool is_closing,
+                      uint64_t now_ms);
+
+#endif

@@ -1,0 +1,144 @@
+/* deadline.c - slow clients are cut.
+ *
+ * MHD's own timeout is one of inactivity, which a byte a second defeats.
+ * Here a deadline belongs to a phase and what moves is read from the socket:
+ * TCP_INFO tells when the first bytes of another request arrive on a kept
+ * connection (MHD does not) and whether the client acknowledges what it was
+ * sent.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "connection.h"
+
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "exchange.h"
+#include "log.h"
+#include "loop.h"
+
+/* Bytes received (is_sent false) or taken by the client's side. */
+static uint64_t bytes_moved(const struct connection *connection, bool is_sent)
+{
+    struct tcp_info info;
+    socklen_t n = sizeof info;
+    int unsent = 0;
+
+    memset(&info, 0, sizeof info);
+    if (connection->is_tcp) {
+        (void)getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &n);
+        return is_sent ? info.tcpi_bytes_acked : info.tcpi_bytes_received;
+    }
+    if (is_sent) /* any change will do                                       */
+        (void)ioctl(connection->fd, SIOCOUTQ, &unsent);
+    return (uint64_t)unsent;
+}
+
+void connection_set_phase(struct connection *connection, enum phase phase)
+{
+    connection->phase = phase;
+    connection->since_ms = loop_now_ms();
+    if (phase == PHASE_IDLE || phase == PHASE_SENDING)
+        connection->n_moved = bytes_moved(connection, phase == PHASE_SENDING);
+}
+
+/* No answer can be queued while a request arrives, so this one goes past
+ * MHD, which has sent nothing for the request yet.                          */
+static void send_late(const struct connection *connection)
+{
+    static const char body[] =
+        "{\"type\":\"/problems/slow-body\",\"title\":\"Request took too "
+        "long\",\"status\":408}";
+    char text[512];
+    int n = snprintf(text, sizeof text,
+                     "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
+                     "Content-Type: application/problem+json\r\n"
+                     "Content-Length: %zu\r\n\r\n%s",
+                     sizeof body - 1, body);
+
+    (void)send(connection->fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void cut(struct connection *connection, const char *what)
+{
+    const struct linger at_once = {1, 0};
+    struct log_line line;
+
+    log_begin(&line, LOG_LEVEL_INFO, "connection cut");
+    log_text(&line, "reason", what);
+    log_text(&line, "peer", connection->peer);
+    log_end(&line);
+    if (connection->phase == PHASE_HEAD || connection->phase == PHASE_BODY)
+        send_late(connection);
+    else /* what it does not take is not kept for it: close resets           */
+        (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once,
+                         sizeof at_once);
+    (void)shutdown(connection->fd, SHUT_RDWR);
+    connection_set_phase(connection, connection->phase);
+}
+
+/* The client has ended its side and everything it sent was read: with a
+ * request begun, or none, nothing can follow.  MHD, told once by its epoll,
+ * may miss the end that came along with the last bytes.                     */
+static bool has_hung_up(const struct connection *connection)
+{
+    char byte;
+
+    return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* A client that takes nothing although something is there for it. */
+static void check_write(struct connection *connection,
+                        const struct config *config, uint64_t now)
+{
+    uint64_t moved = bytes_moved(connection, true);
+    int n_waiting = 0;
+
+    (void)ioctl(connection->fd, SIOCOUTQ, &n_waiting);
+    if (moved != connection->n_moved ||
+        (connection->is_suspended && n_waiting == 0)) {
+        connection->n_moved = moved;
+        connection->since_ms = now;
+    } else if (now - connection->since_ms > config->write_timeout_ms) {
+        cut(connection, "write deadline");
+    }
+}
+
+void connection_check(struct connection *connection,
+                      const struct config *config, bool is_closing,
+                      uint64_t now)
+{
+    uint64_t age = now - connection->since_ms;
+
+    if (connection->phase <= PHASE_BODY && has_hung_up(connection)) {
+        (void)shutdown(connection->fd, SHUT_RDWR);
+        return;
+    }
+    switch (connection->phase) {
+    case PHASE_HEAD:
+        if (age > config->header_timeout_ms)
+            cut(connection, "header deadline");
+        break;
+    case PHASE_IDLE:
+        if (bytes_moved(connection, false) != connection->n_moved)
+            connection_set_phase(connection, PHASE_HEAD);
+        else if (age > config->keep_alive_ms || is_closing)
+            cut(connection, "idle");
+        break;
+    case PHASE_BODY:
+        if (age > config->body_timeout_ms)
+            cut(connection, "body deadline");
+        break;
+    case PHASE_WAITING:
+        if (connection->exchange->state >= EXCHANGE_STREAMING)
+            check_write(connection, config, now);
+        break;
+    case PHASE_SENDING:
+        check_write(connection, config, now);
+        break;
+    }
+}
