@@ -124,7 +124,8 @@ static const struct opt options[] = {
      .kind = OPT_TEXT,
      .meta = "FILE",
      FIELD(timeline),
-     .help = "all steps of the first picture side by side"},
+     .help = "all steps of the first picture side by side (of more than 255, "
+             "evenly spaced ones)"},
     {.name = "raw",
      .kind = OPT_TEXT,
      .meta = "FILE",

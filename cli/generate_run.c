@@ -18,7 +18,9 @@
 #define MAX_BATCH       8
 #define MAX_ARENA_BYTES ((size_t)1 << 30)
 #define SHEET_GAP       2
-#define SHEET_COLUMNS   16
+#define SHEET_COLUMNS   16 /* fewest a row; more make large sheets square      */
+#define SHEET_MAX_EDGE  16384
+#define MAX_FRAMES      256 /* of a timeline; above that evenly spaced          */
 #define SHEET_CELL      64 /* pictures smaller than this are enlarged on sheets */
 
 /* -- pieces ---------------------------------------------------------------- */
@@ -81,11 +83,13 @@ static int save_state(const struct generate_job *job, struct picture *p)
     return rc;
 }
 
-/* The sample of the first picture, for the timeline. */
-static int keep_frame(struct generate_job *job)
+/* The sample of the first picture, for the timeline; of a long run every
+ * few steps, the first noise and the last step always. */
+static int keep_frame(struct generate_job *job, uint32_t step)
 {
     struct unstir_error err = {0};
-    if (!job->v->timeline)
+    uint32_t stride = job->steps / MAX_FRAMES + 1;
+    if (!job->v->timeline || (step % stride != 0 && step != job->steps))
         return CLI_OK;
     struct unstir_image *frame = &job->frames[job->n_frames];
     if (unstir_generation_preview(job->pictures[0].generation,
@@ -98,10 +102,37 @@ static int keep_frame(struct generate_job *job)
 /* What is kept of pictures first .. end - 1 as they stand. */
 static int keep(struct generate_job *job, size_t first, size_t end)
 {
+    uint32_t step =
+        unstir_generation_progress(job->pictures[first].generation).step;
     for (size_t i = first; i < end; i++)
-        raw_keep(job, i,
-                 unstir_generation_progress(job->pictures[i].generation).step);
-    return first == 0 ? keep_frame(job) : CLI_OK;
+        raw_keep(job, i, step);
+    return first == 0 ? keep_frame(job, step) : CLI_OK;
+}
+
+static uint32_t sheet_columns(size_t n)
+{
+    uint32_t columns = SHEET_COLUMNS;
+    while ((size_t)columns * columns < n)
+        columns++;
+    return columns < n ? columns : (uint32_t)n;
+}
+
+/* A sheet that cannot be made is told before the work, not after it. */
+static int check_grid(const struct generate_job *job)
+{
+    const struct unstir_request *q =
+        unstir_generation_request(job->pictures[0].generation);
+    size_t columns = sheet_columns(job->n);
+    size_t rows = (job->n + columns - 1) / columns;
+    size_t w = q->width > SHEET_CELL ? q->width : SHEET_CELL;
+    size_t h = q->height > SHEET_CELL ? q->height : SHEET_CELL;
+    if (!job->v->grid || (columns * (w + SHEET_GAP) <= SHEET_MAX_EDGE &&
+                          rows * (h + SHEET_GAP) <= SHEET_MAX_EDGE))
+        return CLI_OK;
+    cli_error("--grid: a sheet of %zu pictures would be wider than %d pixels; "
+              "make fewer at once",
+              job->n, SHEET_MAX_EDGE);
+    return CLI_LIMIT;
 }
 
 static int write_sheet(const char *file, const struct unstir_image *images,
@@ -111,10 +142,9 @@ static int write_sheet(const char *file, const struct unstir_image *images,
     struct unstir_error err = {0};
     unsigned char *png;
     size_t n_png;
-    uint32_t columns = n < SHEET_COLUMNS ? (uint32_t)n : SHEET_COLUMNS;
     uint32_t zoom = SHEET_CELL / images[0].width;
-    if (unstir_image_sheet(images, n, columns, SHEET_GAP, zoom > 1 ? zoom : 1,
-                           &sheet, &err) != UNSTIR_OK)
+    if (unstir_image_sheet(images, n, sheet_columns(n), SHEET_GAP,
+                           zoom > 1 ? zoom : 1, &sheet, &err) != UNSTIR_OK)
         return cli_fail_on(file, &err);
     enum unstir_status status =
         unstir_png_encode(&sheet, -1, NULL, 0, &png, &n_png, &err);
@@ -275,9 +305,11 @@ static int prepare(struct generate_job *job)
     int rc = job->v->resume ? restore_picture(job, &job->pictures[0])
                             : begin_picture(job, &job->pictures[0]);
     if (rc == CLI_OK)
+        rc = check_grid(job);
+    if (rc == CLI_OK)
         rc = raw_init(job);
     if (rc == CLI_OK && job->v->timeline) {
-        job->frames = calloc(job->steps + 1u, sizeof(*job->frames));
+        job->frames = calloc(MAX_FRAMES + 2, sizeof(*job->frames));
         if (!job->frames) {
             cli_error("out of memory");
             rc = CLI_LIMIT;

@@ -70,7 +70,7 @@ expect no_command 2 "usage: unstir COMMAND" "$U"
 expect unknown_command 2 "did you mean generate?" "$U" generat
 expect overview 0 "inspect" "$U" --help
 expect version 0 "unstir 0." "$U" --version
-for c in serve generate noise inspect bench healthcheck version; do
+for c in serve generate train noise inspect bench healthcheck version; do
     expect "help_$c" 0 "" "$U" help $c
 done
 expect help_of_option 0 "unstir generate -p sneaker" "$U" generate --help
@@ -164,6 +164,9 @@ expect prompts_missing 1 "nofile" gen -p @nofile
 expect stdout_takes_one 2 "stdout takes one picture" gen -n 2 -o -
 expect grid_and_timeline 0 "" gen -n 3 --seed 1 -o g.png --grid grid.png --timeline time.png
 holds grid_written [ -s grid.png -a -s time.png ]
+
+expect grid_too_large 4 "make fewer at once" gen -n 90000 --seed 1 --grid huge.png -o 'h-{i}.png'
+expect long_timeline 0 "" gen --steps 300 --seed 1 --timeline long.png -o l.png
 
 # -- json and progress ------------------------------------------------------
 gen -p bag -n 2 --seed 18446744073709551615 -o 'j-{i}.png' --json >j.json 2>j.err
