@@ -46,6 +46,35 @@ static void cut_utf8(char *text, size_t size)
         text[start - 1] = '\0';
 }
 
+/* Bytes of the UTF-8 character at p, 0 if it is not one (cut, overlong, a
+ * surrogate, beyond U+10FFFF). */
+static size_t utf8_length(const unsigned char *p)
+{
+    size_t n = *p < 0x80 ? 1 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : 4;
+    if (n > 1 && (*p < 0xc2 || *p > 0xf4))
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    bool is_out =
+        (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) ||
+        (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] >= 0x90);
+    return is_out ? 0 : n;
+}
+
+/* Text for people is UTF-8, whatever a hostile file is called or says and
+ * wherever a precision cut it: bytes of no character become '?'. */
+static void clean_utf8(char *text, size_t size)
+{
+    cut_utf8(text, size);
+    for (char *p = text; *p;) {
+        size_t n = utf8_length((const unsigned char *)p);
+        if (n == 0)
+            *p = '?';
+        p += n > 0 ? n : 1;
+    }
+}
+
 enum unstir_status error_set(struct unstir_error *err,
                              enum unstir_status status, const char *format, ...)
 {
@@ -57,7 +86,7 @@ enum unstir_status error_set(struct unstir_error *err,
     va_start(args, format);
     (void)vsnprintf(err->detail, sizeof err->detail, format, args);
     va_end(args);
-    cut_utf8(err->detail, sizeof err->detail);
+    clean_utf8(err->detail, sizeof err->detail);
     return status;
 }
 
@@ -72,7 +101,7 @@ enum unstir_status error_field(struct unstir_error *err, const char *field,
     va_start(args, format);
     (void)vsnprintf(err->detail, sizeof err->detail, format, args);
     va_end(args);
-    cut_utf8(err->detail, sizeof err->detail);
+    clean_utf8(err->detail, sizeof err->detail);
     return UNSTIR_ERR_ARG;
 }
 
@@ -85,6 +114,6 @@ enum unstir_status error_prefix(struct unstir_error *err, const char *prefix)
     old[sizeof old - 1] = '\0';
     int n = snprintf(err->detail, sizeof err->detail, "%s: %s", prefix, old);
     if (n >= (int)sizeof err->detail)
-        cut_utf8(err->detail, sizeof err->detail);
+        clean_utf8(err->detail, sizeof err->detail);
     return err->status;
 }

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "format/json.h"
 #include "format/safetensors.h"
 
 #define MAX_FILE 70000
@@ -183,6 +184,35 @@ static void test_long_name_is_refused(void **state)
         safetensors_parse(&w, file, make(file, header, 4), "m", NULL),
         UNSTIR_OK);
     weights_close(w);
+}
+
+/* A name that an error text cuts inside of a character, or that is long:
+ * the text stays UTF-8, because it goes into JSON answers. */
+static void test_error_text_is_utf8(void **state)
+{
+    static unsigned char file[MAX_FILE];
+    char header[800], name[400] = "";
+    struct unstir_error err = {0};
+    struct weights *w;
+    struct json *root;
+    for (int shift = 0; shift < 3; shift++) {
+        memset(name, 'n', (size_t)shift);
+        for (int i = 0; i < 100; i++)
+            memcpy(name + shift + 3 * i, "\xe2\x82\xac", 4);
+        snprintf(header, sizeof(header), "{\"%s\":" T("F33", "[]", "[0,4]") "}",
+                 name);
+        size_t n = make(file, header, 4);
+        assert_int_equal(safetensors_parse(&w, file, n, "m\xff", &err),
+                         UNSTIR_ERR_FORMAT);
+        char quoted[600];
+        for (char *p = err.detail; *p; p++)
+            if (*p == '"' || *p == '\\')
+                *p = ' ';
+        snprintf(quoted, sizeof(quoted), "\"%s\"", err.detail);
+        if (json_parse(&root, quoted, strlen(quoted), &err) != UNSTIR_OK)
+            fail_msg("not UTF-8: %s", quoted);
+        json_free(root);
+    }
 }
 
 static void test_too_many_tensors(void **state)
@@ -356,6 +386,7 @@ int main(void)
         cmocka_unit_test(test_foreign_types_are_unsupported),
         cmocka_unit_test(test_bad_lengths),
         cmocka_unit_test(test_long_name_is_refused),
+        cmocka_unit_test(test_error_text_is_utf8),
         cmocka_unit_test(test_too_many_tensors),
         cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_legal_oddities),
