@@ -283,3 +283,22 @@ equal bench_eval "$(jq -c '[.what, .threads, .width, .batch, .ms_min <= .ms_max]
 expect bench_plain 0 "ms_median: " "$U" bench eval -m "$M/tiny" --repeat 2
 expect bench_unknown 2 "did you mean eval?" "$U" bench evil
 expect bench_needs_a_word 2 "usage: unstir bench" "$U" bench
+
+# -- the service: same request, same bytes ------------------------------------
+mkfifo first_line
+"$U" serve -m "$M/tiny" --port 0 --log-format text >first_line 2>serve.err &
+pid=$!
+exec 4<first_line
+read -r line <&4
+url=${line#listening on }
+tries=0
+until "$U" healthcheck "$url/health/ready" 2>/dev/null || [ $tries -gt 200 ]; do
+    tries=$((tries + 1))
+done
+expect healthcheck_ready 0 "" "$U" healthcheck "$url/health/ready"
+curl -s -m 60 -o http.png -d '{"prompt":"sneaker","seed":7}' "$url/generate"
+same http_and_command_line a.png http.png
+kill -TERM $pid
+wait $pid
+equal serve_drains $? 0
+exec 4<&-
