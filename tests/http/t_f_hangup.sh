@@ -32,8 +32,8 @@ is "f_hangup: the job of a client that left is canceled" "$state" canceled
 is "f_hangup: its connection is closed" "$(until_fds $base)" 1
 
 id=$(curl -sf "$URL/v1/jobs" --json '{"steps":1000,"n":16}' | jq -r .id)
-"$BUILD/tests/http/rawclient" waiters "${URL##*:}" 300 "/v1/jobs/$id/events" || FAILED=1
-is "f_hangup: 300 streams are closed after their clients left" "$(until_fds $((base + 1)))" 1
+"$BUILD/tests/http/rawclient" waiters "${URL##*:}" 60 "/v1/jobs/$id/events" || FAILED=1
+is "f_hangup: 60 streams are closed after their clients left" "$(until_fds $((base + 1)))" 1
 "$BUILD/tests/http/rawclient" waiters "${URL##*:}" 300 "/v1/jobs/$id?wait=60" || FAILED=1
 is "f_hangup: 300 long polls are closed after their clients left" "$(until_fds $((base + 1)))" 1
 curl -s -o /dev/null -X DELETE "$URL/v1/jobs/$id"
