@@ -4,9 +4,11 @@
  * stay until then: the owners here free themselves in that callback, so that
  * *_free() may be called anywhere, also from the handle's own callback.
  *
- * Mailbox.  A list under a mutex and one uv_async_t.  Async sends coalesce:
- * the callback takes the whole list, in order.  The mutex guards the list's
- * ends only and is never held over a callback.
+ * Mailbox.  A stack that any thread pushes on and the loop takes whole, and
+ * an eventfd that the push on an empty one writes to.  Neither a mutex nor
+ * uv_async_send() (whose reader spins while a sender is between two words):
+ * senders compute at the lowest priority, and one that is set aside while it
+ * holds a lock would stop the loop for as long.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,8 +16,11 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "buf.h"
@@ -24,11 +29,13 @@
 
 struct loop {
     uv_loop_t uv;
-    uv_async_t mail;
+    uv_poll_t mail;
+    int mail_fd;
     uv_timer_t once; /* bounds loop_run_once()                              */
     pthread_t thread;
-    pthread_mutex_t mutex; /* guards head and tail                          */
-    struct loop_message *head, **tail;
+    /* Newest first.  Release by the sender, acquire by the taker: what was
+     * written before loop_post() is seen by `run`.                         */
+    _Atomic(struct loop_message *) newest;
 };
 
 /* ------------------------------------------------------------------ clock */
@@ -43,22 +50,26 @@ uint64_t loop_now_ms(void)
 
 /* ---------------------------------------------------------------- mailbox */
 
+/* All messages, oldest first. */
 static struct loop_message *take_mail(struct loop *loop)
 {
-    struct loop_message *first;
+    struct loop_message *message =
+        atomic_exchange_explicit(&loop->newest, NULL, memory_order_acquire);
+    struct loop_message *oldest = NULL;
 
-    (void)pthread_mutex_lock(&loop->mutex);
-    first = loop->head;
-    loop->head = NULL;
-    loop->tail = &loop->head;
-    (void)pthread_mutex_unlock(&loop->mutex);
-    return first;
+    while (message) {
+        struct loop_message *next = message->next;
+
+        message->next = oldest;
+        oldest = message;
+        message = next;
+    }
+    return oldest;
 }
 
 /* Messages that a message posts are for the next turn: others come first. */
-static void on_mail(uv_async_t *handle)
+static void read_mail(struct loop *loop)
 {
-    struct loop *loop = handle->data;
     struct loop_message *message = take_mail(loop);
 
     while (message) {
@@ -70,14 +81,36 @@ static void on_mail(uv_async_t *handle)
     }
 }
 
+/* The counter is emptied before the stack is taken: a push after the taking
+ * finds the stack empty and writes again.                                   */
+static void on_mail(uv_poll_t *handle, int status, int events)
+{
+    struct loop *loop = handle->data;
+    uint64_t n;
+
+    (void)status;
+    (void)events;
+    if (read(loop->mail_fd, &n, sizeof n) < 0)
+        n = 0; /* another turn has emptied it                                */
+    read_mail(loop);
+}
+
 void loop_post(struct loop *loop, struct loop_message *message)
 {
-    message->next = NULL;
-    (void)pthread_mutex_lock(&loop->mutex);
-    *loop->tail = message;
-    loop->tail = &message->next;
-    (void)pthread_mutex_unlock(&loop->mutex);
-    (void)uv_async_send(&loop->mail);
+    struct loop_message *below =
+        atomic_load_explicit(&loop->newest, memory_order_relaxed);
+    const uint64_t one = 1;
+    ssize_t written;
+
+    do {
+        message->next = below;
+    } while (!atomic_compare_exchange_weak_explicit(
+        &loop->newest, &below, message, memory_order_release,
+        memory_order_relaxed));
+    if (below)
+        return; /* who found it empty wakes the loop                         */
+    written = write(loop->mail_fd, &one, sizeof one);
+    (void)written; /* fails only when it is readable anyway                  */
 }
 
 /* ------------------------------------------------------------------- life */
@@ -92,17 +125,21 @@ struct loop *loop_new(void)
         mem_free(loop);
         return NULL;
     }
-    if (uv_async_init(&loop->uv, &loop->mail, on_mail) != 0) {
+    loop->mail_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (loop->mail_fd < 0 ||
+        uv_poll_init(&loop->uv, &loop->mail, loop->mail_fd) != 0) {
         (void)uv_loop_close(&loop->uv);
+        if (loop->mail_fd >= 0)
+            (void)close(loop->mail_fd);
         mem_free(loop);
         return NULL;
     }
+    (void)uv_poll_start(&loop->mail, UV_READABLE, on_mail);
     (void)uv_timer_init(&loop->uv, &loop->once);
     loop->mail.data = loop;
     loop->once.data = loop;
     loop->thread = pthread_self();
-    (void)pthread_mutex_init(&loop->mutex, NULL);
-    loop->tail = &loop->head;
+    atomic_init(&loop->newest, NULL);
     return loop;
 }
 
@@ -142,14 +179,15 @@ void loop_free(struct loop *loop)
     if (!loop)
         return;
     assert(loop_is_mine(loop));
-    while (loop->head)
-        on_mail(&loop->mail);
+    while (atomic_load_explicit(&loop->newest, memory_order_relaxed))
+        read_mail(loop);
+    (void)uv_poll_stop(&loop->mail);
     uv_close((uv_handle_t *)&loop->mail, NULL);
     uv_close((uv_handle_t *)&loop->once, NULL);
     (void)uv_run(&loop->uv, UV_RUN_DEFAULT); /* close callbacks, last tasks */
     while (uv_loop_close(&loop->uv) == UV_EBUSY)
         (void)uv_run(&loop->uv, UV_RUN_ONCE);
-    (void)pthread_mutex_destroy(&loop->mutex);
+    (void)close(loop->mail_fd);
     mem_free(loop);
 }
 
