@@ -31,26 +31,26 @@ struct unstir_train_options {
     const char *output;    /* the model being made; state in training/       */
     const char *objective; /* "epsilon" "x0" "v" "origin" "origin-x0"        */
     const char *noise_schedule; /* "linear" "cosine" "scaled-linear"         */
-    const char *isa;       /* NULL: best                                     */
+    const char *isa; /* NULL: best                                     */
     const char *lr_schedule; /* "cosine" "constant"                          */
-    const char *init;      /* model folder whose weights are the first ones,
+    const char *init;        /* model folder whose weights are the first ones,
                               for going on with other options; or NULL       */
     uint32_t n_timesteps;
-    uint32_t size;         /* pixels; 0: by data                             */
-    uint32_t channels[8];  /* per level; [0] == 0: by data                   */
+    uint32_t size;        /* pixels; 0: by data                             */
+    uint32_t channels[8]; /* per level; [0] == 0: by data                   */
     uint32_t n_levels;
-    uint32_t layers;       /* a block                                        */
+    uint32_t layers; /* a block                                        */
     uint32_t attention_mask; /* bit i: level i has attention                 */
     uint32_t attention_head_dim; /* channels a head                          */
     uint32_t norm_groups;
-    uint32_t batch;        /* pictures an optimiser step                     */
-    uint32_t accumulate;   /* micro-batches a step; batch is divided by it;
+    uint32_t batch;      /* pictures an optimiser step                     */
+    uint32_t accumulate; /* micro-batches a step; batch is divided by it;
                               0: by rule                                     */
     double lr, weight_decay, clip, ema, label_dropout;
     double beta1, beta2;
-    uint32_t warmup;       /* steps                                          */
+    uint32_t warmup; /* steps                                          */
     bool flip;
-    uint64_t steps;        /* one of steps, epochs, minutes is set           */
+    uint64_t steps; /* one of steps, epochs, minutes is set           */
     double epochs;
     double minutes;
     uint64_t seed;
@@ -64,9 +64,10 @@ void unstir_train_defaults(struct unstir_train_options *options);
 struct unstir_trainer;
 
 /* Load data, build the network, draw the first weights.                     */
-enum unstir_status unstir_trainer_new(struct unstir_trainer **out,
-                                      const struct unstir_train_options *options,
-                                      struct unstir_error *err);
+enum unstir_status
+unstir_trainer_new(struct unstir_trainer **out,
+                   const struct unstir_train_options *options,
+                   struct unstir_error *err);
 
 /* Go on from `folder`/training/state.safetensors with its own options.      */
 enum unstir_status unstir_trainer_resume(struct unstir_trainer **out,
@@ -76,12 +77,12 @@ void unstir_trainer_free(struct unstir_trainer *trainer);
 
 struct unstir_train_progress {
     uint64_t step, steps;
-    uint64_t pictures;     /* seen                                           */
-    double loss;           /* of the last step                               */
-    double loss_smooth;    /* exponential mean                               */
+    uint64_t pictures;  /* seen                                           */
+    double loss;        /* of the last step                               */
+    double loss_smooth; /* exponential mean                               */
     double lr, grad_norm;
-    double images_per_s;   /* over the last seconds                          */
-    double elapsed_s;      /* all sittings                                   */
+    double images_per_s; /* over the last seconds                          */
+    double elapsed_s;    /* all sittings                                   */
     double left_s;
 };
 
