@@ -4,7 +4,7 @@
 . tests/http/lib.sh
 
 start_server --drain-grace 30 --drain-timeout 300
-slow=$(new_job '{"prompt":"bag","width":64,"height":64,"steps":60}')
+slow=$(new_job "{\"prompt\":\"bag\",\"width\":$EDGE,\"height\":$EDGE,\"steps\":60}")
 queued=$(new_job '{"prompt":"bag","seed":1}')
 wait_step "$slow" 1
 curl -s -m 60 "$URL/generate" -d '{"prompt":"bag","seed":1}' -o "$TMP/waiting.png" &

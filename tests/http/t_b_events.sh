@@ -64,7 +64,7 @@ is "deleting ends the stream too" "$(sed -n 's/^event: //p' "$TMP/a" | tail -n 1
 
 # A pause between steps of a job must not need a reader: stop reading, go on.
 mkfifo "$TMP/fifo"
-id=$(new_job '{"prompt":"bag","steps":1000,"width":8,"height":8,"n":4}')
+id=$(new_job '{"prompt":"bag","steps":300,"width":8,"height":8,"n":4}')
 curl -s -m 60 -N "$URL/v1/jobs/$id/events" >"$TMP/fifo" &
 exec 4<"$TMP/fifo"
 wait_job "$id" >/dev/null

@@ -58,7 +58,7 @@ wait_job "$finish" >"$TMP/j"
 is "finish: succeeds" "$(jq -r .status "$TMP/j")" succeeded
 is "finish: both pictures" "$(jq '.images|length' "$TMP/j")" 2
 get "/v1/jobs/$finish/images/1" -o "$TMP/f.png"
-is "finish: a picture" "$(is_png "$TMP/f.png") $(png_size "$TMP/f.png")" "png 64x64"
+is "finish: a picture" "$(is_png "$TMP/f.png") $(png_size "$TMP/f.png")" "png ${EDGE}x$EDGE"
 is "finish: after how many steps stands in it" "$(grep -ac 'finished_early\|finished early\|steps_taken' "$TMP/f.png")" 1
 is "finish of a finished one: no-op" "$(post "/v1/jobs/$finish/cancel" '{"mode":"finish"}' | jq -r .status)" succeeded
 
