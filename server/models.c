@@ -334,6 +334,15 @@ void models_stop(struct service *service)
     service->models->is_stopping = true;
 }
 
+/* By a helper thread's task; jobs are gone when the models close. */
+static bool is_any_held(const struct models *models)
+{
+    for (const struct model *at = models->first; at != NULL; at = at->next)
+        if (at->n_users > 0)
+            return true;
+    return false;
+}
+
 void models_close(struct service *service)
 {
     struct models *models = service->models;
@@ -342,7 +351,7 @@ void models_close(struct service *service)
     if (models == NULL)
         return;
     models->is_stopping = true;
-    while (models->n_loading > 0)
+    while (models->n_loading > 0 || is_any_held(models))
         loop_run_once(service->loop, 100);
     for (struct model *at = models->first; at != NULL; at = next) {
         next = at->next;

@@ -340,15 +340,16 @@ static void announce(const struct config *config, const char *url)
     (void)fflush(stdout);
 }
 
+/* Timer and signals first: parts may run the loop while they close. */
 static void close_all(struct server *server)
 {
-    http_free(server->service.http);
-    while (server->n_open > 0)
-        parts[--server->n_open].close(&server->service);
     loop_timer_free(server->ticker);
     loop_signal_free(server->term);
     loop_signal_free(server->interrupt);
     loop_signal_free(server->reload);
+    http_free(server->service.http);
+    while (server->n_open > 0)
+        parts[--server->n_open].close(&server->service);
     loop_free(server->service.loop);
 }
 
