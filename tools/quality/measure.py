@@ -81,6 +81,7 @@ def balanced(labels, per_class):
 
 class Judge:
     def __init__(self, path, data, per_class):
+        self.path = path
         self.net = Classifier()
         self.net.load_state_dict(torch.load(path))
         self.net.eval()
@@ -88,10 +89,19 @@ class Judge:
         test_x, self.test_y = load("test", data)
         self.test_index = balanced(self.test_y, per_class)
         self.test_x = test_x
-        self.train_f = self.features(self.train_x)
+        self.train_f = self.train_features(path + ".features")
         test_f = self.features(test_x[self.test_index])
         self.floor = frechet(self.train_f, test_f)
         self.real = self.by_class(test_x, self.test_y)
+
+    def train_features(self, cache):
+        """Of all training pictures; kept beside the judge (30 MB)."""
+        if (os.path.exists(cache)
+                and os.path.getmtime(cache) > os.path.getmtime(self.path)):
+            return torch.load(cache)
+        f = self.features(self.train_x)
+        torch.save(f, cache)
+        return f
 
     def features(self, x):
         return run(self.net, x, self.net.features)
