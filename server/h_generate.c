@@ -93,7 +93,7 @@ static void reply_multipart(struct request *request, const struct job *job)
 static void reply_ended(struct wait *w)
 {
     struct request *request = w->request;
-    const struct job *job = w->job;
+    struct job *job = w->job;
 
     if (job->state != JOB_SUCCEEDED) {
         reply_failed(request, job);
@@ -108,7 +108,7 @@ static void reply_ended(struct wait *w)
     }
 }
 
-static void reply_accepted(struct request *request, const struct job *job)
+static void reply_accepted(struct request *request, struct job *job)
 {
     reply_headerf(request, "Location", "/v1/jobs/%s", job->id);
     reply_header(request, "X-Job-Id", job->id);

@@ -19,10 +19,6 @@
 #define LIST_DEFAULT 20u
 #define LIST_MAX     100u
 
-/* A job object without pictures' bytes; prompt and tag are at most 8.3 KiB and
- * six times that when escaped. */
-#define JOB_BYTES (96u << 10)
-
 /* ------------------------------------------------------ shared with others */
 
 struct job *h_find_job(struct service *service, struct request *request)
@@ -163,19 +159,27 @@ void h_retry_hint(struct request *request, const struct job *job)
                       cost_retry_after(left_s, 0));
 }
 
-void h_reply_job(struct request *request, unsigned status,
-                 const struct job *job, bool with_bytes)
+void h_reply_job(struct request *request, unsigned status, struct job *job,
+                 bool with_bytes)
 {
     struct json_out out;
     struct buf buf;
     size_t limit = JOB_BYTES;
 
+    if (!with_bytes) {
+        const struct buf *text = job_text(job);
+        buf_init(&buf, JOB_BYTES);
+        buf.failed = text->failed;
+        (void)buf_add(&buf, text->bytes, text->n); /* told by reply_json     */
+        reply_json(request, status, &buf);
+        return;
+    }
     /* base64 is 4/3 of the bytes. */
-    for (uint32_t i = 0; with_bytes && i < job->req.n; i++)
+    for (uint32_t i = 0; i < job->req.n; i++)
         limit += job->pictures[i].n_bytes / 3 * 4 + 8;
     buf_init(&buf, limit);
     jout_init(&out, &buf);
-    job_write(job, &out, NULL, with_bytes);
+    job_write(job, &out, NULL, true);
     reply_json(request, status, &buf);
 }
 
@@ -196,7 +200,7 @@ struct poll {
     uint32_t version; /* the answer comes when the job has another one       */
 };
 
-static void reply_look(struct request *request, const struct job *job)
+static void reply_look(struct request *request, struct job *job)
 {
     char etag[JOB_ID_SIZE + 16];
 

@@ -40,8 +40,8 @@ bool h_read_genreq(struct service *service, struct request *request,
 void h_retry_hint(struct request *request, const struct job *job);
 
 /* The job object, with its ETag. */
-void h_reply_job(struct request *request, unsigned status,
-                 const struct job *job, bool with_bytes);
+void h_reply_job(struct request *request, unsigned status, struct job *job,
+                 bool with_bytes);
 
 void h_refuse(struct request *request, const struct jobs_refusal *refusal);
 

@@ -207,6 +207,7 @@ void job_free(struct job *job)
     if (job == NULL)
         return;
     work_free(job->work);
+    buf_fini(&job->text);
     events_fini(&job->events);
     previews_fini(&job->previews);
     genreq_fini(&job->req);

@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "buf.h"
 #include "events.h"
 #include "genreq.h"
 #include "job_states.h"
@@ -98,6 +99,9 @@ struct job {
     struct event_ring events;
     struct previews previews;
     struct job_watch watches; /* head of a ring                             */
+
+    struct buf text; /* the job object as of text_version, once asked for   */
+    uint32_t text_version;
 };
 
 const char *job_state_name(enum job_state state);
@@ -134,9 +138,17 @@ void job_watch_remove(struct job_watch *watch); /* twice is allowed */
 
 /* ------------------------------------------------------------------ JSON */
 
-/* The job object .  with_bytes: the pictures' bytes are added. */
+/* A job object without pictures' bytes; prompt and tag are at most 8.3 KiB and
+ * six times that when escaped. */
+#define JOB_BYTES (96u << 10)
+
+/* The job object.  with_bytes: the pictures' bytes are added. */
 void job_write(const struct job *job, struct json_out *out, const char *key,
                bool with_bytes);
+
+/* The same without bytes, written once a version: a thousand clients may poll
+ * one job.  Lives with the job until its next version; check `failed`. */
+const struct buf *job_text(struct job *job);
 
 /* The data of one event of this job. */
 void job_write_event(const struct job *job, const struct event *event,

@@ -195,6 +195,21 @@ void job_write(const struct job *job, struct json_out *out, const char *key,
     jout_end_object(out);
 }
 
+const struct buf *job_text(struct job *job)
+{
+    struct json_out out;
+
+    if (job->text.n > 0 && job->text_version == job_version(job))
+        return &job->text;
+    if (job->text.limit == 0)
+        buf_init(&job->text, JOB_BYTES);
+    buf_clear(&job->text);
+    jout_init(&out, &job->text);
+    job_write(job, &out, NULL, false);
+    job->text_version = job_version(job);
+    return &job->text;
+}
+
 /* ---------------------------------------------------------------- events -- */
 
 static void write_status_event(const struct event *event, struct json_out *out)
