@@ -21,18 +21,19 @@ part() {
     "$@" >"$out" 2>&1
     rc=$?
     cat "$out"
-    line=$(tail -n 1 "$out")
-    case $line in
-    *" passed, "*" failed")
+    line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$out" | tail -n 1)
+    if [ -n "$line" ]; then
         passed=$((passed + ${line%% passed*}))
         f=${line#* passed, }
-        failed=$((failed + ${f%% failed}))
-        ;;
-    *)
-        echo "FAILED: $title ended with exit $rc and no count"
+        f=${f%% failed}
+        failed=$((failed + f))
+    else
+        f=0
+    fi
+    if [ "$rc" -ne 0 ] && [ "$f" -eq 0 ]; then
+        echo "FAILED: $title ended with exit $rc"
         failed=$((failed + 1))
-        ;;
-    esac
+    fi
     rm -f "$out"
 }
 
