@@ -1,29 +1,47 @@
 #!/bin/sh
-# t_reference.sh - the reference implementation opens what we export.
+# t_reference.sh - the reference implementation beside ours, live.
 #
-# Needs PyTorch and diffusers, about 6 GB: taken from the environment that
-# tools/bench_peers made, or from $UNSTIR_PEERS_VENV.  Installed on the spot
-# only when UNSTIR_TEST_REFERENCE=install asks for that and the registry
-# answers.  tests/golden/t_export.c holds the same against recorded samples.
+#   reference_export.py     it loads what `unstir train` exports, same samples
+#   reference_networks.py   we load what it saves: drawn networks, schedulers
+#                           and seeds, every step compared
+#
+# Needs PyTorch and diffusers, about 6 GB, in a private environment: the one
+# of tools/bench_peers, or $UNSTIR_PEERS_VENV; made here when it is missing.
+# Skipped, loudly, when the package registry does not answer, and when
+# UNSTIR_TEST_REFERENCE=no says so.  The goldens in tests/golden hold the same
+# against recorded samples.
 #
 # SPDX-License-Identifier: MIT
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 venv=${UNSTIR_PEERS_VENV:-.venv/peers}
-if [ ! -x "$venv/bin/python" ] && [ "${UNSTIR_TEST_REFERENCE:-}" = install ]; then
-    if python3 -m venv "$venv" &&
-        timeout 60 "$venv/bin/pip" download -q --no-deps -d "$venv" safetensors; then
-        "$venv/bin/pip" install -q torch diffusers safetensors pillow
-    else
-        echo "SKIP reference: the package registry does not answer"
-        rm -rf "$venv"
-        exit 0
-    fi
-fi
-if ! "$venv/bin/python" -c 'import torch, diffusers, PIL' 2>/dev/null; then
-    echo "SKIP reference: no PyTorch and diffusers in $venv;" \
-        "UNSTIR_TEST_REFERENCE=install puts them there (6 GB)"
+build=${BUILD:-build}
+
+has_reference() {
+    "$venv/bin/python" -c 'import torch, diffusers, safetensors, PIL' 2>/dev/null
+}
+
+if [ "${UNSTIR_TEST_REFERENCE:-}" = no ]; then
+    echo "SKIP reference: UNSTIR_TEST_REFERENCE=no"
     exit 0
 fi
-exec "$venv/bin/python" tests/python/reference_export.py \
-    "${BUILD:-build}/unstir"
+if ! has_reference; then
+    probe=$(mktemp -d)
+    python3 -m venv "$venv"
+    if ! timeout 120 "$venv/bin/pip" download -q --no-deps -d "$probe" safetensors; then
+        echo "SKIP reference: the package registry does not answer"
+        rm -rf "$probe"
+        exit 0
+    fi
+    rm -rf "$probe"
+    echo "installing PyTorch and diffusers into $venv"
+    "$venv/bin/pip" install -q torch diffusers safetensors pillow numpy
+fi
+if ! has_reference; then
+    echo "not ok reference_installs"
+    exit 1
+fi
+rc=0
+"$venv/bin/python" tests/python/reference_export.py "$build/unstir" || rc=1
+"$venv/bin/python" tests/python/reference_networks.py "$build/unstir" || rc=1
+exit $rc
