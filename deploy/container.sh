@@ -5,6 +5,7 @@
 #   sudo deploy/container.sh try [DIR]     run it read-only, without root or
 #                                          capabilities, fetch a picture, stop it
 #   sudo deploy/container.sh size [DIR]    megabytes of the image
+#   sudo deploy/container.sh base [DIR]    make the base image only
 #
 # Uses buildah and runc from the system's packages and makes the base image
 # debian:bookworm-slim itself with debootstrap, so that nothing but the
@@ -17,7 +18,7 @@ cd "$(dirname "$0")/.."
 what=${1:-build}
 dir=$(mkdir -p "${2:-build/container}" && cd "${2:-build/container}" && pwd)
 image=localhost/unstir:latest
-base=docker.io/library/debian:bookworm-slim
+base_image=docker.io/library/debian:bookworm-slim
 
 say() {
     printf 'container: %s\n' "$*" >&2
@@ -45,10 +46,10 @@ mirror() {
 }
 
 make_base() {
-    if b inspect --type image "$base" >/dev/null 2>&1; then
+    if b inspect --type image "$base_image" >/dev/null 2>&1; then
         return 0
     fi
-    say "making $base"
+    say "making $base_image"
     rm -rf "$dir/rootfs"
     debootstrap --variant=minbase bookworm "$dir/rootfs" "$(mirror)" >&2
     (
@@ -73,13 +74,17 @@ CFG
     c=$(b from scratch)
     b add "$c" "$dir/base.tar" / >/dev/null
     b config --cmd '["/bin/bash"]' --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$c"
-    b commit --rm "$c" "$base" >/dev/null
+    b commit --rm "$c" "$base_image" >/dev/null
     rm -rf "$dir/rootfs" "$dir/base.tar"
 }
 
-build() {
+base() {
     need buildah debootstrap uidmap runc
     make_base
+}
+
+build() {
+    base
     say "building $image (the build stage passes the tests)"
     rm -rf "$dir/context"
     mkdir -p "$dir/context"
@@ -151,11 +156,12 @@ try_it() {
 }
 
 case $what in
+base) base ;;
 build) build ;;
 try) try_it ;;
 size) size ;;
 *)
-    say "unknown command '$what'; allowed: build, try, size"
+    say "unknown command '$what'; allowed: base, build, try, size"
     exit 2
     ;;
 esac
