@@ -1,0 +1,205 @@
+/* lower_products.c - convolutions and linear layers with all that they absorb.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "ops/lower_parts.h"
+
+#include "kernels/kernels.h"
+#include "ops/conv2d.h"
+
+/* What a product does at its end. */
+struct tail {
+    value_id out; /* the value that it makes                                 */
+    value_id vec, res;
+    float scale;
+};
+
+/* The only operation that reads v, if it is not yet lowered; else NO_OP. */
+static size_t sole_reader(const struct lowering *l, value_id v)
+{
+    const struct value_state *s = &l->values[v];
+
+    if (s->n_readers != 1 || s->external != PLAN_NO_BUFFER ||
+        l->is_done[s->reader])
+        return NO_OP;
+    return s->reader;
+}
+
+/* Let `t` end with operation `op`, which reads t->out; false if it cannot. */
+static bool absorb(struct tail *t, const struct graph_op *op)
+{
+    value_id other = op->in[0] == t->out ? op->in[1] : op->in[0];
+
+    switch (op->kind) {
+    case OP_RESHAPE:
+        break;
+    case OP_ADD_VEC:
+        if (op->in[0] != t->out || t->vec != GRAPH_NO_VALUE || t->scale != 1)
+            return false;
+        t->vec = op->in[1];
+        break;
+    case OP_ADD:
+        if (other == t->out || t->res != GRAPH_NO_VALUE || t->scale != 1)
+            return false;
+        t->res = other;
+        break;
+    case OP_AFFINE:
+        if (op->attrs.b != 0)
+            return false;
+        t->scale *= op->attrs.a;
+        break;
+    default:
+        return false;
+    }
+    t->out = op->out;
+    return true;
+}
+
+static struct tail find_tail(struct lowering *l, value_id v)
+{
+    struct tail t = {v, GRAPH_NO_VALUE, GRAPH_NO_VALUE, 1};
+    size_t next;
+
+    while (l->is_fused && (next = sole_reader(l, t.out)) != NO_OP &&
+           absorb(&t, graph_op_at(l->g, next)))
+        l->is_done[next] = true;
+    return t;
+}
+
+/* The shape of a product over form f of value `in`. */
+static struct conv2d_shape product_shape(const struct lowering *l,
+                                         const struct graph_op *op,
+                                         const struct form *f, uint32_t cout)
+{
+    struct shape x = shape_of(l, op->in[0]), y = shape_of(l, op->out);
+    struct conv2d_shape s = {
+        .n = x.n,
+        .h = x.h,
+        .w = x.w,
+        .c0 = shape_of(l, f->src[0]).c,
+        .up_h = x.h,
+        .up_w = x.w,
+        .cout = cout,
+        .kh = 1,
+        .kw = 1,
+        .stride = 1,
+        .oh = y.h,
+        .ow = y.w,
+    };
+
+    if (f->src[1] != GRAPH_NO_VALUE)
+        s.c1 = shape_of(l, f->src[1]).c;
+    if (f->has_up) {
+        s.h = shape_of(l, f->src[0]).h;
+        s.w = shape_of(l, f->src[0]).w;
+    }
+    if (op->kind == OP_CONV2D) {
+        s.kh = op->attrs.kh;
+        s.kw = op->attrs.kw;
+        s.stride = op->attrs.stride;
+        s.pad_t = op->attrs.pad_t;
+        s.pad_l = op->attrs.pad_l;
+    }
+    return s;
+}
+
+/* A product over pixels one by one is one over rows: all pictures in one
+ * row if nothing differs between them.  BLAS gives a row other bits in a
+ * taller product, so there pictures stay apart. */
+static void flatten(struct conv2d_shape *s, bool is_per_picture, bool has_up)
+{
+    uint64_t pixels = (uint64_t)s->h * s->w;
+
+    if (has_up || s->kh != 1 || s->kw != 1 || s->stride != 1 || s->pad_t ||
+        s->pad_l || s->oh != s->h || s->ow != s->w)
+        return;
+    if (!is_per_picture) {
+        if (pixels * s->n > UINT32_MAX)
+            return;
+        pixels *= s->n;
+        s->n = 1;
+    }
+    s->h = s->oh = s->up_h = 1;
+    s->w = s->ow = s->up_w = (uint32_t)pixels;
+}
+
+static void emit_product(struct lowering *l, size_t i, const struct form *f,
+                         const struct tail *t, struct place y)
+{
+    const struct graph_op *op = graph_op_at(l->g, i);
+    const struct op_pack *pack = packs_op(l->packs, i);
+    struct place x0 = l->values[f->src[0]].at, x1 = NOWHERE;
+    struct place scale = NOWHERE, shift = NOWHERE, vec = NOWHERE, res = NOWHERE;
+    struct conv2d_args args = {
+        .s = product_shape(l, op, f, pack->width),
+        .act = f->act,
+        .out_scale = t->scale,
+        .w = pack->panels,
+        .bias = pack->bias,
+    };
+    char name[NAME_BYTES];
+
+    if (f->src[1] != GRAPH_NO_VALUE)
+        x1 = l->values[f->src[1]].at;
+    if (t->vec != GRAPH_NO_VALUE) {
+        vec = lower_require(l, t->vec);
+        args.vec_stride = vec.ld;
+    }
+    if (t->res != GRAPH_NO_VALUE)
+        res = lower_contiguous(l, t->res);
+    if (f->norm != NO_OP)
+        lower_emit_stats(l, f, &scale, &shift);
+    flatten(&args.s,
+            f->norm != NO_OP || t->vec != GRAPH_NO_VALUE || l->k->gemm.is_blas,
+            f->has_up);
+    struct plan_slot slots[] = {
+        READ(conv2d_args, x0, x0),       READ(conv2d_args, x1, x1),
+        READ(conv2d_args, scale, scale), READ(conv2d_args, shift, shift),
+        READ(conv2d_args, vec, vec),     READ(conv2d_args, res, res),
+        WRITE(conv2d_args, y, y),
+    };
+    lower_layer_name(l, op, "product", name);
+    ADD_STEP(l, name, conv2d_run, args,
+             conv2d_scratch(l->k, l->n_threads, &args.s), slots);
+}
+
+/* Joined layers: one product, each value a part of its columns. */
+static void lower_joined(struct lowering *l, size_t leader)
+{
+    const struct graph_op *op = graph_op_at(l->g, leader);
+    const struct op_pack *pack = packs_op(l->packs, leader);
+    struct form f = lower_form_upon(l, op->in[0], true);
+    struct tail t = {op->out, GRAPH_NO_VALUE, GRAPH_NO_VALUE, 1};
+    size_t bytes = n_rows(shape_of(l, op->out)) * pack->width * sizeof(float);
+    struct place y = {plan_buffer(l->b, bytes), 0, pack->width};
+
+    emit_product(l, leader, &f, &t, y);
+    for (size_t i = leader; i < graph_n_ops(l->g); i++) {
+        const struct op_pack *part = packs_op(l->packs, i);
+
+        if (part->leader != leader)
+            continue;
+        l->is_done[i] = true;
+        lower_set_stored(l, graph_op_at(l->g, i)->out,
+                         (struct place){y.buffer, part->column * sizeof(float),
+                                        pack->width});
+    }
+}
+
+void lower_product(struct lowering *l, size_t i, const struct graph_op *op)
+{
+    const struct op_pack *pack = packs_op(l->packs, i);
+    struct tail t;
+    struct form f;
+    struct place y;
+
+    if (packs_op(l->packs, pack->leader)->n_joined > 1) {
+        lower_joined(l, pack->leader);
+        return;
+    }
+    f = lower_form_upon(l, op->in[0], true);
+    t = find_tail(l, op->out);
+    y = lower_new_place(l, t.out);
+    emit_product(l, i, &f, &t, y);
+    lower_set_stored(l, t.out, y);
+}
