@@ -11,7 +11,7 @@ FROM debian:bookworm-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
         gcc libc6-dev binutils make pkg-config libmicrohttpd-dev libuv1-dev \
         libjansson-dev libopenblas-serial-dev libpng-dev zlib1g-dev nettle-dev \
-        libcmocka-dev curl jq procps \
+        libcmocka-dev curl jq procps python3 \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
