@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "commands.h"
+#include "opts_machine.h"
 #include "unstir_bench.h"
 
 struct bench_values {
@@ -68,30 +69,7 @@ static const struct opt options[] = {
      .fallback = "2",
      FIELD(warmup),
      .help = "runs before"},
-    {.name = "precision",
-     .kind = OPT_CHOICE,
-     .meta = "auto|f32|bf16",
-     .env = "UNSTIR_PRECISION",
-     .choices = precisions,
-     .fallback = "auto",
-     FIELD(precision),
-     .help = "of the arithmetic"},
-    {.name = "threads",
-     .kind = OPT_U32,
-     .meta = "N",
-     .env = "UNSTIR_THREADS",
-     .min = 0,
-     .max = 64,
-     .fallback = "0: all cores",
-     FIELD(threads),
-     .help = "computing threads"},
-    {.name = "isa",
-     .kind = OPT_TEXT,
-     .meta = "NAME",
-     .env = "UNSTIR_ISA",
-     .fallback = "the best of this CPU",
-     FIELD(isa),
-     .help = "kernels to use (unstir version lists them)"},
+    OPTS_MACHINE(NULL),
 };
 
 typedef enum unstir_status (*bench_fn)(const struct unstir_bench_options *,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "commands.h"
+#include "opts_machine.h"
 #include "output.h"
 
 #define MAX_PROMPT_BYTES 8192
@@ -169,31 +170,7 @@ static const struct opt options[] = {
      .meta = "FILE",
      FIELD(resume),
      .help = "go on from a saved state; same bytes at the end"},
-    {.group = "The machine",
-     .name = "precision",
-     .kind = OPT_CHOICE,
-     .meta = "auto|f32|bf16",
-     .env = "UNSTIR_PRECISION",
-     .choices = precisions,
-     .fallback = "auto",
-     FIELD(precision),
-     .help = "of the arithmetic"},
-    {.name = "threads",
-     .kind = OPT_U32,
-     .meta = "N",
-     .env = "UNSTIR_THREADS",
-     .min = 0,
-     .max = 64,
-     .fallback = "0: all cores",
-     FIELD(threads),
-     .help = "computing threads"},
-    {.name = "isa",
-     .kind = OPT_TEXT,
-     .meta = "NAME",
-     .env = "UNSTIR_ISA",
-     .fallback = "the best of this CPU",
-     FIELD(isa),
-     .help = "kernels to use (unstir version lists them)"},
+    OPTS_MACHINE("The machine"),
     {.group = "Of other models",
      .name = "negative",
      .kind = OPT_LATER,

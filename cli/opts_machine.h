@@ -1,0 +1,36 @@
+/* opts_machine.h - the options about the machine, the same for every command.
+ *
+ * Rows of a command's table.  The command defines FIELD(name) and `precisions`
+ * as for its own rows, and has the fields precision, threads and isa.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPTS_MACHINE_H
+#define OPTS_MACHINE_H
+
+#define OPTS_MACHINE(title)                                                   \
+    {.group = title,                                                          \
+     .name = "precision",                                                     \
+     .kind = OPT_CHOICE,                                                      \
+     .meta = "auto|f32|bf16",                                                 \
+     .env = "UNSTIR_PRECISION",                                               \
+     .choices = precisions,                                                   \
+     .fallback = "auto",                                                      \
+     FIELD(precision),                                                        \
+     .help = "of the arithmetic"},                                            \
+        {.name = "threads",                                                   \
+         .kind = OPT_U32,                                                     \
+         .meta = "N",                                                         \
+         .env = "UNSTIR_THREADS",                                             \
+         .min = 0,                                                            \
+         .max = 64,                                                           \
+         .fallback = "0: all cores",                                          \
+         FIELD(threads),                                                      \
+         .help = "computing threads"},                                        \
+    {                                                                         \
+        .name = "isa", .kind = OPT_TEXT, .meta = "NAME", .env = "UNSTIR_ISA", \
+        .fallback = "the best of this CPU", FIELD(isa),                       \
+        .help = "kernels to use (unstir version lists them)"                  \
+    }
+
+#endif
