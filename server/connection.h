@@ -35,8 +35,9 @@ struct connection {
     bool is_tcp;
     bool is_suspended;
     enum phase phase;
-    uint64_t since_ms; /* the phase's start, or its last progress           */
-    uint64_t n_moved;  /* bytes received (IDLE) or taken (SENDING) then     */
+    uint64_t since_ms;   /* the phase's start, or its last progress           */
+    uint64_t checked_ms; /* the last round of checks, at first the start     */
+    uint64_t n_moved;    /* bytes received (IDLE) or taken (SENDING) then     */
     char peer[INET6_ADDRSTRLEN];
 };
 

@@ -63,7 +63,11 @@ static void send_late(const struct connection *connection)
     (void)send(connection->fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static void cut(struct connection *connection, const char *what)
+/* The line tells how late the cut is by this process's own clock: it comes at
+ * the first round after the limit, so after_ms - round_ms <= limit_ms however
+ * busy the machine is.                                                      */
+static void cut(struct connection *connection, const char *what,
+                uint64_t limit_ms, uint64_t now)
 {
     const struct linger at_once = {1, 0};
     struct log_line line;
@@ -71,6 +75,9 @@ static void cut(struct connection *connection, const char *what)
     log_begin(&line, LOG_LEVEL_INFO, "connection cut");
     log_text(&line, "reason", what);
     log_text(&line, "peer", connection->peer);
+    log_int(&line, "limit_ms", (int64_t)limit_ms);
+    log_int(&line, "after_ms", (int64_t)(now - connection->since_ms));
+    log_int(&line, "round_ms", (int64_t)(now - connection->checked_ms));
     log_end(&line);
     if (connection->phase == PHASE_HEAD || connection->phase == PHASE_BODY)
         send_late(connection);
@@ -79,6 +86,13 @@ static void cut(struct connection *connection, const char *what)
                          sizeof at_once);
     (void)shutdown(connection->fd, SHUT_RDWR);
     connection_set_phase(connection, connection->phase);
+}
+
+static void cut_if_over(struct connection *connection, const char *what,
+                        uint64_t limit_ms, uint64_t now)
+{
+    if (now - connection->since_ms > limit_ms)
+        cut(connection, what, limit_ms, now);
 }
 
 /* The client has ended its side and everything it sent was read: with a
@@ -103,35 +117,31 @@ static void check_write(struct connection *connection,
         (connection->is_suspended && n_waiting == 0)) {
         connection->n_moved = moved;
         connection->since_ms = now;
-    } else if (now - connection->since_ms > config->write_timeout_ms) {
-        cut(connection, "write deadline");
+    } else {
+        cut_if_over(connection, "write deadline", config->write_timeout_ms,
+                    now);
     }
 }
 
-void connection_check(struct connection *connection,
-                      const struct config *config, bool is_closing,
-                      uint64_t now)
+static void check_phase(struct connection *connection,
+                        const struct config *config, bool is_closing,
+                        uint64_t now)
 {
-    uint64_t age = now - connection->since_ms;
-
-    if (connection->phase <= PHASE_BODY && has_hung_up(connection)) {
-        (void)shutdown(connection->fd, SHUT_RDWR);
-        return;
-    }
     switch (connection->phase) {
     case PHASE_HEAD:
-        if (age > config->header_timeout_ms)
-            cut(connection, "header deadline");
+        cut_if_over(connection, "header deadline", config->header_timeout_ms,
+                    now);
         break;
     case PHASE_IDLE:
         if (bytes_moved(connection, false) != connection->n_moved)
             connection_set_phase(connection, PHASE_HEAD);
-        else if (age > config->keep_alive_ms || is_closing)
-            cut(connection, "idle");
+        else if (is_closing)
+            cut(connection, "closing", 0, now);
+        else
+            cut_if_over(connection, "idle", config->keep_alive_ms, now);
         break;
     case PHASE_BODY:
-        if (age > config->body_timeout_ms)
-            cut(connection, "body deadline");
+        cut_if_over(connection, "body deadline", config->body_timeout_ms, now);
         break;
     case PHASE_WAITING:
         if (connection->exchange->state >= EXCHANGE_STREAMING)
@@ -141,4 +151,15 @@ void connection_check(struct connection *connection,
         check_write(connection, config, now);
         break;
     }
+}
+
+void connection_check(struct connection *connection,
+                      const struct config *config, bool is_closing,
+                      uint64_t now)
+{
+    if (connection->phase <= PHASE_BODY && has_hung_up(connection))
+        (void)shutdown(connection->fd, SHUT_RDWR);
+    else
+        check_phase(connection, config, is_closing, now);
+    connection->checked_ms = now;
 }

@@ -211,6 +211,7 @@ static void connection_open(struct http *http, struct MHD_Connection *mhd,
     http->first = connection;
     http->n_connections++;
     connection_set_phase(connection, PHASE_HEAD);
+    connection->checked_ms = connection->since_ms;
 }
 
 static void connection_close(struct http *http, struct connection *connection)

@@ -2,7 +2,10 @@
  * those that are only patient are not.
  *
  * The server runs with all four limits set to limit_ms.  All slow clients
- * run at once: their sockets are fed by one loop.
+ * run at once: their sockets are fed by one loop.  A client on a busy machine
+ * sees a cut later than it was made, so it adds the time it was itself kept
+ * waiting; t_f_deadlines.sh holds the server's log, which has the server's own
+ * clock, to the exact bound.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -10,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -134,11 +138,10 @@ static void test_slow_clients(int port, int limit_ms)
         (void)snprintf(name, sizeof name, "f_deadline_%s", r->slow->name);
         verdict(
             name,
-            r->closed_ms >= limit_ms - 50 &&
-                r->closed_ms <= limit_ms + LATE_MS &&
+            r->closed_ms >= limit_ms - 50 && r->closed_ms <= limit_ms + late &&
                 (!r->slow->must_answer || strstr(r->heard, "HTTP/1.1 408 ")),
             "closed after %d ms, wanted %d..%d; heard \"%.40s\"", r->closed_ms,
-            limit_ms, limit_ms + LATE_MS, r->heard);
+            limit_ms, limit_ms + late, r->heard);
     }
     for (; i < N_SLOWS + N_LORIS; i++) {
         if (all[i].closed_ms < 0)
@@ -173,14 +176,19 @@ static void test_second_head(int port, int limit_ms)
 }
 
 /* An answer that the client does not take: many pipelined requests, a small
- * receive window, nothing read.                                             */
+ * receive window, nothing read.  Its clock starts when the last byte arrived,
+ * which the socket tells; how long the server takes to fill the window is not
+ * what is measured.                                                         */
 static void test_stalled_write(int port, int limit_ms)
 {
     static const char request[] =
         "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
     int fd = dial_small(port);
-    uint64_t start = now_ms();
-    struct pollfd wait = {.fd = fd, .events = POLLRDHUP};
+    uint64_t moved = now_ms();
+    uint64_t last = moved;
+    uint64_t end = moved + (uint64_t)(limit_ms + 20 * LATE_MS);
+    int longest = 0;
+    int n_there = 0;
     int closed = -1;
     int i;
 
@@ -188,14 +196,29 @@ static void test_stalled_write(int port, int limit_ms)
         if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL | MSG_DONTWAIT) <
             0)
             break;
-    /* A reset or a FIN behind unread bytes: ask the socket, not recv(). */
-    if (poll(&wait, 1, limit_ms + LATE_MS + 1500) > 0)
-        closed = (int)(now_ms() - start);
-    else if (send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        closed = (int)(now_ms() - start);
+    while (now_ms() < end) {
+        /* A reset or a FIN behind unread bytes: ask the socket, not recv(). */
+        bool is_over = poll(&(struct pollfd){fd, POLLRDHUP, 0}, 1, 10) > 0;
+        uint64_t now = now_ms();
+        int n = 0;
+
+        if ((int)(now - last) > longest)
+            longest = (int)(now - last);
+        last = now;
+        if (is_over) {
+            closed = (int)(now - moved);
+            break;
+        }
+        if (ioctl(fd, FIONREAD, &n) == 0 && n != n_there) {
+            n_there = n;
+            moved = now;
+        }
+    }
     verdict("f_deadline_stalled_write",
-            closed >= 0 && closed <= limit_ms + LATE_MS + 500,
-            "closed after %d ms, wanted about %d", closed, limit_ms);
+            n_there > 0 && closed >= limit_ms - 50 &&
+                closed <= limit_ms + LATE_MS + 2 * longest,
+            "closed %d ms after the last of %d bytes, wanted %d..%d", closed,
+            n_there, limit_ms, limit_ms + LATE_MS + 2 * longest);
     (void)close(fd);
 }
 
