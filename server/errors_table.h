@@ -93,7 +93,8 @@ ERROR(IDEMPOTENCY_KEY_REUSE, 422, "idempotency-key-reuse",
 ERROR(QUEUE_FULL, 429, "queue-full", "queue_full", "Queue is full",
       "rate_limit_error",
       "As many jobs wait as the server takes. Retry-After is predicted from "
-      "measured step times.")
+      "measured step times; `predicted_s` is the prediction before rounding "
+      "up and jitter, `queue` the work it was made from.")
 ERROR(TOO_MANY_STREAMS, 429, "too-many-streams", "too_many_streams",
       "Too many streams", "rate_limit_error",
       "As many event and picture streams are open as the server takes; poll "

@@ -185,9 +185,21 @@ void h_reply_job(struct request *request, unsigned status, struct job *job,
 
 void h_refuse(struct request *request, const struct jobs_refusal *refusal)
 {
-    if (refusal->retry_after_s > 0)
+    struct problem problem;
+
+    problem_init(&problem, request->arena, refusal->code);
+    problem_detail(&problem, "%s", refusal->detail);
+    if (refusal->retry_after_s > 0) {
         reply_headerf(request, "Retry-After", "%u", refusal->retry_after_s);
-    reply_error(request, refusal->code, "%s", refusal->detail);
+        problem.members = mem_arena_printf(
+            request->arena,
+            "\"retry_after_s\":%u,\"predicted_s\":%.17g,"
+            "\"queue\":{\"length\":%zu,\"backlog_s\":%.17g,"
+            "\"running_s\":%.17g}",
+            refusal->retry_after_s, refusal->predicted_s, refusal->n_waiting,
+            refusal->backlog_s, refusal->running_s);
+    }
+    reply_problem(request, &problem);
 }
 
 /* ------------------------------------------------------------------- look */

@@ -217,15 +217,20 @@ struct artifact *jobs_artifact(const struct job *job, uint32_t image)
 
 /* ------------------------------------------------------------- coming in -- */
 
-static void refuse(struct jobs_refusal *refusal, enum error_code code,
-                   double wait_s, const char *detail)
+/* Refuse for now: `wait_s` is when it may be tried again. */
+static void refuse(const struct jobs *jobs, const struct queue_load *load,
+                   struct jobs_refusal *refusal, enum error_code code,
+                   double wait_s)
 {
     uint64_t mix = (uint64_t)clock_mono_ns() * UINT64_C(0x9e3779b97f4a7c15);
 
     refusal->code = code;
+    refusal->predicted_s = wait_s;
+    refusal->backlog_s = queue_backlog_s(&jobs->queue, load);
+    refusal->running_s = load->rest_s;
+    refusal->n_waiting = jobs->queue.n_fresh;
     refusal->retry_after_s =
         cost_retry_after(wait_s, (double)(mix >> 40) / (double)(1 << 24));
-    (void)snprintf(refusal->detail, sizeof refusal->detail, "%s", detail);
 }
 
 /* Where a job of this cost would stand if it came now. */
@@ -248,21 +253,21 @@ static bool is_admitted(struct jobs *jobs, const struct genreq *req,
 {
     struct queue_load load;
     double wait_s;
-    char detail[160];
 
     sched_load(jobs, &load);
     if (jobs->is_draining) {
-        refuse(refusal, ERROR_DRAINING, queue_backlog_s(&jobs->queue, &load),
-               "the server is about to stop");
+        refuse(jobs, &load, refusal, ERROR_DRAINING,
+               queue_backlog_s(&jobs->queue, &load));
+        (void)snprintf(refusal->detail, sizeof refusal->detail,
+                       "the server is about to stop");
         return false;
     }
     if (!queue_admits(&jobs->queue, cost_s, &load, &wait_s)) {
-        (void)snprintf(detail, sizeof detail,
+        refuse(jobs, &load, refusal, ERROR_QUEUE_FULL, wait_s);
+        (void)snprintf(refusal->detail, sizeof refusal->detail,
                        "%zu jobs wait, %.1f s of work are accepted already; "
                        "room is predicted in %.1f s",
-                       jobs->queue.n_fresh,
-                       queue_backlog_s(&jobs->queue, &load), wait_s);
-        refuse(refusal, ERROR_QUEUE_FULL, wait_s, detail);
+                       refusal->n_waiting, refusal->backlog_s, wait_s);
         return false;
     }
     if (req->deadline_s > 0) {
@@ -272,12 +277,12 @@ static bool is_admitted(struct jobs *jobs, const struct genreq *req,
         if (finish_s > req->deadline_s &&
             cost_is_measured(&req->model->cost, req->resolved.width,
                              req->resolved.height)) {
-            (void)snprintf(detail, sizeof detail,
+            refuse(jobs, &load, refusal, ERROR_DEADLINE_UNMEETABLE,
+                   finish_s - req->deadline_s);
+            (void)snprintf(refusal->detail, sizeof refusal->detail,
                            "it would take %.2f s with the work that waits, "
                            "deadline_s is %.2f",
                            finish_s, req->deadline_s);
-            refuse(refusal, ERROR_DEADLINE_UNMEETABLE,
-                   finish_s - req->deadline_s, detail);
             return false;
         }
     }
@@ -390,6 +395,7 @@ struct job *jobs_submit(struct jobs *jobs, struct genreq *req,
                         struct jobs_refusal *refusal)
 {
     uint64_t n_steps = (uint64_t)req->n * req->resolved.steps;
+    struct queue_load load;
     struct job *job;
 
     memset(refusal, 0, sizeof *refusal);
@@ -399,7 +405,10 @@ struct job *jobs_submit(struct jobs *jobs, struct genreq *req,
     }
     job = make_job(jobs, req, options);
     if (job == NULL) {
-        refuse(refusal, ERROR_NO_MEMORY, 1, "out of memory");
+        sched_load(jobs, &load);
+        refuse(jobs, &load, refusal, ERROR_NO_MEMORY, 1);
+        (void)snprintf(refusal->detail, sizeof refusal->detail,
+                       "out of memory");
         jobs->counters.n_refused++;
         return NULL;
     }

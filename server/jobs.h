@@ -74,7 +74,11 @@ struct jobs {
 
 struct jobs_refusal {
     enum error_code code;
-    unsigned retry_after_s; /* 0: none                                      */
+    unsigned retry_after_s; /* 0: none, and none of the four below          */
+    double predicted_s;     /* before rounding up and jitter                */
+    double backlog_s;       /* all work that is accepted                    */
+    double running_s;       /* of it, what is in hand                       */
+    size_t n_waiting;
     char detail[200];
 };
 

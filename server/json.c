@@ -792,6 +792,12 @@ void jout_raw(struct json_out *out, const char *key, const char *json)
     (void)buf_text(out->buf, json);
 }
 
+void jout_members(struct json_out *out, const char *json)
+{
+    begin_value(out, NULL);
+    (void)buf_text(out->buf, json);
+}
+
 void jout_base64(struct json_out *out, const char *key, const void *bytes,
                  size_t n)
 {

@@ -121,6 +121,9 @@ void jout_time(struct json_out *out, const char *key, int64_t unix_ms);
 /* Text that is JSON already. */
 void jout_raw(struct json_out *out, const char *key, const char *json);
 
+/* Members of an object, JSON already: `"a":1,"b":2`. */
+void jout_members(struct json_out *out, const char *json);
+
 /* A string value of base64 (RFC 4648, padded). */
 void jout_base64(struct json_out *out, const char *key, const void *bytes,
                  size_t n);

@@ -39,6 +39,7 @@ void problem_init(struct problem *problem, struct mem_arena *arena,
     problem->code = code;
     problem->arena = arena;
     problem->detail = NULL;
+    problem->members = NULL;
     problem->n_violations = 0;
 }
 
@@ -179,6 +180,8 @@ void problem_write(const struct problem *problem, const char *request_id,
     jout_string(&json, "code", info->code);
     if (problem->n_violations)
         write_violations(problem, &json);
+    if (problem->members)
+        jout_members(&json, problem->members);
     write_openai(problem, detail, &json);
     jout_end_object(&json);
     buf_fini(&text);

@@ -56,6 +56,8 @@ struct problem {
     enum error_code code;
     struct mem_arena *arena; /* texts are copied into it                     */
     const char *detail;      /* NULL: made from the violations or the title  */
+    const char *members;     /* what the kind of problem has beyond the rest
+                                (RFC 9457 3.2), `"a":1,"b":2`; or NULL       */
     size_t n_violations;     /* all, also those not kept                     */
     struct problem_violation violations[PROBLEM_MAX_VIOLATIONS];
 };
