@@ -60,6 +60,15 @@ struct vector_kernels {
     /* dx = or += a[j] du + b[j] (x - mean[j]) + d[j].  dx may be dy or x. */
     void (*norm_bwd_apply)(const struct norm_bwd_rows *r, const float *a,
                            const float *b, const float *d, float *dx, bool acc);
+    /* y = gamma[j] (x - mean) / sqrt(variance + eps) + beta[j] of each row by
+     * itself; gamma, beta may both be NULL.  The biased variance about the
+     * mean. */
+    void (*layer_norm)(size_t rows, size_t c, const float *x, size_t ldx,
+                       const float *gamma, const float *beta, float eps,
+                       float *y, size_t ldy);
+    /* y[i][j] = x[i][j] act(x[i][c + j]); y is not x. */
+    void (*glu)(enum act act, size_t rows, size_t c, const float *x, size_t ldx,
+                float *y, size_t ldy);
     /* sums[j] = sum of column j. */
     void (*column_sums)(size_t rows, size_t c, const float *x, size_t ldx,
                         float *sums);

@@ -11,6 +11,9 @@ enum act {
     ACT_MISH,
     ACT_GELU, /* erf form */
     ACT_RELU,
+    ACT_GELU_TANH,  /* x sigmoid(2 u), u = sqrt(2 / pi)(x + 0.044715 x^3)    */
+    ACT_QUICK_GELU, /* x sigmoid(1.702 x)                                    */
+    ACT_TANH,
     ACT_COUNT
 };
 

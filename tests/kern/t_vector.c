@@ -26,19 +26,38 @@ static const size_t heights[] = {1, 2, 5, 17};
 
 static const char *act_name(enum act act)
 {
-    static const char *const names[] = {"none", "silu", "mish", "gelu", "relu"};
+    static const char *const names[] = {"none",       "silu", "mish",
+                                        "gelu",       "relu", "gelu_tanh",
+                                        "quick_gelu", "tanh"};
+    _Static_assert(ARRAY_LEN(names) == ACT_COUNT, "a name for each");
 
     return names[act];
 }
 
+/* The relative error, in EPS, that the rounding of an exponent becomes: gelu's
+ * is x x / 2, quick_gelu's 1.702 x, and gelu_tanh's 1.6 (x + 0.0447 x^3) goes
+ * through five roundings. */
+static double exponent_error(enum act act, double x)
+{
+    switch (act) {
+    case ACT_GELU:
+        return x * x;
+    case ACT_QUICK_GELU:
+        return fabs(x);
+    case ACT_GELU_TANH:
+        return 4 * fabs(x + 0.0447 * x * x * x);
+    default:
+        return 0;
+    }
+}
+
 /* u = scale x + shift errs by EPS (|scale x| + |shift|), and slopes are at
  * most 1.13.  The function itself: exp 1.1 EPS, two or three roundings more:
- * 4 EPS relative; gelu's exponent x x / 2 is rounded, which exp turns into a
- * relative error of x x EPS. */
+ * 5 EPS relative, and what its exponent adds. */
 static double act_bound(enum act act, double scaled, double shift, double y)
 {
-    double x = scaled + shift;
-    double of_act = act == ACT_GELU ? 4 + x * x : act == ACT_NONE ? 1 : 5;
+    double of_act =
+        act == ACT_NONE ? 1 : 5 + exponent_error(act, scaled + shift);
 
     return EPS * (1.13 * (fabs(scaled) + fabs(shift)) + of_act * fabs(y)) +
            FLT_MIN;
@@ -100,8 +119,7 @@ static void test_act_over_the_range(void **state)
             assert_near(act_name(act), k->isa, i, y[i], wanted,
                         act_bound(act, act == ACT_NONE ? x[i] : 0, 0, wanted) +
                             EPS * 2 * fabs(wanted) +
-                            (act == ACT_GELU ? x[i] * (double)x[i] : 0) * EPS *
-                                fabs(wanted) +
+                            exponent_error(act, x[i]) * EPS * fabs(wanted) +
                             100 * 0x1p-126);
         }
     }
@@ -116,6 +134,10 @@ static void test_act_of_special_values(void **state)
     for (int act = 0; act < ACT_COUNT; act++) {
         k->vec.affine_act(act, 1, 9, x, 9, NULL, NULL, y, 9);
         assert_true(isnan(y[0]));
+        if (act == ACT_TANH) {
+            assert_true(y[1] == 1 && y[4] == 1 && y[5] == -1 && y[2] == 0);
+            continue;
+        }
         assert_true(isinf(y[1]) && y[1] > 0);
         assert_true(y[2] == 0 && y[3] == 0);
         assert_true(y[4] == 1e30f && y[6] == 3e38f);
@@ -460,6 +482,78 @@ static void test_softmax_columns_bwd(void **state)
     }
 }
 
+/* Rows with a mean of 1000 times their spread.  x - mean is exact to EPS of
+ * 1000 in the mean's own rounding (a shift of all by EPS * 1000 / 2), the
+ * variance errs by c EPS, and three more roundings follow. */
+static void test_layer_norm(void **state)
+{
+    EACH_RUNG(k)
+    for (size_t w = 0; w < ARRAY_LEN(widths); w++)
+        for (int way = 0; way < 4; way++) {
+            enum { ROWS = 3 };
+            size_t c = widths[w], ld = c + 2;
+            float offset = way & 2 ? 1000 : 0;
+            float *x = numbers_random(ROWS * ld, 30, 1);
+            float *gamma = numbers_random(c, 31, 1);
+            float *beta = numbers_random(c, 32, 1);
+            float *y = numbers_new(ROWS * c);
+
+            for (size_t i = 0; i < ROWS * ld; i++)
+                x[i] += offset;
+            k->vec.layer_norm(ROWS, c, x, ld, way & 1 ? gamma : NULL,
+                              way & 1 ? beta : NULL, 1e-5f, y, c);
+            for (size_t i = 0; i < ROWS * c; i++) {
+                const float *row = x + i / c * ld;
+                double mean = 0, var = 0, rstd, v, g, b;
+
+                for (size_t j = 0; j < c; j++)
+                    mean += row[j] / (double)c;
+                for (size_t j = 0; j < c; j++)
+                    var += (row[j] - mean) * (row[j] - mean) / (double)c;
+                rstd = 1 / sqrt(var + (double)1e-5f);
+                v = (row[i % c] - mean) * rstd;
+                g = way & 1 ? (double)gamma[i % c] : 1;
+                b = way & 1 ? (double)beta[i % c] : 0;
+                assert_near("layer_norm", k->isa, i, y[i], g * v + b,
+                            fabs(g) * EPS *
+                                    (((double)c / 2 + 4) * fabs(v) +
+                                     2 * (fabs(mean) + 1) * rstd) +
+                                EPS * fabs(b));
+            }
+            assert_guards("layer_norm", y, ROWS * c);
+            numbers_free(x);
+            numbers_free(gamma);
+            numbers_free(beta);
+            numbers_free(y);
+        }
+}
+
+static void test_glu(void **state)
+{
+    EACH_RUNG(k)
+    for (int act = 0; act < ACT_COUNT; act++)
+        for (size_t w = 0; w < ARRAY_LEN(widths); w++) {
+            enum { ROWS = 3 };
+            size_t c = widths[w], ld = 2 * c + 1;
+            float *x = numbers_random(ROWS * ld, 33, 2);
+            float *y = numbers_new(ROWS * c);
+
+            k->vec.glu(act, ROWS, c, x, ld, y, c);
+            for (size_t i = 0; i < ROWS * c; i++) {
+                const float *at = x + i / c * ld + i % c;
+                double gate = ref_act(act, at[c]);
+
+                assert_near(act_name(act), k->isa, i, y[i], at[0] * gate,
+                            fabs((double)at[0]) *
+                                    act_bound(act, at[c], 0, gate) +
+                                EPS * fabs(at[0] * gate) + FLT_MIN);
+            }
+            assert_guards("glu", y, ROWS * c);
+            numbers_free(x);
+            numbers_free(y);
+        }
+}
+
 static void test_row_and_column_sums(void **state)
 {
     EACH_RUNG(k)
@@ -640,6 +734,8 @@ int main(void)
         cmocka_unit_test(test_softmax_columns),
         cmocka_unit_test(test_exp_error),
         cmocka_unit_test(test_softmax_columns_bwd),
+        cmocka_unit_test(test_layer_norm),
+        cmocka_unit_test(test_glu),
         cmocka_unit_test(test_row_and_column_sums),
         cmocka_unit_test(test_weighted_sum),
         cmocka_unit_test(test_same_bits_as_scalar),

@@ -133,6 +133,12 @@ static inline double ref_act(enum act act, double x)
         return 0.5 * x * erfc(-x * sqrt(0.5));
     case ACT_RELU:
         return x > 0 ? x : 0;
+    case ACT_GELU_TANH:
+        return x / (1 + exp(-sqrt(8 / acos(-1)) * (x + 0.044715 * x * x * x)));
+    case ACT_QUICK_GELU:
+        return x / (1 + exp(-1.702 * x));
+    case ACT_TANH:
+        return tanh(x);
     default:
         return x;
     }

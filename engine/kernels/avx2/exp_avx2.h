@@ -120,6 +120,42 @@ FORCE_INLINE __m256 normal_cdf8(__m256 x, __m256 *bell)
     return _mm256_blendv_ps(_mm256_sub_ps(set8(1.0f), upper), upper, x);
 }
 
+/* 1 / (1 + exp(-x)) */
+FORCE_INLINE __m256 sigmoid8(__m256 x)
+{
+    return _mm256_div_ps(set8(1.0f),
+                         _mm256_add_ps(set8(1.0f), exp8(negate8(x))));
+}
+
+/* The argument of gelu-tanh's sigmoid; see vector_scalar.c. */
+FORCE_INLINE __m256 gelu_tanh_arg8(__m256 x)
+{
+    __m256 cube =
+        _mm256_mul_ps(_mm256_mul_ps(set8(0.044715f), x), _mm256_mul_ps(x, x));
+
+    return _mm256_mul_ps(set8(1.59576912f), _mm256_add_ps(x, cube));
+}
+
+/* Below 0.625 Cephes' odd polynomial (tanhf.c), relative error 1e-7; above it
+ * 1 - 2 / (exp(2 a) + 1), where nothing cancels. */
+FORCE_INLINE __m256 tanh8(__m256 x)
+{
+    const __m256 sign = set8(-0.0f);
+    __m256 a = _mm256_andnot_ps(sign, x), z = _mm256_mul_ps(x, x);
+    __m256 p = set8(-5.70498872745e-3f);
+    __m256 e = exp8(_mm256_add_ps(a, a)), far;
+
+    p = _mm256_fmadd_ps(p, z, set8(2.06390887954e-2f));
+    p = _mm256_fmadd_ps(p, z, set8(-5.37397155531e-2f));
+    p = _mm256_fmadd_ps(p, z, set8(1.33314422036e-1f));
+    p = _mm256_fmadd_ps(p, z, set8(-3.33332819422e-1f));
+    p = _mm256_fmadd_ps(_mm256_mul_ps(p, z), x, x);
+    far = _mm256_sub_ps(
+        set8(1.0f), _mm256_div_ps(set8(2.0f), _mm256_add_ps(e, set8(1.0f))));
+    far = _mm256_or_ps(far, _mm256_and_ps(sign, x));
+    return _mm256_blendv_ps(far, p, _mm256_cmp_ps(a, set8(0.625f), _CMP_LT_OQ));
+}
+
 FORCE_INLINE __m256 act8(const enum act act, __m256 x)
 {
     __m256 bell;
@@ -133,6 +169,15 @@ FORCE_INLINE __m256 act8(const enum act act, __m256 x)
         return _mm256_mul_ps(x, normal_cdf8(x, &bell));
     case ACT_RELU:
         return _mm256_max_ps(_mm256_setzero_ps(), x);
+    case ACT_GELU_TANH:
+        return _mm256_div_ps(
+            x, _mm256_add_ps(set8(1.0f), exp8(negate8(gelu_tanh_arg8(x)))));
+    case ACT_QUICK_GELU:
+        return _mm256_div_ps(
+            x,
+            _mm256_add_ps(set8(1.0f), exp8(_mm256_mul_ps(set8(-1.702f), x))));
+    case ACT_TANH:
+        return tanh8(x);
     default:
         return x;
     }
@@ -159,6 +204,22 @@ FORCE_INLINE __m256 act_bwd8(const enum act act, __m256 x, __m256 dy)
     case ACT_RELU:
         return _mm256_and_ps(dy,
                              _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_GT_OQ));
+    case ACT_GELU_TANH:
+        s = sigmoid8(gelu_tanh_arg8(x));
+        x = _mm256_max_ps(set8(-12.0f), _mm256_min_ps(set8(12.0f), x));
+        aux = _mm256_fmadd_ps(_mm256_mul_ps(set8(3 * 0.044715f), x), x, one);
+        aux = _mm256_mul_ps(_mm256_mul_ps(set8(1.59576912f), x), aux);
+        aux = _mm256_mul_ps(aux, _mm256_mul_ps(s, _mm256_sub_ps(one, s)));
+        return _mm256_mul_ps(dy, _mm256_add_ps(s, aux));
+    case ACT_QUICK_GELU:
+        s = sigmoid8(_mm256_mul_ps(set8(1.702f), x));
+        aux = _mm256_mul_ps(set8(1.702f), x);
+        aux = _mm256_fmadd_ps(aux, _mm256_sub_ps(one, s), one);
+        return _mm256_mul_ps(dy, _mm256_mul_ps(s, aux));
+    case ACT_TANH:
+        s = tanh8(x);
+        aux = _mm256_mul_ps(_mm256_sub_ps(one, s), _mm256_add_ps(one, s));
+        return _mm256_mul_ps(dy, aux);
     default:
         return dy;
     }

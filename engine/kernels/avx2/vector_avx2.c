@@ -9,27 +9,38 @@
  */
 #include "kernels/vector_kernels.h"
 
+#include <math.h>
+
 #include "kernels/avx2/exp_avx2.h"
 #include "kernels/avx2/product_avx2.h"
 #include "kernels/vector_loops.h"
 
 /* Call body(ACT, ...) with the activation as a constant. */
-#define WITH_ACT(act, body, ...)     \
-    switch (act) {                   \
-    case ACT_SILU:                   \
-        body(ACT_SILU, __VA_ARGS__); \
-        break;                       \
-    case ACT_MISH:                   \
-        body(ACT_MISH, __VA_ARGS__); \
-        break;                       \
-    case ACT_GELU:                   \
-        body(ACT_GELU, __VA_ARGS__); \
-        break;                       \
-    case ACT_RELU:                   \
-        body(ACT_RELU, __VA_ARGS__); \
-        break;                       \
-    default:                         \
-        body(ACT_NONE, __VA_ARGS__); \
+#define WITH_ACT(act, body, ...)           \
+    switch (act) {                         \
+    case ACT_SILU:                         \
+        body(ACT_SILU, __VA_ARGS__);       \
+        break;                             \
+    case ACT_MISH:                         \
+        body(ACT_MISH, __VA_ARGS__);       \
+        break;                             \
+    case ACT_GELU:                         \
+        body(ACT_GELU, __VA_ARGS__);       \
+        break;                             \
+    case ACT_RELU:                         \
+        body(ACT_RELU, __VA_ARGS__);       \
+        break;                             \
+    case ACT_GELU_TANH:                    \
+        body(ACT_GELU_TANH, __VA_ARGS__);  \
+        break;                             \
+    case ACT_QUICK_GELU:                   \
+        body(ACT_QUICK_GELU, __VA_ARGS__); \
+        break;                             \
+    case ACT_TANH:                         \
+        body(ACT_TANH, __VA_ARGS__);       \
+        break;                             \
+    default:                               \
+        body(ACT_NONE, __VA_ARGS__);       \
     }
 
 /* -- activations ---------------------------------------------------------- */
@@ -413,7 +424,7 @@ static void softmax_columns_bwd_avx2(size_t rows, size_t cols, float *s,
     }
 }
 
-/* -- sums along rows and plain streams ------------------------------------- */
+/* -- rows of tokens --------------------------------------------------------- */
 
 static float sum_lanes(__m256 v)
 {
@@ -423,6 +434,92 @@ static float sum_lanes(__m256 v)
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
+
+/* Sum of x - centre, or of its square, along a row. */
+FORCE_INLINE float row_sum(const bool is_square, size_t c, const float *x,
+                           float centre)
+{
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    __m256 m = set8(centre);
+    size_t j = 0;
+
+    for (; j < c; j += 16)
+        for (size_t v = 0; v < 2 && j + 8 * v < c; v++) {
+            size_t left = c - j - 8 * v;
+            __m256i mask = mask8(left < 8 ? left : 8);
+            __m256 d = _mm256_sub_ps(load8(x + j + 8 * v, left < 8, mask), m);
+
+            if (left < 8)
+                d = _mm256_and_ps(d, _mm256_castsi256_ps(mask));
+            sum[v] = is_square ? _mm256_fmadd_ps(d, d, sum[v])
+                               : _mm256_add_ps(sum[v], d);
+        }
+    return sum_lanes(_mm256_add_ps(sum[0], sum[1]));
+}
+
+FORCE_INLINE void norm_step(const bool is_part, __m256i mask, const float *x,
+                            __m256 mean, __m256 rstd, const float *gamma,
+                            const float *beta, float *y)
+{
+    __m256 v =
+        _mm256_mul_ps(_mm256_sub_ps(load8(x, is_part, mask), mean), rstd);
+
+    if (gamma)
+        v = _mm256_fmadd_ps(load8(gamma, is_part, mask), v,
+                            load8(beta, is_part, mask));
+    store8(y, is_part, mask, v);
+}
+
+/* The mean is found in two passes: the sum of what a first, rounded mean
+ * leaves corrects it, so that a mean far from 0 costs nothing. */
+static void layer_norm_avx2(size_t rows, size_t c, const float *x, size_t ldx,
+                            const float *gamma, const float *beta, float eps,
+                            float *y, size_t ldy)
+{
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy) {
+        float mean = row_sum(false, c, x, 0) / (float)c;
+        float rstd;
+        size_t j = 0;
+
+        mean += row_sum(false, c, x, mean) / (float)c;
+        rstd = 1.0f / sqrtf(row_sum(true, c, x, mean) / (float)c + eps);
+        for (; j + 8 <= c; j += 8)
+            norm_step(false, mask8(8), x + j, set8(mean), set8(rstd),
+                      gamma ? gamma + j : NULL, gamma ? beta + j : NULL, y + j);
+        if (j < c)
+            norm_step(true, mask8(c - j), x + j, set8(mean), set8(rstd),
+                      gamma ? gamma + j : NULL, gamma ? beta + j : NULL, y + j);
+    }
+}
+
+FORCE_INLINE void glu_rows(const enum act act, size_t rows, size_t c,
+                           const float *x, size_t ldx, float *y, size_t ldy)
+{
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy) {
+        size_t j = 0;
+
+        for (; j + 8 <= c; j += 8)
+            _mm256_storeu_ps(
+                y + j, _mm256_mul_ps(_mm256_loadu_ps(x + j),
+                                     act8(act, _mm256_loadu_ps(x + c + j))));
+        if (j < c) {
+            __m256i mask = mask8(c - j);
+            __m256 gate = act8(act, _mm256_maskload_ps(x + c + j, mask));
+
+            _mm256_maskstore_ps(
+                y + j, mask,
+                _mm256_mul_ps(_mm256_maskload_ps(x + j, mask), gate));
+        }
+    }
+}
+
+static void glu_avx2(enum act act, size_t rows, size_t c, const float *x,
+                     size_t ldx, float *y, size_t ldy)
+{
+    WITH_ACT(act, glu_rows, rows, c, x, ldx, y, ldy)
+}
+
+/* -- sums along rows and plain streams ------------------------------------- */
 
 static void row_dots_avx2(size_t rows, size_t c, const float *a, size_t lda,
                           const float *b, size_t ldb, float *out)
@@ -593,6 +690,8 @@ void vector_kernels_avx2(struct vector_kernels *v)
         .moments = moments_avx2,
         .norm_bwd_sums = norm_bwd_sums_avx2,
         .norm_bwd_apply = norm_bwd_apply_avx2,
+        .layer_norm = layer_norm_avx2,
+        .glu = glu_avx2,
         .column_sums = column_sums_avx2,
         .column_dots = column_dots_avx2,
         .matmul = product_avx2,

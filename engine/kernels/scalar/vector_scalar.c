@@ -14,6 +14,9 @@
 
 #define SQRT_HALF       0.70710678118654752440f
 #define INV_SQRT_TWO_PI 0.39894228040143267794f
+#define GELU_TANH_SLOPE 1.59576912160573071176f /* 2 sqrt(2 / pi)           */
+#define GELU_TANH_CUBIC 0.044715f
+#define QUICK_SLOPE     1.702f
 #define MISH_LIMIT      20.0f /* beyond it tanh(softplus(x)) rounds to 1     */
 
 static float sigmoid(float x)
@@ -31,6 +34,22 @@ static float mish_gate(float x, float *slope)
     return n / (n + 2.0f);
 }
 
+/* The argument of gelu-tanh's sigmoid.  The tanh form is written through it
+ * because 1 + tanh(u) cancels where x is far below 0. */
+static float gelu_tanh_arg(float x)
+{
+    return GELU_TANH_SLOPE * (x + GELU_TANH_CUBIC * x * x * x);
+}
+
+/* Where |x| > 12 the slope's second term is 0 and x^3 must not make it NaN. */
+static float gelu_tanh_slope(float x)
+{
+    float s = sigmoid(gelu_tanh_arg(x)), v = fminf(fmaxf(x, -12.0f), 12.0f);
+
+    return s + v * s * (1.0f - s) * GELU_TANH_SLOPE *
+                   (1.0f + 3.0f * GELU_TANH_CUBIC * v * v);
+}
+
 static float act_value(enum act act, float x)
 {
     float slope;
@@ -44,6 +63,12 @@ static float act_value(enum act act, float x)
         return 0.5f * x * erfcf(-x * SQRT_HALF);
     case ACT_RELU:
         return x < 0 ? 0 : x;
+    case ACT_GELU_TANH:
+        return x / (1.0f + expf(-gelu_tanh_arg(x)));
+    case ACT_QUICK_GELU:
+        return x / (1.0f + expf(-QUICK_SLOPE * x));
+    case ACT_TANH:
+        return tanhf(x);
     default:
         return x;
     }
@@ -65,6 +90,14 @@ static float act_slope(enum act act, float x)
                x * INV_SQRT_TWO_PI * expf(-0.5f * x * x);
     case ACT_RELU:
         return x > 0 ? 1 : 0;
+    case ACT_GELU_TANH:
+        return gelu_tanh_slope(x);
+    case ACT_QUICK_GELU:
+        s = sigmoid(QUICK_SLOPE * x);
+        return s * (1.0f + QUICK_SLOPE * x * (1.0f - s));
+    case ACT_TANH:
+        s = tanhf(x);
+        return (1.0f - s) * (1.0f + s);
     default:
         return 1;
     }
@@ -155,6 +188,36 @@ static void norm_bwd_apply(const struct norm_bwd_rows *r, const float *a,
 
             *out = acc ? *out + v : v;
         }
+}
+
+static void layer_norm(size_t rows, size_t c, const float *x, size_t ldx,
+                       const float *gamma, const float *beta, float eps,
+                       float *y, size_t ldy)
+{
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy) {
+        double sum = 0, squares = 0, mean, rstd;
+
+        for (size_t j = 0; j < c; j++)
+            sum += (double)x[j];
+        mean = sum / (double)c;
+        for (size_t j = 0; j < c; j++)
+            squares += ((double)x[j] - mean) * ((double)x[j] - mean);
+        rstd = 1 / sqrt(squares / (double)c + (double)eps);
+        for (size_t j = 0; j < c; j++) {
+            float v = (float)(((double)x[j] - mean) * rstd);
+
+            y[j] = gamma ? gamma[j] * v + beta[j] : v;
+        }
+    }
+}
+
+static void glu(enum act act, size_t rows, size_t c, const float *x, size_t ldx,
+                float *y, size_t ldy)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < c; j++)
+            y[r * ldy + j] =
+                x[r * ldx + j] * act_value(act, x[r * ldx + c + j]);
 }
 
 static void column_sums(size_t rows, size_t c, const float *x, size_t ldx,
@@ -312,6 +375,8 @@ void vector_kernels_scalar(struct vector_kernels *v)
         .moments = moments,
         .norm_bwd_sums = norm_bwd_sums,
         .norm_bwd_apply = norm_bwd_apply,
+        .layer_norm = layer_norm,
+        .glu = glu,
         .column_sums = column_sums,
         .column_dots = column_dots,
         .matmul = matmul,
