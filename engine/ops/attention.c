@@ -57,18 +57,33 @@ static void rescale(const struct vector_kernels *vec, size_t nq, size_t d,
         vec->scale_rows(nq, d, factor, o, ldo, o, ldo);
 }
 
+/* Scores of keys j .. j + nk behind their query, which is at .. at + padded,
+ * become minus infinity: exp makes 0 of them.  Key 0 is never behind, so a
+ * column's maximum is finite from the first tile on. */
+static void mask_future(struct tile *t, size_t nk, size_t padded, size_t j,
+                        size_t at)
+{
+    for (size_t i = 0; i < nk; i++)
+        for (size_t q = 0; q < padded && at + q < j + i; q++)
+            t->s[i * TILE_QUERIES + q] = -INFINITY;
+}
+
+/* `at` is the place of the first query. */
 static void attend_keys(const struct job *job, struct tile *t, size_t nq,
-                        const float *k, const float *v, float *o)
+                        size_t at, const float *k, const float *v, float *o)
 {
     const struct attention_args *a = job->a;
     const struct vector_kernels *vec = &job->ctx->k->vec;
     size_t padded = tile_padded(nq);
+    size_t len = a->is_causal ? at + nq : a->len_k;
 
-    for (size_t j = 0; j < a->len_k; j += TILE_KEYS) {
-        size_t nk = tile_len(a->len_k, TILE_KEYS, j);
+    for (size_t j = 0; j < len; j += TILE_KEYS) {
+        size_t nk = tile_len(len, TILE_KEYS, j);
 
         vec->matmul(nk, padded, a->d, k + j * a->ldk, a->ldk, 1, t->qt,
                     TILE_QUERIES, t->s, TILE_QUERIES, false);
+        if (a->is_causal && j + nk > at)
+            mask_future(t, nk, padded, j, at);
         vec->softmax_columns(nk, padded, t->s, TILE_QUERIES, t->max, t->sum,
                              t->factor);
         if (j > 0)
@@ -99,7 +114,7 @@ static void attend_piece(void *arg, size_t i, unsigned worker)
     }
     vec->transpose(nq, a->d, q, a->ldq, a->scale, t.qt, TILE_QUERIES);
     tile_pad(t.qt, a->d, nq);
-    attend_keys(job, &t, nq, a->k + image * a->len_k * a->ldk + column,
+    attend_keys(job, &t, nq, at, a->k + image * a->len_k * a->ldk + column,
                 a->v + image * a->len_k * a->ldv + column, o);
     for (size_t j = 0; j < nq; j++) {
         t.factor[j] = 1 / t.sum[j];

@@ -4,11 +4,15 @@
  * channels from j * d.  Row strides (ld*) are in floats, so that q, k, v may
  * be columns of one product; images lie len * ld apart.  Flash style: the
  * len_q x len_k matrix is never stored; the maximum is subtracted; sums f32.
+ * k and v may be of another sequence than q (len_k != len_q).  The adjoint
+ * knows no causal mask.
  *
  * SPDX-License-Identifier: MIT
  */
 #ifndef OPS_ATTENTION_H
 #define OPS_ATTENTION_H
+
+#include <stdbool.h>
 
 #include "ops/op.h"
 
@@ -16,6 +20,7 @@ struct attention_args {
     uint32_t n, heads, d, len_q, len_k;
     uint32_t ldq, ldk, ldv, ldo;
     float scale;
+    bool is_causal; /* query i sees keys 0 .. i; len_q = len_k               */
     const float *q, *k, *v;
     float *o;
     float *lse; /* [n][heads][len_q] log of the softmax sum, kept for the

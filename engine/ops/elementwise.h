@@ -92,7 +92,7 @@ struct fourier_embed_args {
 };
 void fourier_embed(const struct op_ctx *ctx, const void *args);
 
-/* y[i] = table[(size_t)id[i]]; ids are floats holding whole numbers inside
+/* y[i] = table[(size_t)id[i]] for n numbers; they are floats holding whole numbers inside
  * the table (checked by the caller). */
 struct lookup_args {
     uint32_t n, c;

@@ -11,7 +11,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "ops/graph.h"
+#include "ops/graph_parts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,22 +22,6 @@
 #define MAX_NAME  160
 #define MAX_OPS   (1u << 20)
 #define MAX_PLANE (1u << 30) /* h * w: counted in uint32_t by operations     */
-
-struct graph {
-    enum unstir_status status;
-    struct unstir_error err;
-
-    struct graph_op *ops;
-    size_t n_ops, cap_ops;
-    struct graph_value *values;
-    size_t n_values, cap_values;
-    struct graph_param *params;
-    size_t n_params, cap_params;
-    value_id *inputs;
-    size_t n_inputs, cap_inputs;
-    value_id *outputs;
-    size_t n_outputs, cap_outputs;
-};
 
 enum unstir_status graph_new(struct graph **out, struct unstir_error *err)
 {
@@ -74,18 +58,12 @@ enum unstir_status graph_status(const struct graph *g, struct unstir_error *err)
 
 /* -- failing ----------------------------------------------------------- */
 
-_Static_assert(GRAPH_NO_VALUE == GRAPH_NO_PARAM, "FAIL serves both");
-#define FAIL(g, ...)                                                     \
-    ((g)->status = error_set(&(g)->err, UNSTIR_ERR_FORMAT, __VA_ARGS__), \
-     GRAPH_NO_VALUE)
-
 static bool is_failed(const struct graph *g)
 {
     return g->status != UNSTIR_OK;
 }
 
-/* Whether v may be read: nothing failed so far and it exists. */
-static bool is_readable(struct graph *g, value_id v)
+bool graph_is_readable(struct graph *g, value_id v)
 {
     if (is_failed(g))
         return false;
@@ -127,8 +105,7 @@ static bool is_shape_sane(struct shape s)
            m <= PTRDIFF_MAX;
 }
 
-/* Append `op` (kind, in, param, attrs set) that makes a value of `shape`. */
-static value_id append(struct graph *g, struct graph_op op, struct shape shape)
+value_id graph_append(struct graph *g, struct graph_op op, struct shape shape)
 {
     void *ops = g->ops, *values = g->values;
 
@@ -157,7 +134,7 @@ static value_id append(struct graph *g, struct graph_op op, struct shape shape)
     return op.out;
 }
 
-static struct graph_op new_op(enum op_kind kind)
+struct graph_op graph_op0(enum op_kind kind)
 {
     return (struct graph_op){
         .kind = kind,
@@ -167,18 +144,18 @@ static struct graph_op new_op(enum op_kind kind)
     };
 }
 
-static struct graph_op new_op1(enum op_kind kind, value_id x)
+struct graph_op graph_op1(enum op_kind kind, value_id x)
 {
-    struct graph_op op = new_op(kind);
+    struct graph_op op = graph_op0(kind);
 
     op.in[0] = x;
     op.n_in = 1;
     return op;
 }
 
-static struct graph_op new_op2(enum op_kind kind, value_id x, value_id y)
+struct graph_op graph_op2(enum op_kind kind, value_id x, value_id y)
 {
-    struct graph_op op = new_op1(kind, x);
+    struct graph_op op = graph_op1(kind, x);
 
     op.in[1] = y;
     op.n_in = 2;
@@ -202,7 +179,7 @@ static bool set_name(struct graph *g, value_id v, const char *name)
 
 value_id graph_input(struct graph *g, const char *name, struct shape shape)
 {
-    value_id v = append(g, new_op(OP_INPUT), shape);
+    value_id v = graph_append(g, graph_op0(OP_INPUT), shape);
 
     if (v == GRAPH_NO_VALUE || !set_name(g, v, name) ||
         !push_id(g, &g->inputs, &g->n_inputs, &g->cap_inputs, v))
@@ -212,7 +189,7 @@ value_id graph_input(struct graph *g, const char *name, struct shape shape)
 
 void graph_output(struct graph *g, const char *name, value_id v)
 {
-    if (!is_readable(g, v) || !set_name(g, v, name) ||
+    if (!graph_is_readable(g, v) || !set_name(g, v, name) ||
         !push_id(g, &g->outputs, &g->n_outputs, &g->cap_outputs, v))
         return;
     g->values[v].n_uses++;
@@ -262,10 +239,9 @@ param_id graph_param(struct graph *g, const char *name, enum param_role role,
     return (param_id)g->n_params++;
 }
 
-/* graph_param() of "prefix.suffix". */
-static param_id sub_param(struct graph *g, const char *prefix,
-                          const char *suffix, enum param_role role,
-                          uint32_t fan_in, uint32_t rank, const uint32_t *dims)
+param_id graph_sub_param(struct graph *g, const char *prefix,
+                         const char *suffix, enum param_role role,
+                         uint32_t fan_in, uint32_t rank, const uint32_t *dims)
 {
     char name[MAX_NAME];
     int n = snprintf(name, sizeof name, "%s.%s", prefix, suffix);
@@ -281,11 +257,11 @@ static param_id sub_param(struct graph *g, const char *prefix,
 value_id graph_conv2d(struct graph *g, const char *prefix, value_id x,
                       const struct conv2d_spec *spec)
 {
-    struct graph_op op = new_op1(OP_CONV2D, x);
+    struct graph_op op = graph_op1(OP_CONV2D, x);
     struct shape s;
     uint64_t h, w, fan_in;
 
-    if (!is_readable(g, x))
+    if (!graph_is_readable(g, x))
         return GRAPH_NO_VALUE;
     s = g->values[x].shape;
     h = (uint64_t)s.h + spec->pad_t + spec->pad_b;
@@ -300,43 +276,44 @@ value_id graph_conv2d(struct graph *g, const char *prefix, value_id x,
     op.attrs.stride = spec->stride;
     op.attrs.pad_t = spec->pad_t;
     op.attrs.pad_l = spec->pad_l;
-    op.param[0] =
-        sub_param(g, prefix, "weight", PARAM_CONV_WEIGHT, (uint32_t)fan_in, 4,
-                  (const uint32_t[]){spec->cout, s.c, spec->k, spec->k});
+    op.param[0] = graph_sub_param(
+        g, prefix, "weight", PARAM_CONV_WEIGHT, (uint32_t)fan_in, 4,
+        (const uint32_t[]){spec->cout, s.c, spec->k, spec->k});
     if (spec->has_bias)
-        op.param[1] = sub_param(g, prefix, "bias", PARAM_BIAS, (uint32_t)fan_in,
-                                1, &spec->cout);
-    return append(g, op,
-                  (struct shape){s.n,
-                                 (uint32_t)((h - spec->k) / spec->stride + 1),
-                                 (uint32_t)((w - spec->k) / spec->stride + 1),
-                                 spec->cout});
+        op.param[1] = graph_sub_param(g, prefix, "bias", PARAM_BIAS,
+                                      (uint32_t)fan_in, 1, &spec->cout);
+    return graph_append(
+        g, op,
+        (struct shape){s.n, (uint32_t)((h - spec->k) / spec->stride + 1),
+                       (uint32_t)((w - spec->k) / spec->stride + 1),
+                       spec->cout});
 }
 
 value_id graph_linear(struct graph *g, const char *prefix, value_id x,
                       uint32_t cout, bool has_bias)
 {
-    struct graph_op op = new_op1(OP_LINEAR, x);
+    struct graph_op op = graph_op1(OP_LINEAR, x);
     struct shape s;
 
-    if (!is_readable(g, x))
+    if (!graph_is_readable(g, x))
         return GRAPH_NO_VALUE;
     s = g->values[x].shape;
-    op.param[0] = sub_param(g, prefix, "weight", PARAM_LINEAR_WEIGHT, s.c, 2,
-                            (const uint32_t[]){cout, s.c});
+    op.param[0] = graph_sub_param(g, prefix, "weight", PARAM_LINEAR_WEIGHT, s.c,
+                                  2, (const uint32_t[]){cout, s.c});
     if (has_bias)
-        op.param[1] = sub_param(g, prefix, "bias", PARAM_BIAS, s.c, 1, &cout);
+        op.param[1] =
+            graph_sub_param(g, prefix, "bias", PARAM_BIAS, s.c, 1, &cout);
     s.c = cout;
-    return append(g, op, s);
+    return graph_append(g, op, s);
 }
 
 value_id graph_group_norm(struct graph *g, const char *prefix, value_id x,
                           uint32_t groups, float eps)
 {
-    struct graph_op op = new_op1(OP_GROUP_NORM, x);
+    struct graph_op op = graph_op1(OP_GROUP_NORM, x);
     struct shape s;
 
-    if (!is_readable(g, x))
+    if (!graph_is_readable(g, x))
         return GRAPH_NO_VALUE;
     s = g->values[x].shape;
     if (groups == 0 || s.c % groups != 0)
@@ -345,37 +322,43 @@ value_id graph_group_norm(struct graph *g, const char *prefix, value_id x,
     op.attrs.groups = groups;
     op.attrs.eps = eps;
     op.param[0] =
-        sub_param(g, prefix, "weight", PARAM_NORM_WEIGHT, s.c, 1, &s.c);
-    op.param[1] = sub_param(g, prefix, "bias", PARAM_NORM_BIAS, s.c, 1, &s.c);
-    return append(g, op, s);
+        graph_sub_param(g, prefix, "weight", PARAM_NORM_WEIGHT, s.c, 1, &s.c);
+    op.param[1] =
+        graph_sub_param(g, prefix, "bias", PARAM_NORM_BIAS, s.c, 1, &s.c);
+    return graph_append(g, op, s);
 }
 
 value_id graph_fourier_embed(struct graph *g, const char *param_name,
                              value_id sigma, uint32_t m, bool is_cos_first,
                              bool is_log)
 {
-    struct graph_op op = new_op1(OP_FOURIER_EMBED, sigma);
+    struct graph_op op = graph_op1(OP_FOURIER_EMBED, sigma);
     struct shape s;
 
-    if (!is_readable(g, sigma))
+    if (!graph_is_readable(g, sigma))
         return GRAPH_NO_VALUE;
     s = g->values[sigma].shape;
     op.attrs.is_cos_first = is_cos_first;
     op.attrs.is_log = is_log;
     op.param[0] = graph_param(g, param_name, PARAM_FOURIER, 1, 1, &m);
-    return append(g, op, (struct shape){s.n, 1, 1, 2 * m});
+    return graph_append(g, op, (struct shape){s.n, 1, 1, 2 * m});
 }
 
 value_id graph_lookup(struct graph *g, const char *param_name, value_id id,
                       uint32_t rows, uint32_t c)
 {
-    struct graph_op op = new_op1(OP_LOOKUP, id);
+    struct graph_op op = graph_op1(OP_LOOKUP, id);
+    struct shape s;
 
-    if (!is_readable(g, id))
+    if (!graph_is_readable(g, id))
         return GRAPH_NO_VALUE;
     op.param[0] = graph_param(g, param_name, PARAM_TABLE, 1, 2,
                               (const uint32_t[]){rows, c});
-    return append(g, op, (struct shape){g->values[id].shape.n, 1, 1, c});
+    s = g->values[id].shape;
+    if (s.c != 1)
+        return FAIL(g, "%s: rows named by %u numbers each", param_name, s.c);
+    s.c = c;
+    return graph_append(g, op, s);
 }
 
 /* -- layers without parameters ----------------------------------------- */
@@ -392,26 +375,26 @@ static bool is_vector(struct shape v, uint32_t n, uint64_t c)
 
 value_id graph_act(struct graph *g, value_id x, enum act act)
 {
-    struct graph_op op = new_op1(OP_ACT, x);
+    struct graph_op op = graph_op1(OP_ACT, x);
 
-    if (!is_readable(g, x))
+    if (!graph_is_readable(g, x))
         return GRAPH_NO_VALUE;
     op.attrs.act = act;
-    return append(g, op, g->values[x].shape);
+    return graph_append(g, op, g->values[x].shape);
 }
 
 value_id graph_add(struct graph *g, value_id x, value_id y)
 {
     struct shape a, b;
 
-    if (!is_readable(g, x) || !is_readable(g, y))
+    if (!graph_is_readable(g, x) || !graph_is_readable(g, y))
         return GRAPH_NO_VALUE;
     a = g->values[x].shape;
     b = g->values[y].shape;
     if (!is_same_shape(a, b))
         return FAIL(g, "network: %u x %u x %u added to %u x %u x %u", a.h, a.w,
                     a.c, b.h, b.w, b.c);
-    return append(g, new_op2(OP_ADD, x, y), a);
+    return graph_append(g, graph_op2(OP_ADD, x, y), a);
 }
 
 /* Operations with a vector a picture: `wanted` channels in v. */
@@ -425,19 +408,19 @@ static value_id with_vector(struct graph *g, enum op_kind kind, value_id x,
                     "network: a vector of %u x %u x %u x %u meets %u pictures "
                     "of %u channels",
                     b.n, b.h, b.w, b.c, a.n, a.c);
-    return append(g, new_op2(kind, x, v), a);
+    return graph_append(g, graph_op2(kind, x, v), a);
 }
 
 value_id graph_add_vec(struct graph *g, value_id x, value_id v)
 {
-    if (!is_readable(g, x) || !is_readable(g, v))
+    if (!graph_is_readable(g, x) || !graph_is_readable(g, v))
         return GRAPH_NO_VALUE;
     return with_vector(g, OP_ADD_VEC, x, v, g->values[x].shape.c);
 }
 
 value_id graph_scale_shift(struct graph *g, value_id x, value_id e)
 {
-    if (!is_readable(g, x) || !is_readable(g, e))
+    if (!graph_is_readable(g, x) || !graph_is_readable(g, e))
         return GRAPH_NO_VALUE;
     return with_vector(g, OP_SCALE_SHIFT, x, e,
                        2 * (uint64_t)g->values[x].shape.c);
@@ -445,27 +428,27 @@ value_id graph_scale_shift(struct graph *g, value_id x, value_id e)
 
 value_id graph_div_vec(struct graph *g, value_id x, value_id v)
 {
-    if (!is_readable(g, x) || !is_readable(g, v))
+    if (!graph_is_readable(g, x) || !graph_is_readable(g, v))
         return GRAPH_NO_VALUE;
     return with_vector(g, OP_DIV_VEC, x, v, 1);
 }
 
 value_id graph_affine(struct graph *g, value_id x, float a, float b)
 {
-    struct graph_op op = new_op1(OP_AFFINE, x);
+    struct graph_op op = graph_op1(OP_AFFINE, x);
 
-    if (!is_readable(g, x))
+    if (!graph_is_readable(g, x))
         return GRAPH_NO_VALUE;
     op.attrs.a = a;
     op.attrs.b = b;
-    return append(g, op, g->values[x].shape);
+    return graph_append(g, op, g->values[x].shape);
 }
 
 value_id graph_concat(struct graph *g, value_id x, value_id y)
 {
     struct shape a, b;
 
-    if (!is_readable(g, x) || !is_readable(g, y))
+    if (!graph_is_readable(g, x) || !graph_is_readable(g, y))
         return GRAPH_NO_VALUE;
     a = g->values[x].shape;
     b = g->values[y].shape;
@@ -477,31 +460,31 @@ value_id graph_concat(struct graph *g, value_id x, value_id y)
     if ((uint64_t)a.c + b.c > INT32_MAX)
         return FAIL(g, "network: too many channels joined");
     a.c += b.c;
-    return append(g, new_op2(OP_CONCAT, x, y), a);
+    return graph_append(g, graph_op2(OP_CONCAT, x, y), a);
 }
 
 value_id graph_upsample(struct graph *g, value_id x, uint32_t oh, uint32_t ow)
 {
     struct shape s;
 
-    if (!is_readable(g, x))
+    if (!graph_is_readable(g, x))
         return GRAPH_NO_VALUE;
     s = g->values[x].shape;
     s.h = oh;
     s.w = ow;
-    return append(g, new_op1(OP_UPSAMPLE, x), s);
+    return graph_append(g, graph_op1(OP_UPSAMPLE, x), s);
 }
 
 value_id graph_avg_pool2(struct graph *g, value_id x)
 {
     struct shape s;
 
-    if (!is_readable(g, x))
+    if (!graph_is_readable(g, x))
         return GRAPH_NO_VALUE;
     s = g->values[x].shape;
     s.h /= 2;
     s.w /= 2;
-    return append(g, new_op1(OP_AVG_POOL2, x), s);
+    return graph_append(g, graph_op1(OP_AVG_POOL2, x), s);
 }
 
 /* Cells that a FIR pass leaves of `n`, 0 if none. */
@@ -518,11 +501,11 @@ value_id graph_fir(struct graph *g, value_id x, uint32_t up, uint32_t down,
                    const float *taps, uint32_t n_taps, int32_t pad0,
                    int32_t pad1)
 {
-    struct graph_op op = new_op1(OP_FIR, x);
+    struct graph_op op = graph_op1(OP_FIR, x);
     struct op_attrs *a = &op.attrs;
     struct shape s;
 
-    if (!is_readable(g, x))
+    if (!graph_is_readable(g, x))
         return GRAPH_NO_VALUE;
     if (up == 0 || down == 0 || n_taps == 0 || n_taps > 8)
         return FAIL(g, "network: a filter of %u taps, up %u, down %u", n_taps,
@@ -536,16 +519,17 @@ value_id graph_fir(struct graph *g, value_id x, uint32_t up, uint32_t down,
     s = g->values[x].shape;
     s.h = fir_out(s.h, a);
     s.w = fir_out(s.w, a);
-    return append(g, op, s);
+    return graph_append(g, op, s);
 }
 
 value_id graph_attention(struct graph *g, value_id q, value_id k, value_id v,
                          uint32_t heads, float scale)
 {
-    struct graph_op op = new_op2(OP_ATTENTION, q, k);
+    struct graph_op op = graph_op2(OP_ATTENTION, q, k);
     struct shape a, b, c;
 
-    if (!is_readable(g, q) || !is_readable(g, k) || !is_readable(g, v))
+    if (!graph_is_readable(g, q) || !graph_is_readable(g, k) ||
+        !graph_is_readable(g, v))
         return GRAPH_NO_VALUE;
     a = g->values[q].shape;
     b = g->values[k].shape;
@@ -561,35 +545,35 @@ value_id graph_attention(struct graph *g, value_id q, value_id k, value_id v,
     op.n_in = 3;
     op.attrs.heads = heads;
     op.attrs.scale = scale;
-    return append(g, op, a);
+    return graph_append(g, op, a);
 }
 
 value_id graph_reshape(struct graph *g, value_id x, uint32_t h, uint32_t w)
 {
     struct shape s;
 
-    if (!is_readable(g, x))
+    if (!graph_is_readable(g, x))
         return GRAPH_NO_VALUE;
     s = g->values[x].shape;
     if ((uint64_t)s.h * s.w != (uint64_t)h * w)
         return FAIL(g, "network: %u x %u seen as %u x %u", s.h, s.w, h, w);
     s.h = h;
     s.w = w;
-    return append(g, new_op1(OP_RESHAPE, x), s);
+    return graph_append(g, graph_op1(OP_RESHAPE, x), s);
 }
 
 value_id graph_time_embed(struct graph *g, value_id t, uint32_t dim,
                           bool is_cos_first, float freq_shift)
 {
-    struct graph_op op = new_op1(OP_TIME_EMBED, t);
+    struct graph_op op = graph_op1(OP_TIME_EMBED, t);
 
-    if (!is_readable(g, t))
+    if (!graph_is_readable(g, t))
         return GRAPH_NO_VALUE;
     op.attrs.is_cos_first = is_cos_first;
     op.attrs.freq_shift = freq_shift;
     op.attrs.time_scale = 1;
     op.attrs.max_period = 10000;
-    return append(g, op, (struct shape){g->values[t].shape.n, 1, 1, dim});
+    return graph_append(g, op, (struct shape){g->values[t].shape.n, 1, 1, dim});
 }
 
 /* -- reading ----------------------------------------------------------- */

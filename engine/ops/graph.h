@@ -53,22 +53,34 @@ enum op_kind {
     OP_RESHAPE,       /* same floats, other h, w (tokens <-> image)         */
     OP_TIME_EMBED,    /* in: t [n][1][1][1]                                 */
     OP_FOURIER_EMBED, /* in: sigma; params: freq                            */
-    OP_LOOKUP,        /* in: id [n][1][1][1]; params: table                 */
+    OP_LOOKUP,        /* in: id [n][h][w][1]; params: table                 */
     OP_DIV_VEC,       /* in: x, v [n][1][1][1]: x / v                       */
+    OP_LAYER_NORM,    /* in: x; params: gamma, beta or none                 */
+    OP_GLU,           /* in: x [..][2c]: its first half times act(second)   */
+    OP_SLICE,         /* some channels of x                                 */
+    OP_MUL_VEC,       /* in: x, v [n][1][1][c]                              */
+    OP_ADD_ROWS,      /* in: x, r [1][h][w][c], added to each picture       */
+    OP_TABLE_ROWS,    /* the first rows of params: table, [1][1][rows][c]   */
+    OP_GRID_EMBED,    /* [1][h][w][c], of places alone                      */
+    OP_UNPATCH,       /* [n][h][w][p p c] to [n][p h][p w][c]               */
+    OP_NEAREST,       /* each pixel the nearest row of params: table        */
     OP_COUNT
 };
 
 struct op_attrs {
     uint32_t kh, kw, stride, pad_t, pad_l; /* CONV2D                         */
     uint32_t groups;                       /* GROUP_NORM                     */
-    float eps;                             /* GROUP_NORM                     */
-    enum act act;                          /* ACT                            */
-    float a, b;                            /* AFFINE                         */
-    uint32_t up, down, n_taps;             /* FIR, as ops/resample.h         */
+    float eps;                             /* GROUP_NORM, LAYER_NORM         */
+    enum act act;                          /* ACT, GLU                       */
+    float a, b;                            /* AFFINE; GRID_EMBED: extent a   */
+    uint32_t up, down, n_taps;             /* FIR, as ops/resample.h;
+                                              UNPATCH: edge up               */
+    uint32_t first;                        /* SLICE                          */
     int32_t pad0, pad1;                    /* FIR                            */
     float taps[8];                         /* FIR                            */
     uint32_t heads;                        /* ATTENTION                      */
     float scale;                           /* ATTENTION                      */
+    bool is_causal;                        /* ATTENTION                      */
     bool is_cos_first, is_log;             /* TIME_EMBED, FOURIER_EMBED      */
     float freq_shift, time_scale, max_period; /* TIME_EMBED                  */
 };
@@ -159,6 +171,25 @@ value_id graph_fourier_embed(struct graph *g, const char *param_name,
 value_id graph_lookup(struct graph *g, const char *param_name, value_id id,
                       uint32_t rows, uint32_t c);
 value_id graph_div_vec(struct graph *g, value_id x, value_id v);
+
+/* prefix NULL: no gamma and beta. */
+value_id graph_layer_norm(struct graph *g, const char *prefix, value_id x,
+                          float eps);
+value_id graph_glu(struct graph *g, value_id x, enum act act);
+value_id graph_slice(struct graph *g, value_id x, uint32_t first, uint32_t c);
+value_id graph_mul_vec(struct graph *g, value_id x, value_id v);
+value_id graph_add_rows(struct graph *g, value_id x, value_id r);
+/* The first n_rows of a table [rows][c]. */
+value_id graph_table_rows(struct graph *g, const char *param_name,
+                          uint32_t rows, uint32_t n_rows, uint32_t c);
+value_id graph_grid_embed(struct graph *g, uint32_t h, uint32_t w, uint32_t c,
+                          float extent);
+value_id graph_unpatch(struct graph *g, value_id x, uint32_t patch);
+value_id graph_nearest(struct graph *g, const char *param_name, value_id x,
+                       uint32_t rows);
+/* A token attends to itself and to those before it. */
+value_id graph_causal_attention(struct graph *g, value_id q, value_id k,
+                                value_id v, uint32_t heads, float scale);
 
 /* -- reading ----------------------------------------------------------- */
 

@@ -22,7 +22,7 @@
  * In the reference mode forms are stored as soon as they are written and
  * nothing is absorbed.
  *
- * The parts: lower_forms.c, lower_products.c, lower_plain.c.
+ * The parts: lower_forms.c, lower_products.c, lower_plain.c, lower_tokens.c.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -90,6 +90,33 @@ void lower_op(struct lowering *l, size_t i)
         break;
     case OP_DIV_VEC:
         lower_div_vec(l, op);
+        break;
+    case OP_LAYER_NORM:
+        lower_layer_norm(l, op);
+        break;
+    case OP_GLU:
+        lower_glu(l, op);
+        break;
+    case OP_SLICE:
+        lower_slice(l, op);
+        break;
+    case OP_MUL_VEC:
+        lower_mul_vec(l, op);
+        break;
+    case OP_ADD_ROWS:
+        lower_add_rows(l, op);
+        break;
+    case OP_TABLE_ROWS:
+        lower_table_rows(l, op);
+        break;
+    case OP_GRID_EMBED:
+        lower_grid_embed(l, op);
+        break;
+    case OP_UNPATCH:
+        lower_unpatch(l, op);
+        break;
+    case OP_NEAREST:
+        lower_nearest(l, op);
         break;
     case OP_COUNT:
         break;

@@ -2,7 +2,7 @@
  *
  * lower.c walks the graph and has the design; lower_forms.c turns forms into
  * stored values; lower_products.c lowers convolutions and linear layers;
- * lower_plain.c what stands alone.  Names are inner to ops/.
+ * lower_plain.c what stands alone, lower_tokens.c what transformers need.  Names are inner to ops/.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -146,5 +146,17 @@ void lower_attention(struct lowering *l, const struct graph_op *op);
 void lower_time_embed(struct lowering *l, const struct graph_op *op);
 void lower_fourier(struct lowering *l, const struct graph_op *op);
 void lower_lookup(struct lowering *l, const struct graph_op *op);
+
+/* -- lower_tokens.c -------------------------------------------------------- */
+
+void lower_layer_norm(struct lowering *l, const struct graph_op *op);
+void lower_glu(struct lowering *l, const struct graph_op *op);
+void lower_slice(struct lowering *l, const struct graph_op *op);
+void lower_mul_vec(struct lowering *l, const struct graph_op *op);
+void lower_add_rows(struct lowering *l, const struct graph_op *op);
+void lower_table_rows(struct lowering *l, const struct graph_op *op);
+void lower_grid_embed(struct lowering *l, const struct graph_op *op);
+void lower_unpatch(struct lowering *l, const struct graph_op *op);
+void lower_nearest(struct lowering *l, const struct graph_op *op);
 
 #endif

@@ -117,6 +117,7 @@ void lower_attention(struct lowering *l, const struct graph_op *op)
         .ldv = v.ld,
         .ldo = o.ld,
         .scale = op->attrs.scale,
+        .is_causal = op->attrs.is_causal,
     };
     struct plan_slot slots[] = {
         READ(attention_args, q, q), READ(attention_args, k, k),
@@ -170,7 +171,7 @@ void lower_lookup(struct lowering *l, const struct graph_op *op)
 {
     struct shape s = shape_of(l, op->out);
     struct lookup_args args = {
-        .n = s.n,
+        .n = (uint32_t)n_rows(s),
         .c = s.c,
         .rows = graph_param_at(l->g, op->param[0])->dims[0],
         .table = packs_param(l->packs, op->param[0]),

@@ -448,6 +448,15 @@ static void adjoint(struct train_lowering *l, uint32_t at)
     case OP_INPUT: /* and embeddings of inputs: nothing before them learns */
     case OP_TIME_EMBED:
     case OP_FOURIER_EMBED:
+    case OP_LAYER_NORM:
+    case OP_GLU:
+    case OP_SLICE:
+    case OP_MUL_VEC:
+    case OP_ADD_ROWS:
+    case OP_TABLE_ROWS:
+    case OP_GRID_EMBED:
+    case OP_UNPATCH:
+    case OP_NEAREST:
     case OP_COUNT:
         break;
     }
@@ -548,6 +557,23 @@ static void lowering_fini(struct train_lowering *l)
     alloc_free(l->shares);
 }
 
+/* Operations that inference alone knows so far. */
+static enum unstir_status check_operations(const struct graph *g,
+                                           struct unstir_error *err)
+{
+    for (size_t i = 0; i < graph_n_ops(g); i++) {
+        const struct graph_op *op = graph_op_at(g, i);
+
+        if (op->kind >= OP_LAYER_NORM || op->attrs.is_causal)
+            return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                             "training: the network has a layer of "
+                             "transformers that cannot be trained here yet "
+                             "(operation %zu of %zu)",
+                             i, graph_n_ops(g));
+    }
+    return UNSTIR_OK;
+}
+
 enum unstir_status lower_training(struct plan **out, const struct graph *g,
                                   const struct kernel_table *table,
                                   const struct params *params,
@@ -565,6 +591,7 @@ enum unstir_status lower_training(struct plan **out, const struct graph *g,
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "training: %zu outputs; one is supported",
                          graph_n_outputs(g));
+    TRY(check_operations(g, err));
     l.status = lowering_init(&l);
     if (l.status == UNSTIR_OK) {
         survey(&l);

@@ -477,6 +477,15 @@ static void emit(struct train_lowering *l, uint32_t at)
         emit_div_vec(l, op);
         break;
     case OP_INPUT: /* bound before */
+    case OP_LAYER_NORM:
+    case OP_GLU:
+    case OP_SLICE:
+    case OP_MUL_VEC:
+    case OP_ADD_ROWS:
+    case OP_TABLE_ROWS:
+    case OP_GRID_EMBED:
+    case OP_UNPATCH:
+    case OP_NEAREST:
     case OP_COUNT:
         break;
     }

@@ -11,11 +11,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 #include <cmocka.h>
 
-#include "base/alloc.h"
+#include "base/compiler.h"
+#include "block.h"
 #include "format/weights.h"
 #include "golden.h"
 #include "nn/attention_block.h"
@@ -25,8 +25,6 @@
 #include "nn/upsample.h"
 #include "ops/elementwise.h"
 #include "ops/graph.h"
-#include "ops/lower.h"
-#include "ops/plan.h"
 
 #define TOLERANCE 1e-5
 
@@ -162,73 +160,10 @@ static const struct block blocks[] = {
     {"attn_spatial_groupnorm", attention},
 };
 
-/* Weights of the golden by parameter, as the files hold them. */
-static void bind_params(const struct graph *g, const struct weights *golden,
-                        const float **params)
-{
-    for (size_t i = 0; i < graph_n_params(g); i++) {
-        const struct graph_param *p = graph_param_at(g, (param_id)i);
-        const struct tensor_view *t = weights_find(golden, p->name);
-        void *copy;
-
-        if (!t)
-            fail_msg("the golden lacks %s", p->name);
-        assert_int_equal(t->n, p->n);
-        assert_int_equal(alloc_aligned(&copy, t->n, sizeof(float), NULL),
-                         UNSTIR_OK);
-        dtype_load(copy, t->data, t->dtype, t->n);
-        params[i] = copy;
-    }
-}
-
-static void run_plan(const struct plan *plan, void *x, void *temb, void *y)
-{
-    void *externals[] = {x, temb ? temb : y, y};
-    struct unstir_error err = {0};
-    void *arena;
-
-    assert_int_equal(alloc_aligned(&arena, plan_arena_bytes(plan), 1, NULL),
-                     UNSTIR_OK);
-    if (plan_run(plan, NULL, arena, externals, NULL, &err))
-        fail_msg("%s", err.detail);
-    alloc_free(arena);
-}
-
-static void check_lowering(const struct block *block, const struct graph *g,
-                           const float *const *params, const char *isa,
-                           enum lower_mode mode, struct golden_tensor *x,
-                           struct golden_tensor *temb,
-                           const struct golden_tensor *want)
-{
-    struct unstir_error err = {0};
-    struct kernel_table table;
-    struct packs *packs;
-    struct plan *plan;
-    char what[96];
-    void *y;
-
-    assert_true(kernels_select(&table, isa));
-    if (packs_new(&packs, g, &table, mode, params, &err) ||
-        lower_inference(&plan, g, packs, 1, &err))
-        fail_msg("%s", err.detail);
-    assert_int_equal(alloc_aligned(&y, want->n_floats, sizeof(float), NULL),
-                     UNSTIR_OK);
-    run_plan(plan, x->data, temb->data, y);
-    snprintf(what, sizeof what, "%s %s %s", block->name, isa,
-             mode == LOWER_FUSED ? "fused" : "plain");
-    golden_check(what, golden_max_error(y, want->data, want->n_floats),
-                 TOLERANCE);
-    alloc_free(y);
-    plan_free(plan);
-    packs_free(packs);
-}
-
 static void test_block(void **state)
 {
     const struct block *block = *state;
     struct golden_tensor x, temb = {0}, want;
-    struct unstir_error err = {0};
-    const float *params[32];
     struct weights *golden;
     struct graph *g;
     value_id in, vec = GRAPH_NO_VALUE, out;
@@ -249,21 +184,12 @@ static void test_block(void **state)
     }
     out = block->build(g, in, vec);
     graph_output(g, "out", out);
-    if (graph_status(g, &err))
-        fail_msg("%s", err.detail);
     assert_int_equal(graph_shape(g, out).h, want.h);
     assert_int_equal(graph_shape(g, out).w, want.w);
     assert_int_equal(graph_shape(g, out).c, want.c);
-    assert_true(graph_n_params(g) <= 32);
-    bind_params(g, golden, params);
-    for (size_t i = 0; golden_rung(i); i++) {
-        check_lowering(block, g, params, golden_rung(i), LOWER_REFERENCE, &x,
-                       &temb, &want);
-        check_lowering(block, g, params, golden_rung(i), LOWER_FUSED, &x, &temb,
-                       &want);
-    }
-    for (size_t i = 0; i < graph_n_params(g); i++)
-        alloc_free((void *)params[i]);
+    block_check(block->name, g, golden,
+                (float *[]){x.data, temb.data ? temb.data : x.data}, want.data,
+                want.n_floats, TOLERANCE);
     graph_free(g);
     golden_tensor_fini(&x);
     golden_tensor_fini(&temb);

@@ -79,6 +79,26 @@ struct golden_tensor golden_get(const struct weights *golden, const char *name)
     return out;
 }
 
+struct golden_tensor golden_tokens(const struct weights *golden,
+                                   const char *name)
+{
+    const struct tensor_view *t = weights_find(golden, name);
+    struct golden_tensor out = {.h = 1};
+    void *data;
+
+    if (!t || t->rank != 3)
+        fail_msg("no tokens %s", name);
+    out.n = (uint32_t)t->dims[0];
+    out.w = (uint32_t)t->dims[1];
+    out.c = (uint32_t)t->dims[2];
+    out.n_floats = t->n;
+    assert_int_equal(alloc_aligned(&data, t->n, sizeof(float), NULL),
+                     UNSTIR_OK);
+    load_floats(data, t);
+    out.data = data;
+    return out;
+}
+
 void golden_tensor_fini(struct golden_tensor *t)
 {
     alloc_free(t->data);

@@ -1,0 +1,189 @@
+/* t_ops_tokens.c - the operations of transformers against plain loops in
+ * double, with any number of threads.
+ *
+ * Where an operation only moves floats or rounds once, bits are compared; the
+ * kernels' own bounds are in tests/kern/t_vector.c.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "numbers.h"
+
+#include "base/compiler.h"
+#include "ops/plan.h"
+#include "ops/tokens.h"
+
+/* Run fn on every rung with 1, 2 and 4 threads: y must not depend on their
+ * number.  Leaves the last rung's y. */
+static void run_everywhere(plan_fn fn, const void *args, float *y, size_t n)
+{
+    struct kernel_table tables[MAX_RUNGS];
+    size_t n_tables = rungs(tables);
+
+    for (size_t r = 0; r < n_tables; r++) {
+        float *first = NULL;
+
+        for (unsigned threads = 1; threads <= 4; threads *= 2) {
+            struct bench b;
+
+            bench_open(&b, &tables[r], threads, 0);
+            fn(&b.ctx, args);
+            bench_close(&b);
+            if (!first)
+                first = numbers_copy(y, n);
+            assert_memory_equal(first, y, n * sizeof *y);
+            assert_guards("y", y, n);
+        }
+        numbers_free(first);
+    }
+}
+
+/* Rows in many pieces: 40 rows of 3000 are 8 pieces. */
+static void test_norm_and_glu_in_pieces(void **state)
+{
+    enum { ROWS = 40, C = 3000, LD = 2 * C + 5 };
+    float *x = numbers_random(ROWS * LD, 1, 1), *y = numbers_new(ROWS * C);
+    struct layer_norm_args norm = {ROWS, C, LD, 1e-5f, x, NULL, NULL, y};
+    struct glu_args gate = {ROWS, C, LD, ACT_GELU, x, y};
+
+    run_everywhere(layer_norm, &norm, y, ROWS * C);
+    for (size_t r = 0; r < ROWS; r++) {
+        double sum = 0, squares = 0;
+
+        for (size_t j = 0; j < C; j++) {
+            sum += y[r * C + j];
+            squares += (double)y[r * C + j] * y[r * C + j];
+        }
+        assert_near("mean", "", r, sum / C, 0, 1e-6);
+        assert_near("variance", "", r, squares / C, 1, 2e-5 + 1e-5);
+    }
+    run_everywhere(glu, &gate, y, ROWS * C);
+    for (size_t i = 0; i < ROWS * C; i++) {
+        const float *at = x + i / C * LD + i % C;
+        double wanted = at[0] * ref_act(ACT_GELU, at[C]);
+
+        assert_near("glu", "", i, y[i], wanted,
+                    (8 + at[C] * at[C]) * EPS * fabs(wanted) + 1e-30);
+    }
+    numbers_free(x);
+    numbers_free(y);
+}
+
+static void test_vectors_and_rows(void **state)
+{
+    enum { N = 3, HW = 700, C = 33, STRIDE = 40 };
+    size_t n = (size_t)N * HW * C;
+    float *x = numbers_random(n, 2, 1), *y = numbers_new(n);
+    float *v = numbers_random(N * STRIDE, 3, 1);
+    float *r = numbers_random(HW * C, 4, 1);
+    struct mul_vec_args mul = {N, HW, C, STRIDE, x, v, y};
+    struct add_rows_args add = {N, HW * C, x, r, y};
+
+    run_everywhere(mul_vec, &mul, y, n);
+    for (size_t i = 0; i < n; i++)
+        assert_true(y[i] == x[i] * v[i / (HW * C) * STRIDE + i % C]);
+    run_everywhere(add_rows, &add, y, n);
+    for (size_t i = 0; i < n; i++)
+        assert_true(y[i] == x[i] + r[i % (HW * C)]);
+    numbers_free(x);
+    numbers_free(y);
+    numbers_free(v);
+    numbers_free(r);
+}
+
+static void test_table_rows(void **state)
+{
+    float *table = numbers_random(50, 5, 1), *y = numbers_new(30);
+    struct table_rows_args a = {30, table, y};
+
+    run_everywhere(table_rows, &a, y, 30);
+    assert_memory_equal(table, y, 30 * sizeof *y);
+    numbers_free(table);
+    numbers_free(y);
+}
+
+/* A grid of 6 x 10 whose places run to 4: the column comes first. */
+static void test_grid_embed(void **state)
+{
+    enum { H = 6, W = 10, C = 12, QUARTER = C / 4 };
+    float *y = numbers_new(H * W * C);
+    struct grid_embed_args a = {H, W, C, 4, y};
+
+    run_everywhere(grid_embed, &a, y, H * W * C);
+    for (size_t i = 0; i < H * W * C; i++) {
+        size_t place = i / C, c = i % C, k = c % QUARTER;
+        float scaled = c < C / 2 ? (float)(place % W) / (W / 4.0f)
+                                 : (float)(place / W) / (H / 4.0f);
+        double angle = scaled * pow(10000, -(double)k / QUARTER);
+
+        assert_near("grid_embed", "", i, y[i],
+                    c / QUARTER % 2 ? cos(angle) : sin(angle), EPS);
+    }
+    numbers_free(y);
+}
+
+static void test_unpatch(void **state)
+{
+    enum { N = 2, H = 3, W = 5, C = 2, P = 4, TOTAL = N * H * W * C * P * P };
+    float *x = numbers_random(TOTAL, 6, 1), *y = numbers_new(TOTAL);
+    struct unpatch_args a = {N, H, W, C, P, x, y};
+
+    run_everywhere(unpatch, &a, y, TOTAL);
+    for (size_t n = 0; n < N; n++)
+        for (size_t i = 0; i < H * P; i++)
+            for (size_t j = 0; j < W * P; j++)
+                for (size_t c = 0; c < C; c++) {
+                    size_t token = (n * H + i / P) * W + j / P;
+                    size_t cell = i % P * P + j % P;
+                    float wanted = x[(token * P * P + cell) * C + c];
+
+                    assert_true(y[((n * H * P + i) * W * P + j) * C + c] ==
+                                wanted);
+                }
+    numbers_free(x);
+    numbers_free(y);
+}
+
+/* Codes themselves are found again; of equals the first is taken. */
+static void test_nearest(void **state)
+{
+    enum { CODES = 200, C = 3, ROWS = 300 };
+    float *table = numbers_random(CODES * C, 7, 1);
+    float *x = numbers_random(ROWS * C, 8, 1), *y = numbers_new(ROWS * C);
+    struct nearest_args a = {ROWS, C, CODES, x, table, y};
+
+    memcpy(table + 7 * C, table + 3 * C, C * sizeof *table);
+    memcpy(x, table + 7 * C, C * sizeof *x);
+    run_everywhere(nearest, &a, y, ROWS * C);
+    assert_memory_equal(y, table + 3 * C, C * sizeof *y);
+    for (size_t r = 0; r < ROWS; r++) {
+        double got = 0, least = INFINITY;
+
+        for (size_t j = 0; j < C; j++)
+            got += pow((double)y[r * C + j] - x[r * C + j], 2);
+        for (size_t k = 0; k < CODES; k++) {
+            double d = 0;
+
+            for (size_t j = 0; j < C; j++)
+                d += pow((double)table[k * C + j] - x[r * C + j], 2);
+            least = fmin(least, d);
+        }
+        assert_near("distance", "", r, got, least, 4 * EPS * least);
+    }
+    numbers_free(table);
+    numbers_free(x);
+    numbers_free(y);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_norm_and_glu_in_pieces),
+        cmocka_unit_test(test_vectors_and_rows),
+        cmocka_unit_test(test_table_rows),
+        cmocka_unit_test(test_grid_embed),
+        cmocka_unit_test(test_unpatch),
+        cmocka_unit_test(test_nearest),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
