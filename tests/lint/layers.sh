@@ -60,6 +60,7 @@ door uv.h server/loop.c server/http.c
 door jansson.h server/json.c engine/format/json.c
 door cblas.h engine/ops/gemm_blas.c
 door nettle/ engine/format/digest.c server/digest.c
+door utf8proc.h engine/text/words.c
 door sqlite3.h server/store_sqlite.c
 verdict layers_doors "$tmp/doors"
 

@@ -71,12 +71,17 @@ static void test_state(void **state)
     replay("state", fuzz_state);
 }
 
+static void test_bpe(void **state)
+{
+    replay("bpe", fuzz_bpe);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json),  cmocka_unit_test(test_safetensors),
         cmocka_unit_test(test_png),   cmocka_unit_test(test_folder_config),
-        cmocka_unit_test(test_state),
+        cmocka_unit_test(test_state), cmocka_unit_test(test_bpe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

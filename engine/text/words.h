@@ -1,0 +1,49 @@
+/* words.h - a text as CLIP's tokenizer cuts it; the only door to utf8proc.
+ *
+ * What the reference's tokenizer.json states: NFC, then each character in
+ * lower case (İ becomes i and U+0307; a final sigma stays σ), then the pieces
+ *
+ *     's 't 're 've 'm 'll 'd | letters+ | one number | other characters+
+ *
+ * with white space between them dropped.  Letters and numbers are Unicode's
+ * categories L* and N*, white space its property White_Space.  The names of
+ * the two special tokens, when only lower-casing made them, end the pieces
+ * around them.
+ *
+ * Any thread.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef TEXT_WORDS_H
+#define TEXT_WORDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* Code points of n_bytes of UTF-8 after NFC and lower-casing; alloc_free().
+ * Bytes that are no UTF-8 are UNSTIR_ERR_ARG and named. */
+enum unstir_status words_decode(int32_t **points, size_t *n, const char *text,
+                                size_t n_bytes, struct unstir_error *err);
+
+/* Where the next piece stands; false behind the last.  A cursor of zeros
+ * starts. */
+struct word {
+    size_t begin, end;
+};
+struct words_cursor {
+    size_t at;
+    size_t special_end; /* of the special token's name met last              */
+};
+bool words_next(struct word *word, const int32_t *points, size_t n,
+                struct words_cursor *cursor);
+
+/* UTF-8 of one code point: its bytes, at most 4. */
+size_t words_utf8(unsigned char out[4], int32_t point);
+
+/* One code point of n >= 1 bytes; 0 bytes: no UTF-8. */
+size_t words_point(int32_t *point, const char *text, size_t n);
+
+#endif
