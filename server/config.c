@@ -46,55 +46,28 @@ struct option {
 #define AT(name) offsetof(struct config, name)
 static const struct option options[] = {
 #define CONFIG_GROUP(title) {.kind = OPTION_GROUP, .flag = title},
-#define CONFIG_TEXT(name, flag_, def_, text_) \
-    {.kind = OPTION_TEXT,                     \
-     .flag = flag_,                           \
-     .def = def_,                             \
-     .text = text_,                           \
-     .offset = AT(name)},
-#define CONFIG_CHOICE(name, flag_, def_, choices_, text_) \
-    {.kind = OPTION_CHOICE,                               \
-     .flag = flag_,                                       \
-     .def = def_,                                         \
-     .choices = choices_,                                 \
-     .text = text_,                                       \
-     .offset = AT(name)},
-#define CONFIG_LIST(name, flag_, def_, text_) \
-    {.kind = OPTION_LIST,                     \
-     .flag = flag_,                           \
-     .def = def_,                             \
-     .text = text_,                           \
-     .offset = AT(name)},
-#define CONFIG_BOOL(name, flag_, def_, text_) \
-    {.kind = OPTION_BOOL,                     \
-     .flag = flag_,                           \
-     .number = def_,                          \
-     .text = text_,                           \
-     .offset = AT(name)},
-#define CONFIG_INT(name, flag_, def_, min_, max_, text_) \
-    {.kind = OPTION_INT,                                 \
-     .flag = flag_,                                      \
-     .number = def_,                                     \
-     .min = min_,                                        \
-     .max = max_,                                        \
-     .text = text_,                                      \
-     .offset = AT(name)},
-#define CONFIG_SIZE(name, flag_, def_, min_, max_, text_) \
-    {.kind = OPTION_SIZE,                                 \
-     .flag = flag_,                                       \
-     .number = def_,                                      \
-     .min = min_,                                         \
-     .max = max_,                                         \
-     .text = text_,                                       \
-     .offset = AT(name)},
-#define CONFIG_TIME(name, flag_, def_, min_, max_, text_) \
-    {.kind = OPTION_TIME,                                 \
-     .flag = flag_,                                       \
-     .number = def_,                                      \
-     .min = min_,                                         \
-     .max = max_,                                         \
-     .text = text_,                                       \
-     .offset = AT(name)},
+#define ROW(kind_, name, flag_, text_, ...) \
+    {.kind = kind_,                         \
+     .flag = flag_,                         \
+     .text = text_,                         \
+     .offset = AT(name),                    \
+     __VA_ARGS__},
+#define NUMBER(kind, name, flag, text, def, min_, max_) \
+    ROW(kind, name, flag, text, .number = def, .min = min_, .max = max_)
+#define CONFIG_TEXT(name, flag, def_, text) \
+    ROW(OPTION_TEXT, name, flag, text, .def = def_)
+#define CONFIG_CHOICE(name, flag, def_, choices_, text) \
+    ROW(OPTION_CHOICE, name, flag, text, .def = def_, .choices = choices_)
+#define CONFIG_LIST(name, flag, def_, text) \
+    ROW(OPTION_LIST, name, flag, text, .def = def_)
+#define CONFIG_BOOL(name, flag, def, text) \
+    ROW(OPTION_BOOL, name, flag, text, .number = def)
+#define CONFIG_INT(name, flag, def, min, max, text) \
+    NUMBER(OPTION_INT, name, flag, text, def, min, max)
+#define CONFIG_SIZE(name, flag, def, min, max, text) \
+    NUMBER(OPTION_SIZE, name, flag, text, def, min, max)
+#define CONFIG_TIME(name, flag, def, min, max, text) \
+    NUMBER(OPTION_TIME, name, flag, text, def, min, max)
 #include "config_table.h"
 };
 #define N_OPTIONS (sizeof options / sizeof *options)
