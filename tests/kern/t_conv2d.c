@@ -228,6 +228,7 @@ struct forward_data {
     struct conv2d_args a;
     float *x0, *x1, *scale, *shift, *w, *bias, *vec, *res;
     size_t n_y;
+    bool is_alias; /* y takes the place of res                               */
 };
 
 static struct forward_data forward_make(const struct case_row *row)
@@ -236,6 +237,7 @@ static struct forward_data forward_make(const struct case_row *row)
     struct forward_data d = {0};
     size_t n_c = s->c0 + s->c1, pixels = (size_t)s->n * s->h * s->w;
     d.n_y = (size_t)s->n * s->oh * s->ow * s->cout;
+    d.is_alias = row->parts & ALIAS;
     d.x0 = noise(pixels * s->c0, 1);
     d.x1 = noise(pixels * s->c1, 2);
     d.scale = noise(s->n * n_c, 3);
@@ -275,8 +277,8 @@ static void forward_end(struct forward_data *d)
 }
 
 /* y of the case on this table with this many threads; guarded. */
-static float *forward_run(const struct kernel_table *k, struct forward_data *d,
-                          bool is_alias, unsigned n_threads)
+static float *forward_run(const struct kernel_table *k,
+                          const struct forward_data *d, unsigned n_threads)
 {
     const struct conv2d_shape *s = &d->a.s;
     uint32_t n_c = s->c0 + s->c1;
@@ -290,7 +292,7 @@ static float *forward_run(const struct kernel_table *k, struct forward_data *d,
     conv2d_pack(k, packed, d->w, n_c, s->cout, s->kh, s->kw);
     a.w = packed;
     a.y = y;
-    if (is_alias) {
+    if (d->is_alias) {
         memcpy(y, d->res, d->n_y * sizeof *y);
         a.res = y;
     }
@@ -302,9 +304,8 @@ static float *forward_run(const struct kernel_table *k, struct forward_data *d,
     return y;
 }
 
-static void forward_check(const struct kernel_table *k,
-                          const struct forward_data *d, const float *y,
-                          size_t row)
+static void forward_check(const struct kernel_table *k, struct forward_data *d,
+                          const float *y, size_t row)
 {
     const struct conv2d_args *a = &d->a;
     const struct conv2d_shape *s = &a->s;
@@ -332,74 +333,90 @@ static void forward_check(const struct kernel_table *k,
             }
 }
 
-static void forward_of_every_rung(void **state)
+/* `check` of every case on every rung that this CPU has. */
+static void each_case(void (*check)(const struct kernel_table *k, size_t row))
 {
-    (void)state;
     for (size_t r = 0; r < ARRAY_LEN(rungs); r++) {
         struct kernel_table k;
         if (!rung_table(&k, &rungs[r]))
             continue;
-        for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-            struct forward_data d = forward_make(&cases[i]);
-            bool is_alias = cases[i].parts & ALIAS;
-            float *y = forward_run(&k, &d, is_alias, 1);
-            forward_check(&k, &d, y, i);
-            guarded_end(y, d.n_y, "y");
-            forward_end(&d);
-        }
+        for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+            check(&k, i);
     }
+}
+
+/* `check` with the data of a forward case and its y on one thread. */
+static void with_forward(const struct kernel_table *k, size_t row,
+                         void (*check)(const struct kernel_table *k,
+                                       struct forward_data *d, const float *y,
+                                       size_t row))
+{
+    struct forward_data d = forward_make(&cases[row]);
+    float *y = forward_run(k, &d, 1);
+    check(k, &d, y, row);
+    guarded_end(y, d.n_y, "y");
+    forward_end(&d);
+}
+
+static void check_forward(const struct kernel_table *k, size_t row)
+{
+    with_forward(k, row, forward_check);
+}
+
+static void forward_of_every_rung(void **state)
+{
+    (void)state;
+    each_case(check_forward);
+}
+
+static void threads_check(const struct kernel_table *k, struct forward_data *d,
+                          const float *y1, size_t row)
+{
+    for (unsigned t = 2; t <= 4; t += 2) {
+        float *y = forward_run(k, d, t);
+        if (memcmp(y, y1, d->n_y * sizeof *y) != 0)
+            fail_msg("%s, case %zu: %u threads give other bytes", k->isa, row,
+                     t);
+        guarded_end(y, d->n_y, "y");
+    }
+}
+
+static void check_threads(const struct kernel_table *k, size_t row)
+{
+    with_forward(k, row, threads_check);
 }
 
 static void same_bytes_for_any_threads(void **state)
 {
     (void)state;
-    for (size_t r = 0; r < ARRAY_LEN(rungs); r++) {
-        struct kernel_table k;
-        if (!rung_table(&k, &rungs[r]))
-            continue;
-        for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-            struct forward_data d = forward_make(&cases[i]);
-            bool is_alias = cases[i].parts & ALIAS;
-            float *y1 = forward_run(&k, &d, is_alias, 1);
-            for (unsigned t = 2; t <= 4; t += 2) {
-                float *y = forward_run(&k, &d, is_alias, t);
-                if (memcmp(y, y1, d.n_y * sizeof *y) != 0)
-                    fail_msg("%s, case %zu: %u threads give other bytes", k.isa,
-                             i, t);
-                guarded_end(y, d.n_y, "y");
-            }
-            guarded_end(y1, d.n_y, "y");
-            forward_end(&d);
-        }
-    }
+    each_case(check_threads);
 }
 
 /* The first image of a batch has the bytes that it has alone. */
+static void batch_check(const struct kernel_table *k, struct forward_data *d,
+                        const float *all, size_t row)
+{
+    uint32_t n = d->a.s.n;
+    size_t n_all = d->n_y, n_one = n_all / n;
+    d->a.s.n = 1;
+    d->n_y = n_one;
+    float *one = forward_run(k, d, 1);
+    d->a.s.n = n;
+    d->n_y = n_all;
+    if (memcmp(one, all, n_one * sizeof *one) != 0)
+        fail_msg("%s, case %zu: batch of %u changes bytes", k->isa, row, n);
+    guarded_end(one, n_one, "y");
+}
+
+static void check_batch(const struct kernel_table *k, size_t row)
+{
+    with_forward(k, row, batch_check);
+}
+
 static void same_bytes_in_any_batch(void **state)
 {
     (void)state;
-    for (size_t r = 0; r < ARRAY_LEN(rungs); r++) {
-        struct kernel_table k;
-        if (!rung_table(&k, &rungs[r]))
-            continue;
-        for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-            struct forward_data d = forward_make(&cases[i]);
-            bool is_alias = cases[i].parts & ALIAS;
-            size_t n = cases[i].s.n, per = d.n_y / n;
-            float *all = forward_run(&k, &d, is_alias, 1);
-            d.a.s.n = 1;
-            d.n_y = per;
-            float *one = forward_run(&k, &d, is_alias, 1);
-            d.a.s.n = (uint32_t)n;
-            d.n_y = per * n;
-            if (memcmp(one, all, per * sizeof *one) != 0)
-                fail_msg("%s, case %zu: batch of %zu changes bytes", k.isa, i,
-                         n);
-            guarded_end(one, per, "y");
-            guarded_end(all, d.n_y, "y");
-            forward_end(&d);
-        }
-    }
+    each_case(check_batch);
 }
 
 /* -- adjoints -------------------------------------------------------------- */
@@ -462,7 +479,7 @@ static float *bwd_data_run(const struct kernel_table *k,
     return dx;
 }
 
-static void check_bwd_data(const struct kernel_table *k, size_t row,
+static void bwd_data_check(const struct kernel_table *k, size_t row,
                            bool is_accumulating)
 {
     const struct conv2d_shape *s = &cases[row].s;
@@ -492,19 +509,18 @@ static void check_bwd_data(const struct kernel_table *k, size_t row,
     guarded_end(before, n_x, "before");
 }
 
+static void check_bwd_data(const struct kernel_table *k, size_t row)
+{
+    if (!is_plain(&cases[row]))
+        return;
+    bwd_data_check(k, row, false);
+    bwd_data_check(k, row, true);
+}
+
 static void bwd_data_of_every_rung(void **state)
 {
     (void)state;
-    for (size_t r = 0; r < ARRAY_LEN(rungs); r++) {
-        struct kernel_table k;
-        if (!rung_table(&k, &rungs[r]))
-            continue;
-        for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-            if (is_plain(&cases[i])) {
-                check_bwd_data(&k, i, false);
-                check_bwd_data(&k, i, true);
-            }
-    }
+    each_case(check_bwd_data);
 }
 
 /* dw then dbias, guarded; both start from `before`. */
@@ -556,6 +572,8 @@ static struct value adjoint_w(const struct conv2d_shape *s, const float *x,
 
 static void check_bwd_weights(const struct kernel_table *k, size_t row)
 {
+    if (!is_plain(&cases[row]))
+        return;
     const struct conv2d_shape *s = &cases[row].s;
     size_t n_x = (size_t)s->n * s->h * s->w * s->c0;
     size_t n_y = (size_t)s->n * s->oh * s->ow * s->cout;
@@ -597,14 +615,7 @@ static void check_bwd_weights(const struct kernel_table *k, size_t row)
 static void bwd_weights_of_every_rung(void **state)
 {
     (void)state;
-    for (size_t r = 0; r < ARRAY_LEN(rungs); r++) {
-        struct kernel_table k;
-        if (!rung_table(&k, &rungs[r]))
-            continue;
-        for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-            if (is_plain(&cases[i]))
-                check_bwd_weights(&k, i);
-    }
+    each_case(check_bwd_weights);
 }
 
 /* Packing on the pool writes what packing one by one does. */
@@ -650,7 +661,7 @@ static void winograd_by_rule(void **state)
         skip();
     struct forward_data d = forward_make(&row);
     assert_true(winograd_fits(&k, &row.s));
-    float *y = forward_run(&k, &d, false, 2), *y2 = guarded(d.n_y);
+    float *y = forward_run(&k, &d, 2), *y2 = guarded(d.n_y);
     size_t n = winograd_packed_bytes(24, 16) / 4;
     size_t n_scratch = winograd_scratch(1, &row.s) / 4;
     float *packed = guarded(n), *scratch = guarded(n_scratch);

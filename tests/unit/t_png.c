@@ -110,158 +110,89 @@ static void test_every_filter(void **state)
     expect_pixels("filters", &f, 2, 5, 1, wanted);
 }
 
+struct octets {
+    const char *at;
+    size_t n;
+};
+#define OCTETS(text)           \
+    {                          \
+        text, sizeof(text) - 1 \
+    }
+
+/* A row of pixels of every colour type and depth, and what it means. */
+static const struct kind {
+    const char *what;
+    struct form {
+        unsigned depth, colour;
+        uint32_t w, channels;
+    } form;
+    struct octets row;
+    uint8_t wanted[12];
+    struct octets palette, trns;
+} kinds[] = {
+    {"grey 1", {1, 0, 4, 1}, OCTETS("\0\xa0"), .wanted = {255, 0, 255, 0}},
+    {"grey 2", {2, 0, 4, 1}, OCTETS("\0\x1b"), .wanted = {0, 85, 170, 255}},
+    {"grey 4", {4, 0, 2, 1}, OCTETS("\0\x1f"), .wanted = {17, 255}},
+    {"grey 8", {8, 0, 2, 1}, OCTETS("\0\x07\xff"), .wanted = {7, 255}},
+    {"grey 16",
+     {16, 0, 2, 1},
+     OCTETS("\0\x07\xff\xfe\x01"),
+     .wanted = {7, 254}},
+    {"grey key",
+     {8, 0, 2, 1},
+     OCTETS("\0\x07\x08"),
+     .wanted = {255, 8},
+     .trns = OCTETS("\0\x07")},
+    {"rgb 8", {8, 2, 1, 3}, OCTETS("\0\x01\x02\x03"), .wanted = {1, 2, 3}},
+    {"rgb 16",
+     {16, 2, 1, 3},
+     OCTETS("\0\x01\xff\x02\xff\x03\xff"),
+     .wanted = {1, 2, 3}},
+    {"rgb key",
+     {8, 2, 2, 3},
+     OCTETS("\0\x01\x02\x03\x01\x02\x04"),
+     .wanted = {255, 255, 255, 1, 2, 4},
+     .trns = OCTETS("\0\x01\0\x02\0\x03")},
+    {"palette 1",
+     {1, 3, 2, 3},
+     OCTETS("\0\x40"),
+     .wanted = {10, 11, 12, 20, 21, 22},
+     .palette = OCTETS("\x0a\x0b\x0c\x14\x15\x16")},
+    {"palette 8 alpha",
+     {8, 3, 2, 3},
+     OCTETS("\0\x01\0"),
+     .wanted = {20, 21, 22, 255, 255, 255},
+     .palette = OCTETS("\x0a\x0b\x0c\x14\x15\x16"),
+     .trns = OCTETS("\0")},
+    {"grey alpha",
+     {8, 4, 2, 1},
+     OCTETS("\0\x64\xff\x64\0"),
+     .wanted = {100, 255}},
+    {"grey alpha 16",
+     {16, 4, 1, 1},
+     OCTETS("\0\x64\x01\xff\xff"),
+     .wanted = {100}},
+    /* (10 * 51 + 255 * 204) / 255 = 206 */
+    {"rgba",
+     {8, 6, 1, 3},
+     OCTETS("\0\x0a\0\xff\x33"),
+     .wanted = {206, 204, 255}},
+};
+
 static void test_every_kind(void **state)
 {
-    static const struct {
-        const char *what;
-        unsigned depth, colour;
-        uint32_t w;
-        const char *palette;
-        size_t n_palette;
-        const char *trns;
-        size_t n_trns;
-        const char *row;
-        size_t n_row;
-        uint32_t channels;
-        uint8_t wanted[12];
-    } rows[] = {
-        {"grey 1", 1, 0, 4, NULL, 0, NULL, 0, "\0\xa0", 2, 1, {255, 0, 255, 0}},
-        {"grey 2",
-         2,
-         0,
-         4,
-         NULL,
-         0,
-         NULL,
-         0,
-         "\0\x1b",
-         2,
-         1,
-         {0, 85, 170, 255}},
-        {"grey 4", 4, 0, 2, NULL, 0, NULL, 0, "\0\x1f", 2, 1, {17, 255}},
-        {"grey 8", 8, 0, 2, NULL, 0, NULL, 0, "\0\x07\xff", 3, 1, {7, 255}},
-        {"grey 16",
-         16,
-         0,
-         2,
-         NULL,
-         0,
-         NULL,
-         0,
-         "\0\x07\xff\xfe\x01",
-         5,
-         1,
-         {7, 254}},
-        {"grey key",
-         8,
-         0,
-         2,
-         NULL,
-         0,
-         "\0\x07",
-         2,
-         "\0\x07\x08",
-         3,
-         1,
-         {255, 8}},
-        {"rgb 8", 8, 2, 1, NULL, 0, NULL, 0, "\0\x01\x02\x03", 4, 3, {1, 2, 3}},
-        {"rgb 16",
-         16,
-         2,
-         1,
-         NULL,
-         0,
-         NULL,
-         0,
-         "\0\x01\xff\x02\xff\x03\xff",
-         7,
-         3,
-         {1, 2, 3}},
-        {"rgb key",
-         8,
-         2,
-         2,
-         NULL,
-         0,
-         "\0\x01\0\x02\0\x03",
-         6,
-         "\0\x01\x02\x03\x01\x02\x04",
-         7,
-         3,
-         {255, 255, 255, 1, 2, 4}},
-        {"palette 1",
-         1,
-         3,
-         2,
-         "\x0a\x0b\x0c\x14\x15\x16",
-         6,
-         NULL,
-         0,
-         "\0\x40",
-         2,
-         3,
-         {10, 11, 12, 20, 21, 22}},
-        {"palette 8 alpha",
-         8,
-         3,
-         2,
-         "\x0a\x0b\x0c\x14\x15\x16",
-         6,
-         "\0",
-         1,
-         "\0\x01\0",
-         3,
-         3,
-         {20, 21, 22, 255, 255, 255}},
-        {"grey alpha",
-         8,
-         4,
-         2,
-         NULL,
-         0,
-         NULL,
-         0,
-         "\0\x64\xff\x64\0",
-         5,
-         1,
-         {100, 255}},
-        {"grey alpha 16",
-         16,
-         4,
-         1,
-         NULL,
-         0,
-         NULL,
-         0,
-         "\0\x64\x01\xff\xff",
-         5,
-         1,
-         {100}},
-        /* (10 * 51 + 255 * 204) / 255 = 206 */
-        {"rgba",
-         8,
-         6,
-         1,
-         NULL,
-         0,
-         NULL,
-         0,
-         "\0\x0a\0\xff\x33",
-         5,
-         3,
-         {206, 204, 255}},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        const struct kind *kind = &kinds[i];
         static struct file f;
-        begin(&f, rows[i].w, 1, rows[i].depth, rows[i].colour, 0);
-        if (rows[i].palette)
-            chunk(&f, "PLTE", rows[i].palette, rows[i].n_palette);
-        if (rows[i].trns)
-            chunk(&f, "tRNS", rows[i].trns, rows[i].n_trns);
-        pixels(&f, rows[i].row, rows[i].n_row);
+        begin(&f, kind->form.w, 1, kind->form.depth, kind->form.colour, 0);
+        if (kind->palette.at)
+            chunk(&f, "PLTE", kind->palette.at, kind->palette.n);
+        if (kind->trns.at)
+            chunk(&f, "tRNS", kind->trns.at, kind->trns.n);
+        pixels(&f, kind->row.at, kind->row.n);
         end(&f);
-        expect_pixels(rows[i].what, &f, rows[i].w, 1, rows[i].channels,
-                      rows[i].wanted);
+        expect_pixels(kind->what, &f, kind->form.w, 1, kind->form.channels,
+                      kind->wanted);
     }
 }
 
