@@ -1,6 +1,7 @@
 /* json.h - strict JSON in, tidy JSON out.
  *
- * json.c is the only file of server/ with jansson.h.
+ * json.c reads, json_out.c writes; json.c is the only file of server/ with
+ * jansson.h.
  *
  * In.  jdoc_parse() refuses what RFC 8259 leaves to taste: depth above
  * JSON_MAX_DEPTH (counted before parsing: the parser's own limit is far
@@ -29,6 +30,7 @@
 
 #define JSON_MAX_DEPTH     8
 #define JSON_OUT_MAX_DEPTH 32
+#define JSON_SAFE_INTEGER  9007199254740991 /* 2^53-1: doubles hold it       */
 
 /* ------------------------------------------------------------------- in -- */
 
@@ -120,9 +122,6 @@ void jout_time(struct json_out *out, const char *key, int64_t unix_ms);
 
 /* Text that is JSON already. */
 void jout_raw(struct json_out *out, const char *key, const char *json);
-
-/* Members of an object, JSON already: `"a":1,"b":2`. */
-void jout_members(struct json_out *out, const char *json);
 
 /* A string value of base64 (RFC 4648, padded). */
 void jout_base64(struct json_out *out, const char *key, const void *bytes,

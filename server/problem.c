@@ -181,7 +181,7 @@ void problem_write(const struct problem *problem, const char *request_id,
     if (problem->n_violations)
         write_violations(problem, &json);
     if (problem->members)
-        jout_members(&json, problem->members);
+        jout_raw(&json, NULL, problem->members);
     write_openai(problem, detail, &json);
     jout_end_object(&json);
     buf_fini(&text);
