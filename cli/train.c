@@ -41,7 +41,8 @@ static const struct opt options[] = {
      .meta = "DIR",
      .offset = TRAIN(o.data),
      .help = "pictures: a folder with one subfolder of PNG files a class, a "
-             "folder of IDX files, or the named set fashion-mnist",
+             "folder of IDX files, or a named set: fashion-mnist, swiss-roll, "
+             "heartbeat-bits",
      .group = "What to learn from"},
     {.name = "size",
      .kind = OPT_U32,
@@ -352,8 +353,42 @@ struct training {
     const char *folder;
     struct unstir_train_progress at;
     struct progress bar;
+    FILE *lines;       /* JSON lines go here, or NULL                         */
+    double line_gap_s; /* at least between two of them                       */
     double saved_s, lined_s;
 };
+
+/* A terminal gets a bar; --json lines on stdout; a log file that stands for
+ * the terminal lines too, or it would be empty for hours. */
+static void choose_lines(struct training *t)
+{
+    const struct opts_common *c = &t->v->common;
+    t->line_gap_s = 1;
+    if (c->is_json) {
+        t->lines = stdout;
+    } else if (c->progress == OPTS_PROGRESS_AUTO && !c->is_quiet &&
+               t->bar.mode == OPTS_PROGRESS_NONE) {
+        t->lines = stderr;
+        t->line_gap_s = 10;
+    }
+}
+
+/* One whole line at once, so that it never mixes with another's. */
+static void print_line(const struct training *t)
+{
+    const struct unstir_train_progress *p = &t->at;
+    char line[400];
+    size_t n = (size_t)snprintf(
+        line, sizeof line,
+        "{\"step\":%llu,\"steps\":%llu,\"pictures\":%llu,\"loss\":%.9g,"
+        "\"lr\":%.6g,\"grad_norm\":%.5g,\"images_per_s\":%.1f,"
+        "\"elapsed_s\":%.1f,\"left_s\":%.1f}\n",
+        (unsigned long long)p->step, (unsigned long long)p->steps,
+        (unsigned long long)p->pictures, p->loss_smooth, p->lr, p->grad_norm,
+        p->images_per_s, p->elapsed_s, p->left_s);
+    (void)fwrite(line, 1, n, t->lines); /* a full disk does not stop training */
+    (void)fflush(t->lines);
+}
 
 static void show(struct training *t)
 {
@@ -362,17 +397,12 @@ static void show(struct training *t)
                                             {"images/s", p->images_per_s}};
     t->bar.total = p->steps;
     progress_show(&t->bar, p->step, values, 2);
-    if (!t->v->common.is_json || cli_now_s() - t->lined_s < 1)
+    bool is_last = unstir_trainer_is_done(t->trainer);
+    if (!t->lines || (!is_last && t->lined_s > 0 &&
+                      cli_now_s() - t->lined_s < t->line_gap_s))
         return;
     t->lined_s = cli_now_s();
-    printf("{\"step\":%llu,\"steps\":%llu,\"pictures\":%llu,\"loss\":",
-           (unsigned long long)p->step, (unsigned long long)p->steps,
-           (unsigned long long)p->pictures);
-    cli_json_real(stdout, p->loss_smooth);
-    printf(",\"lr\":%.6g,\"grad_norm\":%.5g,\"images_per_s\":%.1f,"
-           "\"elapsed_s\":%.1f,\"left_s\":%.1f}\n",
-           p->lr, p->grad_norm, p->images_per_s, p->elapsed_s, p->left_s);
-    fflush(stdout);
+    print_line(t);
 }
 
 /* State, model and curve, and the sheet if asked. */
@@ -395,9 +425,11 @@ static enum unstir_status advance(struct training *t, struct unstir_error *err)
     enum unstir_status status = unstir_trainer_step(t->trainer, &t->at, err);
     if (status != UNSTIR_OK)
         return status;
-    if (!t->bar.unit)
+    if (!t->bar.unit) {
         progress_begin(&t->bar, &v->common, "step", t->at.step - 1,
                        t->at.steps);
+        choose_lines(t);
+    }
     show(t);
     bool with_grid = v->sample_every && t->at.step % v->sample_every == 0;
     if (with_grid || cli_now_s() - t->saved_s >= 60 * v->save_every)

@@ -428,6 +428,11 @@ enum unstir_status dataset_open(struct dataset *d, const char *where,
     if (size > DATASET_MAX_EDGE)
         return error_set(err, UNSTIR_ERR_ARG, "size %u: at most %u pixels",
                          size, DATASET_MAX_EDGE);
+    if (dataset_is_toy(where)) {
+        if (size)
+            return error_field(err, "size", "%s has a size of its own", where);
+        return dataset_make_toy(d, where, max_pictures, err);
+    }
     const struct named_set *set = named_set_find(where);
     const char *folder = where;
     if (set) {

@@ -1,8 +1,9 @@
 /* dataset.h - the pictures that a network learns from, held as bytes.
  *
- * Three sources: IDX files (plain or gz, as MNIST and its kin come), a folder
- * of PNG pictures with one subfolder a class (or none), and named sets
- * ("fashion-mnist": where Debian's package puts it, or $UNSTIR_DATA).
+ * Sources: IDX files (plain or gz, as MNIST and its kin come), a folder of PNG
+ * pictures with one subfolder a class (or none), and named sets
+ * ("fashion-mnist": where Debian's package puts it, or $UNSTIR_DATA;
+ * "swiss-roll" and "heartbeat-bits": made on the spot, dataset_toy.c).
  *
  * Pictures of one size, rows top to bottom, channels interleaved.  Files are
  * hostile: every field is checked before it is used, and a set has ceilings.
@@ -43,6 +44,14 @@ void dataset_close(struct dataset *d);
 /* Picture i as floats -1..1, [height][width][channels], mirrored if asked. */
 void dataset_picture(const struct dataset *d, uint32_t i, int is_mirrored,
                      float *out);
+
+/* -- sets made by rule, in dataset_toy.c --------------------------------- */
+
+int dataset_is_toy(const char *name);
+/* `name` is a toy; *d is zeroed.  UNSTIR_ERR_NOMEM only. */
+enum unstir_status dataset_make_toy(struct dataset *d, const char *name,
+                                    uint32_t max_pictures,
+                                    struct unstir_error *err);
 
 /* -- IDX, in idx.c ------------------------------------------------------- */
 

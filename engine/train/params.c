@@ -99,9 +99,11 @@ static void draw_one(struct rng *rng, const struct graph_param *gp, float *x)
     case PARAM_CONV_WEIGHT:
     case PARAM_LINEAR_WEIGHT:
     case PARAM_BIAS:
+        if (starts_at_zero(gp->name))
+            bound = 0;
         rng_fill_uniform_f32(rng, x, gp->n);
         for (size_t i = 0; i < gp->n; i++)
-            x[i] = starts_at_zero(gp->name) ? 0 : (2 * x[i] - 1) * bound;
+            x[i] = (2 * x[i] - 1) * bound + 0.0f; /* never -0 */
         break;
     case PARAM_NORM_WEIGHT:
         for (size_t i = 0; i < gp->n; i++)

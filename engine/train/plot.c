@@ -1,8 +1,12 @@
-/* plot.c - the loss curve as a picture, without a plotting library.
+/* plot.c - the loss curve and clouds of points as pictures, without a plotting
+ * library.
  *
  * Steps run to the right on a straight scale, the loss upward on a
  * logarithmic one: thin the rows of the history, thick their running mean.
  * Numbers on the axes are drawn with a 3x5 dot font.
+ *
+ * Pictures of two pixels are points: the data's stand in grey, those that were
+ * made over them.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -189,6 +193,35 @@ enum unstir_status plot_history(struct unstir_image *out,
     draw_axes(&c, &a);
     draw_curve(&c, &a, h, 0, 1, 0xb8c8e8);
     draw_curve(&c, &a, h, 0.98, 2, 0x1f4e9e);
+    *out = (struct unstir_image){PLOT_W, PLOT_H, 3, c.rgb};
+    return UNSTIR_OK;
+}
+
+/* -- points -------------------------------------------------------------- */
+
+#define CLOUD_EDGE 400
+
+/* Point (x, y) in -1..1, bytes 0..255, on a canvas of PLOT_W. */
+static void cloud_dot(struct canvas *c, const uint8_t *xy, uint32_t rgb)
+{
+    int x0 = (PLOT_W - CLOUD_EDGE) / 2;
+    box(c, x0 + xy[0] * (CLOUD_EDGE - 4) / 255,
+        (255 - xy[1]) * (CLOUD_EDGE - 4) / 255, 2, 2, rgb);
+}
+
+enum unstir_status plot_points(struct unstir_image *out,
+                               const struct dataset *data,
+                               const struct unstir_image *made, size_t n,
+                               struct unstir_error *err)
+{
+    struct canvas c;
+    uint32_t shown = data->n < 5000 ? data->n : 5000;
+    TRY(alloc_zero((void **)&c.rgb, (size_t)PLOT_W * PLOT_H, 3, err));
+    memset(c.rgb, 0xff, (size_t)PLOT_W * PLOT_H * 3);
+    for (uint32_t i = 0; i < shown; i++)
+        cloud_dot(&c, data->pixels + (size_t)2 * i, 0xd0d0d0);
+    for (size_t i = 0; i < n; i++)
+        cloud_dot(&c, made[i].pixels, 0x1f4e9e);
     *out = (struct unstir_image){PLOT_W, PLOT_H, 3, c.rgb};
     return UNSTIR_OK;
 }

@@ -3,7 +3,8 @@
  *
  * The sheet comes from the model folder that is being made, opened and
  * sampled like any other: one row a class (at most ten), the same seeds every
- * time, so that sheets of one training can be compared.
+ * time, so that sheets of one training can be compared.  Pictures of two
+ * pixels are points, and the sheet is a plot of them.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,6 +20,7 @@
 #define GRID_COLUMNS 8
 #define GRID_ROWS    10
 #define GRID_STEPS   25
+#define POINT_ROWS   64
 #define CSV_ROW      160
 
 static enum unstir_status output_path(char path[4096],
@@ -99,7 +101,7 @@ static enum unstir_status make_row(const struct unstir_model *model,
     enum unstir_status status = UNSTIR_OK;
     for (size_t i = 0; status == UNSTIR_OK && i < GRID_COLUMNS; i++) {
         struct unstir_request r = *request;
-        r.seed = i;
+        r.seed += i;
         status = unstir_generation_begin(&gens[i], model, &r, err);
     }
     if (status == UNSTIR_OK)
@@ -107,6 +109,11 @@ static enum unstir_status make_row(const struct unstir_model *model,
     for (size_t i = 0; i < GRID_COLUMNS; i++)
         unstir_generation_free(gens[i]);
     return status;
+}
+
+static bool is_cloud(const struct unstir_trainer *t)
+{
+    return (size_t)t->data.width * t->data.height * t->data.channels == 2;
 }
 
 static enum unstir_status make_rows(const struct unstir_trainer *t,
@@ -119,6 +126,7 @@ static enum unstir_status make_rows(const struct unstir_trainer *t,
         struct unstir_request request = UNSTIR_REQUEST_INIT;
         if (t->data.n_classes)
             request.class_id = r;
+        request.seed = is_cloud(t) ? (uint64_t)r * GRID_COLUMNS : 0;
         request.steps = t->options.n_timesteps < GRID_STEPS
                             ? t->options.n_timesteps
                             : GRID_STEPS;
@@ -132,14 +140,17 @@ static enum unstir_status write_grid(struct unstir_trainer *t,
                                      struct unstir_executor *exec,
                                      struct unstir_error *err)
 {
-    struct unstir_image images[GRID_ROWS * GRID_COLUMNS], sheet = {0};
+    struct unstir_image images[POINT_ROWS * GRID_COLUMNS], sheet = {0};
     uint32_t rows =
         t->data.n_classes < GRID_ROWS ? t->data.n_classes : GRID_ROWS;
     char name[64];
-    rows = rows ? rows : 2;
+    rows = is_cloud(t) ? POINT_ROWS : rows ? rows : 2;
     memset(images, 0, sizeof images);
     enum unstir_status status = make_rows(t, model, exec, images, rows, err);
-    if (status == UNSTIR_OK)
+    if (status == UNSTIR_OK && is_cloud(t))
+        status = plot_points(&sheet, &t->data, images,
+                             (size_t)rows * GRID_COLUMNS, err);
+    else if (status == UNSTIR_OK)
         status = unstir_image_sheet(images, rows * GRID_COLUMNS, GRID_COLUMNS,
                                     2, 2, &sheet, err);
     snprintf(name, sizeof name, "training/samples-%08llu.png",

@@ -366,6 +366,11 @@ void train_options_fit(struct unstir_train_options *o, const struct dataset *d)
      * coarsest level, where a picture is few tokens. */
     static const uint32_t widths[] = {32, 64, 96, 128, 160, 192, 256, 256};
     uint32_t edge = d->width < d->height ? d->width : d->height;
+    if (edge == 1) { /* points and rows: one wide level */
+        o->n_levels = 1;
+        o->channels[0] = 64;
+        return;
+    }
     do {
         o->channels[o->n_levels] = widths[o->n_levels];
         o->n_levels++;

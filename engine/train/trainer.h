@@ -102,5 +102,10 @@ void train_options_fit(struct unstir_train_options *o, const struct dataset *d);
 enum unstir_status plot_history(struct unstir_image *out,
                                 const struct history *h,
                                 struct unstir_error *err);
+/* A set of points (pictures of two pixels) and n that were made. plot.c */
+enum unstir_status plot_points(struct unstir_image *out,
+                               const struct dataset *data,
+                               const struct unstir_image *made, size_t n,
+                               struct unstir_error *err);
 
 #endif

@@ -277,6 +277,24 @@ expect noise_not_a_png 3 "PNG" "$U" noise prompts
 expect noise_missing 1 "nofile.png" "$U" noise nofile.png
 expect healthcheck_nobody 1 "" "$U" healthcheck --timeout-ms 500 http://127.0.0.1:1/health/ready
 
+# -- train ------------------------------------------------------------------
+# A log file that stands where a terminal could: lines, the first step's and
+# the last one's at least; --json has them on stdout, --quiet nowhere.
+tiny_training() {
+    "$U" train --data swiss-roll --max-pictures 64 --channels 8 --head-dim 8 --attention none --batch 8 --timesteps 10 \
+        --sample-every 0 --threads 1 --steps 3 "$@"
+}
+tiny_training -o roll >roll.out 2>roll.err
+equal train_log_first_and_last "$(jq -s -c '[(.[0] | .step, .steps), (.[-1] | .step, .pictures), (.[0] | has("left_s"))]' roll.err)" '[1,3,3,24,true]'
+equal train_plain_result "$(grep -c 'roll: 3 steps' roll.out)" 1
+tiny_training -o roll2 --json >roll.out 2>roll.err
+equal train_json_lines "$(jq -s -c '[.[0].step, .[-1].step]' roll.out)" '[1,3]'
+holds train_json_alone [ ! -s roll.err ]
+tiny_training -o roll3 -q >roll.out 2>&1
+holds train_quiet [ ! -s roll.out ]
+same train_same_weights roll/unet/diffusion_pytorch_model.safetensors roll3/unet/diffusion_pytorch_model.safetensors
+expect train_sample_of_two_pixels 0 "p.png" "$U" generate -m roll --steps 2 --seed 1 -o p.png --force
+
 # -- bench ------------------------------------------------------------------
 "$U" bench eval -m "$M/tiny" --repeat 2 --warmup 1 --threads 1 --width 32 --json >bench.json
 equal bench_eval "$(jq -c '[.what, .threads, .width, .batch, .ms_min <= .ms_max]' bench.json)" '["eval",1,32,1,true]'
