@@ -1,9 +1,12 @@
 /* executor.c - one worker's threads, arena and plans, and evaluation by them.
  *
- * Plans are kept by network and size, the least recently used going first
- * when there are too many or they take too much.  The arena grows to the
+ * Plans are kept by network, part and size, the least recently used going
+ * first when there are too many or they take too much.  The arena grows to the
  * hungriest plan used so far.  After the first evaluation of a size nothing
  * is allocated any more (tests/unit/t_network.c counts).
+ *
+ * A network with a head (ops/lower.h) is evaluated in two parts: rows.c keeps
+ * the rows that heads computed, and the body reads those of its pictures.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -15,17 +18,36 @@
 #include "base/pool.h"
 #include "model/network.h"
 #include "model/network_parts.h"
+#include "model/rows.h"
 #include "ops/plan.h"
 
 #define MAX_PLANS      32
 #define MAX_PLAN_BYTES (16U << 20)
 
+/* Networks whose rows are kept, and the bytes for each: a whole schedule of
+ * 1,000 steps of a small network, 200 of a large one. */
+#define MAX_ROW_SETS  4
+#define MAX_ROW_BYTES ((size_t)16 << 20)
+
+/* Rows that a head computes at once: few plans, and weights are read once for
+ * many rows. */
+static const uint32_t head_batches[] = {16, 4, 1};
+#define MAX_HEAD_BATCH 16
+
 struct cached_plan {
     struct plan *plan; /* NULL: a free place                                 */
     const struct network *net;
     uint64_t opened_ns;
-    uint32_t n, h, w;
+    enum lower_part part;
+    uint32_t n, h, w; /* a head has h = w = 0                                */
     uint64_t used_at; /* in evaluations of the executor                      */
+};
+
+struct row_set {
+    struct rows *rows; /* NULL: a free place                                 */
+    const struct network *net;
+    uint64_t opened_ns;
+    uint64_t used_at;
 };
 
 struct executor {
@@ -34,6 +56,9 @@ struct executor {
     size_t max_arena_bytes;
     struct cached_plan plans[MAX_PLANS];
     size_t plan_bytes;
+    struct row_set row_sets[MAX_ROW_SETS];
+    float *row_memory; /* rows of a batch, keys and rows of a head           */
+    size_t row_memory_floats;
     uint64_t n_evals;
 };
 
@@ -64,6 +89,9 @@ void executor_free(struct executor *x)
         return;
     for (size_t i = 0; i < MAX_PLANS; i++)
         plan_free(x->plans[i].plan);
+    for (size_t i = 0; i < MAX_ROW_SETS; i++)
+        rows_free(x->row_sets[i].rows);
+    alloc_free(x->row_memory);
     arena_fini(&x->arena);
     pool_free(x->pool);
     alloc_free(x);
@@ -116,11 +144,12 @@ static struct cached_plan *free_place(struct executor *x, size_t bytes)
     return old;
 }
 
-static bool is_plan_of(const struct cached_plan *c, const struct network *net,
-                       const struct network_io *io)
+static bool is_plan_of(const struct cached_plan *c,
+                       const struct cached_plan *wanted)
 {
-    return c->plan && c->net == net && c->opened_ns == net->opened_ns &&
-           c->n == io->n && c->h == io->h && c->w == io->w;
+    return c->plan && c->net == wanted->net &&
+           c->opened_ns == wanted->opened_ns && c->part == wanted->part &&
+           c->n == wanted->n && c->h == wanted->h && c->w == wanted->w;
 }
 
 static enum unstir_status check_arena(const struct executor *x,
@@ -137,34 +166,249 @@ static enum unstir_status check_arena(const struct executor *x,
                      x->max_arena_bytes);
 }
 
+static enum unstir_status new_plan(struct executor *x,
+                                   struct cached_plan *wanted,
+                                   const struct network_io *io,
+                                   struct unstir_error *err)
+{
+    const struct network *net = wanted->net;
+    uint32_t edge = net->facts.size_multiple;
+    enum unstir_status status;
+
+    TRY(network_plan(&wanted->plan, net, wanted->part, wanted->n,
+                     wanted->h ? wanted->h : edge, wanted->w ? wanted->w : edge,
+                     pool_threads(x->pool), err));
+    status = check_arena(x, wanted->plan, io, err);
+    if (status != UNSTIR_OK) {
+        plan_free(wanted->plan);
+        return status;
+    }
+    *free_place(x, plan_bytes(wanted->plan)) = *wanted;
+    x->plan_bytes += plan_bytes(wanted->plan);
+    return UNSTIR_OK;
+}
+
+/* The plan of a part for n pictures of io's size. */
 static enum unstir_status find_plan(struct executor *x, struct plan **out,
                                     const struct network *net,
+                                    enum lower_part part, uint32_t n,
                                     const struct network_io *io,
                                     struct unstir_error *err)
 {
-    enum unstir_status status;
-    struct cached_plan *place;
-    struct plan *plan;
+    struct cached_plan wanted = {.net = net,
+                                 .opened_ns = net->opened_ns,
+                                 .part = part,
+                                 .n = n,
+                                 .h = part == LOWER_HEAD ? 0 : io->h,
+                                 .w = part == LOWER_HEAD ? 0 : io->w,
+                                 .used_at = x->n_evals};
 
     for (size_t i = 0; i < MAX_PLANS; i++) {
-        if (is_plan_of(&x->plans[i], net, io)) {
+        if (is_plan_of(&x->plans[i], &wanted)) {
             x->plans[i].used_at = x->n_evals;
             *out = x->plans[i].plan;
             return UNSTIR_OK;
         }
     }
-    TRY(network_plan(&plan, net, io->n, io->h, io->w, pool_threads(x->pool),
-                     err));
-    status = check_arena(x, plan, io, err);
-    if (status != UNSTIR_OK) {
-        plan_free(plan);
-        return status;
+    TRY(new_plan(x, &wanted, io, err));
+    *out = wanted.plan;
+    return UNSTIR_OK;
+}
+
+/* Run it.  rows: of the pictures, or NULL. */
+static enum unstir_status
+run_part(struct executor *x, const struct network *net, enum lower_part part,
+         const struct network_io *io, float *rows, const struct cancel *cancel,
+         struct unstir_error *err)
+{
+    void *externals[5];
+    size_t n = 0;
+    struct plan *plan;
+
+    TRY(find_plan(x, &plan, net, part, io->n, io, err));
+    TRY(arena_reserve(&x->arena, plan_arena_bytes(plan), err));
+    externals[n++] = (void *)io->sample;
+    externals[n++] = (void *)io->timestep;
+    if (net->facts.has_label)
+        externals[n++] = (void *)io->label;
+    externals[n++] = io->out;
+    externals[n] = rows;
+    return plan_run(plan, x->pool, x->arena.base, externals, cancel, err);
+}
+
+/* -- rows -------------------------------------------------------------- */
+
+/* Rows on their way from heads to a batch of pictures. */
+struct row_work {
+    struct executor *x;
+    const struct network *net;
+    const struct network_io *io;
+    const struct cancel *cancel;
+    struct rows *rows;
+    size_t n_key, n_row, n_label; /* floats */
+    float *of_pictures;           /* [io->n][n_row]                          */
+    /* Of the head to be run. */
+    float *timestep, *label, *out;
+    uint32_t n; /* keys that wait */
+    float *key; /* one, being put together */
+};
+
+static enum unstir_status find_rows(struct executor *x, struct rows **out,
+                                    const struct network *net, size_t n_key,
+                                    struct unstir_error *err)
+{
+    struct row_set *place = &x->row_sets[0];
+    struct rows *rows;
+
+    for (size_t i = 0; i < MAX_ROW_SETS; i++) {
+        struct row_set *set = &x->row_sets[i];
+
+        if (set->rows && set->net == net && set->opened_ns == net->opened_ns) {
+            set->used_at = x->n_evals;
+            *out = set->rows;
+            return UNSTIR_OK;
+        }
+        if (set->used_at < place->used_at)
+            place = set;
     }
-    place = free_place(x, plan_bytes(plan));
-    *place = (struct cached_plan){plan,  net,   net->opened_ns, io->n,
-                                  io->h, io->w, x->n_evals};
-    x->plan_bytes += plan_bytes(plan);
-    *out = plan;
+    TRY(rows_new(&rows, n_key, net->row_floats, MAX_ROW_BYTES, err));
+    rows_free(place->rows);
+    *place = (struct row_set){rows, net, net->opened_ns, x->n_evals};
+    *out = rows;
+    return UNSTIR_OK;
+}
+
+static float *cut_floats(float **memory, size_t n)
+{
+    float *piece = *memory;
+
+    *memory += n;
+    return piece;
+}
+
+static enum unstir_status row_work_init(struct row_work *w,
+                                        struct unstir_error *err)
+{
+    struct executor *x = w->x;
+    const struct model_facts *facts = &w->net->facts;
+    size_t total;
+    void *p;
+
+    w->n_row = w->net->row_floats;
+    w->n_label = facts->has_label ? facts->label_width : 0;
+    w->n_key = 1 + w->n_label;
+    TRY(find_rows(x, &w->rows, w->net, w->n_key, err));
+    total = (w->io->n + (size_t)MAX_HEAD_BATCH) * w->n_row +
+            (MAX_HEAD_BATCH + (size_t)1) * w->n_key;
+    if (total > x->row_memory_floats) {
+        TRY(alloc_aligned(&p, total, sizeof(float), err));
+        alloc_free(x->row_memory);
+        x->row_memory = p;
+        x->row_memory_floats = total;
+    }
+    float *memory = x->row_memory;
+    w->of_pictures = cut_floats(&memory, w->io->n * w->n_row);
+    w->out = cut_floats(&memory, MAX_HEAD_BATCH * w->n_row);
+    w->timestep = cut_floats(&memory, MAX_HEAD_BATCH);
+    w->label = cut_floats(&memory, MAX_HEAD_BATCH * w->n_label);
+    w->key = cut_floats(&memory, w->n_key);
+    return UNSTIR_OK;
+}
+
+static const float *picture_key(const struct row_work *w, size_t i)
+{
+    w->key[0] = w->io->timestep[i];
+    if (w->n_label)
+        memcpy(w->key + 1, w->io->label + i * w->n_label,
+               w->n_label * sizeof(float));
+    return w->key;
+}
+
+static const float *waiting_key(const struct row_work *w, size_t i)
+{
+    w->key[0] = w->timestep[i];
+    if (w->n_label)
+        memcpy(w->key + 1, w->label + i * w->n_label,
+               w->n_label * sizeof(float));
+    return w->key;
+}
+
+/* Compute the rows of all keys that wait and keep them. */
+static enum unstir_status run_heads(struct row_work *w,
+                                    struct unstir_error *err)
+{
+    for (uint32_t at = 0, i = 0; at < w->n;) {
+        struct network_io io = *w->io;
+
+        while (head_batches[i] > w->n - at)
+            i++;
+        io.n = head_batches[i];
+        io.sample = NULL;
+        io.timestep = w->timestep + at;
+        io.label = w->label + at * w->n_label;
+        io.out = NULL;
+        TRY(run_part(w->x, w->net, LOWER_HEAD, &io, w->out, w->cancel, err));
+        for (uint32_t k = 0; k < io.n; k++)
+            memcpy(rows_put(w->rows, waiting_key(w, at + k)),
+                   w->out + k * w->n_row, w->n_row * sizeof(float));
+        at += io.n;
+    }
+    w->n = 0;
+    return UNSTIR_OK;
+}
+
+/* Let w->key wait if it is new; *n_left counts down. */
+static enum unstir_status want_row(struct row_work *w, size_t *n_left,
+                                   struct unstir_error *err)
+{
+    if (rows_find(w->rows, w->key))
+        return UNSTIR_OK;
+    for (uint32_t i = 0; i < w->n; i++)
+        if (memcmp(&w->timestep[i], w->key, sizeof(float)) == 0 &&
+            (w->n_label == 0 || memcmp(w->label + i * w->n_label, w->key + 1,
+                                       w->n_label * sizeof(float)) == 0))
+            return UNSTIR_OK;
+    w->timestep[w->n] = w->key[0];
+    if (w->n_label)
+        memcpy(w->label + w->n * w->n_label, w->key + 1,
+               w->n_label * sizeof(float));
+    w->n++;
+    (*n_left)--;
+    return w->n == MAX_HEAD_BATCH ? run_heads(w, err) : UNSTIR_OK;
+}
+
+/* Rows of the pictures from i on and of what is said to come, as many as can
+ * be kept without pushing out each other. */
+static enum unstir_status fill_rows(struct row_work *w, size_t i,
+                                    struct unstir_error *err)
+{
+    size_t n_left = (rows_capacity(w->rows) + 1) / 2;
+    const struct network_io *io = w->io;
+
+    for (; i < io->n && n_left > 0; i++) {
+        (void)picture_key(w, i);
+        TRY(want_row(w, &n_left, err));
+    }
+    for (size_t k = 0; io->ahead && n_left > 0 &&
+                       io->ahead(io->ahead_arg, k, w->key, w->key + 1);
+         k++)
+        TRY(want_row(w, &n_left, err));
+    return run_heads(w, err);
+}
+
+static enum unstir_status gather_rows(struct row_work *w,
+                                      struct unstir_error *err)
+{
+    TRY(row_work_init(w, err));
+    for (size_t i = 0; i < w->io->n; i++) {
+        const float *row = rows_find(w->rows, picture_key(w, i));
+
+        if (!row) {
+            TRY(fill_rows(w, i, err));
+            row = rows_find(w->rows, picture_key(w, i));
+        }
+        memcpy(w->of_pictures + i * w->n_row, row, w->n_row * sizeof(float));
+    }
     return UNSTIR_OK;
 }
 
@@ -212,31 +456,40 @@ enum unstir_status network_eval(const struct network *net, struct executor *x,
                                 const struct cancel *cancel,
                                 struct unstir_error *err)
 {
-    void *externals[4];
-    size_t n = 0;
-    struct plan *plan;
+    struct row_work w = {.x = x, .net = net, .io = io, .cancel = cancel};
 
     TRY(check_io(net, io, err));
     x->n_evals++;
-    TRY(find_plan(x, &plan, net, io, err));
-    TRY(arena_reserve(&x->arena, plan_arena_bytes(plan), err));
-    externals[n++] = (void *)io->sample;
-    externals[n++] = (void *)io->timestep;
-    if (net->facts.has_label)
-        externals[n++] = (void *)io->label;
-    externals[n] = io->out;
-    return plan_run(plan, x->pool, x->arena.base, externals, cancel, err);
+    if (net->row_floats == 0)
+        return run_part(x, net, LOWER_WHOLE, io, NULL, cancel, err);
+    TRY(gather_rows(&w, err));
+    return run_part(x, net, LOWER_BODY, io, w.of_pictures, cancel, err);
+}
+
+static enum unstir_status add_arena_bytes(const struct network *net,
+                                          enum lower_part part, uint32_t n,
+                                          uint32_t h, uint32_t w, size_t *bytes,
+                                          struct unstir_error *err)
+{
+    struct plan *plan;
+
+    TRY(network_plan(&plan, net, part, n, h, w, pool_usable_cpus(), err));
+    if (plan_arena_bytes(plan) > *bytes)
+        *bytes = plan_arena_bytes(plan);
+    plan_free(plan);
+    return UNSTIR_OK;
 }
 
 enum unstir_status network_arena_bytes(const struct network *net, uint32_t n,
                                        uint32_t h, uint32_t w, size_t *bytes,
                                        struct unstir_error *err)
 {
-    struct plan *plan;
+    uint32_t edge = net->facts.size_multiple;
 
     *bytes = 0;
-    TRY(network_plan(&plan, net, n, h, w, pool_usable_cpus(), err));
-    *bytes = plan_arena_bytes(plan);
-    plan_free(plan);
-    return UNSTIR_OK;
+    if (net->row_floats == 0)
+        return add_arena_bytes(net, LOWER_WHOLE, n, h, w, bytes, err);
+    TRY(add_arena_bytes(net, LOWER_HEAD, MAX_HEAD_BATCH, edge, edge, bytes,
+                        err));
+    return add_arena_bytes(net, LOWER_BODY, n, h, w, bytes, err);
 }

@@ -74,8 +74,9 @@ static enum unstir_status check_size(const struct model_facts *facts,
 }
 
 enum unstir_status network_plan(struct plan **out, const struct network *net,
-                                uint32_t n, uint32_t h, uint32_t w,
-                                unsigned n_threads, struct unstir_error *err)
+                                enum lower_part part, uint32_t n, uint32_t h,
+                                uint32_t w, unsigned n_threads,
+                                struct unstir_error *err)
 {
     struct graph *g;
     enum unstir_status status;
@@ -83,7 +84,7 @@ enum unstir_status network_plan(struct plan **out, const struct network *net,
     *out = NULL;
     TRY(check_size(&net->facts, h, w, err));
     TRY(build_graph(&g, net->family, net->config, n, h, w, err));
-    status = lower_inference(out, g, net->packs, n_threads, err);
+    status = lower_inference_part(out, g, net->packs, part, n_threads, err);
     graph_free(g);
     return status;
 }
@@ -379,6 +380,8 @@ static enum unstir_status fill(struct network *net, const struct json *config,
     edge = net->facts.size_multiple;
     TRY(build_graph(&g, net->family, net->config, 1, edge, edge, err));
     status = pack_params(net, g, weights, seed, options->mode, err);
+    if (status == UNSTIR_OK && options->mode == LOWER_FUSED)
+        status = lower_head_floats(&net->row_floats, g, err);
     graph_free(g);
     describe(net);
     return status;

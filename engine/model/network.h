@@ -71,11 +71,19 @@ enum unstir_status network_draw(const struct graph *g, uint64_t seed,
 
 /* One evaluation: sample and out f32 NHWC [n][h][w][in or out channels];
  * timestep [n]; label [n] (whole numbers, or the embedding input of
- * class_embed_type identity: then [n][time_embed_dim]) or NULL. */
+ * class_embed_type identity: then [n][time_embed_dim]) or NULL.
+ *
+ * What depends on timestep and label alone is computed once and kept (as far
+ * as a ceiling lets it), so it pays to say what comes next: ahead, if not
+ * NULL, writes the k-th timestep and label (if the network has one) that may
+ * be evaluated after this and returns false when there are no more.  It is
+ * asked only if this evaluation meets something new, and changes no bit. */
 struct network_io {
     uint32_t n, h, w;
     const float *sample, *timestep, *label;
     float *out;
+    bool (*ahead)(const void *arg, size_t k, float *timestep, float *label);
+    const void *ahead_arg;
 };
 enum unstir_status network_eval(const struct network *net, struct executor *x,
                                 const struct network_io *io,

@@ -27,11 +27,13 @@ struct network {
     /* With the address it tells networks apart in caches of plans, even when
      * one is freed and the next one gets its place. */
     uint64_t opened_ns;
+    size_t row_floats; /* between head and body (ops/lower.h); 0: one plan   */
 };
 
-/* A plan for a size; the caller's. */
+/* A plan for a size; the caller's.  A head does not depend on h and w. */
 enum unstir_status network_plan(struct plan **out, const struct network *net,
-                                uint32_t n, uint32_t h, uint32_t w,
-                                unsigned n_threads, struct unstir_error *err);
+                                enum lower_part part, uint32_t n, uint32_t h,
+                                uint32_t w, unsigned n_threads,
+                                struct unstir_error *err);
 
 #endif

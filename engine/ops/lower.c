@@ -22,6 +22,9 @@
  * In the reference mode forms are stored as soon as they are written and
  * nothing is absorbed.
  *
+ * Of a head or a body the other part's operations count as done from the
+ * start; what crosses between them is stored in the rows (ops/hoist.h).
+ *
  * The parts: lower_forms.c, lower_products.c, lower_plain.c, lower_tokens.c.
  *
  * SPDX-License-Identifier: MIT
@@ -147,9 +150,49 @@ static void bind_externals(struct lowering *l)
     }
     for (size_t i = 0; i < graph_n_outputs(l->g); i++) {
         value_id v = graph_output_at(l->g, i);
+        buffer_id id = plan_external(l->b, graph_value_at(l->g, v)->name);
 
-        l->values[v].external =
-            plan_external(l->b, graph_value_at(l->g, v)->name);
+        if (l->part != LOWER_HEAD)
+            l->values[v].external = id;
+    }
+}
+
+static struct place row_place(const struct lowering *l, buffer_id rows,
+                              value_id v)
+{
+    return (struct place){rows, l->hoist.column[v] * sizeof(float),
+                          (uint32_t)l->hoist.row_floats};
+}
+
+/* Leave out the operations of the other part.  In a body, what comes from the
+ * head stands in its rows; in a head, the rows are one reader more. */
+static void cut(struct lowering *l, buffer_id rows)
+{
+    for (size_t i = 0; i < graph_n_ops(l->g); i++) {
+        const struct graph_op *op = graph_op_at(l->g, i);
+        bool is_early = l->hoist.is_early[op->out];
+
+        if (op->kind != OP_INPUT && is_early != (l->part == LOWER_HEAD))
+            l->is_done[i] = true;
+        if (l->hoist.column[op->out] == HOIST_NO_COLUMN)
+            continue;
+        if (l->part == LOWER_BODY)
+            lower_set_stored(l, op->out, row_place(l, rows, op->out));
+        else
+            l->values[op->out].n_readers++;
+    }
+}
+
+static void finish_rows(struct lowering *l, buffer_id rows)
+{
+    for (value_id v = 0; v < graph_n_values(l->g); v++) {
+        struct place at;
+
+        if (l->hoist.column[v] == HOIST_NO_COLUMN)
+            continue;
+        at = lower_require(l, v);
+        lower_copy_columns(l, "row", n_rows(shape_of(l, v)), shape_of(l, v).c,
+                           at, row_place(l, rows, v), 0);
     }
 }
 
@@ -169,6 +212,7 @@ static void finish_outputs(struct lowering *l)
 static enum unstir_status lower_all(struct lowering *l,
                                     struct unstir_error *err)
 {
+    buffer_id rows = PLAN_NO_BUFFER;
     void *p;
 
     TRY(alloc_zero(&p, graph_n_values(l->g), sizeof *l->values, err));
@@ -181,9 +225,29 @@ static enum unstir_status lower_all(struct lowering *l,
     }
     count_readers(l);
     bind_externals(l);
+    if (l->part != LOWER_WHOLE) {
+        TRY(hoist_init(&l->hoist, l->g, err));
+        rows = plan_external(l->b, "rows");
+        cut(l, rows);
+    }
+    if (l->part == LOWER_HEAD) {
+        finish_rows(l, rows);
+        return UNSTIR_OK;
+    }
     for (size_t i = 0; i < graph_n_ops(l->g); i++)
         lower_op(l, i);
     finish_outputs(l);
+    return UNSTIR_OK;
+}
+
+enum unstir_status lower_head_floats(size_t *floats, const struct graph *g,
+                                     struct unstir_error *err)
+{
+    struct hoist hoist;
+
+    TRY(hoist_init(&hoist, g, err));
+    *floats = hoist.row_floats;
+    hoist_fini(&hoist);
     return UNSTIR_OK;
 }
 
@@ -191,12 +255,21 @@ enum unstir_status lower_inference(struct plan **out, const struct graph *g,
                                    const struct packs *packs,
                                    unsigned n_threads, struct unstir_error *err)
 {
+    return lower_inference_part(out, g, packs, LOWER_WHOLE, n_threads, err);
+}
+
+enum unstir_status
+lower_inference_part(struct plan **out, const struct graph *g,
+                     const struct packs *packs, enum lower_part part,
+                     unsigned n_threads, struct unstir_error *err)
+{
     struct lowering l = {
         .g = g,
         .packs = packs,
         .k = packs_table(packs),
         .n_threads = n_threads,
         .is_fused = packs_mode(packs) == LOWER_FUSED,
+        .part = part,
     };
     enum unstir_status status;
 
@@ -210,6 +283,7 @@ enum unstir_status lower_inference(struct plan **out, const struct graph *g,
     status = lower_all(&l, err);
     alloc_free(l.values);
     alloc_free(l.is_done);
+    hoist_fini(&l.hoist);
     if (status == UNSTIR_OK)
         return plan_finish(out, l.b, err);
     plan_builder_free(l.b);

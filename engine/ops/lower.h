@@ -12,6 +12,10 @@
  *   - joins linear layers that read one value into one product: q, k, v of an
  *     attention, and the time projections of all residual blocks.
  *
+ * A network's plan may be cut in two (ops/hoist.h): the head computes what
+ * depends on timestep and label alone, one row of floats a picture; the body
+ * reads such rows.  Together they compute the bits of the whole.
+ *
  * SPDX-License-Identifier: MIT
  */
 #ifndef OPS_LOWER_H
@@ -42,7 +46,22 @@ size_t packs_bytes(const struct packs *packs);
 /* Whether plans still read params[p] after packing. */
 bool packs_needs(const struct packs *packs, param_id p);
 
+/* Which operations a plan has.  A head or a body has one external more, after
+ * inputs and outputs: rows [n][lower_head_floats()], written or read.  What a
+ * part does not touch may be bound to NULL: a head's outputs and its inputs
+ * other than timestep and label. */
+enum lower_part { LOWER_WHOLE, LOWER_HEAD, LOWER_BODY };
+
+/* Floats a picture between head and body; 0: there is nothing to hoist. */
+enum unstir_status lower_head_floats(size_t *floats, const struct graph *g,
+                                     struct unstir_error *err);
+
 /* The mode is that of the packs. */
+enum unstir_status
+lower_inference_part(struct plan **out, const struct graph *g,
+                     const struct packs *packs, enum lower_part part,
+                     unsigned n_threads, struct unstir_error *err);
+/* LOWER_WHOLE. */
 enum unstir_status lower_inference(struct plan **out, const struct graph *g,
                                    const struct packs *packs,
                                    unsigned n_threads,

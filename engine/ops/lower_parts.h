@@ -14,6 +14,7 @@
 
 #include "base/compiler.h"
 #include "ops/graph.h"
+#include "ops/hoist.h"
 #include "ops/packs.h"
 #include "ops/plan.h"
 
@@ -53,6 +54,8 @@ struct lowering {
     struct plan_builder *b;
     struct value_state *values;
     bool *is_done; /* by operation */
+    enum lower_part part;
+    struct hoist hoist; /* but for LOWER_WHOLE                               */
 };
 
 static inline struct shape shape_of(const struct lowering *l, value_id v)

@@ -140,6 +140,16 @@ static enum unstir_status reserve(float **array, size_t *floats, size_t wanted,
     return UNSTIR_OK;
 }
 
+/* What picture i of a generation is labelled with: with guidance the first
+ * one is the null class. */
+static float label_of(const struct unstir_generation *g, size_t i)
+{
+    int64_t class_id = g->request.class_id;
+    bool is_null = class_id < 0 || i + 1 < n_images(g);
+
+    return (float)(is_null ? g->model->info.null_class : class_id);
+}
+
 /* Write the network's input of one generation at place `at` of the batch. */
 static size_t gather(struct unstir_generation *g, uint32_t eval,
                      struct unstir_executor *x, size_t at)
@@ -149,16 +159,14 @@ static size_t gather(struct unstir_generation *g, uint32_t eval,
     const float *input =
         sampler_scale_input(&g->run, g->step, eval, g->next.sample, g->input);
     float t = (float)sampler_timestep(&g->run, g->step, eval);
-    int64_t class_id = g->request.class_id;
 
     to_nhwc(x->sample + at * n, input, info->channels, hw);
     for (size_t i = 0; i < n_images(g); i++, at++) {
         if (i)
             memcpy(x->sample + at * n, x->sample + (at - 1) * n,
                    n * sizeof(float));
-        bool is_null = class_id < 0 || i + 1 < n_images(g);
         x->timestep[at] = t;
-        x->label[at] = (float)(is_null ? info->null_class : class_id);
+        x->label[at] = label_of(g, i);
     }
     return at;
 }
@@ -200,6 +208,51 @@ static enum unstir_status check_finite(const struct unstir_generation *g,
     return UNSTIR_OK;
 }
 
+/* The rest of all schedules of a batch, for network_io.ahead: step by step,
+ * in each two evaluations at most, in each every picture. */
+struct ahead {
+    struct unstir_generation *const *members;
+    size_t images;
+    uint32_t steps; /* of the member that has most left                      */
+};
+
+static uint32_t longest(struct unstir_generation *const *members, size_t n)
+{
+    uint32_t steps = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t left = members[i]->run.n_steps - members[i]->step;
+        steps = left > steps ? left : steps;
+    }
+    return steps;
+}
+
+static bool ahead_at(const void *arg, size_t k, float *timestep, float *label)
+{
+    const struct ahead *a = arg;
+    size_t i = k % a->images;
+    uint32_t eval = (uint32_t)(k / a->images % 2);
+    uint64_t later = k / a->images / 2;
+    const struct unstir_generation *g;
+    uint64_t step;
+    size_t m = 0;
+
+    if (later >= a->steps)
+        return false;
+    for (; i >= n_images(a->members[m]); m++)
+        i -= n_images(a->members[m]);
+    g = a->members[m];
+    step = g->step + later;
+    if (step >= g->run.n_steps) /* ends earlier than another member */
+        step = g->run.n_steps - 1;
+    if (eval >= sampler_n_evals(&g->run, (uint32_t)step))
+        eval = 0;
+    *timestep = (float)sampler_timestep(&g->run, (uint32_t)step, eval);
+    if (network_info(g->model->net)->has_class_input)
+        *label = label_of(g, i);
+    return true;
+}
+
 static enum unstir_status eval_batch(struct unstir_generation *const *members,
                                      size_t n, size_t images, uint32_t eval,
                                      struct unstir_executor *x,
@@ -215,6 +268,7 @@ static enum unstir_status eval_batch(struct unstir_generation *const *members,
                 images * (floats << m->has_learned_variance), err));
     for (size_t i = 0; i < n; i++)
         at = gather(members[i], eval, x, at);
+    struct ahead ahead = {members, images, longest(members, n)};
     struct network_io io = {
         .n = (uint32_t)images,
         .h = first->request.height,
@@ -223,6 +277,8 @@ static enum unstir_status eval_batch(struct unstir_generation *const *members,
         .timestep = x->timestep,
         .label = network_info(m->net)->has_class_input ? x->label : NULL,
         .out = x->out,
+        .ahead = ahead_at,
+        .ahead_arg = &ahead,
     };
     TRY(network_eval(m->net, x->inner, &io, cancel, err));
     at = 0;

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/cancel.h"
+#include "base/pool.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "golden.h"
@@ -78,8 +79,13 @@ static struct io *make_io(uint32_t n, uint32_t h, uint32_t w)
         io.label[i] = (float)i;
     }
     memset(io.out, 0, sizeof io.out);
-    io.io =
-        (struct network_io){n, h, w, io.sample, io.timestep, io.label, io.out};
+    io.io = (struct network_io){.n = n,
+                                .h = h,
+                                .w = w,
+                                .sample = io.sample,
+                                .timestep = io.timestep,
+                                .label = io.label,
+                                .out = io.out};
     return &io;
 }
 
@@ -193,6 +199,107 @@ static void test_many_sizes(void **state)
     io = make_io(1, EDGE, EDGE);
     eval_good(net, x, &io->io);
     assert_memory_equal(first, io->out, sizeof first);
+    executor_free(x);
+    network_free(net);
+}
+
+/* -- head and body ----------------------------------------------------- */
+
+/* The output of the plan that is not cut in two. */
+static void eval_whole(const struct network *net, const struct network_io *io,
+                       float *out)
+{
+    void *externals[] = {(void *)io->sample, (void *)io->timestep,
+                         (void *)io->label, out};
+    struct pool *pool;
+    struct plan *plan;
+    void *arena;
+
+    assert_int_equal(pool_new(&pool, 2, 0, NULL), UNSTIR_OK);
+    assert_int_equal(
+        network_plan(&plan, net, LOWER_WHOLE, io->n, io->h, io->w, 2, NULL),
+        UNSTIR_OK);
+    assert_int_equal(alloc_aligned(&arena, plan_arena_bytes(plan), 1, NULL),
+                     UNSTIR_OK);
+    assert_int_equal(plan_run(plan, pool, arena, externals, NULL, NULL),
+                     UNSTIR_OK);
+    alloc_free(arena);
+    plan_free(plan);
+    pool_free(pool);
+}
+
+/* Head and body give the bytes of the whole, whatever was met before. */
+static void test_head_and_body_are_the_whole(void **state)
+{
+    (void)state;
+    for (size_t r = 0; golden_rung(r); r++) {
+        struct network_options options = {.isa = golden_rung(r),
+                                          .mode = LOWER_FUSED};
+        struct json *config = parse(config_text);
+        struct executor *x = new_executor(0);
+        struct network *net;
+        float want[MAX_N * EDGE * EDGE];
+
+        assert_int_equal(network_open(&net, config, NULL, 1, &options, NULL),
+                         UNSTIR_OK);
+        assert_true(net->row_floats > 0);
+        for (uint32_t n = 1; n <= MAX_N; n++) {
+            struct io *io = make_io(n, EDGE, EDGE);
+
+            if (n > 1) /* one known key twice among new ones */
+                io->label[n - 1] = io->label[0], io->timestep[n - 1] = 0;
+            eval_whole(net, &io->io, want);
+            eval_good(net, x, &io->io);
+            if (memcmp(io->out, want, n * EDGE * EDGE * sizeof(float)) != 0)
+                fail_msg("%s, %u pictures: got %g ..., wanted %g ...",
+                         options.isa, n, (double)io->out[0], (double)want[0]);
+        }
+        executor_free(x);
+        network_free(net);
+        json_free(config);
+    }
+}
+
+struct ahead_calls {
+    size_t n, n_max;
+};
+
+static bool ahead_at(const void *arg, size_t k, float *timestep, float *label)
+{
+    struct ahead_calls *calls = (struct ahead_calls *)arg;
+
+    calls->n++;
+    *timestep = (float)(k / 2);
+    *label = (float)(k % 2);
+    return k < calls->n_max;
+}
+
+/* What was said to come is computed at once: then nothing is new any more and
+ * nothing is allocated.  40 keys are three batches and some single ones. */
+static void test_a_schedule_is_computed_ahead(void **state)
+{
+    struct network *net = open_drawn(1, LOWER_FUSED);
+    struct executor *x = new_executor(0);
+    struct io *io = make_io(1, EDGE, EDGE);
+    struct ahead_calls calls = {.n_max = 42};
+    float want[EDGE * EDGE];
+    uint64_t before;
+
+    (void)state;
+    io->io.ahead = ahead_at;
+    io->io.ahead_arg = &calls;
+    eval_good(net, x, &io->io);
+    assert_int_equal(calls.n, calls.n_max + 1);
+    before = alloc_test_count();
+    for (size_t k = 0; k < calls.n_max; k++) {
+        io->timestep[0] = (float)(k / 2);
+        io->label[0] = (float)(k % 2);
+        eval_good(net, x, &io->io);
+    }
+    assert_int_equal(calls.n, calls.n_max + 1);
+    assert_int_equal(alloc_test_count(), before);
+    eval_whole(net, &io->io, want);
+    assert_memory_equal(io->out, want, sizeof want);
     executor_free(x);
     network_free(net);
 }
@@ -413,8 +520,9 @@ static size_t n_steps(enum lower_mode mode)
     struct plan *plan;
     size_t n;
 
-    assert_int_equal(network_plan(&plan, net, 1, EDGE, EDGE, 1, NULL),
-                     UNSTIR_OK);
+    assert_int_equal(
+        network_plan(&plan, net, LOWER_WHOLE, 1, EDGE, EDGE, 1, NULL),
+        UNSTIR_OK);
     n = plan_n_steps(plan);
     plan_free(plan);
     network_free(net);
@@ -430,8 +538,9 @@ static void test_fusion_leaves_few_steps(void **state)
 
     (void)state;
     assert_true(2 * n_steps(LOWER_FUSED) < n_steps(LOWER_REFERENCE));
-    assert_int_equal(network_plan(&plan, net, 1, EDGE, EDGE, 1, NULL),
-                     UNSTIR_OK);
+    assert_int_equal(
+        network_plan(&plan, net, LOWER_WHOLE, 1, EDGE, EDGE, 1, NULL),
+        UNSTIR_OK);
     for (size_t i = 0; i < plan_n_steps(plan); i++) {
         static const char *const gone[] = {"norm", "act",     "concat",
                                            "add",  "add_vec", "affine",
@@ -499,6 +608,8 @@ int main(void)
         cmocka_unit_test(test_second_evaluation_allocates_nothing),
         cmocka_unit_test(test_plans_belong_to_their_network),
         cmocka_unit_test(test_many_sizes),
+        cmocka_unit_test(test_head_and_body_are_the_whole),
+        cmocka_unit_test(test_a_schedule_is_computed_ahead),
         cmocka_unit_test(test_refused_inputs),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_arena_ceiling),
