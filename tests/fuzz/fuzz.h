@@ -18,6 +18,7 @@ void fuzz_png(const uint8_t *bytes, size_t n);
 void fuzz_folder_config(const uint8_t *bytes, size_t n);
 void fuzz_state(const uint8_t *bytes, size_t n);
 void fuzz_bpe(const uint8_t *bytes, size_t n);
+void fuzz_prompt(const uint8_t *bytes, size_t n);
 
 /* Makes `entry` the one that libFuzzer calls; nothing in ordinary builds. */
 #ifdef UNSTIR_FUZZ

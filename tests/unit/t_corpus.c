@@ -76,12 +76,18 @@ static void test_bpe(void **state)
     replay("bpe", fuzz_bpe);
 }
 
+static void test_prompt(void **state)
+{
+    replay("prompt", fuzz_prompt);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json),  cmocka_unit_test(test_safetensors),
-        cmocka_unit_test(test_png),   cmocka_unit_test(test_folder_config),
-        cmocka_unit_test(test_state), cmocka_unit_test(test_bpe),
+        cmocka_unit_test(test_json),   cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_png),    cmocka_unit_test(test_folder_config),
+        cmocka_unit_test(test_state),  cmocka_unit_test(test_bpe),
+        cmocka_unit_test(test_prompt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
