@@ -17,7 +17,6 @@
 #define FIELD(name) .offset = offsetof(struct generate_values, name)
 
 static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
-static const char *const schedules[] = {"model", NULL};
 
 static const struct opt options[] = {
     {.group = "What to make",
@@ -88,12 +87,11 @@ static const struct opt options[] = {
      FIELD(sampler),
      .help = "method; help lists all"},
     {.name = "schedule",
-     .kind = OPT_CHOICE,
+     .kind = OPT_TEXT,
      .meta = "NAME",
-     .choices = schedules,
-     .fallback = "model",
+     .fallback = "the model's own",
      FIELD(schedule),
-     .help = "spacing of the steps: the model's own"},
+     .help = "noise levels of the steps, karras; help lists all"},
     {.name = "guidance",
      .kind = OPT_REAL,
      .meta = "F",
@@ -292,6 +290,18 @@ static int list_samplers(void)
     return CLI_OK;
 }
 
+static int list_schedules(void)
+{
+    size_t n;
+    const struct unstir_schedule_info *s = unstir_schedules(&n);
+    for (size_t i = 0; i < n; i++)
+        printf("%-20s %s%s%s%s\n", s[i].name, s[i].title,
+               s[i].alias[0] ? " (also: " : "", s[i].alias,
+               s[i].alias[0] ? ")" : "");
+    printf("%-20s the model's own\n", "default");
+    return CLI_OK;
+}
+
 static bool is_word_of(const char *list, const char *word)
 {
     size_t n = strlen(word);
@@ -310,14 +320,24 @@ static int check_sampler(const char *name)
     const char *names[64];
     size_t n;
     const struct unstir_sampler_info *s = unstir_samplers(&n);
-    if (!name)
+    if (!name || unstir_sampler_find(name) >= 0)
         return CLI_OK;
-    for (size_t i = 0; i < n && i < 64; i++) {
+    for (size_t i = 0; i < n && i < 64; i++)
         names[i] = s[i].name;
-        if (strcmp(s[i].name, name) == 0 || is_word_of(s[i].alias, name))
-            return CLI_OK;
-    }
     return opts_unknown_value("--sampler", name, names, n < 64 ? n : 64);
+}
+
+static int check_schedule(const char *name)
+{
+    const char *names[64] = {"default"};
+    size_t n;
+    const struct unstir_schedule_info *s = unstir_schedules(&n);
+    if (!name || strcmp(name, "default") == 0 ||
+        unstir_schedule_find(name) >= 0)
+        return CLI_OK;
+    for (size_t i = 0; i < n && i < 63; i++)
+        names[i + 1] = s[i].name;
+    return opts_unknown_value("--schedule", name, names, n < 63 ? n + 1 : 64);
 }
 
 static int check_isa(const char *isa)
@@ -336,8 +356,9 @@ static int check_isa(const char *isa)
 static int check_resume(const struct generate_values *v)
 {
     static const char *const fixed[] = {
-        "prompt",   "class", "count", "seed",   "steps",     "sampler",
-        "guidance", "eta",   "width", "height", "raw-steps", "timeline"};
+        "prompt",  "class",     "count",    "seed", "steps",
+        "sampler", "schedule",  "guidance", "eta",  "width",
+        "height",  "raw-steps", "timeline"};
     for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
         if (opts_is_given(&command_generate, v, fixed[i])) {
             cli_error("--%s cannot go with --resume: the state has its own",
@@ -371,6 +392,8 @@ static int check_values(const struct generate_values *v)
     int rc = v->resume ? check_resume(v) : CLI_OK;
     if (rc == CLI_OK)
         rc = check_sampler(v->sampler);
+    if (rc == CLI_OK)
+        rc = check_schedule(v->schedule);
     return rc == CLI_OK ? check_isa(v->isa) : rc;
 }
 
@@ -423,6 +446,7 @@ static void plan_picture(const struct generate_job *job, struct picture *p,
     r.width = v->width;
     r.height = v->height;
     r.sampler = v->sampler;
+    r.schedule = v->schedule;
     if (opts_is_given(&command_generate, v, "guidance"))
         r.guidance = v->guidance;
     if (opts_is_given(&command_generate, v, "eta"))
@@ -523,6 +547,8 @@ static int generate_main(int argc, char **argv)
         return rc;
     if (v.sampler && strcmp(v.sampler, "help") == 0)
         return list_samplers();
+    if (v.schedule && strcmp(v.schedule, "help") == 0)
+        return list_schedules();
     if (!opts_is_given(&command_generate, &v, "seed"))
         v.seed = cli_random_seed();
     cli_catch_interrupts();

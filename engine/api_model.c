@@ -73,6 +73,27 @@ const struct unstir_sampler_info *unstir_samplers(size_t *n)
     return sampler_infos;
 }
 
+int unstir_sampler_find(const char *name)
+{
+    const struct sampler_schedule *schedule;
+    const struct sampler *s = sampler_find_scheduled(name, &schedule);
+
+    return s ? (int)sampler_index(s) : -1;
+}
+
+const struct unstir_schedule_info *unstir_schedules(size_t *n)
+{
+    *n = SAMPLER_N_SCHEDULES;
+    return sampler_schedule_infos;
+}
+
+int unstir_schedule_find(const char *name)
+{
+    const struct sampler_schedule *s = sampler_schedule_find(name);
+
+    return s ? (int)(s - sampler_schedules) : -1;
+}
+
 /* Every rung stands on all lower ones, so the best one names the list;
  * tests/unit/t_generation.c holds the table to the ladder. */
 const char *unstir_cpu_rungs(void)

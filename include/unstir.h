@@ -142,6 +142,7 @@ struct unstir_model_info {
     size_t n_labels;
     const char *const *notes; /* oddities seen while loading                */
     size_t n_notes;
+    const char *default_schedule; /* of the default sampler; NULL: its own  */
 };
 const struct unstir_model_info *
 unstir_model_info(const struct unstir_model *model);
@@ -174,6 +175,19 @@ struct unstir_sampler_info {
 
 /* The table of samplers, in order; stops at n. */
 const struct unstir_sampler_info *unstir_samplers(size_t *n);
+/* Place in that table of a name or alias, case and blanks ignored, also with a
+ * schedule behind it ("DPM++ 2M Karras"); -1 if it is not there.           */
+int unstir_sampler_find(const char *name);
+
+/* Other noise levels or spacings of a run's steps than the model's own.    */
+struct unstir_schedule_info {
+    const char *name;  /* "karras"                                          */
+    const char *title; /* "Karras"                                          */
+    const char *alias; /* comma separated, or ""                            */
+};
+const struct unstir_schedule_info *unstir_schedules(size_t *n);
+/* -1 if it is not there; "default" (the model's own) is not in the table.  */
+int unstir_schedule_find(const char *name);
 
 /* ------------------------------------------------------------ requests -- */
 
@@ -191,13 +205,14 @@ struct unstir_request {
     uint32_t width, height;
     const char *sampler;
     double guidance; /* 1 or below: off                                 */
-    double eta;      /* DDIM: 0 .. 1                                    */
+    double eta;      /* DDIM, TCD: 0 .. 1                               */
+    const char *schedule; /* see unstir_schedules(), or "default"       */
 };
 
 #define UNSTIR_REQUEST_INIT                                         \
     {                                                               \
         NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F, \
-            UNSTIR_UNSET_F                                          \
+            UNSTIR_UNSET_F, NULL                                    \
     }
 
 /* Check every field against the model.  Calls `report` once a violation

@@ -161,7 +161,7 @@ const struct json_field genreq_fields[] = {
      .offset = offsetof(struct body, schedule),
      ALWAYS,
      .max_bytes = 64,
-     .summary = "spacing of the steps"},
+     .summary = "noise levels of the steps, see /v1/capabilities"},
     {.name = "guidance_scale",
      .alias = "guidance",
      .kind = JSON_KIND_NUMBER,
@@ -282,9 +282,6 @@ static void check_unsupported(const struct body *body, const struct jdoc *doc,
     } rows[] = {
         {"/negative_prompt",
          body->negative_prompt != NULL && body->negative_prompt[0] != '\0'},
-        {jdoc_text(doc, "/scheduler", problem->arena) != NULL ? "/scheduler"
-                                                              : "/schedule",
-         body->schedule != NULL},
         {"/init_image", body->init_image != NULL},
         {"/mask", body->mask != NULL},
         {"/strength", body->has_strength},
@@ -339,6 +336,9 @@ static const char *pointer_of(struct check *c, const char *field)
         return jdoc_text(c->doc, "/guidance", c->problem->arena) != NULL
                    ? "/guidance"
                    : "/guidance_scale";
+    if (strcmp(field, "schedule") == 0 &&
+        jdoc_text(c->doc, "/scheduler", c->problem->arena) != NULL)
+        return "/scheduler";
     return mem_arena_printf(c->problem->arena, "/%s", field);
 }
 
@@ -449,6 +449,7 @@ static void check_model(const struct body *body, struct model *model,
     request.height = number(body->height, "height", c);
     request.seed = body->seed;
     request.sampler = body->sampler;
+    request.schedule = body->schedule;
     request.guidance = body->guidance;
     request.eta = body->eta;
     (void)unstir_request_check(model->engine, &request, resolved, report, c,
@@ -638,6 +639,8 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
     jout_int(out, "n", req->n);
     jout_int(out, "steps", r->steps);
     jout_string(out, "sampler", r->sampler != NULL ? r->sampler : "");
+    if (r->schedule != NULL)
+        jout_string(out, "schedule", r->schedule);
     jout_number(out, "guidance_scale", r->guidance);
     jout_number(out, "eta", r->eta);
     jout_int(out, "width", r->width);

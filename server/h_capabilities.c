@@ -44,6 +44,22 @@ static void write_samplers(struct json_out *out)
     jout_end_array(out);
 }
 
+static void write_schedules(struct json_out *out)
+{
+    size_t n;
+    const struct unstir_schedule_info *schedules = unstir_schedules(&n);
+
+    jout_array(out, "schedules");
+    for (size_t i = 0; i < n; i++) {
+        jout_object(out, NULL);
+        jout_string(out, "name", schedules[i].name);
+        jout_string(out, "title", schedules[i].title);
+        jout_string(out, "alias", schedules[i].alias);
+        jout_end_object(out);
+    }
+    jout_end_array(out);
+}
+
 static void write_limits(const struct config *config, struct json_out *out)
 {
     jout_object(out, "limits");
@@ -97,6 +113,7 @@ void h_capabilities(struct service *service, struct request *request)
     jout_string(&out, "object", "capabilities");
     jout_string(&out, "version", UNSTIR_VERSION);
     write_samplers(&out);
+    write_schedules(&out);
     write_words(&out, "formats", formats, 1);
     write_words(&out, "answers", answers, 4);
     write_words(&out, "preview_views", views, 2);

@@ -30,6 +30,8 @@ static void write_limits(const struct unstir_model_info *info,
     jout_int(out, "height", info->default_height);
     jout_int(out, "steps", info->default_steps);
     jout_string(out, "sampler", info->default_sampler);
+    if (info->default_schedule != NULL)
+        jout_string(out, "schedule", info->default_schedule);
     jout_number(out, "guidance_scale", info->default_guidance);
     jout_end_object(out);
     jout_object(out, "limits");

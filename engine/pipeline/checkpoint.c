@@ -19,26 +19,6 @@
 
 #define MAX_NOTES 256
 
-/* Classes whose configuration describes betas of this kind: when the sampler
- * itself is not here, another takes its place. */
-static const char *const kin_classes[] = {
-    "PNDMScheduler",
-    "LMSDiscreteScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "DPMSolverMultistepScheduler",
-    "DPMSolverSinglestepScheduler",
-    "DPMSolverSDEScheduler",
-    "UniPCMultistepScheduler",
-    "DEISMultistepScheduler",
-    "DDIMInverseScheduler",
-    "DDIMParallelScheduler",
-    "DDPMParallelScheduler",
-};
-
 static enum unstir_status note(struct unstir_model *m, struct unstir_error *err,
                                const char *format, ...) PRINTF_LIKE(3, 4);
 
@@ -64,22 +44,37 @@ static enum unstir_status note(struct unstir_model *m, struct unstir_error *err,
 
 /* -- samplers --------------------------------------------------------------- */
 
-static enum unstir_status sampler_load(struct unstir_model *m, size_t i,
-                                       const struct json *config,
-                                       struct unstir_error *err)
+static void refuse(struct checkpoint_sampler *s, const char *why)
 {
-    struct schedule_config c;
-
-    TRY(schedule_config_parse(&c, config, samplers[i]->method, err));
-    return schedule_init(&m->samplers[i].schedule, &c, err);
+    s->is_usable = false;
+    (void)snprintf(s->reason, sizeof s->reason, "%.150s",
+                   why); /* cut is fine */
 }
 
-static bool is_kin(const char *class_name)
+static enum unstir_status samplers_fill(struct unstir_model *m,
+                                        const struct json *config,
+                                        enum schedule_kin kin,
+                                        struct unstir_error *err)
 {
-    for (size_t i = 0; i < ARRAY_LEN(kin_classes); i++)
-        if (strcmp(kin_classes[i], class_name) == 0)
-            return true;
-    return false;
+    for (size_t i = 0; i < SAMPLER_COUNT; i++) {
+        enum schedule_kin other = schedule_kin_of(samplers[i]->method);
+        struct checkpoint_sampler *s = &m->samplers[i];
+        struct unstir_error why = {0};
+        if (other != kin) {
+            (void)snprintf(why.detail, sizeof why.detail, "it drives %s",
+                           schedule_kin_text(other));
+            refuse(s, why.detail);
+            continue;
+        }
+        s->is_usable = true;
+        enum unstir_status st =
+            sampler_schedule_init(samplers[i], &s->schedule, config, &why);
+        if (st && (i == m->default_sampler || st == UNSTIR_ERR_NOMEM))
+            return error_set(err, st, "%s", why.detail);
+        if (st)
+            refuse(s, why.detail);
+    }
+    return UNSTIR_OK;
 }
 
 /* The folder's own sampler must work; another one that this configuration
@@ -89,12 +84,15 @@ static enum unstir_status samplers_load(struct unstir_model *m,
                                         struct unstir_error *err)
 {
     const char *class_name = "DDPMScheduler";
+    enum schedule_kin kin;
 
     if (config)
         TRY(json_get_string(config, "_class_name", class_name, &class_name,
                             err));
-    const struct sampler *own = sampler_of_class(class_name);
-    if (!own && !is_kin(class_name))
+    const struct sampler *own = config && json_get(config, "_class_name")
+                                    ? sampler_of_config(config)
+                                    : sampler_of_class(class_name);
+    if (!schedule_kin_of_class(class_name, &kin) || (!own && kin != KIN_BETAS))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "scheduler_config.json: class \"%.60s\" is not "
                          "something this version can run",
@@ -105,18 +103,7 @@ static enum unstir_status samplers_load(struct unstir_model *m,
                  "place",
                  class_name));
     m->default_sampler = own ? sampler_index(own) : SAMPLER_DDIM;
-    for (size_t i = 0; i < SAMPLER_COUNT; i++) {
-        struct unstir_error why = {0};
-        enum unstir_status st = sampler_load(m, i, config, &why);
-        m->samplers[i].is_usable = st == UNSTIR_OK;
-        if (st == UNSTIR_OK)
-            continue;
-        if (i == m->default_sampler || st == UNSTIR_ERR_NOMEM)
-            return error_set(err, st, "%s", why.detail);
-        (void)snprintf(m->samplers[i].reason, sizeof m->samplers[i].reason,
-                       "%.150s", why.detail);
-    }
-    return UNSTIR_OK;
+    return samplers_fill(m, config, kin, err);
 }
 
 /* -- network ---------------------------------------------------------------- */
@@ -154,13 +141,22 @@ static enum unstir_status network_load(struct unstir_model *m,
     return UNSTIR_OK;
 }
 
+/* Some methods need a few steps to begin with; what a run of them refuses, it
+ * refuses for every number. */
+static uint32_t few_steps(const struct sampler *s, const struct schedule *c)
+{
+    uint32_t most = sampler_max_steps(s, c);
+
+    return most < 4 ? most : 4;
+}
+
 /* A sampler that wants output channels that the network lacks is no use; the
  * folder's own one must be. */
 static enum unstir_status samplers_check(struct unstir_model *m,
                                          struct unstir_error *err)
 {
     struct sampler_run_options o = {
-        .n_steps = 1, .n = 1, .has_learned_variance = m->has_learned_variance};
+        .n = 1, .has_learned_variance = m->has_learned_variance};
 
     for (size_t i = 0; i < SAMPLER_COUNT; i++) {
         struct checkpoint_sampler *s = &m->samplers[i];
@@ -168,14 +164,15 @@ static enum unstir_status samplers_check(struct unstir_model *m,
         struct sampler_run run;
         if (!s->is_usable)
             continue;
+        o.n_steps = few_steps(samplers[i], &s->schedule);
         enum unstir_status st =
             sampler_run_init(&run, samplers[i], &s->schedule, &o, &why);
         sampler_run_fini(&run);
         if (st && (i == m->default_sampler || st == UNSTIR_ERR_NOMEM))
             return error_set(err, st, "scheduler_config.json: %.400s",
                              why.detail);
-        s->is_usable = st == UNSTIR_OK;
-        (void)snprintf(s->reason, sizeof s->reason, "%.150s", why.detail);
+        if (st)
+            refuse(s, why.detail);
     }
     return UNSTIR_OK;
 }
@@ -292,6 +289,23 @@ static enum unstir_status read_default_sampler(struct unstir_model *m,
     return UNSTIR_OK;
 }
 
+static enum unstir_status read_default_schedule(struct unstir_model *m,
+                                                const struct json *o,
+                                                struct unstir_error *err)
+{
+    const char *name;
+
+    TRY(json_get_string(o, "schedule", NULL, &name, err));
+    if (!name || strcmp(name, "default") == 0)
+        return UNSTIR_OK;
+    m->default_schedule = sampler_schedule_find(name);
+    if (!m->default_schedule)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "schedule \"%.40s\" is not known", name);
+    m->info.default_schedule = m->default_schedule->info->name;
+    return UNSTIR_OK;
+}
+
 static enum unstir_status read_defaults(struct unstir_model *m,
                                         const struct json *u,
                                         struct unstir_error *err)
@@ -308,6 +322,7 @@ static enum unstir_status read_defaults(struct unstir_model *m,
     TRY(get_u32(o, "steps", 1, info->n_train_timesteps, &info->default_steps,
                 err));
     TRY(read_default_sampler(m, o, err));
+    TRY(read_default_schedule(m, o, err));
     TRY(json_get_real(o, "guidance_scale", info->default_guidance,
                       &info->default_guidance, err));
     if (!(info->default_guidance >= 0 && info->default_guidance <= 100))
@@ -426,11 +441,12 @@ static void derive_limits(struct unstir_model *m)
 static void derive_default_steps(struct unstir_model *m)
 {
     struct unstir_model_info *info = &m->info;
+    const struct sampler *s = samplers[m->default_sampler];
     uint32_t most =
-        schedule_max_steps(&m->samplers[m->default_sampler].schedule);
+        sampler_max_steps(s, &m->samplers[m->default_sampler].schedule);
 
     if (info->default_steps == 0)
-        info->default_steps = m->default_sampler == SAMPLER_DDPM ? 1000 : 50;
+        info->default_steps = s->default_steps ? s->default_steps : 50;
     if (info->default_steps > info->max_steps)
         info->default_steps = info->max_steps;
     if (info->default_steps > most)

@@ -42,6 +42,7 @@ struct unstir_model {
     struct network *net;
     struct checkpoint_sampler samplers[SAMPLER_COUNT];
     size_t default_sampler;
+    const struct sampler_schedule *default_schedule; /* or NULL              */
     bool has_learned_variance; /* the network brings 2 x channels            */
     struct unstir_model_info info;
     struct unstir_label *labels;

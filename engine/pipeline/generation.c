@@ -60,6 +60,7 @@ static enum unstir_status begin(struct unstir_generation *g,
     struct sampler_run_options o = {
         .n_steps = r->steps,
         .eta = r->eta,
+        .schedule = r->schedule ? sampler_schedule_find(r->schedule) : NULL,
         .has_learned_variance = g->model->has_learned_variance,
     };
 
@@ -69,6 +70,8 @@ static enum unstir_status begin(struct unstir_generation *g,
     TRY(take_memory(g, err));
     rng_seed(&g->now.rng, r->seed);
     rng_normal_f32(&g->now.rng, g->now.sample, g->run.n);
+    for (size_t i = 0; i < g->run.n; i++)
+        g->now.sample[i] *= g->run.first_scale;
     memcpy(g->now.estimate, g->now.sample, g->run.n * sizeof(float));
     return UNSTIR_OK;
 }

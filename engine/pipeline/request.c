@@ -22,6 +22,7 @@ struct check {
     unstir_violation_fn report;
     void *user;
     struct unstir_error first;
+    const struct sampler_schedule *schedule; /* said, or NULL */
     unsigned n;
     bool is_out_of_memory; /* then nothing is known about the request */
 };
@@ -128,7 +129,7 @@ static const struct sampler *check_sampler(struct check *c)
     char text[64];
 
     if (name && *name)
-        s = sampler_find(name);
+        s = sampler_find_scheduled(name, &c->schedule);
     if (!s) {
         for (size_t i = 0; i < SAMPLER_COUNT; i++)
             names[i] = sampler_infos[i].name;
@@ -150,6 +151,39 @@ static const struct sampler *check_sampler(struct check *c)
     return s;
 }
 
+/* The field, else what stands behind the sampler's name, else the default of
+ * the model's default sampler. */
+static void check_schedule(struct check *c, const struct sampler *s)
+{
+    const struct unstir_model *m = c->model;
+    const char *name = c->request->schedule;
+    const char *names[SAMPLER_N_SCHEDULES + 1];
+    char text[64];
+
+    bool is_said = name && *name;
+    bool is_default = is_said && strcmp(name, "default") == 0;
+    if (is_said && !is_default)
+        c->schedule = sampler_schedule_find(name);
+    else if (is_default)
+        c->schedule = NULL;
+    else if (!c->schedule && s == samplers[m->default_sampler])
+        c->schedule = m->default_schedule;
+    c->out->schedule = c->schedule ? c->schedule->info->name
+                       : is_default && m->default_schedule ? "default"
+                                                           : NULL;
+    if (!is_said || is_default || c->schedule)
+        return;
+    for (size_t i = 0; i < SAMPLER_N_SCHEDULES; i++)
+        names[i] = sampler_schedule_infos[i].name;
+    names[SAMPLER_N_SCHEDULES] = "default";
+    int near = unstir_nearest(name, names, ARRAY_LEN(names));
+    violate(c, "schedule",
+            near < 0 ? NULL : quote(text, sizeof text, names[near]),
+            "schedule \"%.40s\" is not known%s%s%s", name,
+            near < 0 ? "" : "; did you mean \"", near < 0 ? "" : names[near],
+            near < 0 ? "" : "\"?");
+}
+
 /* Refusals that only the sampler knows. */
 static void check_run(struct check *c, const struct sampler *s)
 {
@@ -158,6 +192,7 @@ static void check_run(struct check *c, const struct sampler *s)
     struct sampler_run_options o = {
         .n_steps = c->out->steps,
         .n = 1,
+        .schedule = c->schedule,
         .has_learned_variance = c->model->has_learned_variance,
     };
 
@@ -180,8 +215,8 @@ static void check_steps(struct check *c, const struct sampler *s)
     char nearest[32];
 
     if (s) {
-        uint32_t own =
-            schedule_max_steps(&c->model->samplers[sampler_index(s)].schedule);
+        uint32_t own = sampler_max_steps(
+            s, &c->model->samplers[sampler_index(s)].schedule);
         most = own < most ? own : most;
     }
     if (steps == 0)
@@ -246,7 +281,7 @@ static void check_eta(struct check *c, const struct sampler *s)
     double eta = c->request->eta;
 
     if (eta == UNSTIR_UNSET_F)
-        eta = 0;
+        eta = s ? s->default_eta : 0;
     c->out->eta = eta;
     if (!(eta >= 0 && eta <= 1))
         violate(c, "eta", eta > 1 ? "1" : "0", "eta must be 0 to 1, not %g",
@@ -272,6 +307,7 @@ enum unstir_status request_check(const struct unstir_model *model,
 
     check_class(&c);
     const struct sampler *s = check_sampler(&c);
+    check_schedule(&c, s);
     check_steps(&c, s);
     out.width = check_size(&c, "width", request->width, info->default_width);
     out.height =
@@ -320,6 +356,8 @@ enum unstir_status request_write(const struct unstir_model *model,
     json_put_u64(w, "seed", r->seed);
     json_put_int(w, "steps", r->steps);
     json_put_string(w, "sampler", r->sampler);
+    if (r->schedule)
+        json_put_string(w, "schedule", r->schedule);
     json_put_real(w, "guidance_scale", r->guidance);
     json_put_real(w, "eta", r->eta);
     json_put_int(w, "width", r->width);
@@ -360,7 +398,9 @@ enum unstir_status request_read(const struct unstir_model *model,
     struct unstir_request r = UNSTIR_REQUEST_INIT;
     int64_t steps, width, height;
 
-    if (json_type(o) != JSON_OBJECT || json_len(o) != ARRAY_LEN(keys))
+    bool has_schedule = json_get(o, "schedule") != NULL;
+    if (json_type(o) != JSON_OBJECT ||
+        json_len(o) != ARRAY_LEN(keys) + has_schedule)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "the request is not an object of %zu keys",
                          ARRAY_LEN(keys));
@@ -375,6 +415,7 @@ enum unstir_status request_read(const struct unstir_model *model,
     TRY(json_get_int(o, "width", 0, 1, UINT32_MAX, &width, err));
     TRY(json_get_int(o, "height", 0, 1, UINT32_MAX, &height, err));
     TRY(json_get_string(o, "sampler", "", &r.sampler, err));
+    TRY(json_get_string(o, "schedule", NULL, &r.schedule, err));
     TRY(json_get_real(o, "guidance_scale", UNSTIR_UNSET_F, &r.guidance, err));
     TRY(json_get_real(o, "eta", UNSTIR_UNSET_F, &r.eta, err));
     r.steps = (uint32_t)steps;
@@ -391,7 +432,9 @@ enum unstir_status request_read(const struct unstir_model *model,
     }
     if (resolved->class_id != r.class_id || resolved->steps != r.steps ||
         resolved->guidance != r.guidance || resolved->eta != r.eta ||
-        strcmp(resolved->sampler, r.sampler) != 0)
+        strcmp(resolved->sampler, r.sampler) != 0 ||
+        strcmp(resolved->schedule ? resolved->schedule : "",
+               r.schedule ? r.schedule : "") != 0)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "the request is not in its canonical form");
     return UNSTIR_OK;

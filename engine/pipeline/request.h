@@ -28,8 +28,8 @@ enum unstir_status request_check(const struct unstir_model *model,
 /* Does a resolved request need two evaluations, with and without class? */
 bool request_is_guided(const struct unstir_request *resolved);
 
-/* The canonical JSON: model, class, seed, steps, sampler, guidance_scale, eta,
- * width, height, in this order, compact; a body that can be posted again.
+/* The canonical JSON: model, class, seed, steps, sampler, schedule (if it is not
+ * the model's own), guidance_scale, eta, width, height, in this order, compact; a body that can be posted again.
  * *json is ended by alloc_free(). */
 enum unstir_status request_write(const struct unstir_model *model,
                                  const struct unstir_request *resolved,

@@ -32,6 +32,7 @@ static float epsilon_at(const struct sampler_run *run, float signal,
     case PREDICTION_V:
         return signal * output + noise * sample;
     case PREDICTION_EPSILON:
+    case PREDICTION_FLOW:
     case PREDICTION_COUNT:
     default:
         return output;
@@ -70,8 +71,8 @@ static void ddim_advance(const struct sampler_run *run, uint32_t step,
 
 const struct sampler sampler_ddim = {
     .info = &sampler_infos[SAMPLER_DDIM],
-    .class_name = "DDIMScheduler",
     .method = METHOD_DDIM,
+    .has_spacings = true,
     .has_eta = true,
     .advance = ddim_advance,
 };

@@ -98,8 +98,9 @@ static void ddpm_advance(const struct sampler_run *run, uint32_t step,
 
 const struct sampler sampler_ddpm = {
     .info = &sampler_infos[SAMPLER_DDPM],
-    .class_name = "DDPMScheduler",
     .method = METHOD_DDPM,
+    .has_spacings = true,
+    .default_steps = 1000,
     .check = ddpm_check,
     .advance = ddpm_advance,
 };

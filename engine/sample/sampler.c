@@ -1,79 +1,15 @@
-/* sampler.c - the table of samplers and what they share.
+/* sampler.c - a run: its tables, and what samplers share.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "sample/sampler.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
-
-const struct sampler *const samplers[SAMPLER_COUNT] = {
-    [SAMPLER_DDIM] = &sampler_ddim,
-    [SAMPLER_DDPM] = &sampler_ddpm,
-};
-
-/* name, title, other spellings, draws noise after the first */
-const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT] = {
-    [SAMPLER_DDIM] = {"ddim", "DDIM", "", false},
-    [SAMPLER_DDPM] = {"ddpm", "DDPM", "ancestral", true},
-};
-
-/* Does `text` (to its end or a comma) spell `name`?  Case, blanks, '-' and '_'
- * do not count: "Euler a" is "euler_a". */
-static bool is_spelling(const char *text, const char *name)
-{
-    for (;;) {
-        while (*text && strchr(" -_\t", *text))
-            text++;
-        while (*name && strchr(" -_\t", *name))
-            name++;
-        bool text_ends = *text == '\0' || *text == ',';
-        if (text_ends || *name == '\0')
-            return text_ends && *name == '\0';
-        if (tolower((unsigned char)*text) != tolower((unsigned char)*name))
-            return false;
-        text++;
-        name++;
-    }
-}
-
-static bool is_alias(const char *aliases, const char *name)
-{
-    for (const char *p = aliases; p && *p; p = strchr(p, ',')) {
-        p += *p == ',';
-        if (is_spelling(p, name))
-            return true;
-    }
-    return false;
-}
-
-const struct sampler *sampler_find(const char *name)
-{
-    for (size_t i = 0; i < SAMPLER_COUNT; i++)
-        if (is_spelling(samplers[i]->info->name, name) ||
-            is_alias(samplers[i]->info->alias, name))
-            return samplers[i];
-    return NULL;
-}
-
-const struct sampler *sampler_of_class(const char *class_name)
-{
-    for (size_t i = 0; i < SAMPLER_COUNT; i++)
-        if (strcmp(samplers[i]->class_name, class_name) == 0)
-            return samplers[i];
-    return NULL;
-}
-
-size_t sampler_index(const struct sampler *s)
-{
-    size_t i = 0;
-    while (i < SAMPLER_COUNT && samplers[i] != s)
-        i++;
-    return i;
-}
+#include "format/json.h"
+#include "sample/sigmas.h"
 
 /* No noise level may be free of signal when the network predicts the noise:
  * the estimate would be divided by zero. */
@@ -82,6 +18,10 @@ static enum unstir_status check_signal(const struct sampler_run *run,
 {
     const struct schedule *s = run->schedule;
 
+    if (s->config.prediction == PREDICTION_FLOW)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "the network predicts a flow, which %s cannot follow",
+                         run->sampler->info->name);
     if (s->config.prediction != PREDICTION_EPSILON)
         return UNSTIR_OK;
     if (s->abar[run->timesteps[0]] > 0)
@@ -94,39 +34,114 @@ static enum unstir_status check_signal(const struct sampler_run *run,
                      run->timesteps[0]);
 }
 
+/* -- schedules -------------------------------------------------------------- */
+
+enum unstir_status sampler_schedule_init(const struct sampler *s,
+                                         struct schedule *schedule,
+                                         const struct json *config,
+                                         struct unstir_error *err)
+{
+    const char *written_for = json_string(json_get(config, "_class_name"));
+    bool is_own = strcmp(written_for, schedule_class_name(s->method)) == 0;
+    struct schedule_config c;
+
+    *schedule = (struct schedule){0};
+    TRY(schedule_config_parse(&c, config, s->method, err));
+    enum unstir_status st = s->adapt ? s->adapt(s, &c, is_own, err) : UNSTIR_OK;
+    if (st)
+        schedule_config_fini(&c);
+    return st ? st : schedule_init(schedule, &c, err);
+}
+
+uint32_t sampler_max_steps(const struct sampler *s,
+                           const struct schedule *schedule)
+{
+    return s->max_steps ? s->max_steps(schedule) : schedule_max_steps(schedule);
+}
+
+/* -- runs ------------------------------------------------------------------- */
+
+static enum unstir_status take_memory(struct sampler_run *run,
+                                      struct unstir_error *err)
+{
+    size_t n = run->n_steps;
+
+    TRY(alloc_zero(&run->memory, 5 * n + 1, sizeof(float), err));
+    run->timesteps = run->memory;
+    run->times = (float *)run->memory + n;
+    run->middle_times = run->times + n;
+    run->middle_sigmas = run->middle_times + n;
+    run->sigmas = run->middle_sigmas + n;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status choose_schedule(struct sampler_run *run,
+                                          const struct sampler_schedule *asked,
+                                          struct unstir_error *err)
+{
+    const struct sampler *s = run->sampler;
+
+    if (!asked)
+        return UNSTIR_OK;
+    bool is_fine =
+        asked->is_spacing ? s->has_spacings : s->sigma_kinds >> asked->kind & 1;
+    if (!is_fine)
+        return error_field(err, "schedule", "%s has no schedule \"%s\"",
+                           s->info->name, asked->info->name);
+    if (asked->is_spacing) {
+        run->spacing = (enum spacing)asked->kind;
+        run->sigma_kind = SIGMAS_SPACED;
+    } else {
+        run->sigma_kind = (enum sigma_kind)asked->kind;
+    }
+    return UNSTIR_OK;
+}
+
+static enum unstir_status prepare_spaced(struct sampler_run *run,
+                                         struct unstir_error *err)
+{
+    TRY(schedule_timesteps_as(run->schedule, run->spacing, run->n_steps,
+                              run->timesteps, err));
+    for (uint32_t i = 0; i < run->n_steps; i++)
+        run->times[i] = (float)run->timesteps[i];
+    return check_signal(run, err);
+}
+
 enum unstir_status sampler_run_init(struct sampler_run *run,
                                     const struct sampler *sampler,
                                     const struct schedule *schedule,
                                     const struct sampler_run_options *options,
                                     struct unstir_error *err)
 {
-    void *timesteps;
-
     *run = (struct sampler_run){
         .sampler = sampler,
         .schedule = schedule,
+        .spacing = schedule->config.spacing,
+        .sigma_kind = schedule->config.sigmas,
         .n_steps = options->n_steps,
         .n = options->n,
+        .first_scale = 1,
         .eta = (float)options->eta,
+        .mu = options->mu,
         .has_clipped_output = options->has_clipped_output,
         .has_learned_variance = options->has_learned_variance,
     };
     if (run->n_steps == 0 || run->n_steps > schedule->config.n_timesteps)
         return error_field(err, "steps", "steps must be 1 to %u, not %u",
-                           schedule_max_steps(schedule), run->n_steps);
+                           sampler_max_steps(sampler, schedule), run->n_steps);
     if (!(options->eta >= 0 && options->eta <= 1))
         return error_field(err, "eta", "eta must be 0 to 1, not %g",
                            options->eta);
-    TRY(alloc_zero(&timesteps, run->n_steps, sizeof(uint32_t), err));
-    run->timesteps = timesteps;
-    TRY(schedule_timesteps(schedule, run->n_steps, run->timesteps, err));
-    TRY(check_signal(run, err));
+    TRY(choose_schedule(run, options->schedule, err));
+    TRY(take_memory(run, err));
+    TRY(sampler->prepare ? sampler->prepare(run, err)
+                         : prepare_spaced(run, err));
     return sampler->check ? sampler->check(run, err) : UNSTIR_OK;
 }
 
 void sampler_run_fini(struct sampler_run *run)
 {
-    alloc_free(run->timesteps);
+    alloc_free(run->memory);
     *run = (struct sampler_run){0};
 }
 
@@ -139,7 +154,7 @@ double sampler_timestep(const struct sampler_run *run, uint32_t step,
                         uint32_t eval)
 {
     return run->sampler->timestep ? run->sampler->timestep(run, step, eval)
-                                  : run->timesteps[step];
+                                  : (double)run->times[step];
 }
 
 const float *sampler_scale_input(const struct sampler_run *run, uint32_t step,
@@ -158,6 +173,61 @@ void sampler_advance(const struct sampler_run *run, uint32_t step,
 {
     run->sampler->advance(run, step, eval, io, state);
 }
+
+static void mixture_at(const struct sampler_run *run, uint32_t step,
+                       float *signal, float *noise)
+{
+    if (run->sampler->mixture) {
+        run->sampler->mixture(run, step, signal, noise);
+        return;
+    }
+    float abar = run->schedule->abar[run->timesteps[step]];
+    *signal = sqrtf(abar);
+    *noise = sqrtf(1 - abar);
+}
+
+void sampler_add_noise(const struct sampler_run *run, uint32_t step,
+                       const float *picture, const float *noise, float *out)
+{
+    float a, s;
+
+    mixture_at(run, step, &a, &s);
+    for (size_t i = 0; i < run->n; i++)
+        out[i] = a * picture[i] + s * noise[i];
+}
+
+/* Only the variance-exploding form keeps the whole signal. */
+float sampler_view_scale(const struct sampler_run *run, uint32_t step)
+{
+    float a, s;
+
+    if (step >= run->n_steps)
+        return 1;
+    mixture_at(run, step, &a, &s);
+    return a == 1 ? 1 / sqrtf(s * s + 1) : 1;
+}
+
+/* -- history ---------------------------------------------------------------- */
+
+float *sampler_history(const struct sampler_run *run,
+                       const struct sampler_state *state, size_t i)
+{
+    return state->history + i * run->n;
+}
+
+float *sampler_push(const struct sampler_run *run, struct sampler_state *state,
+                    size_t first, size_t most)
+{
+    float *front = sampler_history(run, state, first);
+    size_t held = state->n_held > first ? state->n_held - first : 0;
+    size_t kept = held < most ? held : most - 1;
+
+    memmove(front + run->n, front, kept * run->n * sizeof *front);
+    state->n_held = (uint32_t)(first + kept + 1);
+    return front;
+}
+
+/* -- estimates -------------------------------------------------------------- */
 
 /* Bits of |x|: they order as the numbers do. */
 static uint32_t magnitude_bits(float x)
@@ -224,15 +294,25 @@ static void threshold(const struct schedule_config *c, float *x, size_t n)
         x[i] = fminf(fmaxf(x[i], -s), s) / s;
 }
 
+void sampler_limit(const struct sampler_run *run, float *estimate)
+{
+    const struct schedule_config *c = &run->schedule->config;
+
+    if (c->is_thresholding)
+        threshold(c, estimate, run->n);
+    else if (c->is_clipping)
+        clamp(estimate, run->n, (float)c->clip_range);
+}
+
 void sampler_estimate(const struct sampler_run *run, float abar,
                       const float *output, const float *sample, float *estimate)
 {
-    const struct schedule_config *c = &run->schedule->config;
     float signal = sqrtf(abar), noise = sqrtf(1 - abar);
     size_t n = run->n;
 
-    switch (c->prediction) {
+    switch (run->schedule->config.prediction) {
     case PREDICTION_EPSILON:
+    case PREDICTION_FLOW:
     case PREDICTION_COUNT:
         for (size_t i = 0; i < n; i++)
             estimate[i] = (sample[i] - noise * output[i]) / signal;
@@ -245,8 +325,5 @@ void sampler_estimate(const struct sampler_run *run, float abar,
             estimate[i] = signal * sample[i] - noise * output[i];
         break;
     }
-    if (c->is_thresholding)
-        threshold(c, estimate, n);
-    else if (c->is_clipping)
-        clamp(estimate, n, (float)c->clip_range);
+    sampler_limit(run, estimate);
 }

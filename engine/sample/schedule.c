@@ -17,7 +17,7 @@
 /* The two-sided formula of torch.linspace in f32: the first half counts up
  * from the start, the second half down from the end, each element one fused
  * multiply-add. */
-static void linspace_f32(float *out, double start, double end, uint32_t n)
+void schedule_linspace_f32(float *out, double start, double end, uint32_t n)
 {
     float a = (float)start, b = (float)end;
 
@@ -46,6 +46,11 @@ static double abar_laplace(double u)
     return sqrt(snr / (1 + snr));
 }
 
+static double abar_exp(double u)
+{
+    return exp(-12 * u);
+}
+
 static void betas_from_abar(float *beta, uint32_t n, double (*abar)(double))
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -65,10 +70,10 @@ static void betas_fill(float *beta, const struct schedule_config *c)
     }
     switch (c->beta_schedule) {
     case BETA_LINEAR:
-        linspace_f32(beta, c->beta_start, c->beta_end, n);
+        schedule_linspace_f32(beta, c->beta_start, c->beta_end, n);
         break;
     case BETA_SCALED_LINEAR:
-        linspace_f32(beta, sqrt(c->beta_start), sqrt(c->beta_end), n);
+        schedule_linspace_f32(beta, sqrt(c->beta_start), sqrt(c->beta_end), n);
         for (uint32_t i = 0; i < n; i++)
             beta[i] *= beta[i];
         break;
@@ -78,9 +83,12 @@ static void betas_fill(float *beta, const struct schedule_config *c)
     case BETA_LAPLACE:
         betas_from_abar(beta, n, abar_laplace);
         break;
+    case BETA_EXP:
+        betas_from_abar(beta, n, abar_exp);
+        break;
     case BETA_SIGMOID:
     case BETA_COUNT:
-        linspace_f32(beta, -6, 6, n);
+        schedule_linspace_f32(beta, -6, 6, n);
         for (uint32_t i = 0; i < n; i++) {
             float s = (float)(1 / (1 + exp(-(double)beta[i])));
             beta[i] =
@@ -115,6 +123,14 @@ static void betas_rescale(float *beta, float *work, uint32_t n)
     beta[0] = 1 - work[0];
     for (uint32_t i = 1; i < n; i++)
         beta[i] = 1 - work[i] / work[i - 1];
+}
+
+/* Methods that divide by the signal keep a last trace of it, as the reference
+ * does. */
+static bool has_floor(enum schedule_method m)
+{
+    return m == METHOD_EULER || m == METHOD_EULER_A || m == METHOD_DPMPP ||
+           m == METHOD_UNIPC;
 }
 
 /* Tables that no sampler could use: a step that adds no noise at the start
@@ -154,6 +170,8 @@ enum unstir_status schedule_init(struct schedule *s,
                        SCHEDULE_MAX_TIMESTEPS);
         goto out;
     }
+    if (!schedule_has_betas(s->config.method))
+        return UNSTIR_OK;
     st = alloc_zero(&beta, n, sizeof(float), err);
     if (!st)
         st = alloc_zero(&abar, n, sizeof(float), err);
@@ -165,6 +183,8 @@ enum unstir_status schedule_init(struct schedule *s,
     if (s->config.is_zero_snr && n > 1)
         betas_rescale(s->beta, s->abar, n);
     abar_fill(s->abar, s->beta, n);
+    if (s->config.is_zero_snr && has_floor(s->config.method))
+        s->abar[n - 1] = 0x1p-24f;
     st = tables_check(s, err);
 out:
     if (st)
@@ -206,33 +226,49 @@ static void timesteps_linspace(uint32_t *out, uint32_t n, uint32_t n_train)
 
 /* A floating-point range from T down to 0: its increment is the difference of
  * its first two values, which is not quite T / n. */
-static void timesteps_trailing(uint32_t *out, uint32_t n, uint32_t n_train)
+static void timesteps_trailing(uint32_t *out, uint32_t n, uint32_t n_train,
+                               uint32_t last)
 {
     double ratio = (double)n_train / n;
-    double delta = (n_train - ratio) - n_train;
+    double delta = (last - ratio) - last;
 
     for (uint32_t i = 0; i < n; i++) {
-        double t = rint(n_train + i * delta) - 1;
+        double t = rint(last + i * delta) - 1;
         out[i] = t > 0 ? (uint32_t)t : 0;
     }
 }
 
-enum unstir_status schedule_timesteps(const struct schedule *s,
-                                      uint32_t n_steps, uint32_t *timesteps,
+static enum unstir_status check_first(const struct schedule *s,
+                                      uint32_t n_steps, uint32_t first,
                                       struct unstir_error *err)
 {
     const struct schedule_config *c = &s->config;
-    uint32_t most = schedule_max_steps(s);
+
+    if (first < c->n_timesteps)
+        return UNSTIR_OK;
+    return error_field(err, "steps",
+                       "%u steps with an offset of %u reach timestep %u, "
+                       "the last is %u; at most %u steps",
+                       n_steps, c->steps_offset, first, c->n_timesteps - 1,
+                       schedule_max_steps(s));
+}
+
+enum unstir_status schedule_timesteps_as(const struct schedule *s,
+                                         enum spacing spacing, uint32_t n_steps,
+                                         uint32_t *timesteps,
+                                         struct unstir_error *err)
+{
+    const struct schedule_config *c = &s->config;
 
     if (n_steps == 0 || n_steps > c->n_timesteps)
-        return error_field(err, "steps", "steps must be 1 to %u, not %u", most,
-                           n_steps);
-    switch (c->spacing) {
+        return error_field(err, "steps", "steps must be 1 to %u, not %u",
+                           schedule_max_steps(s), n_steps);
+    switch (spacing) {
     case SPACING_LINSPACE:
         timesteps_linspace(timesteps, n_steps, c->n_timesteps);
         break;
     case SPACING_TRAILING:
-        timesteps_trailing(timesteps, n_steps, c->n_timesteps);
+        timesteps_trailing(timesteps, n_steps, c->n_timesteps, c->n_timesteps);
         break;
     case SPACING_LEADING:
     case SPACING_COUNT:
@@ -241,13 +277,45 @@ enum unstir_status schedule_timesteps(const struct schedule *s,
                 i * (c->n_timesteps / n_steps) + c->steps_offset;
         break;
     }
-    if (timesteps[0] >= c->n_timesteps)
-        return error_field(err, "steps",
-                           "%u steps with an offset of %u reach timestep %u, "
-                           "the last is %u; at most %u steps",
-                           n_steps, c->steps_offset, timesteps[0],
-                           c->n_timesteps - 1, most);
-    return UNSTIR_OK;
+    return check_first(s, n_steps, timesteps[0], err);
+}
+
+enum unstir_status schedule_timesteps(const struct schedule *s,
+                                      uint32_t n_steps, uint32_t *timesteps,
+                                      struct unstir_error *err)
+{
+    return schedule_timesteps_as(s, s->config.spacing, n_steps, timesteps, err);
+}
+
+enum unstir_status schedule_timesteps_solver(const struct schedule *s,
+                                             enum spacing spacing,
+                                             uint32_t n_steps, uint32_t last,
+                                             uint32_t *timesteps,
+                                             struct unstir_error *err)
+{
+    const struct schedule_config *c = &s->config;
+
+    if (n_steps == 0 || n_steps > c->n_timesteps)
+        return error_field(err, "steps", "steps must be 1 to %u, not %u",
+                           c->n_timesteps, n_steps);
+    switch (spacing) {
+    case SPACING_LINSPACE:
+        for (uint32_t i = 0; i < n_steps; i++)
+            timesteps[n_steps - 1 - i] =
+                (uint32_t)rint((i + 1) * ((double)(last - 1) / n_steps));
+        timesteps[0] = last - 1;
+        break;
+    case SPACING_TRAILING:
+        timesteps_trailing(timesteps, n_steps, c->n_timesteps, last);
+        break;
+    case SPACING_LEADING:
+    case SPACING_COUNT:
+        for (uint32_t i = 0; i < n_steps; i++)
+            timesteps[n_steps - 1 - i] =
+                (i + 1) * (last / (n_steps + 1)) + c->steps_offset;
+        break;
+    }
+    return check_first(s, n_steps, timesteps[0], err);
 }
 
 float schedule_abar(const struct schedule *s, int64_t t, float before)

@@ -45,6 +45,7 @@ enum beta_schedule {
     BETA_COSINE, /* "squaredcos_cap_v2" */
     BETA_SIGMOID,
     BETA_LAPLACE,
+    BETA_EXP,
     BETA_COUNT
 };
 
@@ -52,6 +53,7 @@ enum prediction {
     PREDICTION_EPSILON = 0,
     PREDICTION_SAMPLE,
     PREDICTION_V,
+    PREDICTION_FLOW,
     PREDICTION_COUNT
 };
 
@@ -62,6 +64,21 @@ enum spacing {
     SPACING_COUNT
 };
 
+/* How a run's noise levels are chosen; see sigmas.h. */
+enum sigma_kind {
+    SIGMAS_SPACED = 0, /* those of the spaced timesteps */
+    SIGMAS_KARRAS,
+    SIGMAS_EXPONENTIAL,
+    SIGMAS_BETA,
+    SIGMAS_LU,
+    SIGMAS_FLOW,
+    SIGMAS_AYS,
+    SIGMAS_AYS_XL,
+    SIGMAS_KIND_COUNT
+};
+
+enum final_sigma { FINAL_ZERO = 0, FINAL_SIGMA_MIN, FINAL_COUNT };
+
 enum variance_type {
     VARIANCE_FIXED_SMALL = 0,
     VARIANCE_FIXED_SMALL_LOG,
@@ -71,10 +88,75 @@ enum variance_type {
     VARIANCE_COUNT
 };
 
-/* Which method the configuration is for: its fields and its defaults. */
-enum schedule_method { METHOD_DDPM = 0, METHOD_DDIM, METHOD_COUNT };
+enum algorithm {
+    ALGORITHM_DPMPP = 0,
+    ALGORITHM_SDE_DPMPP,
+    ALGORITHM_DPM,
+    ALGORITHM_SDE_DPM,
+    ALGORITHM_DEIS,
+    ALGORITHM_COUNT
+};
 
+enum solver_type {
+    SOLVER_MIDPOINT = 0,
+    SOLVER_HEUN,
+    SOLVER_BH1,
+    SOLVER_BH2,
+    SOLVER_LOGRHO,
+    SOLVER_COUNT
+};
+
+enum interpolation { INTERPOLATION_LINEAR = 0, INTERPOLATION_LOG_LINEAR };
+enum timestep_type { TIMESTEPS_DISCRETE = 0, TIMESTEPS_CONTINUOUS };
+
+/* Which class of the reference the configuration is for: its fields and its
+ * defaults (schedule_config.c). */
+enum schedule_method {
+    METHOD_DDPM = 0,
+    METHOD_DDIM,
+    METHOD_DDIM_INVERSE,
+    METHOD_PNDM,
+    METHOD_LMS,
+    METHOD_EULER,
+    METHOD_EULER_A,
+    METHOD_HEUN,
+    METHOD_DPM2,
+    METHOD_DPM2_A,
+    METHOD_DPMPP,
+    METHOD_DPMPP_SINGLE,
+    METHOD_DPMPP_SDE,
+    METHOD_UNIPC,
+    METHOD_DEIS,
+    METHOD_LCM,
+    METHOD_TCD,
+    METHOD_UNCLIP,
+    METHOD_IPNDM,
+    METHOD_EDM_EULER,
+    METHOD_EDM_DPMPP,
+    METHOD_FLOW,
+    METHOD_CONSISTENCY,
+    METHOD_SCORE_VE,
+    METHOD_SCORE_VP,
+    METHOD_COUNT
+};
+
+/* What a network was trained on decides which methods can drive it. */
+enum schedule_kin {
+    KIN_BETAS = 0, /* T steps with betas */
+    KIN_IPNDM,     /* angles */
+    KIN_EDM,       /* preconditioned by sigma */
+    KIN_FLOW,
+    KIN_CONSISTENCY,
+    KIN_SCORE_VE,
+    KIN_SCORE_VP,
+    KIN_COUNT
+};
+
+#define SCHEDULE_MAX_UNCORRECTED 16
+
+/* Reals that a file may leave out are NAN. */
 struct schedule_config {
+    enum schedule_method method;
     uint32_t n_timesteps; /* T: training steps                               */
     double beta_start, beta_end;
     enum beta_schedule beta_schedule;
@@ -89,6 +171,40 @@ struct schedule_config {
     bool is_zero_snr;
     enum variance_type variance; /* DDPM                                     */
     bool is_last_alpha_one;      /* DDIM: abar before step 0 is 1            */
+    bool has_no_prk;             /* PNDM: no Runge-Kutta at the start        */
+
+    enum sigma_kind sigmas;
+    enum final_sigma final_sigma;
+    double sigma_min, sigma_max; /* ends of the levels                       */
+    double sigma_data, rho;      /* EDM, consistency                         */
+    double lambda_min_clipped;   /* -INFINITY: all of the table              */
+    enum interpolation interpolation; /* Euler                            */
+    enum timestep_type timestep_type; /* Euler                            */
+
+    uint32_t solver_order; /* 1 to 3                                         */
+    enum algorithm algorithm;
+    enum solver_type solver;
+    bool is_lower_order_final, is_euler_at_final;
+    bool is_predicting_x0;                          /* UniPC               */
+    uint32_t uncorrected[SCHEDULE_MAX_UNCORRECTED]; /* UniPC: steps        */
+    uint32_t n_uncorrected;
+
+    uint32_t original_steps; /* LCM, TCD */
+    double timestep_scaling; /* LCM */
+
+    double flow_shift;     /* also FlowMatch's shift                       */
+    bool is_shift_dynamic; /* by mu                                        */
+    bool is_shift_linear;  /* time_shift_type                              */
+    double shift_terminal;
+    double base_shift, max_shift;
+    uint32_t base_seq, max_seq;
+    bool is_flow_inverted, is_flow_stochastic;
+
+    double noise_gain; /* consistency: s_noise */
+    double snr;        /* score VE: of the corrector                      */
+    uint32_t n_corrections;
+    double sampling_eps; /* score: where time ends                          */
+    double beta_min, beta_max; /* score VP                                   */
 };
 
 void schedule_config_defaults(struct schedule_config *c,
@@ -103,6 +219,15 @@ enum unstir_status schedule_config_parse(struct schedule_config *c,
                                          struct unstir_error *err);
 void schedule_config_fini(struct schedule_config *c);
 
+/* "DDIMScheduler" */
+const char *schedule_class_name(enum schedule_method m);
+bool schedule_has_betas(enum schedule_method m);
+enum schedule_kin schedule_kin_of(enum schedule_method m);
+/* Of a class that may have no sampler here; false if it is not known. */
+bool schedule_kin_of_class(const char *class_name, enum schedule_kin *out);
+const char *schedule_kin_text(enum schedule_kin kin);
+
+/* Methods that know no betas (schedule_has_betas) have no tables: NULL. */
 struct schedule {
     struct schedule_config config;
     float *beta; /* [T] */
@@ -120,9 +245,25 @@ void schedule_fini(struct schedule *s);
 enum unstir_status schedule_timesteps(const struct schedule *s,
                                       uint32_t n_steps, uint32_t *timesteps,
                                       struct unstir_error *err);
+/* By another spacing than the configured one. */
+enum unstir_status schedule_timesteps_as(const struct schedule *s,
+                                         enum spacing spacing, uint32_t n_steps,
+                                         uint32_t *timesteps,
+                                         struct unstir_error *err);
+
+/* The same as the multistep solvers count: of n_steps + 1 the last is left out
+ * (linspace, leading).  `last`: T, or less where lambda is clipped. */
+enum unstir_status schedule_timesteps_solver(const struct schedule *s,
+                                             enum spacing spacing,
+                                             uint32_t n_steps, uint32_t last,
+                                             uint32_t *timesteps,
+                                             struct unstir_error *err);
 
 /* Most steps that schedule_timesteps() takes. */
 uint32_t schedule_max_steps(const struct schedule *s);
+
+/* The two-sided formula of torch.linspace in f32. */
+void schedule_linspace_f32(float *out, double start, double end, uint32_t n);
 
 /* abar of a timestep that may be negative: `before` stands for -1 and less. */
 float schedule_abar(const struct schedule *s, int64_t t, float before);

@@ -39,8 +39,9 @@ row '{"negative_prompt":"ugly"}' /negative_prompt null
 row '{"init_image":"data:"}' /init_image null
 row '{"strength":0.5}' /strength null
 row '{"clip_skip":2}' /clip_skip null
-row '{"schedule":"karras"}' /schedule null
-row '{"scheduler":"karras"}' /scheduler null
+row '{"schedule":"karas"}' /schedule '["karras"]'
+row '{"scheduler":"karas"}' /scheduler '["karras"]'
+row '{"schedule":"karras","sampler":"ddim"}' /schedule null
 row '{"loras":[]}' /loras null
 row '{"webhook":{}}' /webhook null
 row '{"prompt":"bag","class":"coat"}' /class null

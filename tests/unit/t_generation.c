@@ -188,7 +188,12 @@ static void test_samplers(void **state)
     size_t n;
     const struct unstir_sampler_info *s = unstir_samplers(&n);
 
-    assert_int_equal(n, 2);
+    assert_true(n > 2);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(unstir_sampler_find(s[i].name), i);
+    assert_int_equal(unstir_sampler_find("DPM++ 2M Karras"),
+                     unstir_sampler_find("dpmpp_2m"));
+    assert_int_equal(unstir_sampler_find("DPM++ 2M Carrots"), -1);
     assert_string_equal(s[0].name, "ddim");
     assert_string_equal(s[1].name, "ddpm");
     assert_true(s[1].is_stochastic && !s[0].is_stochastic);
@@ -236,7 +241,7 @@ static struct unstir_request ask(const char *label, int64_t class_id,
                                  double guidance, double eta)
 {
     return (struct unstir_request){label,  class_id, 0,        steps, width,
-                                   height, sampler,  guidance, eta};
+                                   height, sampler,  guidance, eta,   NULL};
 }
 
 #define UNSET UNSTIR_UNSET_F

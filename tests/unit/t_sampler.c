@@ -33,11 +33,9 @@ static enum unstir_status rig_init(struct rig *r, const struct sampler *s,
     struct json *o = json_text(config);
     struct sampler_run_options options = {
         .n_steps = n_steps, .n = N, .eta = eta};
-    struct schedule_config c;
 
     memset(r, 0, sizeof *r);
-    if (schedule_config_parse(&c, o, s->method, err) ||
-        schedule_init(&r->schedule, &c, err))
+    if (sampler_schedule_init(s, &r->schedule, o, err))
         fail_msg("%s: %s", config, err->detail);
     json_free(o);
     r->state.sample = r->sample;
@@ -68,7 +66,8 @@ static void test_table(void **state)
         assert_ptr_equal(s->info, &sampler_infos[i]);
         assert_ptr_equal(sampler_find(s->info->name), s);
         assert_ptr_equal(sampler_find(s->info->title), s);
-        assert_ptr_equal(sampler_of_class(s->class_name), s);
+        const char *class_name = schedule_class_name(s->method);
+        assert_int_equal(sampler_of_class(class_name)->method, s->method);
         assert_int_equal(sampler_index(s), i);
         assert_non_null(s->advance);
         assert_true(s->n_history <= SAMPLER_MAX_HISTORY);
@@ -90,7 +89,11 @@ static void test_find(void **state)
         {"ddimm", NULL},
         {"", NULL},
         {"ddim,ddpm", NULL},
-        {"euler", NULL},
+        {"Euler", &sampler_euler},
+        {"k euler", &sampler_euler},
+        {"DPM++ 2M", &sampler_dpmpp_2m},
+        {"DPM++ 2M SDE", &sampler_dpmpp_2m_sde},
+        {"DPM++ 2M SDE Karras", NULL},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -99,6 +102,36 @@ static void test_find(void **state)
                      sampler_find(rows[i].name)
                          ? sampler_find(rows[i].name)->info->name
                          : "none");
+}
+
+/* A schedule may stand behind a name, as webuis write it. */
+static void test_find_scheduled(void **state)
+{
+    static const struct {
+        const char *name;
+        const struct sampler *wanted;
+        const char *schedule;
+    } rows[] = {
+        {"DPM++ 2M Karras", &sampler_dpmpp_2m, "karras"},
+        {"DPM++ 2M SDE Exponential", &sampler_dpmpp_2m_sde, "exponential"},
+        {"dpmpp_2m_sde", &sampler_dpmpp_2m_sde, NULL},
+        {"euler_sgm_uniform", &sampler_euler, "trailing"},
+        {"Heun Align Your Steps", &sampler_heun, "align_your_steps"},
+        {"Heun Align Your Steps XL", &sampler_heun, "align_your_steps_xl"},
+        {"Karras", NULL, NULL},
+        {"Euler Carrots", NULL, NULL},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct sampler_schedule *schedule;
+        const struct sampler *s =
+            sampler_find_scheduled(rows[i].name, &schedule);
+        const char *got = schedule ? schedule->info->name : "none";
+        const char *wanted = rows[i].schedule ? rows[i].schedule : "none";
+        if (s != rows[i].wanted || strcmp(got, wanted) != 0)
+            fail_msg("\"%s\": got %s with %s, wanted %s", rows[i].name,
+                     s ? s->info->name : "none", got, wanted);
+    }
 }
 
 static int by_value(const void *a, const void *b)
@@ -201,7 +234,7 @@ static void test_predictions_agree(void **state)
         rig_init(&r, &sampler_ddim, "{\"clip_sample\":false}", 4, 0, &err), 0);
     memcpy(x0, r.sample, sizeof x0);
     memcpy(z, r.output, sizeof z);
-    for (int p = 0; p < PREDICTION_COUNT; p++) {
+    for (int p = 0; p < PREDICTION_FLOW; p++) {
         float abar = r.schedule.abar[r.run.timesteps[1]];
         float a = sqrtf(abar), s = sqrtf(1 - abar);
         r.schedule.config.prediction = (enum prediction)p;
@@ -305,7 +338,6 @@ static void test_interface_of_second_order(void **state)
 {
     static const struct sampler midpoint = {
         .info = &sampler_infos[0],
-        .class_name = "none",
         .n_history = 1,
         .n_evals = two_evals,
         .timestep = half_way,
@@ -335,6 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_find),
+        cmocka_unit_test(test_find_scheduled),
         cmocka_unit_test(test_quantile),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_one_step_is_estimate),

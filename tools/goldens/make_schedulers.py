@@ -128,7 +128,7 @@ def run(name, cls, steps, eta, clipped, config):
     abar = scheduler.alphas_cumprod
     at = sorted({0, 1, len(abar) // 2, len(abar) - 2, len(abar) - 1})
     assert torch.isfinite(x).all(), name
-    return {"name": name, "cls": cls, "config": config, "steps": steps,
+    return {"name": name, "config": {"_class_name": cls, **config}, "steps": steps,
             "eta": eta, "clipped": clipped, "seed": SEED, "dropped": dropped,
             "timesteps": timesteps,
             "betas": [[i, float(f"{scheduler.betas[i]:.9g}")] for i in at],

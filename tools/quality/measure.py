@@ -12,7 +12,7 @@ judge (classifier.py):
 
     python tools/quality/measure.py MODEL --judge judge.pt [--per-class 100]
         [--steps 25,50] [--guidance 1,1.5,2] [--sampler ddim,ddpm]
-        [--sheet samples.png] [--neighbours neighbours.png] [--json out.json]
+        [--schedule default,karras] [--sheet samples.png] [--neighbours neighbours.png] [--json out.json]
 
 Lists are measured in every combination: a curve.  100 a class take about a
 minute a point on two cores, 1,000 a class ten times that.  Seeds are fixed
@@ -45,7 +45,8 @@ def quantise(x):
     return (((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5) - 1
 
 
-def generate(model, per_class, steps, guidance, sampler, unstir, folder):
+def generate(model, per_class, steps, guidance, sampler, schedule, unstir,
+             folder):
     """f32 [10 * per_class][1][28][28], classes one after the other."""
     out = []
     for c in range(N_CLASSES):
@@ -53,7 +54,7 @@ def generate(model, per_class, steps, guidance, sampler, unstir, folder):
         cmd = [unstir, "generate", "-m", model, "--class", str(c), "-n",
                str(per_class), "--seed", str(c * 100000), "--steps",
                str(steps), "--guidance", str(guidance), "--sampler", sampler,
-               "--raw", raw, "-o", os.path.join(folder, "{i}.png"), "--force",
+               "--schedule", schedule, "--raw", raw, "-o", os.path.join(folder, "{i}.png"), "--force",
                "--no-metadata", "-q"]
         subprocess.run(cmd, check=True, stdout=subprocess.DEVNULL)
         out.append(torch.from_numpy(load_file(raw)["sample"]))
@@ -184,6 +185,7 @@ def main():
     p.add_argument("--steps", default="25")
     p.add_argument("--guidance", default="1")
     p.add_argument("--sampler", default="ddim")
+    p.add_argument("--schedule", default="default")
     p.add_argument("--sheet")
     p.add_argument("--neighbours")
     p.add_argument("--json")
@@ -193,13 +195,14 @@ def main():
     print("real test pictures: accuracy %.4f by class %s" %
           (sum(judge.real) / N_CLASSES, judge.real), file=sys.stderr)
     results = []
-    points = itertools.product(a.sampler.split(","), floats(a.steps),
+    points = itertools.product(a.sampler.split(","), a.schedule.split(","),
+                               floats(a.steps),
                                floats(a.guidance))
-    for sampler, steps, guidance in points:
+    for sampler, schedule, steps, guidance in points:
         with tempfile.TemporaryDirectory() as folder:
             x = generate(a.model, a.per_class, int(steps), guidance, sampler,
-                         a.unstir, folder)
-        r = dict(sampler=sampler, steps=int(steps), guidance=guidance,
+                         schedule, a.unstir, folder)
+        r = dict(sampler=sampler, schedule=schedule, steps=int(steps), guidance=guidance,
                  per_class=a.per_class, **judge.measure(x, a.per_class))
         if a.neighbours:
             r.update(neighbour_report(judge, x, a.per_class, a.neighbours))

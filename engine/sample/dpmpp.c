@@ -1,0 +1,76 @@
+/* dpmpp.c - DPM-Solver++ as a multistep method, with and without noise.
+ *
+ * The four names are one method: order 2 or 3, deterministic or stochastic.  A
+ * folder of this very class keeps what a name leaves open: order 1 under 2m,
+ * the older algorithms (dpmsolver, sde-dpmsolver), midpoint or heun.
+ *
+ * Formulas: solver.c.  The stochastic forms draw noise in every step, the last
+ * one included, where it is multiplied by zero.
+ *
+ * Source.  diffusers 0.42.1, DPMSolverMultistepScheduler.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "sample/sampler.h"
+#include "sample/solver.h"
+
+static enum unstir_status dpmpp_adapt(const struct sampler *self,
+                                      struct schedule_config *c, bool is_own,
+                                      struct unstir_error *err)
+{
+    bool is_of_noise = solver_is_of_noise(c);
+
+    (void)is_own;
+    if (self->order == 3 || c->solver_order > self->order)
+        c->solver_order = self->order;
+    if (self->is_sde)
+        c->algorithm = is_of_noise ? ALGORITHM_SDE_DPM : ALGORITHM_SDE_DPMPP;
+    else
+        c->algorithm = is_of_noise ? ALGORITHM_DPM : ALGORITHM_DPMPP;
+    if (c->algorithm == ALGORITHM_SDE_DPM && c->solver_order == 3)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "algorithm_type \"sde-dpmsolver\" has no third order");
+    if (is_of_noise && c->prediction == PREDICTION_FLOW)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "the network predicts a flow, which needs "
+                         "algorithm_type \"dpmsolver++\"");
+    return UNSTIR_OK;
+}
+
+static void dpmpp_advance(const struct sampler_run *run, uint32_t step,
+                          uint32_t eval, const struct sampler_io *io,
+                          struct sampler_state *state)
+{
+    struct solver_point here = solver_point_at(run, step);
+    float *m0 = sampler_push(run, state, 0, run->schedule->config.solver_order);
+
+    (void)eval;
+    solver_convert(run, here, io->output, state->sample, state->estimate, m0);
+    solver_advance(run, step, io, state);
+}
+
+static void dpmpp_mixture(const struct sampler_run *run, uint32_t step,
+                          float *signal, float *noise)
+{
+    struct solver_point p = solver_point_at(run, step);
+
+    *signal = p.signal;
+    *noise = p.noise;
+}
+
+#define DPMPP(id, steps_back, sde)                                            \
+    {                                                                         \
+        .info = &sampler_infos[id], .method = METHOD_DPMPP,                   \
+        .order = steps_back, .is_sde = sde, .n_history = steps_back,          \
+        .sigma_kinds = SIGMA_USUAL | SIGMA_BIT(LU), .has_spacings = true,     \
+        .adapt = dpmpp_adapt, .prepare = sampler_prepare_solver,              \
+        .check = sampler_check_levels, .max_steps = sampler_max_steps_solver, \
+        .mixture = dpmpp_mixture, .advance = dpmpp_advance,                   \
+    }
+
+const struct sampler sampler_dpmpp_2m = DPMPP(SAMPLER_DPMPP_2M, 2, false);
+const struct sampler sampler_dpmpp_3m = DPMPP(SAMPLER_DPMPP_3M, 3, false);
+const struct sampler sampler_dpmpp_2m_sde =
+    DPMPP(SAMPLER_DPMPP_2M_SDE, 2, true);
+const struct sampler sampler_dpmpp_3m_sde =
+    DPMPP(SAMPLER_DPMPP_3M_SDE, 3, true);

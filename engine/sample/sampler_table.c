@@ -1,0 +1,182 @@
+/* sampler_table.c - the table of samplers: names, and how they are found.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <ctype.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "format/json.h"
+#include "sample/sampler.h"
+
+const struct sampler *const samplers[SAMPLER_COUNT] = {
+    [SAMPLER_DDIM] = &sampler_ddim,
+    [SAMPLER_DDPM] = &sampler_ddpm,
+    [SAMPLER_EULER] = &sampler_euler,
+    [SAMPLER_HEUN] = &sampler_heun,
+    [SAMPLER_DPMPP_2M] = &sampler_dpmpp_2m,
+    [SAMPLER_DPMPP_3M] = &sampler_dpmpp_3m,
+    [SAMPLER_DPMPP_2M_SDE] = &sampler_dpmpp_2m_sde,
+    [SAMPLER_DPMPP_3M_SDE] = &sampler_dpmpp_3m_sde,
+    [SAMPLER_UNIPC] = &sampler_unipc,
+};
+
+/* name, title, other spellings, draws noise after the first */
+const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT] = {
+    [SAMPLER_DDIM] = {"ddim", "DDIM", "", false},
+    [SAMPLER_DDPM] = {"ddpm", "DDPM", "ancestral", true},
+    [SAMPLER_EULER] = {"euler", "Euler", "k_euler", false},
+    [SAMPLER_HEUN] = {"heun", "Heun", "k_heun", false},
+    [SAMPLER_DPMPP_2M] = {"dpmpp_2m", "DPM++ 2M", "dpmsolver++,dpm++", false},
+    [SAMPLER_DPMPP_3M] = {"dpmpp_3m", "DPM++ 3M", "", false},
+    [SAMPLER_DPMPP_2M_SDE] = {"dpmpp_2m_sde", "DPM++ 2M SDE", "", true},
+    [SAMPLER_DPMPP_3M_SDE] = {"dpmpp_3m_sde", "DPM++ 3M SDE", "", true},
+    [SAMPLER_UNIPC] = {"unipc", "UniPC", "uni_pc_bh2", false},
+};
+
+const struct unstir_schedule_info sampler_schedule_infos[SAMPLER_N_SCHEDULES] =
+    {
+        {"karras", "Karras", ""},
+        {"exponential", "Exponential", ""},
+        {"beta", "Beta", ""},
+        {"lu", "Lu", "lu_lambdas"},
+        {"align_your_steps", "Align Your Steps", "ays"},
+        {"align_your_steps_xl", "Align Your Steps XL", "ays_xl,ays_sdxl"},
+        {"linspace", "Linspace", "uniform,normal"},
+        {"leading", "Leading", "ddim_uniform"},
+        {"trailing", "Trailing", "sgm_uniform,simple"},
+};
+
+const struct sampler_schedule sampler_schedules[SAMPLER_N_SCHEDULES] = {
+    {&sampler_schedule_infos[0], false, SIGMAS_KARRAS},
+    {&sampler_schedule_infos[1], false, SIGMAS_EXPONENTIAL},
+    {&sampler_schedule_infos[2], false, SIGMAS_BETA},
+    {&sampler_schedule_infos[3], false, SIGMAS_LU},
+    {&sampler_schedule_infos[4], false, SIGMAS_AYS},
+    {&sampler_schedule_infos[5], false, SIGMAS_AYS_XL},
+    {&sampler_schedule_infos[6], true, SPACING_LINSPACE},
+    {&sampler_schedule_infos[7], true, SPACING_LEADING},
+    {&sampler_schedule_infos[8], true, SPACING_TRAILING},
+};
+
+/* Case, blanks, '-' and '_' do not count, '+' is a 'p': "Euler a" is
+ * "euler_a", "DPM++ 2M" is "dpmpp_2m". */
+static int letter(char c)
+{
+    return c == '+' ? 'p' : tolower((unsigned char)c);
+}
+
+static bool is_end(const char *text)
+{
+    return text[strspn(text, " -_\t")] == '\0';
+}
+
+/* How much of `text` spells `name`, or 0; a name has letters. */
+static size_t spelled(const char *text, const char *name)
+{
+    const char *at = text;
+
+    for (;;) {
+        while (*at && strchr(" -_\t", *at))
+            at++;
+        while (*name && strchr(" -_\t", *name))
+            name++;
+        if (*name == '\0' || *name == ',')
+            return (size_t)(at - text);
+        if (letter(*at) != letter(*name))
+            return 0;
+        at++;
+        name++;
+    }
+}
+
+/* Does `text` begin with `name` or one of its aliases?  The longest counts. */
+static size_t spelled_any(const char *text, const char *name,
+                          const char *aliases)
+{
+    size_t longest = spelled(text, name);
+
+    for (const char *p = aliases; p && *p; p = strchr(p, ',')) {
+        p += *p == ',';
+        size_t n = spelled(text, p);
+        longest = n > longest ? n : longest;
+    }
+    return longest;
+}
+
+const struct sampler_schedule *sampler_schedule_find(const char *name)
+{
+    for (size_t i = 0; i < SAMPLER_N_SCHEDULES; i++) {
+        const struct sampler_schedule *s = &sampler_schedules[i];
+        size_t n = spelled_any(name, s->info->name, s->info->alias);
+        if (n && is_end(name + n))
+            return s;
+    }
+    return NULL;
+}
+
+const struct sampler *
+sampler_find_scheduled(const char *name,
+                       const struct sampler_schedule **schedule)
+{
+    *schedule = NULL;
+    for (size_t i = 0; i < SAMPLER_COUNT; i++) {
+        const struct unstir_sampler_info *info = samplers[i]->info;
+        size_t n = spelled_any(name, info->name, info->alias);
+        if (n && is_end(name + n))
+            return samplers[i];
+    }
+    for (size_t i = 0; i < SAMPLER_COUNT; i++) {
+        const struct unstir_sampler_info *info = samplers[i]->info;
+        size_t n = spelled_any(name, info->name, info->alias);
+        if (n)
+            *schedule = sampler_schedule_find(name + n);
+        if (*schedule)
+            return samplers[i];
+    }
+    return NULL;
+}
+
+const struct sampler *sampler_find(const char *name)
+{
+    const struct sampler_schedule *schedule;
+    const struct sampler *s = sampler_find_scheduled(name, &schedule);
+
+    return schedule ? NULL : s;
+}
+
+const struct sampler *sampler_of_class(const char *class_name)
+{
+    for (size_t i = 0; i < SAMPLER_COUNT; i++)
+        if (strcmp(schedule_class_name(samplers[i]->method), class_name) == 0)
+            return samplers[i];
+    return NULL;
+}
+
+const struct sampler *sampler_of_config(const struct json *config)
+{
+    const struct sampler *first = NULL;
+    const char *class_name = json_string(json_get(config, "_class_name"));
+    const char *kind = json_string(json_get(config, "algorithm_type"));
+    const struct json *order = json_get(config, "solver_order");
+    bool is_third = order && json_int(order) == 3;
+    bool is_sde = strncmp(kind, "sde-", 4) == 0;
+
+    for (size_t i = 0; i < SAMPLER_COUNT; i++) {
+        const struct sampler *s = samplers[i];
+        if (strcmp(schedule_class_name(s->method), class_name) != 0)
+            continue;
+        if (!s->order || ((s->order == 3) == is_third && s->is_sde == is_sde))
+            return s;
+        first = first ? first : s;
+    }
+    return first;
+}
+
+size_t sampler_index(const struct sampler *s)
+{
+    size_t i = 0;
+    while (i < SAMPLER_COUNT && samplers[i] != s)
+        i++;
+    return i;
+}
