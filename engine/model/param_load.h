@@ -1,0 +1,27 @@
+/* param_load.h - from the tensors of a checkpoint to the parameters of a graph.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MODEL_PARAM_LOAD_H
+#define MODEL_PARAM_LOAD_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "format/weights.h"
+
+struct graph_param;
+
+/* Whether values of that type can be parameters. */
+bool param_is_float(enum dtype t);
+
+/* The f32 data of a parameter: *param points into the file where it is f32
+ * and aligned, else *own is new memory (alloc_free) and *param points there.
+ * A tensor that is missing or of another shape (trailing ones aside: old
+ * files keep linear layers as 1x1 convolutions) is UNSTIR_ERR_FORMAT. */
+enum unstir_status param_load(const float **param, float **own,
+                              const struct graph_param *want,
+                              const struct weights *weights,
+                              struct unstir_error *err);
+
+#endif
