@@ -12,7 +12,7 @@
 
 struct bench_values {
     struct opts_common common;
-    const char *model, *isa, *precision;
+    const char *model, *isa, *precision, *pin;
     uint32_t width, height, batch, threads, repeat, warmup;
 };
 
@@ -83,6 +83,7 @@ static const struct {
     {"eval", unstir_bench_eval, true},
     {"kernels", unstir_bench_kernels, false},
     {"machine", unstir_bench_machine, false},
+    {"pool", unstir_bench_pool, false},
     {"train", unstir_bench_train, true},
 };
 #define N_WHATS (sizeof(whats) / sizeof(*whats))
@@ -176,6 +177,7 @@ static int bench_main(int argc, char **argv)
                                      .height = v.height,
                                      .batch = v.batch,
                                      .n_threads = v.threads,
+                                     .pin = opts_pin(v.pin),
                                      .repeat = v.repeat,
                                      .warmup = v.warmup};
     if (v.precision && strcmp(v.precision, "f32") == 0)
@@ -201,11 +203,10 @@ static int bench_main(int argc, char **argv)
 const struct command command_bench = {
     .name = "bench",
     .summary = "how fast is this machine",
-    .synopsis = "eval|train|kernels|machine [options]",
+    .synopsis = "eval|train|kernels|pool|machine [options]",
     .text = "eval times one evaluation of a model's network, train one "
-            "optimiser step of it, kernels each kernel and shape, machine the "
-            "peaks "
-            "that the shares refer to.",
+            "optimiser step of it, kernels each kernel and shape, pool what "
+            "threads cost, machine the peaks that the shares refer to.",
     .examples = "unstir bench eval -m models/fashion --json\n"
                 "unstir bench machine\n",
     .options = options,

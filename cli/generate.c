@@ -405,7 +405,8 @@ static int open_model(struct generate_job *job)
     const char *path = v->model ? v->model : cli_default_model();
     struct unstir_error err = {0};
     struct unstir_model_options o = {.isa = v->isa};
-    struct unstir_executor_options x = {.n_threads = v->threads};
+    struct unstir_executor_options x = {.n_threads = v->threads,
+                                        .pin = opts_pin(v->pin)};
     double start = cli_now_s();
     if (!path) {
         cli_error("no model: give -m PATH or set UNSTIR_MODEL");

@@ -1,12 +1,26 @@
 /* opts_machine.h - the options about the machine, the same for every command.
  *
  * Rows of a command's table.  The command defines FIELD(name) and `precisions`
- * as for its own rows, and has the fields precision, threads and isa.
+ * as for its own rows, and has the fields precision, threads, pin and isa.
  *
  * SPDX-License-Identifier: MIT
  */
 #ifndef OPTS_MACHINE_H
 #define OPTS_MACHINE_H
+
+#include <string.h>
+
+#include "unstir.h"
+
+static const char *const opts_pins[] = {"auto", "on", "off", NULL};
+
+/* NULL: not given. */
+static inline enum unstir_pin opts_pin(const char *word)
+{
+    return word && strcmp(word, "on") == 0    ? UNSTIR_PIN_ON
+           : word && strcmp(word, "off") == 0 ? UNSTIR_PIN_OFF
+                                              : UNSTIR_PIN_AUTO;
+}
 
 #define OPTS_MACHINE(title)                                                   \
     {.group = title,                                                          \
@@ -24,9 +38,17 @@
          .env = "UNSTIR_THREADS",                                             \
          .min = 0,                                                            \
          .max = 64,                                                           \
-         .fallback = "0: all cores",                                          \
+         .fallback = "0: one a core",                                         \
          FIELD(threads),                                                      \
          .help = "computing threads"},                                        \
+        {.name = "pin",                                                       \
+         .kind = OPT_CHOICE,                                                  \
+         .meta = "auto|on|off",                                               \
+         .env = "UNSTIR_PIN",                                                 \
+         .choices = opts_pins,                                                \
+         .fallback = "auto: if there is a thread a core",                     \
+         FIELD(pin),                                                          \
+         .help = "keep each thread on a core of its own"},                    \
     {                                                                         \
         .name = "isa", .kind = OPT_TEXT, .meta = "NAME", .env = "UNSTIR_ISA", \
         .fallback = "the best of this CPU", FIELD(isa),                       \

@@ -28,8 +28,8 @@ unstir_executor_new(struct unstir_executor **out,
     *out = NULL;
     TRY(alloc_zero(&memory, 1, sizeof **out, err));
     struct unstir_executor *x = memory;
-    enum unstir_status st =
-        executor_new(&x->inner, o->n_threads, o->nice, o->max_arena_bytes, err);
+    enum unstir_status st = executor_new_placed(
+        &x->inner, o->n_threads, o->nice, o->pin, o->max_arena_bytes, err);
     if (st)
         alloc_free(x);
     else

@@ -45,7 +45,7 @@ static enum unstir_status bench_init(struct bench *b,
             err, "isa", "\"%s\" is unknown or this CPU cannot run it", o->isa);
     if (o->precision == UNSTIR_PRECISION_BF16)
         kernels_use_bf16_operands(&b->table);
-    TRY(pool_new(&b->pool, o->n_threads, 0, err));
+    TRY(pool_new_placed(&b->pool, o->n_threads, 0, o->pin, err));
     return json_writer_new(&b->json, err);
 }
 

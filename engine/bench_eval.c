@@ -101,7 +101,7 @@ static enum unstir_status open_bench(struct eval_bench *b,
     TRY(diffusers_folder_open(&b->folder, o->model, true, err));
     TRY(network_open(&b->net, b->folder.unet_config, b->folder.unet_weights, 0,
                      &options, err));
-    TRY(executor_new(&b->executor, o->n_threads, 0, 0, err));
+    TRY(executor_new_placed(&b->executor, o->n_threads, 0, o->pin, 0, err));
     TRY(make_io(b, o, err));
     TRY(network_graph(&g, b->folder.unet_config, b->io.n, b->io.h, b->io.w,
                       err));

@@ -278,13 +278,20 @@ enum unstir_status unstir_image_sheet(const struct unstir_image *images,
 
 struct unstir_executor;
 
-/* Threads and scratch memory of one worker.  n_threads 0: as many as the
- * process may use (affinity and cgroup quota).  Computing threads, the
- * calling one excepted, run at `nice` if it is not 0.                       */
+/* Whether threads stay on a core of their own.  AUTO: when they are one for
+ * each core the process may use; ON: also fewer, on cores that no other pinned
+ * thread of the process has; never under a cgroup quota below the affinity. */
+enum unstir_pin { UNSTIR_PIN_AUTO, UNSTIR_PIN_ON, UNSTIR_PIN_OFF };
+
+/* Threads and scratch memory of one worker.  n_threads 0: one a physical core
+ * that the process may use (affinity and cgroup quota).  Computing threads,
+ * the calling one excepted, run at `nice` if it is not 0.  The calling thread
+ * is pinned while it is inside a step only.                                 */
 struct unstir_executor_options {
     unsigned n_threads;
     int nice;
     size_t max_arena_bytes; /* 0: no ceiling but memory                      */
+    enum unstir_pin pin;
 };
 enum unstir_status
 unstir_executor_new(struct unstir_executor **out,

@@ -25,6 +25,7 @@ struct unstir_bench_options {
     enum unstir_precision precision;
     uint32_t width, height, batch;
     unsigned n_threads;
+    enum unstir_pin pin;
     uint32_t repeat, warmup;
 };
 
@@ -39,6 +40,10 @@ unstir_bench_train(const struct unstir_bench_options *options, char **json,
 enum unstir_status
 unstir_bench_kernels(const struct unstir_bench_options *options, char **json,
                      struct unstir_error *err);
+/* The threads themselves: what a loop costs, and what two gangs keep of their
+ * speed side by side.                                                       */
+enum unstir_status unstir_bench_pool(const struct unstir_bench_options *options,
+                                     char **json, struct unstir_error *err);
 /* Peaks the shares refer to: FMA, memory.                                   */
 enum unstir_status
 unstir_bench_machine(const struct unstir_bench_options *options, char **json,

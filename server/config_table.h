@@ -15,8 +15,9 @@ CONFIG_CHOICE(precision, "precision", "auto", "auto|f32|bf16",
 CONFIG_TEXT(isa, "isa", "", "instruction set; empty is the best this CPU has")
 
 CONFIG_GROUP("Computing")
-CONFIG_INT(threads, "threads", 0, 0, 1024,
-           "threads of a worker; 0: as many as the process may use")
+CONFIG_INT(threads, "threads", 0, 0, 1024, "threads of a worker; 0: one a core")
+CONFIG_CHOICE(pin, "pin", "auto", "auto|on|off",
+              "keep threads on cores; auto: when a worker has one a core")
 CONFIG_INT(workers, "workers", 1, 1, 64,
            "jobs that compute at one time; one with all cores is best up to 8")
 CONFIG_INT(nice, "nice", 19, 0, 19, "niceness of the computing threads")

@@ -548,10 +548,16 @@ void sched_run(struct jobs *jobs)
 bool sched_open(struct jobs *jobs, char *why, size_t why_size)
 {
     const struct config *config = jobs->service->config;
+    const struct unstir_executor_options options = {
+        .n_threads = (unsigned)config->threads,
+        .nice = (int)config->nice,
+        .pin = strcmp(config->pin, "on") == 0    ? UNSTIR_PIN_ON
+               : strcmp(config->pin, "off") == 0 ? UNSTIR_PIN_OFF
+                                                 : UNSTIR_PIN_AUTO,
+    };
 
     for (int64_t i = 0; i < config->workers; i++) {
-        jobs->slots[i].worker = worker_new((unsigned)config->threads,
-                                           (int)config->nice, why, why_size);
+        jobs->slots[i].worker = worker_new(&options, why, why_size);
         if (jobs->slots[i].worker == NULL)
             return false;
         jobs->n_workers++;

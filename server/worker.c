@@ -296,11 +296,9 @@ static void *worker_main(void *user)
     return NULL;
 }
 
-struct worker *worker_new(unsigned n_threads, int nice, char *why,
-                          size_t why_size)
+struct worker *worker_new(const struct unstir_executor_options *options,
+                          char *why, size_t why_size)
 {
-    struct unstir_executor_options options = {.n_threads = n_threads,
-                                              .nice = nice};
     struct worker *worker = mem_zero(1, sizeof *worker);
     struct unstir_error error;
 
@@ -308,8 +306,8 @@ struct worker *worker_new(unsigned n_threads, int nice, char *why,
         (void)snprintf(why, why_size, "out of memory");
         return NULL;
     }
-    worker->nice = nice;
-    if (unstir_executor_new(&worker->executor, &options, &error) != UNSTIR_OK) {
+    worker->nice = options->nice;
+    if (unstir_executor_new(&worker->executor, options, &error) != UNSTIR_OK) {
         (void)snprintf(why, why_size, "worker: %s", error.detail);
         mem_free(worker);
         return NULL;

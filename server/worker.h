@@ -107,10 +107,10 @@ void work_stop(struct work *work, enum work_stop stop);
 
 struct worker;
 
-/* Start a thread with an executor of n_threads (0: all cores).  NULL and *why
- * on failure. */
-struct worker *worker_new(unsigned n_threads, int nice, char *why,
-                          size_t why_size);
+/* Start a thread with an executor of these threads; the thread itself takes
+ * their niceness.  NULL and *why on failure. */
+struct worker *worker_new(const struct unstir_executor_options *options,
+                          char *why, size_t why_size);
 
 /* Hand a work over; the worker must be idle.  Loop-only. */
 void worker_give(struct worker *worker, struct work *work);

@@ -21,23 +21,24 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/quota.h"
 
-#define MAX_THREADS 64u
+#define MAX_THREADS CORES_MAX
 
 #define GATE_INSIDE     0xffu
 #define GATE_OPEN       0x100u
 #define GATE_GENERATION 0x200u /* added once an opening; wraps harmlessly     */
 
-/* A pause takes 40 to 140 cycles on what we run on: some tens of
- * microseconds in all, about what a futex round trip costs. */
-#define SPINS 1000u
+/* A pause takes 10 to 140 cycles, by the CPU's make: time is what is counted,
+ * but looked at after some pauses only, so that short waits never do. */
+#define PAUSES_A_LOOK 32u
 
 struct pool {
     /* the loop, written while nobody is inside */
@@ -51,8 +52,12 @@ struct pool {
     atomic_bool is_caller_asleep;
     atomic_bool is_ending;
     unsigned n_threads;
-    unsigned n_spins; /* 0 where waiting would steal the worker's CPU        */
+    int64_t spin_ns; /* 0 where waiting would steal a worker's CPU           */
     int nice;
+    struct cores_place place;
+    int cpu[MAX_THREADS]; /* of thread i, where pinned                       */
+    cpu_set_t callers;    /* the caller's mask while it is held              */
+    bool is_held;
     struct worker {
         pthread_t thread;
         struct pool *pool;
@@ -69,6 +74,33 @@ static void futex_wait(atomic_uint *word, unsigned seen)
 static void futex_wake(atomic_uint *word, int n)
 {
     (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail on Linux */
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* A wait that spins: true while it is worth going on.  A thread that was set
+ * aside meanwhile finds its time over, so it gives way to who took its CPU. */
+struct spin {
+    int64_t end_ns; /* 0: the clock has not been looked at                   */
+    unsigned n_pauses;
+};
+
+static bool spin_on(struct spin *s, int64_t spin_ns)
+{
+    if (spin_ns == 0)
+        return false;
+    CPU_RELAX();
+    if (++s->n_pauses % PAUSES_A_LOOK != 0)
+        return true;
+    int64_t now = now_ns();
+    if (s->end_ns == 0)
+        s->end_ns = now + spin_ns;
+    return now < s->end_ns;
 }
 
 /* Relaxed: the counter only numbers the chunks; data passes by the gate. */
@@ -109,12 +141,12 @@ static void gate_leave(struct pool *p)
 static unsigned wait_epoch(struct pool *p, unsigned seen)
 {
     unsigned e;
-    for (unsigned i = 0; i < p->n_spins; i++) {
+    struct spin spin = {0};
+    do {
         e = atomic_load_explicit(&p->epoch, memory_order_acquire);
         if (e != seen)
             return e;
-        CPU_RELAX();
-    }
+    } while (spin_on(&spin, p->spin_ns));
     atomic_fetch_add(&p->n_asleep, 1);
     while ((e = atomic_load(&p->epoch)) == seen)
         futex_wait(&p->epoch, seen);
@@ -152,12 +184,12 @@ static void ring(struct pool *p)
 static void wait_inside(struct pool *p)
 {
     unsigned g;
-    for (unsigned i = 0; i < p->n_spins; i++) {
+    struct spin spin = {0};
+    do {
         g = atomic_load_explicit(&p->gate, memory_order_acquire);
         if ((g & GATE_INSIDE) == 0)
             return;
-        CPU_RELAX();
-    }
+    } while (spin_on(&spin, p->spin_ns));
     atomic_store(&p->is_caller_asleep, true);
     while (((g = atomic_load(&p->gate)) & GATE_INSIDE) != 0)
         futex_wait(&p->gate, g);
@@ -183,6 +215,46 @@ void pool_run(struct pool *p, size_t n, pool_fn fn, void *arg)
     wait_inside(p);
 }
 
+static cpu_set_t only(int cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((unsigned)cpu, &set);
+    return set;
+}
+
+void pool_hold(struct pool *p)
+{
+    if (!p || !p->place.is_pinned || p->is_held ||
+        sched_getaffinity(0, sizeof p->callers, &p->callers) != 0 ||
+        CPU_COUNT(&p->callers) < 2)
+        return;
+    cpu_set_t own = only(p->cpu[0]);
+    p->is_held = sched_setaffinity(0, sizeof own, &own) == 0;
+}
+
+void pool_release(struct pool *p)
+{
+    if (!p || !p->is_held)
+        return;
+    (void)sched_setaffinity(0, sizeof p->callers,
+                            &p->callers); /* was its own */
+    p->is_held = false;
+}
+
+/* From outside the thread, so that whoever counts gangs after pool_new() sees
+ * it.  Both may be refused (a sandbox): speed suffers, nothing else. */
+static void name_and_pin(struct pool *p, unsigned i, unsigned n)
+{
+    char name[CORES_NAME_BYTES];
+    cores_name(name, i, n);
+    (void)pthread_setname_np(p->workers[i].thread, name);
+    if (!p->place.is_pinned)
+        return;
+    cpu_set_t own = only(p->cpu[i]);
+    (void)pthread_setaffinity_np(p->workers[i].thread, sizeof own, &own);
+}
+
 /* Started threads leave signals to the host program's own threads. */
 static enum unstir_status start(struct pool *p, unsigned n,
                                 struct unstir_error *err)
@@ -195,8 +267,10 @@ static enum unstir_status start(struct pool *p, unsigned n,
         struct worker *w = &p->workers[i];
         *w = (struct worker){.pool = p, .id = i};
         rc = pthread_create(&w->thread, NULL, worker_main, w);
-        if (rc == 0)
-            p->n_threads = i + 1;
+        if (rc != 0)
+            break;
+        p->n_threads = i + 1;
+        name_and_pin(p, i, n);
     }
     (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc != 0)
@@ -206,20 +280,25 @@ static enum unstir_status start(struct pool *p, unsigned n,
     return UNSTIR_OK;
 }
 
-enum unstir_status pool_new(struct pool **out, unsigned n_threads, int nice,
-                            struct unstir_error *err)
+enum unstir_status pool_new_placed(struct pool **out, unsigned n_threads,
+                                   int nice, enum unstir_pin pin,
+                                   struct unstir_error *err)
 {
+    struct cores cores;
     void *memory;
     *out = NULL;
-    unsigned n_cpus = pool_usable_cpus();
-    unsigned n = n_threads == 0 ? n_cpus : n_threads;
+    cores_detect(&cores);
+    unsigned n = n_threads == 0 ? cores_gang(&cores) : n_threads;
     if (n > MAX_THREADS)
         n = MAX_THREADS;
     TRY(alloc_aligned(&memory, 1, sizeof(struct pool), err));
     struct pool *p = memory;
     p->n_threads = 1;
     p->nice = nice;
-    p->n_spins = n > n_cpus ? 0 : SPINS;
+    p->place = cores_place(&cores, n, pin);
+    p->spin_ns = p->place.is_shared ? 0 : POOL_SPIN_NS;
+    for (unsigned i = 0; i < n && p->place.is_pinned; i++)
+        p->cpu[i] = cores.cpu[p->place.first + i];
     enum unstir_status status = start(p, n, err);
     if (status != UNSTIR_OK) {
         pool_free(p);
@@ -227,6 +306,12 @@ enum unstir_status pool_new(struct pool **out, unsigned n_threads, int nice,
     }
     *out = p;
     return UNSTIR_OK;
+}
+
+enum unstir_status pool_new(struct pool **out, unsigned n_threads, int nice,
+                            struct unstir_error *err)
+{
+    return pool_new_placed(out, n_threads, nice, UNSTIR_PIN_AUTO, err);
 }
 
 void pool_free(struct pool *p)
@@ -245,19 +330,14 @@ unsigned pool_threads(const struct pool *p)
     return p ? p->n_threads : 1;
 }
 
+struct cores_place pool_place(const struct pool *p)
+{
+    return p->place;
+}
+
 unsigned pool_usable_cpus(void)
 {
-    cpu_set_t set;
-    unsigned n = 1;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) {
-        int count = CPU_COUNT(&set);
-        n = count > 0 ? (unsigned)count : 1;
-    } else { /* more CPUs than a cpu_set_t holds */
-        long online = sysconf(_SC_NPROCESSORS_ONLN);
-        n = online > 0 ? (unsigned)online : 1;
-    }
-    unsigned quota = quota_cpus("/proc/self/cgroup", "/sys/fs/cgroup");
-    if (quota != 0 && quota < n)
-        n = quota;
-    return n < MAX_THREADS ? n : MAX_THREADS;
+    struct cores cores;
+    cores_detect(&cores);
+    return cores_gang(&cores);
 }

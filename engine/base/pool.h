@@ -6,8 +6,13 @@
  * only, never on `worker`, which serves to pick scratch memory.  That is what
  * makes results equal bit for bit for every number of threads.
  *
- * Waiting threads spin for some tens of microseconds, then sleep on a futex.
- * A pool of one thread starts none and runs everything in the caller.
+ * Waiting threads spin for POOL_SPIN_NS, then sleep on a futex.  In one process
+ * no more threads spin than CPUs are allowed: a pool that would exceed them
+ * sleeps at once.  A pool of one thread starts none and runs everything in the
+ * caller.
+ *
+ * Started threads are pinned as base/cores.h says.  The caller's own affinity
+ * is changed between pool_hold() and pool_release() only.
  *
  * A pool serves one caller at a time.  pool_run must not be nested.
  *
@@ -18,25 +23,44 @@
 
 #include <stddef.h>
 
+#include "base/cores.h"
 #include "base/error.h"
+
+/* Beyond the wait at the end of most loops, and many times what waking a
+ * sleeper costs its waker (some 3 us here: `unstir bench pool`). */
+#define POOL_SPIN_NS 80000
 
 struct pool;
 
 typedef void (*pool_fn)(void *arg, size_t i, unsigned worker);
 
-/* n_threads 0: as many as the process may use (affinity, cgroup quota), at
- * most 64.  Started threads take `nice` when it is not 0. */
+/* n_threads 0: one a physical core that the process may use (affinity, cgroup
+ * quota), at most 64.  Started threads take `nice` when it is not 0. */
 enum unstir_status pool_new(struct pool **out, unsigned n_threads, int nice,
-                            struct unstir_error *err);
+                            struct unstir_error *err); /* UNSTIR_PIN_AUTO */
+enum unstir_status pool_new_placed(struct pool **out, unsigned n_threads,
+                                   int nice, enum unstir_pin pin,
+                                   struct unstir_error *err);
 void pool_free(struct pool *pool);
 
 /* Callers included: `worker` is below this. */
 unsigned pool_threads(const struct pool *pool);
 
+/* Where its threads are and whether they spin. */
+struct cores_place pool_place(const struct pool *pool);
+
 /* pool NULL: everything in the caller, worker 0. */
 void pool_run(struct pool *pool, size_t n, pool_fn fn, void *arg);
 
-/* CPUs this process may use: affinity mask cut by cgroup quota, at least 1. */
+/* Around a series of loops of one caller, optional: keep the calling thread on
+ * its own core of the gang.  pool_release() gives the affinity back that the
+ * thread had; both do nothing for NULL, unpinned pools and threads that are
+ * pinned already. */
+void pool_hold(struct pool *pool);
+void pool_release(struct pool *pool);
+
+/* Threads of pool_new(.., 0, ..): physical cores of the affinity mask cut by
+ * the cgroup quota, at least 1. */
 unsigned pool_usable_cpus(void);
 
 #endif

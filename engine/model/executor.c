@@ -62,9 +62,11 @@ struct executor {
     uint64_t n_evals;
 };
 
-enum unstir_status executor_new(struct executor **out, unsigned n_threads,
-                                int nice, size_t max_arena_bytes,
-                                struct unstir_error *err)
+enum unstir_status executor_new_placed(struct executor **out,
+                                       unsigned n_threads, int nice,
+                                       enum unstir_pin pin,
+                                       size_t max_arena_bytes,
+                                       struct unstir_error *err)
 {
     struct executor *x;
     enum unstir_status status;
@@ -74,13 +76,21 @@ enum unstir_status executor_new(struct executor **out, unsigned n_threads,
     TRY(alloc_zero(&p, 1, sizeof *x, err));
     x = p;
     x->max_arena_bytes = max_arena_bytes ? max_arena_bytes : SIZE_MAX;
-    status = pool_new(&x->pool, n_threads, nice, err);
+    status = pool_new_placed(&x->pool, n_threads, nice, pin, err);
     if (status != UNSTIR_OK) {
         alloc_free(x);
         return status;
     }
     *out = x;
     return UNSTIR_OK;
+}
+
+enum unstir_status executor_new(struct executor **out, unsigned n_threads,
+                                int nice, size_t max_arena_bytes,
+                                struct unstir_error *err)
+{
+    return executor_new_placed(out, n_threads, nice, UNSTIR_PIN_AUTO,
+                               max_arena_bytes, err);
 }
 
 void executor_free(struct executor *x)
@@ -221,6 +231,7 @@ run_part(struct executor *x, const struct network *net, enum lower_part part,
          const struct network_io *io, float *rows, const struct cancel *cancel,
          struct unstir_error *err)
 {
+    enum unstir_status status;
     void *externals[5];
     size_t n = 0;
     struct plan *plan;
@@ -233,7 +244,10 @@ run_part(struct executor *x, const struct network *net, enum lower_part part,
         externals[n++] = (void *)io->label;
     externals[n++] = io->out;
     externals[n] = rows;
-    return plan_run(plan, x->pool, x->arena.base, externals, cancel, err);
+    pool_hold(x->pool);
+    status = plan_run(plan, x->pool, x->arena.base, externals, cancel, err);
+    pool_release(x->pool);
+    return status;
 }
 
 /* -- rows -------------------------------------------------------------- */

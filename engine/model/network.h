@@ -99,7 +99,12 @@ enum unstir_status network_arena_bytes(const struct network *net, uint32_t n,
 
 enum unstir_status executor_new(struct executor **out, unsigned n_threads,
                                 int nice, size_t max_arena_bytes,
-                                struct unstir_error *err);
+                                struct unstir_error *err); /* UNSTIR_PIN_AUTO */
+enum unstir_status executor_new_placed(struct executor **out,
+                                       unsigned n_threads, int nice,
+                                       enum unstir_pin pin,
+                                       size_t max_arena_bytes,
+                                       struct unstir_error *err);
 void executor_free(struct executor *x);
 unsigned executor_threads(const struct executor *x);
 struct pool *executor_pool(struct executor *x);
