@@ -301,6 +301,8 @@ size_t conv2d_bwd_data_scratch(const struct kernel_table *k, unsigned n_threads,
     if (winograd_fits(k, &t))
         return winograd_scratch(n_threads, &t);
     struct conv_core core = adjoint_of(k, s);
+    if (conv_by_phases(k, &core))
+        return conv_phases_scratch(k, n_threads, &core);
     return conv_core_scratch(k, n_threads, &core);
 }
 
@@ -324,5 +326,8 @@ void conv2d_bwd_data(const struct op_ctx *ctx, const void *bwd_data_args)
     core.w = a->w;
     core.y = a->dx;
     core.res = before;
-    conv_core_run(ctx, &core);
+    if (conv_by_phases(ctx->k, &core))
+        conv_phases_run(ctx, &core);
+    else
+        conv_core_run(ctx, &core);
 }

@@ -5,7 +5,7 @@
  * group of images and some column panels: it walks blocks of rows that stay
  * in the first cache and adds outer products into partial sums of its own;
  * afterwards the groups' partials are added in order.  Always f32.
- * Where winograd_fits() says so the products are Winograd's, and only the
+ * Where winograd_fits_bwd_weights() says so the products are Winograd's, and only the
  * bias is summed here.
  *
  * SPDX-License-Identifier: MIT
@@ -19,14 +19,17 @@
 #include "ops/conv2d_parts.h"
 #include "ops/winograd.h"
 
-/* Groups of images, each with partial sums; a ceiling on their bytes. */
+/* Groups of images, each with partial sums; a ceiling on their bytes; and the
+ * pixels that a group has at least, so that adding partials up costs little. */
 #define MAX_GROUPS    16u
+#define GROUP_PIXELS  4096u
 #define PARTIAL_BYTES ((size_t)32 << 20)
 
 /* Tasks wanted: few groups are split by columns too. */
 #define MIN_TASKS 8u
 
-/* Pixels of a block of rows. */
+/* Pixels of a block: rows of one image, or a row of each of a bundle of images
+ * that have so few that one alone would not repay reading and writing sums. */
 #define BLOCK_PIXELS 192u
 
 /* With this few output channels they are the rows of an outer product, and
@@ -43,6 +46,7 @@ struct geometry {
     uint32_t n_groups;
     uint32_t ot_step, n_splits;
     uint32_t block_rows;
+    uint32_t bundle;  /* images done together                            */
     size_t partial;   /* floats of one group's partial                  */
     size_t n_offsets; /* j up to whole tiles                            */
     /* scratch bytes */
@@ -105,7 +109,11 @@ static struct geometry geometry_make(const struct kernel_table *k,
     g.columns = g.n_ot * g.nr;
     g.partial = (size_t)g.n_jt * g.mr * g.columns; /* swapped: [jt][mr][nr] */
     size_t fit = PARTIAL_BYTES / (g.partial * sizeof(float));
-    g.n_groups = s->n < MAX_GROUPS ? s->n : MAX_GROUPS;
+    g.n_groups = ceil_div(hw * s->n, GROUP_PIXELS);
+    if (g.n_groups > MAX_GROUPS)
+        g.n_groups = MAX_GROUPS;
+    if (g.n_groups > s->n)
+        g.n_groups = s->n;
     if (g.n_groups > fit)
         g.n_groups = fit > 0 ? (uint32_t)fit : 1;
     g.ot_step = ceil_div(g.n_ot, ceil_div(MIN_TASKS, g.n_groups));
@@ -113,12 +121,18 @@ static struct geometry geometry_make(const struct kernel_table *k,
     g.block_rows = s->ow >= BLOCK_PIXELS ? 1 : BLOCK_PIXELS / s->ow;
     if (g.block_rows > s->oh)
         g.block_rows = s->oh;
+    g.bundle = hw >= BLOCK_PIXELS || gemm->is_blas || g.is_swapped
+                   ? 1
+                   : BLOCK_PIXELS / (uint32_t)hw;
+    if (g.bundle > s->n)
+        g.bundle = s->n;
     g.n_offsets = (size_t)g.n_jt * (g.is_swapped ? g.nr : g.mr);
     g.offset_bytes = size_align(g.n_offsets * sizeof(size_t), 64);
     g.partial_bytes = size_align(g.n_groups * g.partial * sizeof(float), 64);
-    g.image_bytes = size_align(conv_image_size(&g.im) * sizeof(float), 64);
+    g.image_bytes =
+        size_align(g.bundle * conv_image_size(&g.im) * sizeof(float), 64);
     if (g.nr != s->cout && !g.is_swapped)
-        g.dy_bytes = size_align(hw * g.columns * sizeof(float), 64);
+        g.dy_bytes = size_align(g.bundle * hw * g.columns * sizeof(float), 64);
     if (gemm->is_blas)
         g.blas_bytes = size_align(
             (size_t)g.block_rows * s->ow * g.n_j * sizeof(float), 64);
@@ -133,22 +147,26 @@ static size_t direct_scratch(const struct kernel_table *k, unsigned n_threads,
            n_threads * (g.image_bytes + g.dy_bytes + g.blas_bytes);
 }
 
-static const float *image_of(const struct run *run, uint32_t i, char *own)
+/* Images i .. i + n as operands, image_pitch apart. */
+static const float *images_of(const struct run *run, uint32_t i, uint32_t n,
+                              char *own)
 {
     const struct conv_image *im = &run->g.im;
     if (run->is_direct)
         return im->x0 + i * run->image_pitch;
     float *image = (float *)own;
-    for (uint32_t py = 0; py < im->ph; py++)
-        conv_image_row(run->ctx->k, im, i, py, image + py * run->pitch);
-    return image;
+    for (uint32_t at = 0; at < n; at++, image += run->image_pitch)
+        for (uint32_t py = 0; py < im->ph; py++)
+            conv_image_row(run->ctx->k, im, i + at, py,
+                           image + py * run->pitch);
+    return (const float *)own;
 }
 
-/* dy of one image as panels [ot][pixel][nr], zeros behind the last column: a
+/* dy of n images as panels [ot][pixel][nr], zeros behind the last column: a
  * product reads one stream that no power-of-two stride folds into few sets of
- * the cache. */
-static const float *dy_of(const struct run *run, uint32_t i, uint32_t ot0,
-                          uint32_t ot1, char *own)
+ * the cache.  A panel has room for a whole bundle. */
+static const float *dy_of(const struct run *run, uint32_t i, uint32_t n_images,
+                          uint32_t ot0, uint32_t ot1, char *own)
 {
     const struct conv2d_shape *s = &run->args->s;
     size_t hw = (size_t)s->oh * s->ow, nr = run->g.nr;
@@ -157,8 +175,8 @@ static const float *dy_of(const struct run *run, uint32_t i, uint32_t ot0,
         return dy;
     for (uint32_t ot = ot0; ot < ot1; ot++) {
         size_t left = s->cout - ot * nr, n = left < nr ? left : nr;
-        float *to = (float *)own + ot * nr * hw;
-        for (size_t p = 0; p < hw; p++, to += nr) {
+        float *to = (float *)own + ot * nr * hw * run->g.bundle;
+        for (size_t p = 0; p < hw * n_images; p++, to += nr) {
             memcpy(to, dy + p * s->cout + ot * nr, n * sizeof *to);
             memset(to + n, 0, (nr - n) * sizeof *to);
         }
@@ -166,33 +184,54 @@ static const float *dy_of(const struct run *run, uint32_t i, uint32_t ot0,
     return (const float *)own;
 }
 
-/* Rows y0 .. y0 + rows of one image into the task's partial. */
+/* Rows of pixels into the task's partial: the first starts at x and dy. */
+static void add_rows(const struct run *run, float *partial, struct gemm_outer o,
+                     const float *x, const float *dy, uint32_t ot0,
+                     uint32_t ot1)
+{
+    const struct conv2d_shape *s = &run->args->s;
+    const struct geometry *g = &run->g;
+    const float *a[GEMM_MAX_MR];
+    size_t panel = (size_t)g->bundle * s->oh * s->ow * g->nr;
+    o.a = a;
+    o.a_step = s->stride * run->pixel;
+    o.b_step = g->nr;
+    o.n_cols = s->ow;
+    for (uint32_t ot = ot0; ot < ot1; ot++) {
+        o.b = dy + ot * panel;
+        for (uint32_t jt = 0; jt < g->n_jt; jt++) {
+            for (uint32_t r = 0; r < g->mr; r++)
+                a[r] = x + run->offsets[jt * g->mr + r];
+            o.c = partial + ((size_t)ot * g->n_jt + jt) * g->mr * g->nr;
+            run->ctx->k->gemm.outer(&o);
+        }
+    }
+}
+
+/* Rows y0 .. y0 + rows of one image. */
 static void add_block(const struct run *run, float *partial, const float *x,
                       const float *dy, uint32_t y0, uint32_t rows, uint32_t ot0,
                       uint32_t ot1)
 {
     const struct conv2d_shape *s = &run->args->s;
-    const struct geometry *g = &run->g;
-    const float *a[GEMM_MAX_MR];
+    size_t row = (size_t)run->g.nr * s->ow;
     struct gemm_outer o = {
-        .a = a,
-        .a_step = s->stride * run->pixel,
-        .a_row = s->stride * run->pitch,
-        .b_step = g->nr,
-        .b_row = (size_t)g->nr * s->ow,
-        .n_cols = s->ow,
-        .n_rows = rows,
-    };
-    const float *x0 = x + y0 * s->stride * run->pitch;
-    for (uint32_t ot = ot0; ot < ot1; ot++) {
-        o.b = dy + ((size_t)ot * s->oh + y0) * s->ow * g->nr;
-        for (uint32_t jt = 0; jt < g->n_jt; jt++) {
-            for (uint32_t r = 0; r < g->mr; r++)
-                a[r] = x0 + run->offsets[jt * g->mr + r];
-            o.c = partial + ((size_t)ot * g->n_jt + jt) * g->mr * g->nr;
-            run->ctx->k->gemm.outer(&o);
-        }
-    }
+        .a_row = s->stride * run->pitch, .b_row = row, .n_rows = rows};
+    add_rows(run, partial, o, x + y0 * s->stride * run->pitch, dy + y0 * row,
+             ot0, ot1);
+}
+
+/* Row after row, of n images at once. */
+static void add_bundle(const struct run *run, float *partial, const float *x,
+                       const float *dy, uint32_t n, uint32_t ot0, uint32_t ot1)
+{
+    const struct conv2d_shape *s = &run->args->s;
+    size_t row = (size_t)run->g.nr * s->ow;
+    struct gemm_outer o = {
+        .a_row = run->image_pitch, .b_row = row * s->oh, .n_rows = n};
+    for (uint32_t y = 0; y < s->oh; y++)
+        add_rows(run, partial, o, x + y * s->stride * run->pitch, dy + y * row,
+                 ot0, ot1);
 }
 
 /* The same with the roles of x and dy swapped: tiles [output][j]. */
@@ -254,9 +293,14 @@ static void task_chunk(void *arg, size_t index, unsigned worker)
     size_t panel = (size_t)g->n_jt * g->mr * g->nr;
     char *own = run->own + worker * run->own_bytes;
     memset(partial + ot0 * panel, 0, (ot1 - ot0) * panel * sizeof *partial);
-    for (; i < end; i++) {
-        const float *x = image_of(run, i, own);
-        const float *dy = dy_of(run, i, ot0, ot1, own + g->image_bytes);
+    for (uint32_t n; i < end; i += n) {
+        n = end - i < g->bundle ? end - i : g->bundle;
+        const float *x = images_of(run, i, n, own);
+        const float *dy = dy_of(run, i, n, ot0, ot1, own + g->image_bytes);
+        if (g->bundle > 1) {
+            add_bundle(run, partial, x, dy, n, ot0, ot1);
+            continue;
+        }
         for (uint32_t y = 0; y < s->oh; y += g->block_rows) {
             uint32_t rows =
                 s->oh - y < g->block_rows ? s->oh - y : g->block_rows;
@@ -280,7 +324,8 @@ static size_t partial_at(const struct geometry *g, size_t j, size_t ot,
     return (ot * g->n_jt * g->mr + j) * g->nr + o;
 }
 
-/* One panel of columns: the groups' partials, in order, into dw. */
+/* One panel of columns: the groups' partials, in order, into dw.  The taps of
+ * a channel are neighbours in dw, so they come together. */
 static void sum_chunk(void *arg, size_t ot, unsigned worker)
 {
     const struct run *run = arg;
@@ -289,14 +334,15 @@ static void sum_chunk(void *arg, size_t ot, unsigned worker)
     uint32_t taps = s->kh * s->kw;
     uint32_t o0 = (uint32_t)ot * g->nr;
     uint32_t n = s->cout - o0 < g->nr ? s->cout - o0 : g->nr;
-    for (uint32_t j = 0; j < g->n_j; j++) {
-        float *dw = run->args->dw + j % s->c0 * taps + j / s->c0;
+    for (uint32_t i = 0; i < g->n_j; i++) {
+        uint32_t c = i / taps, tap = i % taps, j = tap * s->c0 + c;
+        float *dw = run->args->dw + ((size_t)o0 * s->c0 + c) * taps + tap;
         for (uint32_t o = 0; o < n; o++) {
-            float sum = 0.0f;
-            size_t at = partial_at(g, j, ot, o);
-            for (uint32_t i = 0; i < g->n_groups; i++)
-                sum += run->partials[i * g->partial + at];
-            dw[(size_t)(o0 + o) * s->c0 * taps] += sum;
+            const float *from = run->partials + partial_at(g, j, ot, o);
+            float sum = from[0];
+            for (uint32_t k = 1; k < g->n_groups; k++)
+                sum += from[k * g->partial];
+            dw[(size_t)o * s->c0 * taps] += sum;
         }
     }
 }
@@ -363,7 +409,8 @@ static void direct_bwd_weights(const struct op_ctx *ctx,
     g->im.cp = pixel_pitch(g, ctx->k, s->c0);
     run.pixel = run.is_direct ? s->c0 : g->im.cp;
     run.pitch = (run.is_direct ? s->w : g->im.pw) * run.pixel;
-    run.image_pitch = (size_t)s->h * s->w * s->c0;
+    run.image_pitch =
+        run.is_direct ? (size_t)s->h * s->w * s->c0 : conv_image_size(&g->im);
     run.offsets = (size_t *)(void *)ctx->scratch;
     run.partials = (float *)(void *)(ctx->scratch + g->offset_bytes);
     run.own = (char *)ctx->scratch + g->offset_bytes + g->partial_bytes;
@@ -383,7 +430,7 @@ size_t conv2d_bwd_weights_scratch(const struct kernel_table *k,
                                   unsigned n_threads,
                                   const struct conv2d_shape *s)
 {
-    size_t products = winograd_fits(k, s)
+    size_t products = winograd_fits_bwd_weights(k, s)
                           ? winograd_bwd_weights_scratch(n_threads, s)
                           : direct_scratch(k, n_threads, s);
     size_t bias = bias_scratch(s);
@@ -395,7 +442,7 @@ void conv2d_bwd_weights(const struct op_ctx *ctx, const void *bwd_weights_args)
     const struct conv2d_bwd_weights_args *args = bwd_weights_args;
     if (args->dbias)
         bwd_bias(ctx, args);
-    if (winograd_fits(ctx->k, &args->s))
+    if (winograd_fits_bwd_weights(ctx->k, &args->s))
         winograd_bwd_weights(ctx, args);
     else
         direct_bwd_weights(ctx, args);

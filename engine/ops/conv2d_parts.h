@@ -53,6 +53,13 @@ size_t conv_core_scratch(const struct kernel_table *k, unsigned n_threads,
                          const struct conv_core *core);
 void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core);
 
+/* The same product where im.dilation > 1, without products with the zeros
+ * between pixels: conv2d_strided.c.  out_scale 1, no bias; res is y or NULL. */
+bool conv_by_phases(const struct kernel_table *k, const struct conv_core *core);
+size_t conv_phases_scratch(const struct kernel_table *k, unsigned n_threads,
+                           const struct conv_core *core);
+void conv_phases_run(const struct op_ctx *ctx, const struct conv_core *core);
+
 /* Few outputs of many inputs go by dot products, with weights as rows. */
 bool conv_is_thin(const struct kernel_table *k, uint32_t cin, uint32_t cout);
 

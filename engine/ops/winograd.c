@@ -36,6 +36,11 @@
 #define GROUPS_MAX       8u
 #define GROUPS_MAX_BYTES ((size_t)64 << 20)
 
+/* Tiles of a batch from which on the adjoint for weights gains.  Measured on
+ * Zen 3, one thread, 256 channels: 4 tiles 9.4 ms, direct 1.3 ms; 128 channels:
+ * 16 tiles as fast as direct; 96 channels: 64 tiles 1.9 times as fast. */
+#define BWD_MIN_TILES 24u
+
 struct grid {
     uint32_t c, n16;           /* channels in, out rounded up                 */
     uint32_t tiles_h, tiles_w; /* of one picture                             */
@@ -61,6 +66,14 @@ bool winograd_fits(const struct kernel_table *k, const struct conv2d_shape *s)
            s->pad_l + s->up_w <= (s->ow + 3) / 4 * 4 + 2;
 }
 
+bool winograd_fits_bwd_weights(const struct kernel_table *k,
+                               const struct conv2d_shape *s)
+{
+    size_t tiles = (size_t)((s->oh + 3) / 4) * ((s->ow + 3) / 4) * s->n;
+
+    return winograd_fits(k, s) && tiles >= BWD_MIN_TILES;
+}
+
 static struct grid make_grid(const struct conv2d_shape *s)
 {
     struct grid g;
@@ -84,8 +97,8 @@ static struct grid make_grid(const struct conv2d_shape *s)
 
 /* -- weights ------------------------------------------------------------- */
 
-/* G of F(4x4, 3x3) on three rows of PANEL filters side by side, and its
- * transpose on six: written out, since most entries are shared or zero.
+/* G of F(4x4, 3x3) on three rows of PANEL filters side by side: written out,
+ * since most entries are shared or zero.
  *
  *      1/4    0     0
  *     -1/6  -1/6  -1/6
@@ -106,17 +119,6 @@ static void apply_g(double out[6][PANEL], const double *x0, const double *x1,
         out[3][i] = wide + half;
         out[4][i] = wide - half;
         out[5][i] = x2[i];
-    }
-}
-
-static void apply_gt(double out[3][PANEL], double u[6][PANEL])
-{
-    for (size_t i = 0; i < PANEL; i++) {
-        double near = u[1][i] + u[2][i], far = u[3][i] + u[4][i];
-        out[0][i] = u[0][i] * (1.0 / 4) - near * (1.0 / 6) + far * (1.0 / 24);
-        out[1][i] =
-            (u[2][i] - u[1][i]) * (1.0 / 6) + (u[3][i] - u[4][i]) * (1.0 / 12);
-        out[2][i] = (far - near) * (1.0 / 6) + u[5][i];
     }
 }
 
@@ -402,10 +404,14 @@ static void transform_rows(const struct backward *b, size_t row, float *band,
     for (size_t x = 0; x < g->tiles_w; x++)
         k->input(v + x * g->c, g->block_tiles * g->c, band + 4 * x * g->c,
                  (size_t)g->band_w * g->c, g->c, g->c);
-    dy_band(b, row, band);
+    const float *dy = band;
+    if (s->oh % 4 == 0 && s->ow % 4 == 0) /* whole tiles: where it lies */
+        dy = b->a->dy + row * 4 * s->ow * s->cout;
+    else
+        dy_band(b, row, band);
     for (size_t x = 0; x < g->tiles_w; x++)
-        k->grad(m + x * s->cout, g->block_tiles * s->cout,
-                band + 4 * x * s->cout, dy_row, s->cout, s->cout);
+        k->grad(m + x * s->cout, g->block_tiles * s->cout, dy + 4 * x * s->cout,
+                dy_row, s->cout, s->cout);
 }
 
 static size_t bwd_band_floats(const struct grid *g,
@@ -446,19 +452,32 @@ static void run_group(void *arg, size_t group, unsigned worker)
     }
 }
 
+/* The transpose of G, see apply_g(), in f32: what comes and goes is f32. */
+static void apply_gt(float out[3][PANEL], float u[6][PANEL])
+{
+    for (size_t i = 0; i < PANEL; i++) {
+        float near = u[1][i] + u[2][i], far = u[3][i] + u[4][i];
+        out[0][i] = u[0][i] * 0.25f - near * (1 / 6.0f) + far * (1 / 24.0f);
+        out[1][i] = (u[2][i] - u[1][i]) * (1 / 6.0f) +
+                    (u[3][i] - u[4][i]) * (1 / 12.0f);
+        out[2][i] = (far - near) * (1 / 6.0f) + u[5][i];
+    }
+}
+
 /* Sums of all groups, in order, of input channel c and a panel of outputs. */
-static void gather_sums(const struct backward *b, double u[36][PANEL], size_t c,
+static void gather_sums(const struct backward *b, float u[36][PANEL], size_t c,
                         size_t o, size_t n)
 {
     const size_t cout = b->a->s.cout, plane = (size_t)b->g.c * cout;
 
     for (size_t q = 0; q < 36; q++) {
         const float *from = b->sums + q * plane + c * cout + o;
-        for (size_t i = 0; i < PANEL; i++)
-            u[q][i] = 0;
-        for (size_t k = 0; k < b->n_groups; k++, from += b->group_floats)
+        memcpy(u[q], from, n * sizeof *from);
+        for (size_t k = 1; k < b->n_groups; k++) {
+            from += b->group_floats;
             for (size_t i = 0; i < n; i++)
-                u[q][i] += (double)from[i];
+                u[q][i] += from[i];
+        }
     }
 }
 
@@ -468,7 +487,8 @@ static void finish_panel(void *arg, size_t panel, unsigned worker)
     const struct backward *b = arg;
     const struct conv2d_shape *s = &b->a->s;
     size_t o = panel * PANEL, n = s->cout - o < PANEL ? s->cout - o : PANEL;
-    double u[36][PANEL], t[3][6][PANEL], x[6][PANEL], w[3][PANEL];
+    float u[36][PANEL] = {{0}}, t[3][6][PANEL], w[3][PANEL];
+    float taps[9][PANEL];
 
     (void)worker;
     for (size_t c = 0; c < b->g.c; c++) {
@@ -479,12 +499,14 @@ static void finish_panel(void *arg, size_t panel, unsigned worker)
                 memcpy(t[k][q], w[k], sizeof w[k]);
         }
         for (size_t k = 0; k < 3; k++) {
-            memcpy(x, t[k], sizeof x);
-            apply_gt(w, x);
+            apply_gt(w, t[k]);
             for (size_t r = 0; r < 3; r++)
-                for (size_t i = 0; i < n; i++)
-                    b->a->dw[((o + i) * b->g.c + c) * 9 + 3 * r + k] +=
-                        (float)w[r][i];
+                memcpy(taps[3 * r + k], w[r], sizeof w[r]);
+        }
+        for (size_t i = 0; i < n; i++) {
+            float *dw = b->a->dw + ((o + i) * b->g.c + c) * 9;
+            for (size_t tap = 0; tap < 9; tap++)
+                dw[tap] += taps[tap][i];
         }
     }
 }

@@ -318,16 +318,6 @@ static enum unstir_status check_ranges(const struct unstir_train_options *o,
     return UNSTIR_OK;
 }
 
-/* Micro-batches as big as the second-level caches like them, and one for
- * each of few threads: 16 pictures, or the next divisor below. */
-static void apply_batch_rule(struct unstir_train_options *o)
-{
-    uint32_t micro = o->batch < 16 ? o->batch : 16;
-    while (o->batch % micro)
-        micro--;
-    o->accumulate = o->batch / micro;
-}
-
 enum unstir_status train_options_check(struct unstir_train_options *o,
                                        struct unstir_error *err)
 {
@@ -350,16 +340,31 @@ enum unstir_status train_options_check(struct unstir_train_options *o,
         return error_field(err, "steps",
                            "exactly one of steps, epochs and minutes says how "
                            "long to train");
-    if (o->accumulate == 0)
-        apply_batch_rule(o);
-    if (o->batch % o->accumulate)
+    if (o->accumulate && o->batch % o->accumulate)
         return error_field(err, "accumulate", "%u: must divide the batch of %u",
                            o->accumulate, o->batch);
     return UNSTIR_OK;
 }
 
+/* Micro-batches as big as the second-level caches like them, and one for
+ * each of few threads: 16 pictures, more of tiny ones, or the next divisor
+ * below. */
+static void apply_batch_rule(struct unstir_train_options *o,
+                             const struct dataset *d)
+{
+    uint32_t micro = 1024 / (d->width * d->height);
+    micro = micro > o->batch / 4 ? o->batch / 4 : micro;
+    micro = micro < 16 ? 16 : micro;
+    micro = micro < o->batch ? micro : o->batch;
+    while (o->batch % micro)
+        micro--;
+    o->accumulate = o->batch / micro;
+}
+
 void train_options_fit(struct unstir_train_options *o, const struct dataset *d)
 {
+    if (o->accumulate == 0)
+        apply_batch_rule(o, d);
     if (o->n_levels)
         return;
     /* Halve while the edge stays at 7 pixels or more; attention at the

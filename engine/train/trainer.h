@@ -92,10 +92,10 @@ enum unstir_status train_options_copy(struct unstir_train_options *to,
                                       struct unstir_error *err);
 void train_options_fini(struct unstir_train_options *o);
 
-/* Ranges, names, divisibility; the batch rule (accumulate 0) is applied. */
+/* Ranges, names, divisibility. */
 enum unstir_status train_options_check(struct unstir_train_options *o,
                                        struct unstir_error *err);
-/* What follows from the data: channels, levels, attention. */
+/* What follows from the data: channels, levels, attention, micro-batches. */
 void train_options_fit(struct unstir_train_options *o, const struct dataset *d);
 
 /* A picture of the loss curve. plot.c */
