@@ -88,7 +88,8 @@ static enum unstir_status open_bench(struct eval_bench *b,
                                      const struct unstir_bench_options *o,
                                      struct unstir_error *err)
 {
-    struct network_options options = {o->isa, o->precision, LOWER_FUSED};
+    struct network_options options = {
+        .isa = o->isa, .precision = o->precision, .mode = LOWER_FUSED};
     struct graph *g;
     void *p;
 

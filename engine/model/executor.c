@@ -5,8 +5,9 @@
  * hungriest plan used so far.  After the first evaluation of a size nothing
  * is allocated any more (tests/unit/t_network.c counts).
  *
- * A network with a head (ops/lower.h) is evaluated in two parts: rows.c keeps
- * the rows that heads computed, and the body reads those of its pictures.
+ * A network with a head or a text (ops/lower.h) is evaluated in parts: rows.c
+ * keeps the rows that heads computed, text_rows.c those of the texts of the
+ * last batch, and the body reads those of its pictures.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -15,10 +16,12 @@
 
 #include "base/alloc.h"
 #include "base/arena.h"
+#include "base/compiler.h"
 #include "base/pool.h"
 #include "model/network.h"
 #include "model/network_parts.h"
 #include "model/rows.h"
+#include "model/text_rows.h"
 #include "ops/plan.h"
 
 #define MAX_PLANS      32
@@ -39,7 +42,7 @@ struct cached_plan {
     const struct network *net;
     uint64_t opened_ns;
     enum lower_part part;
-    uint32_t n, h, w; /* a head has h = w = 0                                */
+    struct model_size size; /* 0 what the part does not depend on            */
     uint64_t used_at; /* in evaluations of the executor                      */
 };
 
@@ -59,6 +62,7 @@ struct executor {
     struct row_set row_sets[MAX_ROW_SETS];
     float *row_memory; /* rows of a batch, keys and rows of a head           */
     size_t row_memory_floats;
+    struct text_rows text_rows;
     uint64_t n_evals;
 };
 
@@ -102,6 +106,7 @@ void executor_free(struct executor *x)
     for (size_t i = 0; i < MAX_ROW_SETS; i++)
         rows_free(x->row_sets[i].rows);
     alloc_free(x->row_memory);
+    text_rows_fini(&x->text_rows);
     arena_fini(&x->arena);
     pool_free(x->pool);
     alloc_free(x);
@@ -159,7 +164,9 @@ static bool is_plan_of(const struct cached_plan *c,
 {
     return c->plan && c->net == wanted->net &&
            c->opened_ns == wanted->opened_ns && c->part == wanted->part &&
-           c->n == wanted->n && c->h == wanted->h && c->w == wanted->w;
+           c->size.n == wanted->size.n && c->size.h == wanted->size.h &&
+           c->size.w == wanted->size.w &&
+           c->size.context_len == wanted->size.context_len;
 }
 
 static enum unstir_status check_arena(const struct executor *x,
@@ -176,17 +183,40 @@ static enum unstir_status check_arena(const struct executor *x,
                      x->max_arena_bytes);
 }
 
+/* The smallest graph that has a part: edges and tokens that it does not depend
+ * on are as few as can be. */
+static struct model_size whole_size(const struct network *net,
+                                    struct model_size size)
+{
+    if (size.h == 0)
+        size.h = size.w = network_smallest_edge(&net->facts);
+    if (size.context_len == 0)
+        size.context_len = 1;
+    return size;
+}
+
+static struct model_size size_of_part(enum lower_part part, uint32_t n,
+                                      const struct network_io *io)
+{
+    struct model_size size = {n, io->h, io->w, io->context_len};
+
+    if (part == LOWER_HEAD)
+        size.context_len = 0;
+    if (part == LOWER_HEAD || part == LOWER_TEXT)
+        size.h = size.w = 0;
+    return size;
+}
+
 static enum unstir_status new_plan(struct executor *x,
                                    struct cached_plan *wanted,
                                    const struct network_io *io,
                                    struct unstir_error *err)
 {
     const struct network *net = wanted->net;
-    uint32_t edge = net->facts.size_multiple;
+    struct model_size size = whole_size(net, wanted->size);
     enum unstir_status status;
 
-    TRY(network_plan(&wanted->plan, net, wanted->part, wanted->n,
-                     wanted->h ? wanted->h : edge, wanted->w ? wanted->w : edge,
+    TRY(network_plan(&wanted->plan, net, wanted->part, &size,
                      pool_threads(x->pool), err));
     status = check_arena(x, wanted->plan, io, err);
     if (status != UNSTIR_OK) {
@@ -208,9 +238,7 @@ static enum unstir_status find_plan(struct executor *x, struct plan **out,
     struct cached_plan wanted = {.net = net,
                                  .opened_ns = net->opened_ns,
                                  .part = part,
-                                 .n = n,
-                                 .h = part == LOWER_HEAD ? 0 : io->h,
-                                 .w = part == LOWER_HEAD ? 0 : io->w,
+                                 .size = size_of_part(part, n, io),
                                  .used_at = x->n_evals};
 
     for (size_t i = 0; i < MAX_PLANS; i++) {
@@ -225,25 +253,36 @@ static enum unstir_status find_plan(struct executor *x, struct plan **out,
     return UNSTIR_OK;
 }
 
-/* Run it.  rows: of the pictures, or NULL. */
+/* Run it.  rows, text_rows: of the pictures, or NULL. */
 static enum unstir_status
 run_part(struct executor *x, const struct network *net, enum lower_part part,
-         const struct network_io *io, float *rows, const struct cancel *cancel,
-         struct unstir_error *err)
+         const struct network_io *io, float *rows, float *text_rows,
+         const struct cancel *cancel, struct unstir_error *err)
 {
+    const struct model_facts *facts = &net->facts;
     enum unstir_status status;
-    void *externals[5];
+    void *externals[10];
     size_t n = 0;
     struct plan *plan;
 
     TRY(find_plan(x, &plan, net, part, io->n, io, err));
     TRY(arena_reserve(&x->arena, plan_arena_bytes(plan), err));
     externals[n++] = (void *)io->sample;
-    externals[n++] = (void *)io->timestep;
-    if (net->facts.has_label)
+    if (facts->has_timestep)
+        externals[n++] = (void *)io->timestep;
+    if (facts->has_label)
         externals[n++] = (void *)io->label;
+    if (facts->context_width)
+        externals[n++] = (void *)io->context;
+    if (facts->pooled_width) {
+        externals[n++] = (void *)io->text_embeds;
+        externals[n++] = (void *)io->time_ids;
+    }
+    if (facts->guidance_width)
+        externals[n++] = (void *)io->timestep_cond;
     externals[n++] = io->out;
-    externals[n] = rows;
+    externals[n++] = rows;
+    externals[n] = text_rows;
     pool_hold(x->pool);
     status = plan_run(plan, x->pool, x->arena.base, externals, cancel, err);
     pool_release(x->pool);
@@ -285,7 +324,7 @@ static enum unstir_status find_rows(struct executor *x, struct rows **out,
         if (set->used_at < place->used_at)
             place = set;
     }
-    TRY(rows_new(&rows, n_key, net->row_floats, MAX_ROW_BYTES, err));
+    TRY(rows_new(&rows, n_key, net->rows.step, MAX_ROW_BYTES, err));
     rows_free(place->rows);
     *place = (struct row_set){rows, net, net->opened_ns, x->n_evals};
     *out = rows;
@@ -308,7 +347,7 @@ static enum unstir_status row_work_init(struct row_work *w,
     size_t total;
     void *p;
 
-    w->n_row = w->net->row_floats;
+    w->n_row = w->net->rows.step;
     w->n_label = facts->has_label ? facts->label_width : 0;
     w->n_key = 1 + w->n_label;
     TRY(find_rows(x, &w->rows, w->net, w->n_key, err));
@@ -361,7 +400,8 @@ static enum unstir_status run_heads(struct row_work *w,
         io.timestep = w->timestep + at;
         io.label = w->label + at * w->n_label;
         io.out = NULL;
-        TRY(run_part(w->x, w->net, LOWER_HEAD, &io, w->out, w->cancel, err));
+        TRY(run_part(w->x, w->net, LOWER_HEAD, &io, w->out, NULL, w->cancel,
+                     err));
         for (uint32_t k = 0; k < io.n; k++)
             memcpy(rows_put(w->rows, waiting_key(w, at + k)),
                    w->out + k * w->n_row, w->n_row * sizeof(float));
@@ -426,6 +466,33 @@ static enum unstir_status gather_rows(struct row_work *w,
     return UNSTIR_OK;
 }
 
+/* -- texts ------------------------------------------------------------- */
+
+/* Rows of the contexts of a batch: each that is not there is computed. */
+static enum unstir_status gather_texts(struct executor *x,
+                                       const struct network *net,
+                                       const struct network_io *io,
+                                       const struct cancel *cancel,
+                                       struct unstir_error *err)
+{
+    struct text_rows *t = &x->text_rows;
+    size_t n_key = (size_t)io->context_len * net->facts.context_width;
+    size_t n_row = (size_t)io->context_len * net->rows.text;
+    struct network_io one = *io;
+
+    TRY(text_rows_reserve(t, net, io->n, n_key, n_row, err));
+    one.n = 1;
+    for (size_t i = 0; i < io->n; i++) {
+        one.context = io->context + i * n_key;
+        if (text_rows_find(t, i, one.context))
+            continue;
+        TRY(run_part(x, net, LOWER_TEXT, &one, NULL, text_rows_begin(t, i),
+                     cancel, err));
+        text_rows_end(t, i, one.context);
+    }
+    return UNSTIR_OK;
+}
+
 /* -- evaluating -------------------------------------------------------- */
 
 /* Whole numbers 0 .. rows - 1; rows 0: anything. */
@@ -441,16 +508,42 @@ static enum unstir_status check_rows(const char *what, const float *x,
     return UNSTIR_OK;
 }
 
+static enum unstir_status check_conditions(const struct model_facts *facts,
+                                           const struct network_io *io,
+                                           struct unstir_error *err)
+{
+    const struct {
+        const char *name;
+        const float *given;
+        uint32_t width;
+    } conditions[] = {
+        {"a text (context)", io->context, facts->context_width},
+        {"text_embeds", io->text_embeds, facts->pooled_width},
+        {"time_ids", io->time_ids, facts->n_time_ids},
+        {"timestep_cond", io->timestep_cond, facts->guidance_width},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(conditions); i++)
+        if ((conditions[i].given != NULL) != (conditions[i].width > 0))
+            return error_set(
+                err, UNSTIR_ERR_ARG, "the network %s %s, and %s given",
+                conditions[i].width ? "needs" : "knows no", conditions[i].name,
+                conditions[i].given ? "one is" : "none is");
+    return UNSTIR_OK;
+}
+
 static enum unstir_status check_io(const struct network *net,
                                    const struct network_io *io,
                                    struct unstir_error *err)
 {
     const struct model_facts *facts = &net->facts;
 
-    if (io->n == 0 || !io->sample || !io->timestep || !io->out)
+    if (io->n == 0 || !io->sample || !io->out ||
+        (facts->has_timestep && !io->timestep))
         return error_set(err, UNSTIR_ERR_ARG,
                          "an evaluation needs pictures, timesteps and a place "
                          "for the result");
+    TRY(check_conditions(facts, io, err));
     if (facts->has_label && !io->label)
         return error_set(err, UNSTIR_ERR_ARG,
                          "the network is class-conditional: a label is needed");
@@ -458,8 +551,9 @@ static enum unstir_status check_io(const struct network *net,
         return error_set(err, UNSTIR_ERR_ARG,
                          "the network is not class-conditional: no label is "
                          "possible");
-    TRY(check_rows("the timestep", io->timestep, io->n, facts->timestep_rows,
-                   err));
+    if (facts->has_timestep)
+        TRY(check_rows("the timestep", io->timestep, io->n,
+                       facts->timestep_rows, err));
     if (io->label)
         TRY(check_rows("the class", io->label, io->n, facts->label_rows, err));
     return UNSTIR_OK;
@@ -474,20 +568,24 @@ enum unstir_status network_eval(const struct network *net, struct executor *x,
 
     TRY(check_io(net, io, err));
     x->n_evals++;
-    if (net->row_floats == 0)
-        return run_part(x, net, LOWER_WHOLE, io, NULL, cancel, err);
-    TRY(gather_rows(&w, err));
-    return run_part(x, net, LOWER_BODY, io, w.of_pictures, cancel, err);
+    if (net->rows.step == 0 && net->rows.text == 0)
+        return run_part(x, net, LOWER_WHOLE, io, NULL, NULL, cancel, err);
+    if (net->rows.step)
+        TRY(gather_rows(&w, err));
+    if (net->rows.text)
+        TRY(gather_texts(x, net, io, cancel, err));
+    return run_part(x, net, LOWER_BODY, io, w.of_pictures, x->text_rows.rows,
+                    cancel, err);
 }
 
 static enum unstir_status add_arena_bytes(const struct network *net,
-                                          enum lower_part part, uint32_t n,
-                                          uint32_t h, uint32_t w, size_t *bytes,
+                                          enum lower_part part,
+                                          struct model_size size, size_t *bytes,
                                           struct unstir_error *err)
 {
     struct plan *plan;
 
-    TRY(network_plan(&plan, net, part, n, h, w, pool_usable_cpus(), err));
+    TRY(network_plan(&plan, net, part, &size, pool_usable_cpus(), err));
     if (plan_arena_bytes(plan) > *bytes)
         *bytes = plan_arena_bytes(plan);
     plan_free(plan);
@@ -498,12 +596,18 @@ enum unstir_status network_arena_bytes(const struct network *net, uint32_t n,
                                        uint32_t h, uint32_t w, size_t *bytes,
                                        struct unstir_error *err)
 {
-    uint32_t edge = net->facts.size_multiple;
+    struct model_size size = {n, h, w, NETWORK_CONTEXT_LEN};
+    struct model_size head = {.n = MAX_HEAD_BATCH};
+    struct model_size text = {.n = 1, .context_len = NETWORK_CONTEXT_LEN};
 
     *bytes = 0;
-    if (net->row_floats == 0)
-        return add_arena_bytes(net, LOWER_WHOLE, n, h, w, bytes, err);
-    TRY(add_arena_bytes(net, LOWER_HEAD, MAX_HEAD_BATCH, edge, edge, bytes,
-                        err));
-    return add_arena_bytes(net, LOWER_BODY, n, h, w, bytes, err);
+    if (net->rows.step == 0 && net->rows.text == 0)
+        return add_arena_bytes(net, LOWER_WHOLE, size, bytes, err);
+    if (net->rows.step)
+        TRY(add_arena_bytes(net, LOWER_HEAD, whole_size(net, head), bytes,
+                            err));
+    if (net->rows.text)
+        TRY(add_arena_bytes(net, LOWER_TEXT, whole_size(net, text), bytes,
+                            err));
+    return add_arena_bytes(net, LOWER_BODY, size, bytes, err);
 }

@@ -33,15 +33,15 @@
 
 static enum unstir_status build_graph(struct graph **g,
                                       const struct family *family,
-                                      const struct json *config, uint32_t n,
-                                      uint32_t h, uint32_t w,
+                                      const struct json *config,
+                                      const struct model_size *size,
                                       struct unstir_error *err)
 {
     enum unstir_status status;
 
     *g = NULL;
     TRY(graph_new(g, err));
-    status = family->build(*g, config, n, h, w, err);
+    status = family->build(*g, config, size, err);
     if (status != UNSTIR_OK) {
         graph_free(*g);
         *g = NULL;
@@ -49,41 +49,59 @@ static enum unstir_status build_graph(struct graph **g,
     return status;
 }
 
-enum unstir_status network_graph(struct graph **g, const struct json *config,
-                                 uint32_t n, uint32_t h, uint32_t w,
-                                 struct unstir_error *err)
+enum unstir_status network_graph_of(struct graph **g, const struct json *config,
+                                    const char *part,
+                                    const struct model_size *size,
+                                    struct unstir_error *err)
 {
     const struct family *family;
 
     *g = NULL;
-    TRY(model_family(&family, config, err));
-    return build_graph(g, family, config, n, h, w, err);
+    TRY(model_family(&family, config, part, err));
+    return build_graph(g, family, config, size, err);
+}
+
+enum unstir_status network_graph(struct graph **g, const struct json *config,
+                                 uint32_t n, uint32_t h, uint32_t w,
+                                 struct unstir_error *err)
+{
+    struct model_size size = {n, h, w, NETWORK_CONTEXT_LEN};
+
+    return network_graph_of(g, config, NULL, &size, err);
+}
+
+uint32_t network_smallest_edge(const struct model_facts *facts)
+{
+    return facts->min_edge ? facts->min_edge : facts->size_multiple;
 }
 
 static enum unstir_status check_size(const struct model_facts *facts,
-                                     uint32_t h, uint32_t w,
+                                     const struct model_size *size,
                                      struct unstir_error *err)
 {
     uint32_t m = facts->size_multiple;
 
-    if (h == 0 || w == 0 || h % m != 0 || w % m != 0)
+    if (size->h == 0 || size->w == 0 || size->h % m != 0 || size->w % m != 0)
         return error_set(err, UNSTIR_ERR_ARG,
                          "a picture of %u x %u; edges must be multiples of %u",
-                         w, h, m);
+                         size->w, size->h, m);
+    if (facts->context_width && size->context_len == 0)
+        return error_set(err, UNSTIR_ERR_ARG,
+                         "the network reads a text; its context is empty");
     return UNSTIR_OK;
 }
 
 enum unstir_status network_plan(struct plan **out, const struct network *net,
-                                enum lower_part part, uint32_t n, uint32_t h,
-                                uint32_t w, unsigned n_threads,
-                                struct unstir_error *err)
+                                enum lower_part part,
+                                const struct model_size *size,
+                                unsigned n_threads, struct unstir_error *err)
 {
     struct graph *g;
     enum unstir_status status;
 
     *out = NULL;
-    TRY(check_size(&net->facts, h, w, err));
-    TRY(build_graph(&g, net->family, net->config, n, h, w, err));
+    TRY(check_size(&net->facts, size, err));
+    TRY(build_graph(&g, net->family, net->config, size, err));
     status = lower_inference_part(out, g, net->packs, part, n_threads, err);
     graph_free(g);
     return status;
@@ -358,6 +376,13 @@ static void describe(struct network *net)
     info->n_class_embeds = facts->label_rows;
     info->has_class_input = facts->has_label;
     info->label_width = facts->label_width;
+    info->has_timestep = facts->has_timestep;
+    info->context_width = facts->context_width;
+    info->pooled_width = facts->pooled_width;
+    info->n_time_ids = facts->n_time_ids;
+    info->guidance_width = facts->guidance_width;
+    info->up = facts->up ? facts->up : 1;
+    info->down = facts->down ? facts->down : 1;
     info->notes = (const char *const *)net->notes;
     clock_gettime(CLOCK_MONOTONIC, &now);
     net->opened_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
@@ -369,19 +394,19 @@ static enum unstir_status fill(struct network *net, const struct json *config,
                                struct unstir_error *err)
 {
     enum unstir_status status;
+    struct model_size size = {.n = 1, .context_len = 1};
     struct graph *g;
-    uint32_t edge;
 
-    TRY(model_family(&net->family, config, err));
+    TRY(model_family(&net->family, config, options->part, err));
     TRY(net->family->facts(&net->facts, config, err));
     TRY(choose_table(net, options, err));
     TRY(copy_config(net, config, err));
     /* The parameters are those of any size. */
-    edge = net->facts.size_multiple;
-    TRY(build_graph(&g, net->family, net->config, 1, edge, edge, err));
+    size.h = size.w = network_smallest_edge(&net->facts);
+    TRY(build_graph(&g, net->family, net->config, &size, err));
     status = pack_params(net, g, weights, seed, options->mode, err);
     if (status == UNSTIR_OK && options->mode == LOWER_FUSED)
-        status = lower_head_floats(&net->row_floats, g, err);
+        status = lower_row_floats(&net->rows, g, err);
     graph_free(g);
     describe(net);
     return status;

@@ -19,6 +19,7 @@ struct cancel;
 struct executor;
 struct graph;
 struct json;
+struct model_size;
 struct network;
 struct weights;
 
@@ -26,6 +27,7 @@ struct network_options {
     const char *isa; /* NULL: best                           */
     enum unstir_precision precision;
     enum lower_mode mode; /* LOWER_FUSED but for tests            */
+    const char *part;     /* of several networks of a class; NULL */
 };
 
 /* Build from a component's config.json and its weights.  `weights` is
@@ -47,6 +49,13 @@ struct network_info {
     uint32_t n_class_embeds;     /* rows of the class table, 0 none         */
     bool has_class_input;
     uint32_t label_width; /* floats of a label; 1 but for identity        */
+    bool has_timestep;
+    uint32_t context_width;  /* of a token of the context; 0: there is none  */
+    uint32_t pooled_width;   /* of text_embeds; 0: there are none            */
+    uint32_t n_time_ids;     /* of a picture                                 */
+    uint32_t guidance_width; /* of timestep_cond; 0: there is none           */
+    uint32_t up, down;       /* the output's edges are up / down times the
+                                input's                                      */
     uint64_t n_parameters;
     size_t weight_bytes;
     const char *const *notes;
@@ -60,6 +69,12 @@ enum unstir_status network_graph(struct graph **g, const struct json *config,
                                  uint32_t n, uint32_t h, uint32_t w,
                                  struct unstir_error *err);
 
+/* The same of a part of the class (NULL: the first), with a context. */
+enum unstir_status network_graph_of(struct graph **g, const struct json *config,
+                                    const char *part,
+                                    const struct model_size *size,
+                                    struct unstir_error *err);
+
 /* The stated rule by which goldens and benchmarks draw weights: parameters in
  * order of name (bytewise), one generator rng_seed(seed), for each one call
  * x = randn(n elements), then
@@ -71,8 +86,14 @@ enum unstir_status network_draw(const struct graph *g, uint64_t seed,
 
 /* One evaluation: sample and out f32 NHWC [n][h][w][in or out channels];
  * timestep [n]; label [n] (whole numbers, or the embedding input of
- * class_embed_type identity: then [n][time_embed_dim]) or NULL.
+ * class_embed_type identity: then [n][time_embed_dim]) or NULL.  Networks of
+ * latent diffusion read context [n][context_len][context_width], text_embeds
+ * [n][pooled_width], time_ids [n][n_time_ids] and timestep_cond
+ * [n][guidance_width], as far as network_info() names a width; the rest is
+ * NULL.  Autoencoders read the sample alone.
  *
+ * What depends on the context alone (keys and values of a text) is computed
+ * when a picture's context changes.
  * What depends on timestep and label alone is computed once and kept (as far
  * as a ceiling lets it), so it pays to say what comes next: ahead, if not
  * NULL, writes the k-th timestep and label (if the network has one) that may
@@ -81,6 +102,8 @@ enum unstir_status network_draw(const struct graph *g, uint64_t seed,
 struct network_io {
     uint32_t n, h, w;
     const float *sample, *timestep, *label;
+    const float *context, *text_embeds, *time_ids, *timestep_cond;
+    uint32_t context_len;
     float *out;
     bool (*ahead)(const void *arg, size_t k, float *timestep, float *label);
     const void *ahead_arg;
@@ -90,7 +113,9 @@ enum unstir_status network_eval(const struct network *net, struct executor *x,
                                 const struct cancel *cancel,
                                 struct unstir_error *err);
 
-/* Bytes of arena an evaluation of this size takes. */
+/* Bytes of arena an evaluation of this size takes, with a context of
+ * NETWORK_CONTEXT_LEN tokens if the network has one. */
+#define NETWORK_CONTEXT_LEN 77
 enum unstir_status network_arena_bytes(const struct network *net, uint32_t n,
                                        uint32_t h, uint32_t w, size_t *bytes,
                                        struct unstir_error *err);

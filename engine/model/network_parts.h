@@ -27,13 +27,17 @@ struct network {
     /* With the address it tells networks apart in caches of plans, even when
      * one is freed and the next one gets its place. */
     uint64_t opened_ns;
-    size_t row_floats; /* between head and body (ops/lower.h); 0: one plan   */
+    struct lower_rows rows; /* between the parts of plans; all 0: one plan    */
 };
 
-/* A plan for a size; the caller's.  A head does not depend on h and w. */
+/* Of a picture that every network of these facts has a graph for. */
+uint32_t network_smallest_edge(const struct model_facts *facts);
+
+/* A plan for a size; the caller's.  A head depends on n alone, a text on n and
+ * context_len. */
 enum unstir_status network_plan(struct plan **out, const struct network *net,
-                                enum lower_part part, uint32_t n, uint32_t h,
-                                uint32_t w, unsigned n_threads,
-                                struct unstir_error *err);
+                                enum lower_part part,
+                                const struct model_size *size,
+                                unsigned n_threads, struct unstir_error *err);
 
 #endif

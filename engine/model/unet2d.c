@@ -366,6 +366,7 @@ enum unstir_status unet2d_facts(struct model_facts *facts,
         .sample_h = c.sample_h,
         .sample_w = c.sample_w,
         .size_multiple = 1U << (c.n_levels - 1),
+        .has_timestep = true,
         .has_label = c.class_embed != UNET2D_NO_CLASS,
         .label_rows = c.class_embed == UNET2D_CLASS_TABLE      ? c.class_rows
                       : c.class_embed == UNET2D_CLASS_TIMESTEP ? c.time_rows
@@ -377,12 +378,12 @@ enum unstir_status unet2d_facts(struct model_facts *facts,
 }
 
 enum unstir_status unet2d_build_config(struct graph *g,
-                                       const struct json *config, uint32_t n,
-                                       uint32_t h, uint32_t w,
+                                       const struct json *config,
+                                       const struct model_size *size,
                                        struct unstir_error *err)
 {
     struct unet2d_config c;
 
     TRY(unet2d_parse(&c, config, err));
-    return unet2d_build(g, &c, n, h, w, err);
+    return unet2d_build(g, &c, size->n, size->h, size->w, err);
 }

@@ -94,8 +94,8 @@ enum unstir_status unet2d_facts(struct model_facts *facts,
                                 const struct json *config,
                                 struct unstir_error *err);
 enum unstir_status unet2d_build_config(struct graph *g,
-                                       const struct json *config, uint32_t n,
-                                       uint32_t h, uint32_t w,
+                                       const struct json *config,
+                                       const struct model_size *size,
                                        struct unstir_error *err);
 
 #endif

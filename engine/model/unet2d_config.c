@@ -12,14 +12,13 @@
 #include "model/unet2d.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "format/json.h"
+#include "model/fields.h"
 
 #define MAX_CHANNELS         16384
 #define MAX_PICTURE_CHANNELS 1024
-#define MAX_SIZE             16384
 #define MAX_ROWS             10000000
 
 /* Names in the order of enum unet2d_block: down, up. */
@@ -31,86 +30,6 @@ static const char *const block_names[UNET2D_BLOCK_COUNT][2] = {
     [UNET2D_ATTN_SKIP] = {"AttnSkipDownBlock2D", "AttnSkipUpBlock2D"},
 };
 
-static bool is_null(const struct json *config, const char *key)
-{
-    const struct json *v = json_get(config, key);
-
-    return v && json_type(v) == JSON_NULL;
-}
-
-/* -- single fields ----------------------------------------------------- */
-
-static enum unstir_status get_u32(const struct json *config, const char *key,
-                                  uint32_t fallback, int64_t min, int64_t max,
-                                  uint32_t *out, struct unstir_error *err)
-{
-    int64_t v;
-
-    TRY(json_get_int(config, key, fallback, min, max, &v, err));
-    *out = (uint32_t)v;
-    return UNSTIR_OK;
-}
-
-static enum unstir_status get_finite(const struct json *config, const char *key,
-                                     double fallback, double *out,
-                                     struct unstir_error *err)
-{
-    TRY(json_get_real(config, key, fallback, out, err));
-    if (!isfinite(*out) || fabs(*out) > 1e9)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s is %g; allowed is -1e9 to 1e9", key,
-                         *out);
-    return UNSTIR_OK;
-}
-
-/* One word of a list (of at most 100 characters): *out is its place. */
-static enum unstir_status get_word(const struct json *config, const char *key,
-                                   const char *const *words, int n, int *out,
-                                   struct unstir_error *err)
-{
-    char allowed[160] = "";
-    size_t n_allowed = 0;
-    const char *v;
-
-    TRY(json_get_string(config, key, words[0], &v, err));
-    for (int i = 0; i < n; i++) {
-        if (strcmp(v, words[i]) == 0) {
-            *out = i;
-            return UNSTIR_OK;
-        }
-        n_allowed +=
-            (size_t)snprintf(allowed + n_allowed, sizeof allowed - n_allowed,
-                             "%s%s", i ? ", " : "", words[i]);
-    }
-    return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                     "config.json: %s is \"%.60s\"; supported: %s", key, v,
-                     allowed);
-}
-
-static enum unstir_status get_sample_size(struct unet2d_config *c,
-                                          const struct json *config,
-                                          struct unstir_error *err)
-{
-    const struct json *v = json_get(config, "sample_size");
-    uint32_t *edges[2] = {&c->sample_h, &c->sample_w};
-
-    if (!v || json_type(v) == JSON_NULL)
-        return UNSTIR_OK;
-    for (size_t i = 0; i < 2; i++) {
-        const struct json *edge =
-            json_type(v) == JSON_ARRAY && json_len(v) == 2 ? json_at(v, i) : v;
-
-        if (json_type(edge) != JSON_INT || json_int(edge) < 1 ||
-            json_int(edge) > MAX_SIZE)
-            return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: sample_size must be a whole number "
-                             "or a pair of them, 1 to %d",
-                             MAX_SIZE);
-        *edges[i] = (uint32_t)json_int(edge);
-    }
-    return UNSTIR_OK;
-}
-
 /* -- levels ------------------------------------------------------------ */
 
 static enum unstir_status get_levels(struct unet2d_config *c,
@@ -118,32 +37,10 @@ static enum unstir_status get_levels(struct unet2d_config *c,
                                      struct unstir_error *err)
 {
     static const uint32_t fallback[] = {224, 448, 672, 896};
-    const struct json *v = json_get(config, "block_out_channels");
 
-    if (!v) {
-        c->n_levels = ARRAY_LEN(fallback);
-        memcpy(c->channels, fallback, sizeof fallback);
-        return UNSTIR_OK;
-    }
-    if (json_type(v) != JSON_ARRAY || json_len(v) < 1 ||
-        json_len(v) > UNET2D_MAX_LEVELS)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: block_out_channels must be a list of 1 "
-                         "to %d numbers",
-                         UNET2D_MAX_LEVELS);
-    c->n_levels = (uint32_t)json_len(v);
-    for (uint32_t i = 0; i < c->n_levels; i++) {
-        const struct json *e = json_at(v, i);
-
-        if (json_type(e) != JSON_INT || json_int(e) < 1 ||
-            json_int(e) > MAX_CHANNELS)
-            return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: block_out_channels[%u] must be a "
-                             "whole number, 1 to %d",
-                             i, MAX_CHANNELS);
-        c->channels[i] = (uint32_t)json_int(e);
-    }
-    return UNSTIR_OK;
+    return field_list(config, "block_out_channels", fallback,
+                      ARRAY_LEN(fallback), UNET2D_MAX_LEVELS, MAX_CHANNELS,
+                      c->channels, &c->n_levels, err);
 }
 
 static enum unstir_status parse_block(const char *key, uint32_t i,
@@ -213,15 +110,15 @@ static enum unstir_status get_time(struct unet2d_config *c,
     static const char *const words[] = {"positional", "fourier", "learned"};
     int word;
 
-    TRY(get_word(config, "time_embedding_type", words, ARRAY_LEN(words), &word,
-                 err));
+    TRY(field_word(config, "time_embedding_type", words, ARRAY_LEN(words),
+                   &word, err));
     c->time = (enum unet2d_time)word;
     /* 0 means null here, as in the reference. */
-    TRY(get_u32(config, "time_embedding_dim", 0, 0, 8 * MAX_CHANNELS,
-                &c->time_dim, err));
+    TRY(field_u32(config, "time_embedding_dim", 0, 0, 8 * MAX_CHANNELS,
+                  &c->time_dim, err));
     if (c->time_dim == 0)
         c->time_dim = 4 * c->channels[0];
-    TRY(get_finite(config, "freq_shift", 0, &c->freq_shift, err));
+    TRY(field_finite(config, "freq_shift", 0, &c->freq_shift, err));
     TRY(json_get_bool(config, "flip_sin_to_cos", true, &c->is_cos_first, err));
     if (c->time == UNET2D_POSITIONAL &&
         (c->channels[0] < 2 || c->channels[0] / 2 == c->freq_shift))
@@ -230,8 +127,8 @@ static enum unstir_status get_time(struct unet2d_config *c,
                          " / 2 (here %u) must be at least 1 and differ from it",
                          c->freq_shift, c->channels[0] / 2);
     if (c->time == UNET2D_LEARNED) {
-        TRY(get_u32(config, "num_train_timesteps", 0, 0, MAX_ROWS,
-                    &c->time_rows, err));
+        TRY(field_u32(config, "num_train_timesteps", 0, 0, MAX_ROWS,
+                      &c->time_rows, err));
         if (c->time_rows == 0)
             return error_set(err, UNSTIR_ERR_FORMAT,
                              "config.json: time_embedding_type \"learned\" "
@@ -251,14 +148,14 @@ static enum unstir_status get_class(struct unet2d_config *c,
     const struct json *type = json_get(config, "class_embed_type");
     int word;
 
-    TRY(get_u32(config, "num_class_embeds", 0, 1, MAX_ROWS, &c->class_rows,
-                err));
+    TRY(field_u32(config, "num_class_embeds", 0, 1, MAX_ROWS, &c->class_rows,
+                  err));
     if (!type || json_type(type) == JSON_NULL) {
         c->class_embed = c->class_rows ? UNET2D_CLASS_TABLE : UNET2D_NO_CLASS;
         return UNSTIR_OK;
     }
-    TRY(get_word(config, "class_embed_type", words, ARRAY_LEN(words), &word,
-                 err));
+    TRY(field_word(config, "class_embed_type", words, ARRAY_LEN(words), &word,
+                   err));
     c->class_embed = kinds[word];
     return UNSTIR_OK;
 }
@@ -270,18 +167,19 @@ static enum unstir_status get_mid(struct unet2d_config *c,
     static const char *const words[] = {"UNetMidBlock2D"};
     int word;
 
-    c->has_mid = !is_null(config, "mid_block_type");
-    TRY(get_word(config, "mid_block_type", words, 1, &word, err));
+    c->has_mid = !field_is_null(config, "mid_block_type");
+    TRY(field_word(config, "mid_block_type", words, 1, &word, err));
     TRY(json_get_bool(config, "add_attention", true, &c->has_mid_attention,
                       err));
-    TRY(get_finite(config, "mid_block_scale_factor", 1, &c->mid_divisor, err));
+    TRY(field_finite(config, "mid_block_scale_factor", 1, &c->mid_divisor,
+                     err));
     if (fabs(c->mid_divisor) < 1e-9)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "config.json: mid_block_scale_factor is %g; it "
                          "divides and must not be near 0",
                          c->mid_divisor);
-    return get_u32(config, "attn_norm_num_groups", 0, 1, MAX_CHANNELS,
-                   &c->mid_attn_groups, err);
+    return field_u32(config, "attn_norm_num_groups", 0, 1, MAX_CHANNELS,
+                     &c->mid_attn_groups, err);
 }
 
 static enum unstir_status get_norm(struct unet2d_config *c,
@@ -294,22 +192,22 @@ static enum unstir_status get_norm(struct unet2d_config *c,
                                      ACT_RELU};
     int word;
 
-    TRY(get_word(config, "act_fn", acts, ARRAY_LEN(acts), &word, err));
+    TRY(field_word(config, "act_fn", acts, ARRAY_LEN(acts), &word, err));
     c->act = kinds[word];
-    TRY(get_word(config, "resnet_time_scale_shift", shifts, ARRAY_LEN(shifts),
-                 &word, err));
+    TRY(field_word(config, "resnet_time_scale_shift", shifts, ARRAY_LEN(shifts),
+                   &word, err));
     c->is_scale_shift = word == 1;
-    TRY(get_finite(config, "norm_eps", 1e-5, &c->eps, err));
+    TRY(field_finite(config, "norm_eps", 1e-5, &c->eps, err));
     if (c->eps <= 0)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "config.json: norm_eps is %g; it must be above 0",
                          c->eps);
-    if (!is_null(config, "norm_num_groups"))
-        TRY(get_u32(config, "norm_num_groups", 32, 1, MAX_CHANNELS, &c->groups,
-                    err));
-    if (!is_null(config, "attention_head_dim"))
-        TRY(get_u32(config, "attention_head_dim", 8, 1, MAX_CHANNELS,
-                    &c->head_dim, err));
+    if (!field_is_null(config, "norm_num_groups"))
+        TRY(field_u32(config, "norm_num_groups", 32, 1, MAX_CHANNELS,
+                      &c->groups, err));
+    if (!field_is_null(config, "attention_head_dim"))
+        TRY(field_u32(config, "attention_head_dim", 8, 1, MAX_CHANNELS,
+                      &c->head_dim, err));
     return UNSTIR_OK;
 }
 
@@ -320,12 +218,12 @@ static enum unstir_status get_samplers(struct unet2d_config *c,
     static const char *const words[] = {"conv", "resnet"};
     int word;
 
-    TRY(get_word(config, "downsample_type", words, 2, &word, err));
+    TRY(field_word(config, "downsample_type", words, 2, &word, err));
     c->is_resnet_down = word == 1;
-    TRY(get_word(config, "upsample_type", words, 2, &word, err));
+    TRY(field_word(config, "upsample_type", words, 2, &word, err));
     c->is_resnet_up = word == 1;
-    return get_u32(config, "downsample_padding", 1, 0, 1,
-                   &c->downsample_padding, err);
+    return field_u32(config, "downsample_padding", 1, 0, 1,
+                     &c->downsample_padding, err);
 }
 
 /* -- combinations ------------------------------------------------------ */
@@ -413,18 +311,18 @@ enum unstir_status unet2d_parse(struct unet2d_config *c,
                                 struct unstir_error *err)
 {
     memset(c, 0, sizeof *c);
-    TRY(get_sample_size(c, config, err));
-    TRY(get_u32(config, "in_channels", 3, 1, MAX_PICTURE_CHANNELS,
-                &c->in_channels, err));
-    TRY(get_u32(config, "out_channels", 3, 1, MAX_PICTURE_CHANNELS,
-                &c->out_channels, err));
+    TRY(field_sample_size(config, &c->sample_h, &c->sample_w, err));
+    TRY(field_u32(config, "in_channels", 3, 1, MAX_PICTURE_CHANNELS,
+                  &c->in_channels, err));
+    TRY(field_u32(config, "out_channels", 3, 1, MAX_PICTURE_CHANNELS,
+                  &c->out_channels, err));
     TRY(json_get_bool(config, "center_input_sample", false, &c->is_centering,
                       err));
     TRY(get_levels(c, config, err));
     TRY(get_blocks(c, config, "down_block_types", 0, c->down, err));
     TRY(get_blocks(c, config, "up_block_types", 1, c->up, err));
-    TRY(get_u32(config, "layers_per_block", 2, 1, UNET2D_MAX_LAYERS,
-                &c->n_layers, err));
+    TRY(field_u32(config, "layers_per_block", 2, 1, UNET2D_MAX_LAYERS,
+                  &c->n_layers, err));
     TRY(get_time(c, config, err));
     TRY(get_class(c, config, err));
     TRY(get_mid(c, config, err));

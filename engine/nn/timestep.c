@@ -6,10 +6,16 @@
 
 #include "nn/name.h"
 
+value_id timestep_embedding_act(struct graph *g, const char *prefix, value_id x,
+                                uint32_t dim, enum act act)
+{
+    x = graph_linear(g, name_of("%s.linear_1", prefix).text, x, dim, true);
+    x = graph_act(g, x, act);
+    return graph_linear(g, name_of("%s.linear_2", prefix).text, x, dim, true);
+}
+
 value_id timestep_embedding(struct graph *g, const char *prefix, value_id x,
                             uint32_t dim)
 {
-    x = graph_linear(g, name_of("%s.linear_1", prefix).text, x, dim, true);
-    x = graph_act(g, x, ACT_SILU);
-    return graph_linear(g, name_of("%s.linear_2", prefix).text, x, dim, true);
+    return timestep_embedding_act(g, prefix, x, dim, ACT_SILU);
 }

@@ -1,12 +1,14 @@
 /* timestep.h - from a timestep to the vector that conditions a network.
  *
- *     embedding:  linear_2(silu(linear_1(x)))   "prefix.linear_{1,2}.*"
+ *     embedding:  linear_2(act(linear_1(x)))    "prefix.linear_{1,2}.*"
  *
  * The sinusoidal and Fourier features before it are graph_time_embed() and
  * graph_fourier_embed().
  *
- * Pitfall: the activation here is always SiLU, whatever the network's act_fn
- * (tests/golden/t_unet2d.c: mish, gelu).
+ * Pitfall: the activation of UNet2DModel's is always SiLU, whatever its act_fn
+ * (tests/golden/t_unet2d.c: mish, gelu); UNet2DConditionModel's time embedding
+ * follows act_fn, its added embedding does not
+ * (tests/golden/t_unet2d_condition.c: acts).
  *
  * SPDX-License-Identifier: MIT
  */
@@ -15,6 +17,10 @@
 
 #include "ops/graph.h"
 
+value_id timestep_embedding_act(struct graph *g, const char *prefix, value_id x,
+                                uint32_t dim, enum act act);
+
+/* With SiLU. */
 value_id timestep_embedding(struct graph *g, const char *prefix, value_id x,
                             uint32_t dim);
 

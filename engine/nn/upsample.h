@@ -13,6 +13,10 @@
 
 value_id upsample_conv(struct graph *g, const char *prefix, value_id x);
 
+/* To the edges h and w, which need not be the double. */
+value_id upsample_conv_to(struct graph *g, const char *prefix, value_id x,
+                          uint32_t h, uint32_t w);
+
 /* Without the convolution. */
 value_id upsample_nearest2(struct graph *g, value_id x);
 

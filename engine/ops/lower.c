@@ -22,8 +22,8 @@
  * In the reference mode forms are stored as soon as they are written and
  * nothing is absorbed.
  *
- * Of a head or a body the other part's operations count as done from the
- * start; what crosses between them is stored in the rows (ops/hoist.h).
+ * Of a part the others' operations count as done from the start; what crosses
+ * between them is stored in the rows (ops/hoist.h).
  *
  * The parts: lower_forms.c, lower_products.c, lower_plain.c, lower_tokens.c.
  *
@@ -152,27 +152,44 @@ static void bind_externals(struct lowering *l)
         value_id v = graph_output_at(l->g, i);
         buffer_id id = plan_external(l->b, graph_value_at(l->g, v)->name);
 
-        if (l->part != LOWER_HEAD)
+        if (l->part == LOWER_WHOLE || l->part == LOWER_BODY)
             l->values[v].external = id;
     }
 }
 
-static struct place row_place(const struct lowering *l, buffer_id rows,
-                              value_id v)
+static enum hoist_kind kind_of_part(enum lower_part part)
 {
-    return (struct place){rows, l->hoist.column[v] * sizeof(float),
-                          (uint32_t)l->hoist.row_floats};
+    if (part == LOWER_TEXT)
+        return HOIST_TEXT;
+    return part == LOWER_HEAD ? HOIST_STEP : HOIST_BODY;
 }
 
-/* Leave out the operations of the other part.  In a body, what comes from the
- * head stands in its rows; in a head, the rows are one reader more. */
-static void cut(struct lowering *l, buffer_id rows)
+/* The externals of both kinds of rows. */
+struct row_buffers {
+    buffer_id step, text;
+};
+
+static struct place row_place(const struct lowering *l,
+                              const struct row_buffers *rows, value_id v)
 {
+    bool is_text = l->hoist.kind[v] == HOIST_TEXT;
+
+    return (struct place){
+        is_text ? rows->text : rows->step, l->hoist.column[v] * sizeof(float),
+        (uint32_t)(is_text ? l->hoist.text_floats : l->hoist.row_floats)};
+}
+
+/* Leave out the operations of the other parts.  In a body, what comes from
+ * them stands in their rows; in a head or a text, the rows are one reader
+ * more. */
+static void cut(struct lowering *l, const struct row_buffers *rows)
+{
+    enum hoist_kind own = kind_of_part(l->part);
+
     for (size_t i = 0; i < graph_n_ops(l->g); i++) {
         const struct graph_op *op = graph_op_at(l->g, i);
-        bool is_early = l->hoist.is_early[op->out];
 
-        if (op->kind != OP_INPUT && is_early != (l->part == LOWER_HEAD))
+        if (op->kind != OP_INPUT && l->hoist.kind[op->out] != own)
             l->is_done[i] = true;
         if (l->hoist.column[op->out] == HOIST_NO_COLUMN)
             continue;
@@ -183,12 +200,13 @@ static void cut(struct lowering *l, buffer_id rows)
     }
 }
 
-static void finish_rows(struct lowering *l, buffer_id rows)
+static void finish_rows(struct lowering *l, const struct row_buffers *rows)
 {
     for (value_id v = 0; v < graph_n_values(l->g); v++) {
         struct place at;
 
-        if (l->hoist.column[v] == HOIST_NO_COLUMN)
+        if (l->hoist.column[v] == HOIST_NO_COLUMN ||
+            l->hoist.kind[v] != kind_of_part(l->part))
             continue;
         at = lower_require(l, v);
         lower_copy_columns(l, "row", n_rows(shape_of(l, v)), shape_of(l, v).c,
@@ -212,7 +230,7 @@ static void finish_outputs(struct lowering *l)
 static enum unstir_status lower_all(struct lowering *l,
                                     struct unstir_error *err)
 {
-    buffer_id rows = PLAN_NO_BUFFER;
+    struct row_buffers rows = {PLAN_NO_BUFFER, PLAN_NO_BUFFER};
     void *p;
 
     TRY(alloc_zero(&p, graph_n_values(l->g), sizeof *l->values, err));
@@ -227,11 +245,12 @@ static enum unstir_status lower_all(struct lowering *l,
     bind_externals(l);
     if (l->part != LOWER_WHOLE) {
         TRY(hoist_init(&l->hoist, l->g, err));
-        rows = plan_external(l->b, "rows");
-        cut(l, rows);
+        rows.step = plan_external(l->b, "rows");
+        rows.text = plan_external(l->b, "text rows");
+        cut(l, &rows);
     }
-    if (l->part == LOWER_HEAD) {
-        finish_rows(l, rows);
+    if (l->part == LOWER_HEAD || l->part == LOWER_TEXT) {
+        finish_rows(l, &rows);
         return UNSTIR_OK;
     }
     for (size_t i = 0; i < graph_n_ops(l->g); i++)
@@ -240,13 +259,14 @@ static enum unstir_status lower_all(struct lowering *l,
     return UNSTIR_OK;
 }
 
-enum unstir_status lower_head_floats(size_t *floats, const struct graph *g,
-                                     struct unstir_error *err)
+enum unstir_status lower_row_floats(struct lower_rows *rows,
+                                    const struct graph *g,
+                                    struct unstir_error *err)
 {
     struct hoist hoist;
 
     TRY(hoist_init(&hoist, g, err));
-    *floats = hoist.row_floats;
+    *rows = (struct lower_rows){hoist.row_floats, hoist.text_floats};
     hoist_fini(&hoist);
     return UNSTIR_OK;
 }

@@ -12,9 +12,10 @@
  *   - joins linear layers that read one value into one product: q, k, v of an
  *     attention, and the time projections of all residual blocks.
  *
- * A network's plan may be cut in two (ops/hoist.h): the head computes what
- * depends on timestep and label alone, one row of floats a picture; the body
- * reads such rows.  Together they compute the bits of the whole.
+ * A network's plan may be cut in three (ops/hoist.h): the head computes what
+ * depends on timestep and label alone, one row of floats a picture; the text
+ * what depends on the context alone, one row a token; the body reads such rows.
+ * Together they compute the bits of the whole.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -46,15 +47,20 @@ size_t packs_bytes(const struct packs *packs);
 /* Whether plans still read params[p] after packing. */
 bool packs_needs(const struct packs *packs, param_id p);
 
-/* Which operations a plan has.  A head or a body has one external more, after
- * inputs and outputs: rows [n][lower_head_floats()], written or read.  What a
+/* Which operations a plan has.  Parts have two externals more, after inputs and
+ * outputs: rows [n][step], written by the head, and text rows
+ * [n][context_len][text], written by the text; the body reads both.  What a
  * part does not touch may be bound to NULL: a head's outputs and its inputs
- * other than timestep and label. */
-enum lower_part { LOWER_WHOLE, LOWER_HEAD, LOWER_BODY };
+ * other than timestep and label, a text's but for the context. */
+enum lower_part { LOWER_WHOLE, LOWER_HEAD, LOWER_TEXT, LOWER_BODY };
 
-/* Floats a picture between head and body; 0: there is nothing to hoist. */
-enum unstir_status lower_head_floats(size_t *floats, const struct graph *g,
-                                     struct unstir_error *err);
+/* Floats of a row of each kind; 0: there is nothing of it to hoist. */
+struct lower_rows {
+    size_t step, text;
+};
+enum unstir_status lower_row_floats(struct lower_rows *rows,
+                                    const struct graph *g,
+                                    struct unstir_error *err);
 
 /* The mode is that of the packs. */
 enum unstir_status

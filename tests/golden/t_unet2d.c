@@ -186,7 +186,8 @@ static struct network *open_network(const struct record *r, const char *isa,
                                     enum unstir_precision precision,
                                     enum lower_mode mode)
 {
-    struct network_options options = {isa, precision, mode};
+    struct network_options options = {
+        .isa = isa, .precision = precision, .mode = mode};
     struct unstir_error err = {0};
     struct network *net;
 

@@ -216,9 +216,10 @@ static void eval_whole(const struct network *net, const struct network_io *io,
     void *arena;
 
     assert_int_equal(pool_new(&pool, 2, 0, NULL), UNSTIR_OK);
-    assert_int_equal(
-        network_plan(&plan, net, LOWER_WHOLE, io->n, io->h, io->w, 2, NULL),
-        UNSTIR_OK);
+    assert_int_equal(network_plan(&plan, net, LOWER_WHOLE,
+                                  &(struct model_size){io->n, io->h, io->w, 0},
+                                  2, NULL),
+                     UNSTIR_OK);
     assert_int_equal(alloc_aligned(&arena, plan_arena_bytes(plan), 1, NULL),
                      UNSTIR_OK);
     assert_int_equal(plan_run(plan, pool, arena, externals, NULL, NULL),
@@ -242,7 +243,7 @@ static void test_head_and_body_are_the_whole(void **state)
 
         assert_int_equal(network_open(&net, config, NULL, 1, &options, NULL),
                          UNSTIR_OK);
-        assert_true(net->row_floats > 0);
+        assert_true(net->rows.step > 0);
         for (uint32_t n = 1; n <= MAX_N; n++) {
             struct io *io = make_io(n, EDGE, EDGE);
 
@@ -520,9 +521,10 @@ static size_t n_steps(enum lower_mode mode)
     struct plan *plan;
     size_t n;
 
-    assert_int_equal(
-        network_plan(&plan, net, LOWER_WHOLE, 1, EDGE, EDGE, 1, NULL),
-        UNSTIR_OK);
+    assert_int_equal(network_plan(&plan, net, LOWER_WHOLE,
+                                  &(struct model_size){1, EDGE, EDGE, 0}, 1,
+                                  NULL),
+                     UNSTIR_OK);
     n = plan_n_steps(plan);
     plan_free(plan);
     network_free(net);
@@ -538,9 +540,10 @@ static void test_fusion_leaves_few_steps(void **state)
 
     (void)state;
     assert_true(2 * n_steps(LOWER_FUSED) < n_steps(LOWER_REFERENCE));
-    assert_int_equal(
-        network_plan(&plan, net, LOWER_WHOLE, 1, EDGE, EDGE, 1, NULL),
-        UNSTIR_OK);
+    assert_int_equal(network_plan(&plan, net, LOWER_WHOLE,
+                                  &(struct model_size){1, EDGE, EDGE, 0}, 1,
+                                  NULL),
+                     UNSTIR_OK);
     for (size_t i = 0; i < plan_n_steps(plan); i++) {
         static const char *const gone[] = {"norm", "act",     "concat",
                                            "add",  "add_vec", "affine",

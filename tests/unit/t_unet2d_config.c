@@ -201,7 +201,7 @@ static void test_refused(void **state)
 
 static void test_unknown_family(void **state)
 {
-    static const char text[] = "{\"_class_name\":\"UNet2DConditionModel\"}";
+    static const char text[] = "{\"_class_name\":\"UNet9DModel\"}";
     struct unstir_error err = {0};
     struct json *json;
     struct graph *g;
@@ -211,7 +211,7 @@ static void test_unknown_family(void **state)
     assert_int_equal(network_graph(&g, json, 1, 8, 8, &err),
                      UNSTIR_ERR_UNSUPPORTED);
     assert_null(g);
-    assert_non_null(strstr(err.detail, "UNet2DConditionModel"));
+    assert_non_null(strstr(err.detail, "UNet9DModel"));
     assert_non_null(strstr(err.detail, "UNet2DModel"));
     json_free(json);
 }
