@@ -79,7 +79,13 @@ static void eval(const struct network *net, struct executor *x,
 {
     static float sample[MAX_BATCH][N_FLOATS];
     float timestep[MAX_BATCH], label[MAX_BATCH];
-    struct network_io io = {n, HEIGHT, WIDTH, sample[0], timestep, label, out};
+    struct network_io io = {.n = n,
+                            .h = HEIGHT,
+                            .w = WIDTH,
+                            .sample = sample[0],
+                            .timestep = timestep,
+                            .label = label,
+                            .out = out};
     struct unstir_error err = {0};
 
     for (uint32_t k = 0; k < n; k++) {
