@@ -33,6 +33,7 @@ static const char *const objectives[] = {"epsilon", "x0",        "v",
                                          "origin",  "origin-x0", NULL};
 static const char *const noise_schedules[] = {"linear", "cosine",
                                               "scaled-linear", NULL};
+static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
 static const char *const lr_schedules[] = {"cosine", "constant", NULL};
 
 static const struct opt options[] = {
@@ -290,6 +291,14 @@ static const struct opt options[] = {
      .offset = TRAIN(nice),
      .fallback = "0",
      .help = "give way to other work by this much"},
+    {.name = "precision",
+     .kind = OPT_CHOICE,
+     .meta = "NAME",
+     .choices = precisions,
+     .offset = TRAIN(o.precision),
+     .fallback = "auto",
+     .help = "of the products' operands: auto, f32 or bf16; weights, sums and "
+             "the optimiser stay f32"},
     {.name = "isa",
      .kind = OPT_TEXT,
      .meta = "NAME",

@@ -146,7 +146,8 @@ static enum unstir_status write_result(const struct train_bench *b, char **json,
     json_open_object(w, NULL);
     json_put_string(w, "what", "train");
     json_put_string(w, "model", b->o->model);
-    json_put_string(w, "precision", "f32");
+    json_put_string(w, "precision",
+                    l->table.gemm.operand == DTYPE_BF16 ? "bf16" : "f32");
     json_put_string(w, "isa", l->table.isa);
     json_put_int(w, "threads", pool_threads(l->pool));
     json_put_int(w, "width", b->w);
@@ -174,6 +175,7 @@ static enum unstir_status bench(struct train_bench *b,
                                 .h = b->h,
                                 .w = b->w,
                                 .isa = b->o->isa,
+                                .precision = b->o->precision,
                                 .n_threads = b->o->n_threads};
     TRY(learner_init(&b->learner, &spec, err));
     TRY(draw_weights(b, err));
@@ -192,8 +194,6 @@ unstir_bench_train(const struct unstir_bench_options *options, char **json,
     *json = NULL;
     if (!options->model)
         return error_field(err, "model", "a model folder is needed");
-    if (options->precision == UNSTIR_PRECISION_BF16)
-        return error_field(err, "precision", "training is in f32 only");
     TRY(diffusers_folder_open(&f, options->model, true, err));
     enum unstir_status status = bench(&b, f.unet_config, json, err);
     learner_fini(&b.learner);

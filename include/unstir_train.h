@@ -31,7 +31,9 @@ struct unstir_train_options {
     const char *output;    /* the model being made; state in training/       */
     const char *objective; /* "epsilon" "x0" "v" "origin" "origin-x0"        */
     const char *noise_schedule; /* "linear" "cosine" "scaled-linear"         */
-    const char *isa; /* NULL: best                                     */
+    const char *isa;       /* NULL: best                                     */
+    const char *precision; /* "auto" "f32" "bf16": of the products' operands;
+                              weights, sums and the optimiser are f32        */
     const char *lr_schedule; /* "cosine" "constant"                          */
     const char *init;        /* model folder whose weights are the first ones,
                               for going on with other options; or NULL       */

@@ -186,6 +186,24 @@ static enum unstir_status open_lane(struct learner *l, uint32_t i,
                           &l->packs, 1, err);
 }
 
+static enum unstir_status choose_table(struct kernel_table *t,
+                                       const struct learner_spec *spec,
+                                       struct unstir_error *err)
+{
+    if (!kernels_select(t, spec->isa))
+        return error_field(err, "isa",
+                           "%s: unknown, or not for this CPU; there are: %s",
+                           spec->isa, unstir_cpu_rungs());
+    if (spec->precision == UNSTIR_PRECISION_BF16)
+        kernels_use_bf16_operands(t);
+    if (spec->precision == UNSTIR_PRECISION_F32 && t->gemm.operand != DTYPE_F32)
+        return error_field(err, "precision",
+                           "the %s kernels have no f32 operands; choose "
+                           "another instruction set",
+                           t->isa);
+    return UNSTIR_OK;
+}
+
 static enum unstir_status open_parts(struct learner *l,
                                      const struct learner_spec *spec,
                                      struct unstir_error *err)
@@ -195,10 +213,7 @@ static enum unstir_status open_parts(struct learner *l,
     l->n_micros = spec->batch / spec->micro;
     l->n_lanes =
         l->n_micros < LEARNER_MAX_LANES ? l->n_micros : LEARNER_MAX_LANES;
-    if (!kernels_select(&l->table, spec->isa))
-        return error_field(err, "isa",
-                           "%s: unknown, or not for this CPU; there are: %s",
-                           spec->isa, unstir_cpu_rungs());
+    TRY(choose_table(&l->table, spec, err));
     TRY(network_graph(&l->graph, spec->config, spec->micro, spec->h, spec->w,
                       err));
     TRY(params_init(&l->params, l->graph, err));

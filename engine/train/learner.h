@@ -21,6 +21,7 @@
 #include "base/error.h"
 #include "kernels/kernels.h"
 #include "train/params.h"
+#include "unstir.h"
 
 struct graph;
 struct json;
@@ -35,6 +36,9 @@ struct learner_spec {
                                   divides batch                              */
     uint32_t h, w;
     const char *isa; /* NULL: the best                                       */
+    enum unstir_precision precision; /* of operands: packed weights and what
+                                        they multiply; the products for the
+                                        weights' gradients have f32 ones     */
     unsigned n_threads;
     int nice;
 };

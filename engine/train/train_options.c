@@ -50,6 +50,7 @@ static const struct option table[] = {
     STRING(objective),
     STRING(noise_schedule),
     STRING(isa),
+    STRING(precision),
     STRING(lr_schedule),
     STRING(init),
     U32(n_timesteps, 2, 10000),
@@ -84,6 +85,7 @@ void unstir_train_defaults(struct unstir_train_options *o)
     o->objective = "v";
     o->noise_schedule = "cosine";
     o->lr_schedule = "cosine";
+    o->precision = "auto";
     o->n_timesteps = 1000;
     o->layers = 1;
     o->attention_head_dim = 32;
@@ -213,7 +215,7 @@ static enum unstir_status read_one(struct unstir_train_options *o,
     int64_t i;
     switch (opt->kind) {
     case OPT_STRING:
-        TRY(json_get_string(root, opt->name, NULL, &s, err));
+        TRY(json_get_string(root, opt->name, *(const char **)p, &s, err));
         *(const char **)p = s;
         return UNSTIR_OK;
     case OPT_U32:
@@ -323,6 +325,7 @@ enum unstir_status train_options_check(struct unstir_train_options *o,
 {
     static const char *const noise[] = {"linear", "cosine", "scaled-linear"};
     static const char *const rates[] = {"cosine", "constant"};
+    static const char *const precisions[] = {"auto", "f32", "bf16"};
     if (!o->data)
         return error_field(err, "data",
                            "a folder of pictures or a named set "
@@ -334,6 +337,8 @@ enum unstir_status train_options_check(struct unstir_train_options *o,
     TRY(check_name("noise_schedule", o->noise_schedule, noise, ARRAY_LEN(noise),
                    err));
     TRY(check_name("lr_schedule", o->lr_schedule, rates, ARRAY_LEN(rates),
+                   err));
+    TRY(check_name("precision", o->precision, precisions, ARRAY_LEN(precisions),
                    err));
     TRY(check_ranges(o, err));
     if ((o->steps > 0) + (o->epochs > 0) + (o->minutes > 0) != 1)

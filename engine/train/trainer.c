@@ -351,6 +351,13 @@ static enum unstir_status digest_data(struct unstir_trainer *t,
     return UNSTIR_OK;
 }
 
+static enum unstir_precision precision_of(const char *name)
+{
+    return strcmp(name, "bf16") == 0  ? UNSTIR_PRECISION_BF16
+           : strcmp(name, "f32") == 0 ? UNSTIR_PRECISION_F32
+                                      : UNSTIR_PRECISION_AUTO;
+}
+
 static enum unstir_status open_network(struct unstir_trainer *t,
                                        struct unstir_error *err)
 {
@@ -363,6 +370,7 @@ static enum unstir_status open_network(struct unstir_trainer *t,
                                 .h = t->data.height,
                                 .w = t->data.width,
                                 .isa = o->isa,
+                                .precision = precision_of(o->precision),
                                 .n_threads = o->n_threads,
                                 .nice = o->nice};
     return learner_init(&t->learner, &spec, err);
