@@ -440,7 +440,7 @@ static const struct bad_option bad[] = {
     {"n_timesteps", "2..10000", no_steps},
     {"data", "needed", no_data},
     {"isa", "avx9", isa},
-    {"precision", "did you mean f32", half_precision},
+    {"precision", "did you mean bf16", half_precision},
 };
 
 static void test_bad_options(void **state)
