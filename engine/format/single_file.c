@@ -1,0 +1,387 @@
+/* single_file.c - a whole model in one safetensors file, seen as a folder.
+ *
+ * Two passes: the first finds the kind and what names depend on, the second
+ * gives every tensor its part and name.  The configurations are then read off
+ * the renamed tensors (single_file_config.c), the same for both namings.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "format/single_file.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "format/json.h"
+#include "format/safetensors.h"
+#include "format/single_file_config.h"
+#include "format/single_file_names.h"
+#include "format/weights_build.h"
+
+#define UNET             "model.diffusion_model."
+#define VAE              "first_stage_model."
+#define SD2_CONTEXT      1024 /* width of a token of its text encoder        */
+#define SD2_EPSILON_STEP 875000 /* of global_step: the base model's          */
+#define MAX_LEVELS       16
+
+static const struct {
+    const char *folder, *class_name;
+} part_names[SINGLE_FILE_PARTS] = {
+    [SINGLE_FILE_UNET] = {"unet", "UNet2DConditionModel"},
+    [SINGLE_FILE_VAE] = {"vae", "AutoencoderKL"},
+    [SINGLE_FILE_TEXT] = {"text_encoder", "CLIPTextModel"},
+    [SINGLE_FILE_TEXT_2] = {"text_encoder_2", "CLIPTextModelWithProjection"},
+};
+
+/* -- notes ------------------------------------------------------------- */
+
+static enum unstir_status add_note(struct single_file *f, const char *text,
+                                   struct unstir_error *err)
+{
+    if (f->n_notes == SINGLE_FILE_MAX_NOTES)
+        return UNSTIR_OK;
+    TRY(alloc_strdup(&f->notes[f->n_notes], text, err));
+    f->n_notes++;
+    return UNSTIR_OK;
+}
+
+/* -- what it is -------------------------------------------------------- */
+
+static bool has(const struct weights *w, const char *name)
+{
+    return weights_find(w, name) != NULL;
+}
+
+/* Width of a token that the UNet attends to; 0 if no name tells. */
+static uint64_t context_width(const struct weights *w)
+{
+    static const char suffix[] = ".transformer_blocks.0.attn2.to_k.weight";
+
+    for (size_t i = 0; i < weights_len(w); i++) {
+        const struct tensor_view *t = weights_at(w, i);
+        size_t n = strlen(t->name);
+        const char *rest;
+
+        if (n >= sizeof suffix && t->rank == 2 &&
+            strcmp(t->name + n - (sizeof suffix - 1), suffix) == 0 &&
+            (single_file_strip(t->name, UNET, &rest) ||
+             single_file_strip(t->name, "unet.", &rest)))
+            return t->dims[1];
+    }
+    return 0;
+}
+
+/* In the reference's names: what tells the refiner from SDXL. */
+static bool has_text_2_alone(const struct weights *w)
+{
+    bool has_text = false, has_text_2 = false;
+    const char *rest;
+
+    for (size_t i = 0; i < weights_len(w); i++) {
+        const char *name = weights_at(w, i)->name;
+
+        has_text |= single_file_strip(name, "text_encoder.", &rest);
+        has_text_2 |= single_file_strip(name, "text_encoder_2.", &rest);
+    }
+    return has_text_2 && !has_text;
+}
+
+static enum unstir_status find_kind(struct single_file *f,
+                                    struct unstir_error *err)
+{
+    const struct weights *w = f->file;
+
+    if (!has(w, UNET "input_blocks.0.0.weight") &&
+        !has(w, "unet.conv_in.weight"))
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "no \"" UNET "input_blocks.0.0.weight\" and no "
+                         "\"unet.conv_in.weight\"; supported: whole models of "
+                         "Stable Diffusion 1.x, 2.x and SDXL");
+    if (has(w, "conditioner.embedders.1.model.ln_final.weight") ||
+        has(w, "text_encoder_2.text_model.final_layer_norm.weight") ||
+        has(w, "text_encoder_2.final_layer_norm.weight"))
+        f->kind = SINGLE_FILE_SDXL;
+    else if (has(w, "conditioner.embedders.0.model.ln_final.weight"))
+        f->kind = SINGLE_FILE_REFINER;
+    else if (has(w, UNET "label_emb.0.0.weight") ||
+             has(w, "unet.add_embedding.linear_1.weight"))
+        f->kind = SINGLE_FILE_SDXL;
+    else if (has(w, "cond_stage_model.model.ln_final.weight") ||
+             context_width(w) == SD2_CONTEXT)
+        f->kind = SINGLE_FILE_SD2;
+    else
+        f->kind = SINGLE_FILE_SD1;
+    if (f->kind == SINGLE_FILE_SDXL && has_text_2_alone(w))
+        f->kind = SINGLE_FILE_REFINER;
+    return UNSTIR_OK;
+}
+
+/* The first level ends with a downsampler; a network of one level has none. */
+static unsigned unet_layers(const struct weights *w)
+{
+    unsigned last = 0, op = 0;
+
+    for (size_t i = 0; i < weights_len(w); i++) {
+        const char *rest;
+        unsigned index;
+
+        if (!single_file_strip(weights_at(w, i)->name, UNET "input_blocks.",
+                               &rest) ||
+            !single_file_number(&rest, &index))
+            continue;
+        if (index > last)
+            last = index;
+        if (strcmp(rest, ".0.op.weight") == 0 && (op == 0 || index < op))
+            op = index;
+    }
+    if (op > 1)
+        return op - 1;
+    return last ? last : 1;
+}
+
+static unsigned vae_levels(const struct weights *w)
+{
+    static const char *const prefixes[] = {VAE "decoder.up.",
+                                           "vae.decoder.up."};
+    unsigned n = 0;
+
+    for (size_t i = 0; i < weights_len(w); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(prefixes); k++) {
+            const char *rest;
+            unsigned index;
+
+            if (single_file_strip(weights_at(w, i)->name, prefixes[k], &rest) &&
+                single_file_number(&rest, &index) && index >= n &&
+                index < MAX_LEVELS)
+                n = index + 1;
+        }
+    }
+    return n;
+}
+
+/* -- tensors into parts ------------------------------------------------ */
+
+static enum unstir_status add_view(struct single_file *f,
+                                   enum single_file_part_id part,
+                                   const struct tensor_view *view,
+                                   const char *name, struct unstir_error *err)
+{
+    struct weights *w;
+
+    if (!f->parts[part].weights)
+        TRY(weights_new(&f->parts[part].weights, err));
+    w = f->parts[part].weights;
+    TRY(weights_add(w, view, err));
+    return weights_rename(w, weights_len(w) - 1, name, err);
+}
+
+static enum unstir_status add_split(struct single_file *f,
+                                    const struct single_file_target *t,
+                                    const struct tensor_view *view,
+                                    struct unstir_error *err)
+{
+    struct tensor_view third = *view;
+    char *mark, name[SINGLE_FILE_NAME_BYTES];
+
+    if (view->rank < 1 || view->dims[0] == 0 || view->dims[0] % 3 != 0)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "tensor %.200s: its rows must be those of q, k and v",
+                         view->name);
+    third.dims[0] /= 3;
+    third.n /= 3;
+    third.n_bytes /= 3;
+    snprintf(name, sizeof name, "%s", t->name);
+    mark = strchr(name, '%');
+    memmove(mark, mark + 1, strlen(mark));
+    for (size_t i = 0; i < 3; i++) {
+        third.data = (const unsigned char *)view->data + i * third.n_bytes;
+        *mark = "qkv"[i];
+        TRY(add_view(f, t->part, &third, name, err));
+    }
+    return UNSTIR_OK;
+}
+
+static enum unstir_status add_transposed(struct single_file *f,
+                                         const struct single_file_target *t,
+                                         const struct tensor_view *view,
+                                         struct unstir_error *err)
+{
+    size_t size = dtype_size(view->dtype);
+    struct tensor_view turned = *view;
+    unsigned char *out;
+    void *memory;
+
+    if (view->rank != 2 || f->n_blocks == SINGLE_FILE_MAX_BLOCKS)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "tensor %.200s: must be a matrix", view->name);
+    TRY(alloc_zero(&memory, view->n_bytes, 1, err));
+    f->blocks[f->n_blocks++] = memory;
+    out = memory;
+    for (size_t j = 0; j < view->dims[1]; j++)
+        for (size_t i = 0; i < view->dims[0]; i++, out += size)
+            memcpy(out,
+                   (const unsigned char *)view->data +
+                       (i * view->dims[1] + j) * size,
+                   size);
+    turned.dims[0] = view->dims[1];
+    turned.dims[1] = view->dims[0];
+    turned.data = memory;
+    return add_view(f, t->part, &turned, t->name, err);
+}
+
+static enum unstir_status add_tensor(struct single_file *f,
+                                     const struct single_file_target *t,
+                                     const struct tensor_view *view,
+                                     struct unstir_error *err)
+{
+    struct tensor_view flat = *view;
+
+    switch (t->change) {
+    case CHANGE_SPLIT_QKV:
+        return add_split(f, t, view, err);
+    case CHANGE_TRANSPOSE:
+        return add_transposed(f, t, view, err);
+    case CHANGE_SQUEEZE:
+        while (flat.rank > 2 && flat.dims[flat.rank - 1] == 1)
+            flat.rank--;
+        break;
+    case CHANGE_NONE:
+        break;
+    }
+    return add_view(f, t->part, &flat, t->name, err);
+}
+
+static enum unstir_status sort_out(struct single_file *f,
+                                   struct unstir_error *err)
+{
+    struct single_file_layout layout = {.kind = f->kind,
+                                        .unet_layers = unet_layers(f->file),
+                                        .vae_levels = vae_levels(f->file)};
+    struct single_file_target target;
+    size_t n_unused = 0;
+    char text[160];
+
+    for (size_t i = 0; i < weights_len(f->file); i++) {
+        const struct tensor_view *view = weights_at(f->file, i);
+
+        if (single_file_target(&target, view->name, &layout))
+            TRY(add_tensor(f, &target, view, err));
+        else
+            n_unused++;
+    }
+    if (n_unused) {
+        snprintf(text, sizeof text, "%zu tensors of the file are not used",
+                 n_unused);
+        TRY(add_note(f, text, err));
+    }
+    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)
+        if (f->parts[i].weights)
+            TRY(weights_seal(f->parts[i].weights, err));
+    return UNSTIR_OK;
+}
+
+/* -- prediction -------------------------------------------------------- */
+
+static bool is_base_step(const struct weights *w)
+{
+    const struct tensor_view *t = weights_find(w, "global_step");
+    int64_t step;
+
+    if (!t || t->dtype != DTYPE_I64 || t->n != 1)
+        return false;
+    memcpy(&step, t->data, sizeof step);
+    return step == SD2_EPSILON_STEP;
+}
+
+static enum unstir_status find_prediction(struct single_file *f,
+                                          const char *told,
+                                          struct unstir_error *err)
+{
+    const char *meta = weights_metadata(f->file, "modelspec.prediction_type");
+    const char *type = told;
+
+    if (!type && meta)
+        type = strcmp(meta, "v") == 0 ? "v_prediction" : meta;
+    if (!type && has(f->file, "v_pred"))
+        type = "v_prediction";
+    if (!type && f->kind == SINGLE_FILE_SD2 && is_base_step(f->file))
+        type = "epsilon";
+    if (!type && f->kind == SINGLE_FILE_SD2) {
+        type = "v_prediction";
+        TRY(add_note(f,
+                     "the file does not say what the network predicts; taken: "
+                     "v_prediction (base models of SD 2.x: epsilon)",
+                     err));
+    }
+    if (!type)
+        type = "epsilon";
+    if (strcmp(type, "epsilon") == 0)
+        f->prediction_type = "epsilon";
+    else if (strcmp(type, "v_prediction") == 0)
+        f->prediction_type = "v_prediction";
+    else
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "prediction type \"%.40s\"; supported: epsilon, "
+                         "v_prediction",
+                         type);
+    return UNSTIR_OK;
+}
+
+/* -- opening ----------------------------------------------------------- */
+
+static enum unstir_status fill(struct single_file *f, const char *told,
+                               struct unstir_error *err)
+{
+    TRY(find_kind(f, err));
+    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++) {
+        f->parts[i].folder = part_names[i].folder;
+        f->parts[i].class_name = part_names[i].class_name;
+    }
+    TRY(sort_out(f, err));
+    TRY(find_prediction(f, told, err));
+    return single_file_configure(f, err);
+}
+
+enum unstir_status single_file_from_weights(struct single_file *f,
+                                            struct weights *file,
+                                            const char *prediction_type,
+                                            struct unstir_error *err)
+{
+    enum unstir_status status;
+
+    *f = (struct single_file){.file = file};
+    status = fill(f, prediction_type, err);
+    if (status != UNSTIR_OK)
+        single_file_close(f);
+    return status;
+}
+
+enum unstir_status single_file_open(struct single_file *f, const char *path,
+                                    const char *prediction_type,
+                                    struct unstir_error *err)
+{
+    enum unstir_status status;
+    struct weights *file;
+
+    *f = (struct single_file){.file = NULL};
+    TRY(safetensors_open(&file, path, err));
+    status = single_file_from_weights(f, file, prediction_type, err);
+    return status == UNSTIR_OK ? status : error_prefix(err, path);
+}
+
+void single_file_close(struct single_file *f)
+{
+    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++) {
+        weights_close(f->parts[i].weights);
+        json_free(f->parts[i].config);
+    }
+    for (size_t i = 0; i < f->n_notes; i++)
+        alloc_free(f->notes[i]);
+    for (size_t i = 0; i < f->n_blocks; i++)
+        alloc_free(f->blocks[i]);
+    json_free(f->index);
+    json_free(f->scheduler_config);
+    weights_close(f->file);
+    *f = (struct single_file){.file = NULL};
+}

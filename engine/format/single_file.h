@@ -1,0 +1,80 @@
+/* single_file.h - a whole model in one safetensors file, seen as a folder.
+ *
+ * Stable Diffusion 1.x, 2.x, SDXL and its refiner, with the original names
+ * (CompVis, StabilityAI; "model.diffusion_model.*") or the reference's
+ * ("unet.*", "vae.*", "text_encoder.*", "text_encoder_2.*").  Each part is
+ * given the names and the configuration that it has in the diffusers layout;
+ * its tensors are views of the file, but for the projection of OpenCLIP text
+ * encoders, which is stored the other way round and is copied.
+ *
+ * Such a file does not say all that a folder does.  Taken from its tensors:
+ * sizes, levels, depths, kinds of blocks.  By rule: 8 heads with 1x1
+ * convolutions around attention (1.x), heads 64 wide with linear layers
+ * around it; 1000 steps, scaled linear from 0.00085 to 0.012.  What the
+ * network predicts: as told; else the file's metadata or its "v_pred" mark;
+ * else v for 2.x and epsilon for the others, with a note for 2.x, whose base
+ * models predict epsilon.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef FORMAT_SINGLE_FILE_H
+#define FORMAT_SINGLE_FILE_H
+
+#include <stddef.h>
+
+#include "base/error.h"
+
+struct json;
+struct weights;
+
+enum single_file_kind {
+    SINGLE_FILE_SD1,
+    SINGLE_FILE_SD2,
+    SINGLE_FILE_SDXL,
+    SINGLE_FILE_REFINER
+};
+
+enum single_file_part_id {
+    SINGLE_FILE_UNET,
+    SINGLE_FILE_VAE,
+    SINGLE_FILE_TEXT,
+    SINGLE_FILE_TEXT_2,
+    SINGLE_FILE_PARTS
+};
+
+struct single_file_part {
+    const char *folder;      /* "text_encoder_2"                             */
+    const char *class_name;  /* "CLIPTextModelWithProjection"                */
+    struct weights *weights; /* NULL: the file has no such part              */
+    struct json *config;
+};
+
+#define SINGLE_FILE_MAX_NOTES  16
+#define SINGLE_FILE_MAX_BLOCKS 8
+
+struct single_file {
+    enum single_file_kind kind;
+    struct weights *file;
+    struct single_file_part parts[SINGLE_FILE_PARTS];
+    struct json *index;            /* as model_index.json                    */
+    struct json *scheduler_config; /* as scheduler_config.json               */
+    const char *prediction_type;   /* "epsilon" or "v_prediction"            */
+    char *notes[SINGLE_FILE_MAX_NOTES];
+    size_t n_notes;
+    void *blocks[SINGLE_FILE_MAX_BLOCKS]; /* copied tensors                  */
+    size_t n_blocks;
+};
+
+/* prediction_type: "epsilon", "v_prediction" or NULL (by the rule above). A
+ * file that is none of the kinds is UNSTIR_ERR_UNSUPPORTED. */
+enum unstir_status single_file_open(struct single_file *f, const char *path,
+                                    const char *prediction_type,
+                                    struct unstir_error *err);
+/* The same over tensors, which it takes over, also on failure. */
+enum unstir_status single_file_from_weights(struct single_file *f,
+                                            struct weights *file,
+                                            const char *prediction_type,
+                                            struct unstir_error *err);
+void single_file_close(struct single_file *f);
+
+#endif

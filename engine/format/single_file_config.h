@@ -1,0 +1,17 @@
+/* single_file_config.h - configurations read off the tensors of a single file.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef FORMAT_SINGLE_FILE_CONFIG_H
+#define FORMAT_SINGLE_FILE_CONFIG_H
+
+#include "base/error.h"
+
+struct single_file;
+
+/* Fill the configurations of all parts that are there, the index and the
+ * scheduler's; kind, prediction_type and weights are set. */
+enum unstir_status single_file_configure(struct single_file *f,
+                                         struct unstir_error *err);
+
+#endif

@@ -1,0 +1,46 @@
+/* single_file_names.h - original names of tensors to those of the diffusers
+ * layout.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef FORMAT_SINGLE_FILE_NAMES_H
+#define FORMAT_SINGLE_FILE_NAMES_H
+
+#include <stdbool.h>
+
+#include "format/single_file.h"
+
+#define SINGLE_FILE_NAME_BYTES 640
+
+/* What names depend on beside themselves. */
+struct single_file_layout {
+    enum single_file_kind kind;
+    unsigned unet_layers; /* residual blocks of a level on the way down      */
+    unsigned vae_levels;
+};
+
+enum single_file_change {
+    CHANGE_NONE,
+    CHANGE_SPLIT_QKV, /* rows in three equal parts; the name has "%c_proj"   */
+    CHANGE_TRANSPOSE,
+    CHANGE_SQUEEZE /* a 1x1 convolution that is a linear layer               */
+};
+
+struct single_file_target {
+    enum single_file_part_id part;
+    enum single_file_change change;
+    char name[SINGLE_FILE_NAME_BYTES];
+};
+
+/* false: the tensor belongs to no part. */
+bool single_file_target(struct single_file_target *out, const char *name,
+                        const struct single_file_layout *layout);
+
+/* The number at *text, which moves behind it; false if there is none or it has
+ * more than three digits. */
+bool single_file_number(const char **text, unsigned *out);
+
+/* Whether `name` begins with `prefix`; *rest is what follows. */
+bool single_file_strip(const char *name, const char *prefix, const char **rest);
+
+#endif
