@@ -25,7 +25,7 @@
 #include "ops/plan.h"
 
 /* Raised when the same network, rung and precision give other bits. */
-#define NUMERICS_VERSION 1
+#define NUMERICS_VERSION 2
 
 #define MAX_NAMED_EXTRAS 8
 

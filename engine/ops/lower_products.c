@@ -5,7 +5,9 @@
 #include "ops/lower_parts.h"
 
 #include "kernels/kernels.h"
+#include "ops/choose.h"
 #include "ops/conv2d.h"
+#include "ops/conv2d_phases.h"
 
 /* What a product does at its end. */
 struct tail {
@@ -159,6 +161,12 @@ static void emit_product(struct lowering *l, size_t i, const struct form *f,
         WRITE(conv2d_args, y, y),
     };
     lower_layer_name(l, op, "product", name);
+    if (choose_conv(l->k, &args.s, pack->phases != NULL) == CONV_PHASES) {
+        args.w = pack->phases;
+        ADD_STEP(l, name, conv2d_phases_run, args,
+                 conv2d_phases_scratch(l->k, l->n_threads, &args.s), slots);
+        return;
+    }
     ADD_STEP(l, name, conv2d_run, args,
              conv2d_scratch(l->k, l->n_threads, &args.s), slots);
 }

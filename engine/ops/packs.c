@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/size.h"
 #include "ops/conv2d.h"
+#include "ops/conv2d_phases.h"
 
 struct packs {
     const struct kernel_table *table;
@@ -85,6 +86,37 @@ static enum unstir_status own(struct packs *packs, void **out, size_t bytes,
     return UNSTIR_OK;
 }
 
+/* A 3x3 convolution that alone reads an upsampling: lowering can fuse them.
+ * Whether the sizes are right only shapes can say. */
+static bool is_upsampled(const struct packs *packs, const struct graph *g,
+                         const struct graph_op *op)
+{
+    const struct graph_value *x = graph_value_at(g, op->in[0]);
+
+    return packs->mode == LOWER_FUSED && op->kind == OP_CONV2D &&
+           op->attrs.kh == 3 && op->attrs.kw == 3 && op->attrs.stride == 1 &&
+           x->n_uses == 1 && graph_op_at(g, x->op)->kind == OP_UPSAMPLE;
+}
+
+static enum unstir_status pack_phases(struct packs *packs,
+                                      const struct graph *g, size_t i,
+                                      struct unstir_error *err)
+{
+    const struct graph_op *op = graph_op_at(g, i);
+    const struct graph_param *w = graph_param_at(g, op->param[0]);
+    uint32_t cout = w->dims[0], cin = w->dims[1];
+    void *phases, *room;
+
+    TRY(own(packs, &phases, conv2d_phases_packed_bytes(packs->table, cin, cout),
+            err));
+    TRY(alloc_zero(&room, (size_t)cin * cout, 4 * sizeof(float), err));
+    conv2d_phases_pack(packs->table, phases, packs->params[op->param[0]], cin,
+                       cout, room);
+    alloc_free(room);
+    packs->ops[i].phases = phases;
+    return UNSTIR_OK;
+}
+
 static enum unstir_status pack_one(struct packs *packs, const struct graph *g,
                                    size_t i, struct unstir_error *err)
 {
@@ -102,6 +134,8 @@ static enum unstir_status pack_one(struct packs *packs, const struct graph *g,
     packs->ops[i].panels = panels;
     if (op->param[1] != GRAPH_NO_PARAM)
         packs->ops[i].bias = packs->params[op->param[1]];
+    if (is_upsampled(packs, g, op))
+        TRY(pack_phases(packs, g, i, err));
     return UNSTIR_OK;
 }
 

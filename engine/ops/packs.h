@@ -16,6 +16,7 @@ struct op_pack {
     uint32_t column, width;
     uint32_t n_joined;  /* of the leader, itself included                    */
     const void *panels; /* of the leader; NULL: not a product                */
+    const void *phases; /* beside them, after an upsampling; else NULL       */
     const float *bias;  /* of the leader, or NULL                            */
 };
 

@@ -107,7 +107,7 @@ static void test_info(void **state)
     (void)state;
     assert_string_equal(info->family, "UNet2DModel");
     assert_string_equal(info->precision, "f32");
-    snprintf(start, sizeof start, "%s-1-f32", info->isa);
+    snprintf(start, sizeof start, "%s-2-f32", info->isa);
     assert_memory_equal(info->fingerprint, start, strlen(start));
     assert_int_equal(info->in_channels, 1);
     assert_int_equal(info->sample_h, 8);
@@ -130,7 +130,7 @@ static void test_portable_fingerprint_names_its_core(void **state)
     assert_int_equal(network_open(&net, config, NULL, 1, &options, NULL),
                      UNSTIR_OK);
     f = network_info(net)->fingerprint;
-    assert_true(strncmp(f, "portable-1-f32-", 15) == 0 && strlen(f) > 15);
+    assert_true(strncmp(f, "portable-2-f32-", 15) == 0 && strlen(f) > 15);
     network_free(net);
     json_free(config);
 }
