@@ -8,12 +8,24 @@
 #include <string.h>
 
 #include "format/json.h"
+#include "model/dit.h"
 #include "model/unet2d.h"
 #include "model/unet2d_condition.h"
+#include "model/vae_kl.h"
+#include "model/vae_tiny.h"
+#include "model/vq.h"
 
 static const struct family families[] = {
     {"UNet2DModel", NULL, unet2d_facts, unet2d_build_config},
     {"UNet2DConditionModel", NULL, unetc_facts, unetc_build},
+    {"DiTTransformer2DModel", NULL, dit_facts, dit_build},
+    {"Transformer2DModel", NULL, dit_facts, dit_build},
+    {"AutoencoderKL", "decode", vae_decode_facts, vae_decode_build},
+    {"AutoencoderKL", "encode", vae_encode_facts, vae_encode_build},
+    {"AutoencoderTiny", "decode", tiny_decode_facts, tiny_decode_build},
+    {"AutoencoderTiny", "encode", tiny_encode_facts, tiny_encode_build},
+    {"VQModel", "decode", vq_decode_facts, vq_decode_build},
+    {"VQModel", "encode", vq_encode_facts, vq_encode_build},
 };
 
 static enum unstir_status unknown_class(const char *name,

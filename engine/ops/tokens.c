@@ -107,15 +107,11 @@ void table_rows(const struct op_ctx *ctx, const void *args)
     memcpy(a->y, a->table, a->n * sizeof *a->y);
 }
 
-/* [sin | cos] of place * frequency, `quarter` of each. */
-static void put_waves(float *y, uint32_t quarter, double place)
+/* [sin | cos] of an angle, `quarter` apart. */
+static void put_wave(float *y, uint32_t quarter, double angle)
 {
-    for (uint32_t k = 0; k < quarter; k++) {
-        double angle = place * pow(10000, -(double)k / quarter);
-
-        y[k] = (float)sin(angle);
-        y[quarter + k] = (float)cos(angle);
-    }
+    y[0] = (float)sin(angle);
+    y[quarter] = (float)cos(angle);
 }
 
 static void grid_embed_row(void *arg, size_t i, unsigned worker)
@@ -126,11 +122,15 @@ static void grid_embed_row(void *arg, size_t i, unsigned worker)
     /* Places are rounded to f32 where the reference rounds. */
     float dy = (float)a->h / a->extent, dx = (float)a->w / a->extent;
 
-    for (uint32_t j = 0; j < a->w; j++) {
-        float *y = a->y + (i * a->w + j) * a->c;
+    for (uint32_t k = 0; k < quarter; k++) {
+        double frequency = pow(10000, -(double)k / quarter);
 
-        put_waves(y, quarter, (double)((float)j / dx));
-        put_waves(y + half, quarter, (double)((float)i / dy));
+        for (uint32_t j = 0; j < a->w; j++) {
+            float *y = a->y + (i * a->w + j) * a->c + k;
+
+            put_wave(y, quarter, (double)((float)j / dx) * frequency);
+            put_wave(y + half, quarter, (double)((float)i / dy) * frequency);
+        }
     }
 }
 

@@ -122,6 +122,11 @@ static enum unstir_status network_load(struct unstir_model *m,
     TRY(network_open(&m->net, parts->unet_config, parts->weights, parts->seed,
                      &options, err));
     const struct network_info *n = network_info(m->net);
+    if (!n->has_timestep || n->context_width || n->pooled_width ||
+        n->guidance_width)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "a %s alone cannot paint: it %s", n->family,
+                         n->has_timestep ? "reads a text" : "takes no steps");
     if (n->in_channels != 1 && n->in_channels != 3)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "the network paints %u channels; pictures have 1 or 3",

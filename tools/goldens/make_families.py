@@ -25,6 +25,8 @@ from diffusers.utils import logging
 from safetensors.torch import save_file
 
 COND = "UNet2DConditionModel"
+KL, VQ, TINY = "AutoencoderKL", "VQModel", "AutoencoderTiny"
+DIT = "DiTTransformer2DModel"
 SMALL = {"sample_size": 8, "block_out_channels": [16, 32],
          "layers_per_block": 1, "norm_num_groups": 8,
          "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
@@ -37,6 +39,17 @@ THREE = {**SMALL, "block_out_channels": [16, 32, 32],
                             "CrossAttnUpBlock2D"]}
 CROSS = {**SMALL, "down_block_types": ["CrossAttnDownBlock2D"] * 2,
          "up_block_types": ["CrossAttnUpBlock2D"] * 2}
+
+LEVELS = {"block_out_channels": [16, 32, 32], "layers_per_block": 2,
+          "norm_num_groups": 8, "latent_channels": 4,
+          "down_block_types": ["DownEncoderBlock2D"] * 3,
+          "up_block_types": ["UpDecoderBlock2D"] * 3}
+STAGES = {"encoder_block_out_channels": [16] * 3,
+          "decoder_block_out_channels": [16] * 3,
+          "num_encoder_blocks": [1, 2, 3], "num_decoder_blocks": [3, 2, 1]}
+PATCHES = {"num_attention_heads": 2, "attention_head_dim": 20,
+           "in_channels": 4, "out_channels": 8, "num_layers": 2,
+           "sample_size": 8, "num_embeds_ada_norm": 10}
 
 # name: (class, part, configuration, n, h, w, more)
 NETWORKS = {
@@ -100,11 +113,32 @@ NETWORKS = {
                       1, 8, 8, {"time_ids": [1024, 768, 0, 8, 6]}),
     "unetc_lcm": (COND, None, {**SMALL, "time_cond_proj_dim": 32}, 2, 8, 8,
                   {}),
+    "vae_decode": (KL, "decode", LEVELS, 2, 3, 5, {}),
+    "vae_encode": (KL, "encode", LEVELS, 1, 20, 12, {}),
+    "vae_plain": (KL, "decode",
+                  {**LEVELS, "latent_channels": 16, "act_fn": "relu",
+                   "use_quant_conv": False, "use_post_quant_conv": False,
+                   "mid_block_add_attention": False}, 1, 4, 4, {}),
+    "vq_decode": (VQ, "decode", {**LEVELS, "vq_embed_dim": 3,
+                                 "num_vq_embeddings": 50}, 2, 4, 6, {}),
+    "vq_encode": (VQ, "encode", {**LEVELS, "vq_embed_dim": 3}, 1, 16, 16, {}),
+    "tiny_decode": (TINY, "decode", STAGES, 2, 3, 4, {}),
+    "tiny_encode": (TINY, "encode", STAGES, 1, 16, 24, {}),
+    "dit_wide": (DIT, None, PATCHES, 2, 12, 12, {"labels": [10, 3]}),
+    "dit_geglu": (DIT, None,
+                  {**PATCHES, "activation_fn": "geglu", "patch_size": 1,
+                   "attention_bias": False, "norm_eps": 1e-3,
+                   "norm_elementwise_affine": True},
+                  1, 4, 4, {"labels": [0]}),
 }
 
 
-def draw_weights(model, seed):
-    """Fill the model's parameters by the rule of make_unet2d.py."""
+SIDES = {"decode": ("decoder.", "post_quant_conv.", "quantize."),
+         "encode": ("encoder.", "quant_conv."), None: ("",)}
+
+
+def draw_weights(model, part, seed):
+    """Fill the part's parameters by the rule of make_unet2d.py."""
     gen = torch.Generator().manual_seed(seed)
     owner = {f"{path}.{name}" if path else name: module
              for path, module in model.named_modules()
@@ -112,6 +146,8 @@ def draw_weights(model, seed):
     norms = (torch.nn.GroupNorm, torch.nn.LayerNorm)
     for name, p in sorted(model.named_parameters(),
                           key=lambda item: item[0].encode()):
+        if not name.startswith(SIDES[part]):
+            continue
         x = torch.randn(p.numel(), generator=gen, dtype=torch.float32)
         if isinstance(owner[name], (torch.nn.Conv2d, torch.nn.Linear)) \
                 and name.endswith(".weight"):
@@ -162,6 +198,21 @@ def draw_unet(model, n, h, w, more, gen):
     return args
 
 
+def draw_args(model, class_name, n, h, w, more, gen):
+    config = model.config
+    if class_name == COND:
+        return draw_unet(model, n, h, w, more, gen)
+    if class_name == DIT:
+        return {"hidden_states": torch.randn((n, config.in_channels, h, w),
+                                             generator=gen),
+                "timestep": torch.tensor(more["timesteps"]),
+                "class_labels": torch.tensor(more["labels"])}
+    channels = config.in_channels
+    if more["part"] == "decode":
+        channels = config.get("vq_embed_dim") or config.latent_channels
+    return {"x": torch.randn((n, channels, h, w), generator=gen)}
+
+
 def to_dtype(args, dtype):
     if isinstance(args, dict):
         return {k: to_dtype(v, dtype) for k, v in args.items()}
@@ -172,6 +223,13 @@ def evaluate(model, part, args, dtype):
     model = model.to(dtype)
     args = to_dtype(args, dtype)
     with torch.no_grad():
+        if part == "decode":
+            return model.decode(args["x"]).sample
+        if part == "encode":
+            coded = model.encode(args["x"])
+            if hasattr(coded, "latent_dist"):
+                return coded.latent_dist.parameters
+            return coded.latents
         return model(**args).sample
 
 
@@ -179,11 +237,11 @@ def make(name, folder):
     class_name, part, config, n, h, w, given = NETWORKS[name]
     seed, input_seed = 2000 + list(NETWORKS).index(name), 7
     more = {"timesteps": [3, 977][:n], "labels": [], "time_ids": [],
-            "context_len": 7, **given}
+            "context_len": 7, "part": part, **given}
     model = getattr(diffusers, class_name)(**config).eval()
-    draw_weights(model, seed)
+    draw_weights(model, part, seed)
     gen = torch.Generator().manual_seed(input_seed)
-    args = draw_unet(model, n, h, w, more, gen)
+    args = draw_args(model, class_name, n, h, w, more, gen)
     f32 = evaluate(model, part, args, torch.float32)
     out = evaluate(model, part, args, torch.float64).float()
     error = ((f32 - out).abs().max() / out.abs().max()).item()

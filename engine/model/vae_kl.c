@@ -1,0 +1,261 @@
+/* vae_kl.c - the graphs of AutoencoderKL.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "model/vae_kl.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "format/json.h"
+#include "model/fields.h"
+#include "nn/attention_block.h"
+#include "nn/conv.h"
+#include "nn/downsample.h"
+#include "nn/name.h"
+#include "nn/resblock.h"
+#include "nn/upsample.h"
+
+#define EPS                  1e-6F
+#define MAX_CHANNELS         16384
+#define MAX_PICTURE_CHANNELS 1024
+
+/* -- configuration ----------------------------------------------------- */
+
+static enum unstir_status get_blocks(const struct vae_config *c,
+                                     const struct json *config,
+                                     struct unstir_error *err)
+{
+    static const char *const down[] = {"DownEncoderBlock2D"};
+    static const char *const up[] = {"UpDecoderBlock2D"};
+    static const int fallback[VAE_MAX_LEVELS];
+    int words[VAE_MAX_LEVELS];
+
+    TRY(field_names(config, "down_block_types", down, 1, fallback, 1,
+                    c->n_levels, words, err));
+    return field_names(config, "up_block_types", up, 1, fallback, 1,
+                       c->n_levels, words, err);
+}
+
+static enum unstir_status get_norm(struct vae_config *c,
+                                   const struct json *config,
+                                   struct unstir_error *err)
+{
+    static const char *const acts[] = {"silu", "swish", "mish", "gelu", "relu"};
+    static const enum act kinds[] = {ACT_SILU, ACT_SILU, ACT_MISH, ACT_GELU,
+                                     ACT_RELU};
+    int word;
+
+    TRY(field_word(config, "act_fn", acts, ARRAY_LEN(acts), &word, err));
+    c->act = kinds[word];
+    TRY(field_u32(config, "norm_num_groups", 32, 1, MAX_CHANNELS, &c->groups,
+                  err));
+    for (uint32_t i = 0; i < c->n_levels; i++)
+        if (c->channels[i] % c->groups != 0)
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "config.json: block_out_channels[%u] is %u; it "
+                             "must be a multiple of norm_num_groups, %u",
+                             i, c->channels[i], c->groups);
+    return UNSTIR_OK;
+}
+
+enum unstir_status vae_parse(struct vae_config *c, const struct json *config,
+                             uint32_t latent_fallback, struct unstir_error *err)
+{
+    static const uint32_t fallback[] = {64};
+
+    memset(c, 0, sizeof *c);
+    TRY(field_sample_size(config, &c->sample_h, &c->sample_w, err));
+    TRY(field_u32(config, "in_channels", 3, 1, MAX_PICTURE_CHANNELS,
+                  &c->in_channels, err));
+    TRY(field_u32(config, "out_channels", 3, 1, MAX_PICTURE_CHANNELS,
+                  &c->out_channels, err));
+    TRY(field_u32(config, "latent_channels", latent_fallback, 1,
+                  MAX_PICTURE_CHANNELS, &c->latent_channels, err));
+    TRY(field_list(config, "block_out_channels", fallback, ARRAY_LEN(fallback),
+                   VAE_MAX_LEVELS, MAX_CHANNELS, c->channels, &c->n_levels,
+                   err));
+    TRY(get_blocks(c, config, err));
+    TRY(field_u32(config, "layers_per_block", 1, 1, VAE_MAX_LAYERS,
+                  &c->n_layers, err));
+    TRY(get_norm(c, config, err));
+    TRY(json_get_bool(config, "mid_block_add_attention", true,
+                      &c->has_mid_attention, err));
+    TRY(json_get_bool(config, "use_quant_conv", true, &c->has_quant_conv, err));
+    return json_get_bool(config, "use_post_quant_conv", true,
+                         &c->has_post_quant_conv, err);
+}
+
+uint32_t vae_factor(const struct vae_config *c)
+{
+    return 1U << (c->n_levels - 1);
+}
+
+enum unstir_status vae_scaling(struct vae_scaling *s, const struct json *config,
+                               struct unstir_error *err)
+{
+    TRY(field_finite(config, "scaling_factor", 0.18215, &s->factor, err));
+    TRY(field_finite(config, "shift_factor", 0, &s->shift, err));
+    if (fabs(s->factor) < 1e-9)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "config.json: scaling_factor is %g; it divides and "
+                         "must not be near 0",
+                         s->factor);
+    return UNSTIR_OK;
+}
+
+/* -- graphs ------------------------------------------------------------ */
+
+static value_id residual(struct graph *g, const struct vae_config *c,
+                         const char *prefix, value_id x, uint32_t cout)
+{
+    struct resblock_spec spec = {
+        .cout = cout,
+        .groups_in = c->groups,
+        .groups_out = c->groups,
+        .eps = EPS,
+        .act = c->act,
+        .out_divisor = 1,
+    };
+
+    return resblock(g, prefix, x, GRAPH_NO_VALUE, &spec);
+}
+
+static value_id middle(struct graph *g, const struct vae_config *c,
+                       const char *side, value_id x)
+{
+    uint32_t channels = graph_shape(g, x).c;
+    struct attention_spec spec = {.head_dim = channels,
+                                  .groups = c->groups,
+                                  .eps = EPS,
+                                  .out_divisor = 1};
+    struct name block = name_of("%s.mid_block", side);
+
+    x = residual(g, c, name_of("%s.resnets.0", block.text).text, x, channels);
+    if (c->has_mid_attention)
+        x = attention_block(g, name_of("%s.attentions.0", block.text).text, x,
+                            &spec);
+    return residual(g, c, name_of("%s.resnets.1", block.text).text, x,
+                    channels);
+}
+
+static value_id head(struct graph *g, const struct vae_config *c,
+                     const char *side, value_id x, uint32_t cout)
+{
+    x = graph_group_norm(g, name_of("%s.conv_norm_out", side).text, x,
+                         c->groups, EPS);
+    return conv3x3(g, name_of("%s.conv_out", side).text,
+                   graph_act(g, x, ACT_SILU), cout);
+}
+
+value_id vae_encoder(struct graph *g, const struct vae_config *c, value_id x,
+                     bool is_double)
+{
+    x = conv3x3(g, "encoder.conv_in", x, c->channels[0]);
+    for (uint32_t i = 0; i < c->n_levels; i++) {
+        struct name block = name_of("encoder.down_blocks.%u", i);
+
+        for (uint32_t j = 0; j < c->n_layers; j++)
+            x = residual(g, c, name_of("%s.resnets.%u", block.text, j).text, x,
+                         c->channels[i]);
+        if (i + 1 < c->n_levels)
+            x = downsample_conv(
+                g, name_of("%s.downsamplers.0", block.text).text, x, 0);
+    }
+    x = middle(g, c, "encoder", x);
+    return head(g, c, "encoder", x, c->latent_channels * (is_double ? 2 : 1));
+}
+
+value_id vae_decoder(struct graph *g, const struct vae_config *c, value_id z)
+{
+    value_id x = conv3x3(g, "decoder.conv_in", z, c->channels[c->n_levels - 1]);
+
+    x = middle(g, c, "decoder", x);
+    for (uint32_t i = 0; i < c->n_levels; i++) {
+        struct name block = name_of("decoder.up_blocks.%u", i);
+
+        for (uint32_t j = 0; j <= c->n_layers; j++)
+            x = residual(g, c, name_of("%s.resnets.%u", block.text, j).text, x,
+                         c->channels[c->n_levels - 1 - i]);
+        if (i + 1 < c->n_levels)
+            x = upsample_conv(g, name_of("%s.upsamplers.0", block.text).text,
+                              x);
+    }
+    return head(g, c, "decoder", x, c->out_channels);
+}
+
+/* -- the rows of model.c ----------------------------------------------- */
+
+#define LATENT_CHANNELS 4
+
+enum unstir_status vae_decode_facts(struct model_facts *facts,
+                                    const struct json *config,
+                                    struct unstir_error *err)
+{
+    struct vae_config c;
+
+    TRY(vae_parse(&c, config, LATENT_CHANNELS, err));
+    *facts = (struct model_facts){
+        .in_channels = c.latent_channels,
+        .out_channels = c.out_channels,
+        .sample_h = c.sample_h / vae_factor(&c),
+        .sample_w = c.sample_w / vae_factor(&c),
+        .size_multiple = 1,
+        .up = vae_factor(&c),
+        .down = 1,
+    };
+    return UNSTIR_OK;
+}
+
+enum unstir_status vae_decode_build(struct graph *g, const struct json *config,
+                                    const struct model_size *size,
+                                    struct unstir_error *err)
+{
+    struct vae_config c;
+    value_id z;
+
+    TRY(vae_parse(&c, config, LATENT_CHANNELS, err));
+    z = graph_input(
+        g, "sample",
+        (struct shape){size->n, size->h, size->w, c.latent_channels});
+    if (c.has_post_quant_conv)
+        z = conv1x1(g, "post_quant_conv", z, c.latent_channels);
+    graph_output(g, "out", vae_decoder(g, &c, z));
+    return graph_status(g, err);
+}
+
+enum unstir_status vae_encode_facts(struct model_facts *facts,
+                                    const struct json *config,
+                                    struct unstir_error *err)
+{
+    struct vae_config c;
+
+    TRY(vae_parse(&c, config, LATENT_CHANNELS, err));
+    *facts = (struct model_facts){
+        .in_channels = c.in_channels,
+        .out_channels = 2 * c.latent_channels,
+        .sample_h = c.sample_h,
+        .sample_w = c.sample_w,
+        .size_multiple = vae_factor(&c),
+        .up = 1,
+        .down = vae_factor(&c),
+    };
+    return UNSTIR_OK;
+}
+
+enum unstir_status vae_encode_build(struct graph *g, const struct json *config,
+                                    const struct model_size *size,
+                                    struct unstir_error *err)
+{
+    struct vae_config c;
+    value_id x;
+
+    TRY(vae_parse(&c, config, LATENT_CHANNELS, err));
+    x = graph_input(g, "sample",
+                    (struct shape){size->n, size->h, size->w, c.in_channels});
+    x = vae_encoder(g, &c, x, true);
+    if (c.has_quant_conv)
+        x = conv1x1(g, "quant_conv", x, 2 * c.latent_channels);
+    graph_output(g, "out", x);
+    return graph_status(g, err);
+}
