@@ -8,6 +8,7 @@
  */
 #include "genreq.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +19,11 @@
 
 /* Longest canonical request: a prompt and a tag, escaped, and numbers. */
 #define CANONICAL_BYTES 65536u
+
+/* In struct body, of a field that must be positive; JSON has no such number. */
+#define NOT_GIVEN INT64_MIN
+
+#define SHOWN_LABELS 16u /* as many are told with an unknown one             */
 
 struct output_body {
     const char *format;
@@ -324,6 +330,11 @@ struct check {
     struct problem *problem;
     const char *label_pointer; /* where the label came from                 */
     bool is_label_told;
+    struct clamped {
+        const char *field;
+        bool is_low, is_told;
+    } clamped[3]; /* what the engine's fields cannot hold, see number()      */
+    size_t n_clamped;
 };
 
 /* The engine's name of a field as the client wrote it. */
@@ -342,11 +353,30 @@ static const char *pointer_of(struct check *c, const char *field)
     return mem_arena_printf(c->problem->arena, "/%s", field);
 }
 
+static void tell_clamped(struct check *c, struct clamped *clamped,
+                         const char *nearest)
+{
+    char pointer[32], detail[64];
+
+    clamped->is_told = true;
+    (void)snprintf(pointer, sizeof pointer, "/%s", clamped->field);
+    (void)snprintf(detail, sizeof detail, "must be at %s %s",
+                   clamped->is_low ? "least" : "most", nearest);
+    problem_add(c->problem, pointer, detail,
+                jdoc_text(c->doc, pointer, c->problem->arena), nearest);
+}
+
 static void report(void *user, const char *field, const char *detail,
                    const char *nearest)
 {
     struct check *c = user;
     const char *pointer = pointer_of(c, field);
+
+    for (size_t i = 0; i < c->n_clamped; i++)
+        if (strcmp(c->clamped[i].field, field) == 0 && nearest != NULL) {
+            tell_clamped(c, &c->clamped[i], nearest);
+            return;
+        }
 
     if (pointer == c->label_pointer) {
         if (c->is_label_told)
@@ -359,23 +389,63 @@ static void report(void *user, const char *field, const char *detail,
                 nearest);
 }
 
-/* A whole number of the body for the engine's unsigned field: 0 is "default"
- * there, so what a client may not ask for must not become it. */
+/* A whole number of the body for the engine's unsigned field, where 0 is "not
+ * given".  What does not fit is moved to the nearest that does and noted: the
+ * engine refuses it then, with the nearest value that the model takes.      */
 static uint32_t number(int64_t value, const char *name, struct check *c)
 {
-    char pointer[32], detail[64];
-
-    (void)snprintf(pointer, sizeof pointer, "/%s", name);
-    if (value >= 1 && value <= 1000000)
+    if (value >= 1 && value <= UINT32_MAX)
         return (uint32_t)value;
-    if (jdoc_text(c->doc, pointer, c->problem->arena) == NULL || value == -1)
+    if (value == NOT_GIVEN)
         return 0;
-    (void)snprintf(detail, sizeof detail, "must be %s",
-                   value < 1 ? "at least 1" : "at most 1000000");
-    problem_add(c->problem, pointer, detail,
-                jdoc_text(c->doc, pointer, c->problem->arena),
-                value < 1 ? "1" : "1000000");
-    return 0;
+    c->clamped[c->n_clamped++] = (struct clamped){name, value < 1, false};
+    return value < 1 ? 1 : UINT32_MAX;
+}
+
+/* 1 is a right value for some fields, but what was asked for was below it. */
+static void tell_rest_of_clamped(struct check *c)
+{
+    for (size_t i = 0; i < c->n_clamped; i++)
+        if (!c->clamped[i].is_told)
+            tell_clamped(c, &c->clamped[i],
+                         c->clamped[i].is_low ? "1" : "4294967295");
+}
+
+/* Is `name` a word, or some words, of `text`?  "a red bag" has "bag".       */
+static bool has_words(const char *text, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *at = text; n > 0 && (at = strcasestr(at, name)); at++)
+        if ((at == text || !isalnum((unsigned char)at[-1])) &&
+            !isalnum((unsigned char)at[n]))
+            return true;
+    return false;
+}
+
+static int nearest_label(const char *text, const char *const *names, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (has_words(text, names[i]))
+            return (int)i;
+    return n > 0 ? unstir_nearest(text, names, n) : -1;
+}
+
+/* "...; labels are t-shirt, trouser": all of them if they are few.          */
+static const char *with_labels(const char *detail, const char *const *names,
+                               size_t n, struct mem_arena *arena)
+{
+    const char *list = NULL;
+
+    if (n == 0 || n > SHOWN_LABELS)
+        return detail;
+    for (size_t i = 0; i < n; i++)
+        list = list != NULL
+                   ? mem_arena_printf(arena, "%s, %.40s", list, names[i])
+                   : names[i];
+    list = mem_arena_printf(arena, "%s; labels are %s", detail,
+                            list != NULL ? list : "");
+    return list != NULL ? list : detail;
 }
 
 static bool find_class(const struct model *model, const char *text,
@@ -397,10 +467,11 @@ static bool find_class(const struct model *model, const char *text,
         return true;
     for (size_t i = 0; i < n; i++)
         names[i] = info->labels[i].name;
-    near_label = n > 0 ? unstir_nearest(text, names, n) : -1;
+    near_label = nearest_label(text, names, n);
     if (near_label >= 0)
         near_text = json_quote(c->problem->arena, names[near_label]);
-    problem_add(c->problem, pointer, error.detail,
+    problem_add(c->problem, pointer,
+                with_labels(error.detail, names, n, c->problem->arena),
                 jdoc_text(c->doc, pointer, c->problem->arena), near_text);
     return false;
 }
@@ -454,6 +525,7 @@ static void check_model(const struct body *body, struct model *model,
     request.eta = body->eta;
     (void)unstir_request_check(model->engine, &request, resolved, report, c,
                                NULL); /* what is wrong goes to report() */
+    tell_rest_of_clamped(c);
     if (precision != NULL && strcmp(precision, "auto") != 0 &&
         strcmp(precision, model->info->precision) != 0)
         problem_add(c->problem, "/precision",
@@ -568,9 +640,9 @@ bool genreq_read(struct genreq *out, struct service *service,
                  struct problem *problem)
 {
     struct body body = {.n = 1,
-                        .steps = -1,
-                        .width = -1,
-                        .height = -1,
+                        .steps = NOT_GIVEN,
+                        .width = NOT_GIVEN,
+                        .height = NOT_GIVEN,
                         .guidance = UNSTIR_UNSET_F,
                         .eta = UNSTIR_UNSET_F,
                         .output = {.metadata = true},

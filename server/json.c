@@ -57,6 +57,14 @@ static size_t too_deep_at(const char *bytes, size_t n)
     return n;
 }
 
+/* The parser's text, without the names of its own options. */
+static const char *plain_words(const json_error_t *error)
+{
+    return json_error_code(error) == json_error_null_character
+               ? "\\u0000 is not allowed in a string"
+               : error->text;
+}
+
 struct jdoc *jdoc_parse(const char *bytes, size_t n, char *why, size_t why_size)
 {
     size_t deep = too_deep_at(bytes, n);
@@ -78,7 +86,7 @@ struct jdoc *jdoc_parse(const char *bytes, size_t n, char *why, size_t why_size)
         json_loadb(bytes, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (!doc->root) {
         (void)snprintf(why, why_size, "line %d, column %d: %s", error.line,
-                       error.column, error.text);
+                       error.column, plain_words(&error));
         mem_free(doc);
         return NULL;
     }
@@ -346,18 +354,20 @@ static bool take_int(struct reader *reader, const struct json_field *field,
 
     if (json_is_integer(value)) {
         *out = json_integer_value(value);
+        if (*out < -JSON_SAFE_INTEGER) /* leaves INT64_MIN to the callers    */
+            *out = -JSON_SAFE_INTEGER;
     } else if (json_is_real(value)) {
         real = json_real_value(value);
-        if (real != floor(real) || fabs(real) > (double)JSON_SAFE_INTEGER) {
-            violation(reader, field->name, value,
-                      fabs(real) > (double)JSON_SAFE_INTEGER
-                          ? NULL
-                          : mem_arena_printf(arena, "[%.0f,%.0f]", floor(real),
-                                             ceil(real)),
-                      "must be a whole number");
+        if (real != floor(real)) {
+            violation(
+                reader, field->name, value,
+                mem_arena_printf(arena, "[%.0f,%.0f]", floor(real), ceil(real)),
+                "must be a whole number");
             return false;
         }
-        *out = (int64_t)real;
+        /* Larger ones are whole too; no field takes them. */
+        *out = (int64_t)fmin(fmax(real, -(double)JSON_SAFE_INTEGER),
+                             (double)JSON_SAFE_INTEGER);
     } else {
         violation(reader, field->name, value, NULL, "must be a whole number");
         return false;
