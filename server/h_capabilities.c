@@ -104,8 +104,6 @@ void h_capabilities(struct service *service, struct request *request)
     static const char *const views[] = {"estimate", "sample"};
     struct json_out out;
     struct buf buf;
-    uint8_t digest[SHA256_BYTES];
-    char hex[SHA256_HEX_SIZE], etag[24];
 
     buf_init(&buf, CAPABILITIES_BYTES);
     jout_init(&out, &buf);
@@ -121,16 +119,7 @@ void h_capabilities(struct service *service, struct request *request)
     write_models(service->models, &out);
     jout_end_object(&out);
     reply_header(request, "Cache-Control", "private, no-cache");
-    if (!buf.failed) {
-        sha256(digest, buf.bytes, buf.n);
-        sha256_hex(hex, digest);
-        (void)snprintf(etag, sizeof etag, "\"%.16s\"", hex);
-        if (reply_not_modified(request, etag)) {
-            buf_fini(&buf);
-            return;
-        }
-    }
-    reply_json(request, 200, &buf);
+    reply_json_tagged(request, &buf);
 }
 
 /* ---------------------------------------------------------------- status -- */

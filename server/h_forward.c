@@ -11,13 +11,13 @@
 #include "buf.h"
 #include "h_jobs.h"
 #include "handlers.h"
+#include "query.h"
 #include "unstir.h"
 
 /* A film strip of 16 of these is 8192 pixels wide. */
-#define MAX_EDGE       512u
-#define MAX_STRIP      16u
-#define STRIP_GAP      2u
-#define STRIP_MAX_ZOOM 8u
+#define MAX_EDGE  512u
+#define MAX_STRIP 16u
+#define STRIP_GAP 2u
 
 struct forward {
     struct loop_task task;
@@ -133,16 +133,14 @@ static void gone(struct request *request, void *user)
 static bool read_query(struct request *request, struct forward *f)
 {
     uint64_t last = f->chain.n_timesteps - 1;
-    uint64_t t, n_strip, zoom;
+    uint64_t t;
 
-    if (!h_query_number(request, "t", 0, last, last / 4, &t) ||
-        !h_query_number(request, "seed", 0, UINT64_MAX, 0, &f->chain.seed) ||
-        !h_query_number(request, "steps", 2, MAX_STRIP, 0, &n_strip) ||
-        !h_query_number(request, "zoom", 1, STRIP_MAX_ZOOM, 1, &zoom))
+    if (!h_query_up_to(request, "t", last, last / 4, &t))
         return false;
     f->t = (int32_t)t;
-    f->n_strip = (uint32_t)n_strip;
-    f->zoom = (uint32_t)zoom;
+    f->chain.seed = query_number(request, "seed", 0);
+    f->n_strip = (uint32_t)query_number(request, "steps", 0);
+    f->zoom = (uint32_t)query_number(request, "zoom", 1);
     return true;
 }
 

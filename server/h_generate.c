@@ -217,37 +217,22 @@ bad:
     return false;
 }
 
-/* Everything about the answer that does not depend on the body; wrong query
- * arguments are told like wrong fields. */
+/* Everything about the answer that does not depend on the body. */
 static bool read_wishes(struct request *request, struct wishes *wishes)
 {
     const char *image = request_query(request, "image");
-    const char *previews = request_query(request, "preview");
     const char *value = NULL;
-    struct problem *problem;
+    uint64_t wait_s;
 
-    problem = mem_arena_zero(request->arena, 1, sizeof *problem);
-    if (problem == NULL) {
-        reply_error(request, ERROR_NO_MEMORY, "out of memory");
-        return false;
-    }
-    problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
-    wishes->with_bytes = image == NULL || strcmp(image, "b64") == 0;
-    if (!wishes->with_bytes && strcmp(image, "url") != 0)
-        problem_add(problem, "?image", "must be b64 or url",
-                    json_quote(request->arena, image), "[\"b64\",\"url\"]");
-    if (!stream_read_previews(previews, &wishes->previews))
-        problem_add(problem, "?preview", "must be link, inline or none",
-                    json_quote(request->arena, previews),
-                    "[\"link\",\"inline\",\"none\"]");
-    if (problem->n_violations > 0) {
-        reply_problem(request, problem);
-        return false;
-    }
+    wishes->with_bytes = image == NULL || strcmp(image, "url") != 0;
+    wishes->previews = stream_previews(request_query(request, "preview"));
     wishes->is_async = request_prefers(request, "respond-async", NULL);
     /* RFC 7240: a preference that cannot be understood is passed over. */
-    if (request_prefers(request, "wait", &value))
-        (void)request_number(value, MAX_WAIT_S, &wishes->wait_s);
+    if (request_prefers(request, "wait", &value) &&
+        request_number(value, MAX_WAIT_S, &wait_s)) {
+        wishes->wait_s = wait_s;
+        wishes->is_async |= wait_s == 0;
+    }
     return read_key(request, &wishes->key);
 }
 

@@ -10,14 +10,11 @@
 
 #include "buf.h"
 #include "handlers.h"
+#include "query.h"
 #include "stream.h"
 #include "unstir.h"
 
-/* Longest ?wait=; proxies cut earlier anyway. */
-#define MAX_POLL_S 300u
-
 #define LIST_DEFAULT 20u
-#define LIST_MAX     100u
 
 /* ------------------------------------------------------ shared with others */
 
@@ -39,57 +36,38 @@ struct job *h_find_job(struct service *service, struct request *request)
     return NULL;
 }
 
-static void reply_bad_query(struct request *request, const char *name,
-                            const char *detail)
+bool h_query_up_to(struct request *request, const char *name, uint64_t max,
+                   uint64_t fallback, uint64_t *out)
 {
-    struct problem *problem =
-        mem_arena_zero(request->arena, 1, sizeof *problem);
-    char pointer[48];
+    struct problem *problem;
+    char detail[80], nearest[24];
 
+    *out = query_number(request, name, fallback);
+    if (request_query(request, name) == NULL || *out <= max)
+        return true;
+    problem = mem_arena_zero(request->arena, 1, sizeof *problem);
     if (problem == NULL) {
         reply_error(request, ERROR_NO_MEMORY, "out of memory");
-        return;
+        return false;
     }
     problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
-    (void)snprintf(pointer, sizeof pointer, "?%s", name);
-    problem_add(problem, pointer, detail,
-                json_quote(request->arena, request_query(request, name)), NULL);
+    (void)snprintf(detail, sizeof detail, "must be at most %" PRIu64 " here",
+                   max);
+    (void)snprintf(nearest, sizeof nearest, "%" PRIu64, max);
+    query_violation(problem, name, request_query(request, name), detail,
+                    nearest);
     reply_problem(request, problem);
-}
-
-bool h_query_number(struct request *request, const char *name, uint64_t min,
-                    uint64_t max, uint64_t fallback, uint64_t *out)
-{
-    const char *text = request_query(request, name);
-    char detail[80];
-
-    *out = fallback;
-    if (text == NULL)
-        return true;
-    if (request_number(text, max, out) && *out >= min)
-        return true;
-    (void)snprintf(detail, sizeof detail,
-                   "must be a whole number, %" PRIu64 "..%" PRIu64, min, max);
-    reply_bad_query(request, name, detail);
     return false;
 }
 
-bool h_query_view(struct request *request, unsigned fallback, unsigned *view)
+unsigned h_query_view(const struct request *request, unsigned fallback)
 {
     const char *text = request_query(request, "view");
 
-    *view = fallback;
     if (text == NULL)
-        return true;
-    if (strcmp(text, "estimate") == 0)
-        *view = UNSTIR_VIEW_ESTIMATE;
-    else if (strcmp(text, "sample") == 0)
-        *view = UNSTIR_VIEW_SAMPLE;
-    else {
-        reply_bad_query(request, "view", "must be estimate or sample");
-        return false;
-    }
-    return true;
+        return fallback;
+    return strcmp(text, "sample") == 0 ? UNSTIR_VIEW_SAMPLE
+                                       : UNSTIR_VIEW_ESTIMATE;
 }
 
 bool h_parse_body(struct request *request, bool may_be_empty, struct jdoc **doc)
@@ -102,7 +80,11 @@ bool h_parse_body(struct request *request, bool may_be_empty, struct jdoc **doc)
         return true;
     *doc = jdoc_parse(request->body, request->n_body, why, sizeof why);
     if (*doc == NULL) {
-        reply_error(request, ERROR_MALFORMED_JSON, "%s", why);
+        reply_error(request, ERROR_MALFORMED_JSON, "%s%s", why,
+                    request->body[strspn(request->body, " \t\r\n")] == '{'
+                        ? ""
+                        : "; the body must be a JSON object such as "
+                          "{\"prompt\":\"sneaker\"}");
         return false;
     }
     if (jdoc_is_object(*doc))
@@ -115,7 +97,7 @@ bool h_parse_body(struct request *request, bool may_be_empty, struct jdoc **doc)
         return false;
     }
     problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
-    problem_add(problem, "", "must be an object", NULL, "[{}]");
+    problem_add(problem, "", "the body must be a JSON object", NULL, "[{}]");
     reply_problem(request, problem);
     return false;
 }
@@ -271,9 +253,9 @@ void h_jobs_get(struct service *service, struct request *request)
     struct poll *poll;
     uint64_t wait_s;
 
-    if (job == NULL ||
-        !h_query_number(request, "wait", 0, MAX_POLL_S, 0, &wait_s))
+    if (job == NULL)
         return;
+    wait_s = query_number(request, "wait", 0);
     if (wait_s == 0 || job_is_over(job) || !knows_version(request, job)) {
         reply_look(request, job);
         return;
@@ -300,23 +282,14 @@ struct list_query {
     uint64_t limit, before; /* numbers below `before`; 0: the newest         */
 };
 
-static bool read_list_query(struct request *request, struct list_query *query)
+static void read_list_query(const struct request *request,
+                            struct list_query *query)
 {
     const char *status = request_query(request, "status");
 
-    query->state = JOB_N_STATES;
-    if (status != NULL) {
-        query->state = job_state_by_name(status);
-        if (query->state == JOB_N_STATES || query->state == JOB_ADMITTING) {
-            reply_bad_query(request, "status",
-                            "must be queued, running, canceling, succeeded, "
-                            "failed or canceled");
-            return false;
-        }
-    }
-    return h_query_number(request, "limit", 1, LIST_MAX, LIST_DEFAULT,
-                          &query->limit) &&
-           h_query_number(request, "cursor", 1, UINT64_MAX, 0, &query->before);
+    query->state = status != NULL ? job_state_by_name(status) : JOB_N_STATES;
+    query->limit = query_number(request, "limit", LIST_DEFAULT);
+    query->before = query_number(request, "cursor", 0);
 }
 
 static bool is_listed(const struct job *job, const struct list_query *query)
@@ -337,8 +310,7 @@ void h_jobs_list(struct service *service, struct request *request)
     uint64_t n = 0;
     char cursor[24];
 
-    if (!read_list_query(request, &query))
-        return;
+    read_list_query(request, &query);
     buf_init(&buf, JOB_BYTES * (size_t)(query.limit + 1));
     jout_init(&out, &buf);
     jout_object(&out, NULL);
@@ -431,18 +403,13 @@ void h_jobs_events(struct service *service, struct request *request)
 {
     struct stream_options options = {.form = STREAM_EVENTS};
     const char *last = request_header(request, "Last-Event-ID");
-    const char *previews = request_query(request, "preview");
     struct job *job = h_find_job(service, request);
     uint64_t after = 0;
 
     if (job == NULL)
         return;
-    if (!stream_read_previews(previews, &options.previews)) {
-        reply_bad_query(request, "preview", "must be link, inline or none");
-        return;
-    }
-    if (!h_query_view(request, UNSTIR_VIEW_ESTIMATE, &options.view))
-        return;
+    options.previews = stream_previews(request_query(request, "preview"));
+    options.view = h_query_view(request, UNSTIR_VIEW_ESTIMATE);
     /* An id that is no number is none of ours: the whole ring. */
     (void)request_number(last, UINT32_MAX, &after);
     options.after = (uint32_t)after;

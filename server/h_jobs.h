@@ -19,13 +19,13 @@
 /* The job that {id} of the path names; NULL: 404 or 410 was sent. */
 struct job *h_find_job(struct service *service, struct request *request);
 
-/* A query argument as a number of min..max, `fallback` if it is not there.
- * False: 422 was sent. */
-bool h_query_number(struct request *request, const char *name, uint64_t min,
-                    uint64_t max, uint64_t fallback, uint64_t *out);
+/* A query argument whose limit the route's rule does not know; `fallback` if it
+ * is not there.  False: 422 was sent. */
+bool h_query_up_to(struct request *request, const char *name, uint64_t max,
+                   uint64_t fallback, uint64_t *out);
 
 /* ?view=estimate or sample. */
-bool h_query_view(struct request *request, unsigned fallback, unsigned *view);
+unsigned h_query_view(const struct request *request, unsigned fallback);
 
 /* 400 or 422 was sent when the body is not a JSON object.  *doc is NULL when
  * the body is empty and may be. */

@@ -119,7 +119,7 @@ void h_models_list(struct service *service, struct request *request)
     jout_null(&out, "next_cursor");
     jout_end_object(&out);
     reply_header(request, "Cache-Control", "private, no-cache");
-    reply_json(request, 200, &buf);
+    reply_json_tagged(request, &buf);
 }
 
 void h_models_get(struct service *service, struct request *request)
@@ -146,5 +146,5 @@ void h_models_get(struct service *service, struct request *request)
     jout_init(&out, &buf);
     write_model(model, &out);
     reply_header(request, "Cache-Control", "private, no-cache");
-    reply_json(request, 200, &buf);
+    reply_json_tagged(request, &buf);
 }

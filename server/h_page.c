@@ -30,6 +30,8 @@ void h_page(struct service *service, struct request *request)
     reply_header(request, "Content-Security-Policy", POLICY);
     reply_header(request, "Referrer-Policy", "no-referrer");
     reply_header(request, "Cache-Control", "no-cache");
+    if (reply_unchanged(request, file->bytes, file->n_bytes))
+        return;
     reply_static(request, 200, "text/html; charset=utf-8", file->bytes,
                  file->n_bytes);
 }

@@ -9,6 +9,7 @@
 #include "encode.h"
 #include "h_jobs.h"
 #include "handlers.h"
+#include "query.h"
 #include "stream.h"
 #include "unstir.h"
 
@@ -73,21 +74,15 @@ static bool read_image(struct request *request, const struct job *job,
 {
     uint64_t value;
 
-    if (!h_query_number(request, "image", 0, job->req.n - 1, 0, &value))
+    if (!h_query_up_to(request, "image", job->req.n - 1, 0, &value))
         return false;
     *image = (uint32_t)value;
     return true;
 }
 
-static bool read_zoom(struct request *request, uint64_t fallback,
-                      uint32_t *zoom)
+static uint32_t read_zoom(const struct request *request, uint32_t fallback)
 {
-    uint64_t value;
-
-    if (!h_query_number(request, "zoom", 1, ENCODE_MAX_ZOOM, fallback, &value))
-        return false;
-    *zoom = (uint32_t)value;
-    return true;
+    return (uint32_t)query_number(request, "zoom", fallback);
 }
 
 static bool read_format(struct request *request)
@@ -121,12 +116,8 @@ static void reply_no_preview(struct request *request, const struct job *job,
 static bool read_step(struct request *request, const struct job *job,
                       uint32_t image, uint32_t *step)
 {
-    uint32_t newest = job->previews.newest[image];
-    uint64_t value;
-
-    if (!h_query_number(request, "step", 0, UINT32_MAX - 1, newest, &value))
-        return false;
-    *step = (uint32_t)value;
+    *step =
+        (uint32_t)query_number(request, "step", job->previews.newest[image]);
     if (*step != PREVIEWS_NONE)
         return true;
     reply_error(request, ERROR_PREVIEW_NOT_FOUND,
@@ -147,10 +138,10 @@ void h_jobs_preview(struct service *service, struct request *request)
     char etag[96];
 
     if (job == NULL || !read_image(request, job, &image) ||
-        !h_query_view(request, UNSTIR_VIEW_ESTIMATE, &view) ||
-        !read_zoom(request, 1, &options.zoom) || !read_format(request) ||
-        !read_step(request, job, image, &step))
+        !read_format(request) || !read_step(request, job, image, &step))
         return;
+    view = h_query_view(request, UNSTIR_VIEW_ESTIMATE);
+    options.zoom = read_zoom(request, 1);
     p = &job->previews;
     found = previews_find(p, image, step, view, &pixels);
     if (found != PREVIEW_FOUND) {
@@ -178,10 +169,10 @@ void h_jobs_film(struct service *service, struct request *request)
     struct stream_options options = {.form = STREAM_FILM};
     struct job *job = h_find_job(service, request);
 
-    if (job == NULL || !read_image(request, job, &options.image) ||
-        !read_zoom(request, 1, &options.zoom) ||
-        !h_query_view(request, UNSTIR_VIEW_ESTIMATE, &options.view))
+    if (job == NULL || !read_image(request, job, &options.image))
         return;
+    options.zoom = read_zoom(request, 1);
+    options.view = h_query_view(request, UNSTIR_VIEW_ESTIMATE);
     stream_start(request, job, &options);
 }
 
@@ -220,23 +211,16 @@ void h_jobs_timeline(struct service *service, struct request *request)
     struct job *job = h_find_job(service, request);
     const struct previews *p;
     struct encode *encode;
-    uint64_t max, columns;
     uint32_t image, edge;
-    unsigned view;
 
-    if (job == NULL || !read_image(request, job, &image) ||
-        !h_query_view(request, UNSTIR_VIEW_SAMPLE, &view) ||
-        !h_query_number(request, "max", 1, ENCODE_MAX_IMAGES, TIMELINE_DEFAULT,
-                        &max) ||
-        !h_query_number(request, "columns", 1, ENCODE_MAX_IMAGES, 0, &columns))
+    if (job == NULL || !read_image(request, job, &image))
         return;
     p = &job->previews;
     edge = p->width > p->height ? p->width : p->height;
-    if (!read_zoom(request, edge > 0 && edge < TIMELINE_EDGE ? 2 : 1,
-                   &options.zoom))
-        return;
-    options.columns = (uint32_t)columns;
-    encode = collect(p, image, view, (uint32_t)max);
+    options.zoom = read_zoom(request, edge > 0 && edge < TIMELINE_EDGE ? 2 : 1);
+    options.columns = (uint32_t)query_number(request, "columns", 0);
+    encode = collect(p, image, h_query_view(request, UNSTIR_VIEW_SAMPLE),
+                     (uint32_t)query_number(request, "max", TIMELINE_DEFAULT));
     if (encode == NULL) {
         reply_no_preview(request, job, 0,
                          p->newest[image] == PREVIEWS_NONE ? PREVIEW_NEVER

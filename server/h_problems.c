@@ -2,12 +2,11 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "handlers.h"
 #include "json.h"
 #include "problem.h"
 #include "reply.h"
 #include "router.h"
-
-void h_problem(struct service *service, struct request *request);
 
 void h_problem(struct service *service, struct request *request)
 {

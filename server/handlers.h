@@ -11,8 +11,7 @@
 struct request;
 struct service;
 
-#define ROUTE(method, pattern, scope, limit, handler, query, produces, body, \
-              summary)                                                       \
+#define ROUTE(method, pattern, scope, limit, handler, ...) \
     void handler(struct service *service, struct request *request);
 #define BODY_TABLE(name) extern const struct json_field name[];
 #include "routes_table.h"

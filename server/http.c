@@ -37,6 +37,7 @@
 #include "connection.h"
 #include "exchange.h"
 #include "framing.h"
+#include "gate.h"
 #include "head.h"
 #include "log.h"
 #include "router.h"
@@ -400,74 +401,6 @@ static bool is_contiguous(const struct exchange *x, const char *version,
     return are_nul(skip_blanks(end), 4); /* its own end and the empty line   */
 }
 
-static void refuse_route(struct request *request, enum route_found found,
-                         const char *allow)
-{
-    if (found == ROUTE_NO_PATH) {
-        reply_error(request, ERROR_NOT_FOUND,
-                    "there is nothing at this path; GET /openapi.json lists "
-                    "every path");
-        return;
-    }
-    reply_header(request, "Allow", allow);
-    if (request->method == HTTP_OPTIONS)
-        reply_empty(request, 204);
-    else
-        reply_error(request, ERROR_METHOD_NOT_ALLOWED, "this path takes %s",
-                    allow);
-}
-
-/* Route a request whose framing is right; leaves it READING, or ANSWERED
- * with what refuses it.                                                    */
-static void route(struct exchange *x, const struct framing *framing)
-{
-    struct request *request = &x->request;
-    const struct config *config = x->http->config;
-    bool has_body = framing->is_chunked || framing->length > 0;
-    char allow[64];
-    enum route_found found;
-
-    if (framing->host && !framing_host_is_mine(framing->host, framing->n_host,
-                                               config->host_name.items,
-                                               config->host_name.n, false)) {
-        reply_error(request, ERROR_MISDIRECTED,
-                    "this server does not answer for the host named in Host");
-        return;
-    }
-    if (request->method == HTTP_OPTIONS && strcmp(request->target, "*") == 0) {
-        reply_header(request, "Allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS");
-        reply_empty(request, 204);
-        return;
-    }
-    if (!head_read_target(request)) {
-        reply_error(request, ERROR_MALFORMED_REQUEST,
-                    "the target has a bad %%XX escape, a control byte or more "
-                    "than %d query arguments",
-                    REQUEST_MAX_QUERY);
-        return;
-    }
-    found = router_find(request, allow, sizeof allow);
-    if (found != ROUTE_FOUND) {
-        refuse_route(request, found, allow);
-        return;
-    }
-    x->body_limit = request->route->body_limit;
-    if (framing->length > x->body_limit ||
-        (framing->is_chunked && x->body_limit == 0))
-        reply_error(request, ERROR_BODY_TOO_LARGE,
-                    "this path takes a body of at most %zu bytes",
-                    x->body_limit);
-    else if (has_body && request->route->body && !head_is_json(request))
-        reply_error(request, ERROR_UNSUPPORTED_MEDIA_TYPE,
-                    "this path takes application/json");
-    else if (x->http->service->is_draining &&
-             request->route->scope == SCOPE_CREATE) {
-        reply_header(request, "Retry-After", "5");
-        reply_error(request, ERROR_DRAINING,
-                    "the server is stopping and takes no new work");
-    }
-}
-
 /* --------------------------------------------------------------- answering */
 
 static ssize_t on_stream_wanted(void *cls, uint64_t at, char *out, size_t max)
@@ -570,7 +503,9 @@ static enum MHD_Result take_head(struct exchange *x, const char *method,
         return queue_answer(x);
     }
     request->target = framing.path;
-    route(x, &framing);
+    if (gate_pass(request, &framing, x->http->config,
+                  x->http->service->is_draining))
+        x->body_limit = request->route->body_limit;
     if (x->state == EXCHANGE_ANSWERED &&
         (framing.is_chunked || framing.length > DISCARD_BYTES ||
          framing.expects_continue)) {

@@ -13,6 +13,7 @@
 
 #include "exchange.h"
 #include "log.h"
+#include "sha256.h"
 
 #define PROBLEM_MAX_BYTES (256u << 10)
 
@@ -225,6 +226,25 @@ bool reply_not_modified(struct request *request, const char *etag)
         return false;
     reply_empty(request, 304);
     return true;
+}
+
+bool reply_unchanged(struct request *request, const void *bytes, size_t n)
+{
+    uint8_t digest[SHA256_BYTES];
+    char hex[SHA256_HEX_SIZE], etag[24];
+
+    sha256(digest, bytes, n);
+    sha256_hex(hex, digest);
+    (void)snprintf(etag, sizeof etag, "\"%.16s\"", hex);
+    return reply_not_modified(request, etag);
+}
+
+void reply_json_tagged(struct request *request, struct buf *body)
+{
+    if (!body->failed && reply_unchanged(request, body->bytes, body->n))
+        buf_fini(body);
+    else
+        reply_json(request, 200, body);
 }
 
 /* --------------------------------------------------- deferred, streaming */

@@ -72,6 +72,12 @@ void reply_problem(struct request *request, const struct problem *problem);
 void reply_error(struct request *request, enum error_code code,
                  const char *format, ...) BUF_PRINTF(3, 4);
 
+/* 200 with JSON whose ETag is the hash of its bytes, or 304.  Takes the body. */
+void reply_json_tagged(struct request *request, struct buf *body);
+
+/* The same test for bytes of any type: true if 304 was sent.               */
+bool reply_unchanged(struct request *request, const void *bytes, size_t n);
+
 /* Set ETag (a text with its quotes); true if the client has that version
  * already, and then 304 has been sent.                                     */
 bool reply_not_modified(struct request *request, const char *etag);

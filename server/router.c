@@ -12,22 +12,16 @@
 #include <string.h>
 
 #include "framing.h"
+#include "handlers.h"
+#include "unstir.h"
 
 #define MAX_SEGMENTS 12
 
-#define ROUTE(method, pattern, scope, limit, handler, query, produces, body, \
-              summary)                                                       \
-    void handler(struct service *service, struct request *request);
-#define BODY_TABLE(name) extern const struct json_field name[];
-#include "routes_table.h"
-#undef ROUTE
-#undef BODY_TABLE
-
 static const struct route routes[] = {
-#define ROUTE(method, pattern, scope, limit, handler, query, produces, body, \
-              summary)                                                       \
-    {HTTP_##method, pattern,  SCOPE_##scope, limit,  handler,                \
-     query,         produces, body,          summary},
+#define ROUTE(method, pattern, scope, limit, handler, query, headers, answers, \
+              produces, body, summary)                                         \
+    {HTTP_##method, pattern, SCOPE_##scope, limit,    handler, #handler,       \
+     query,         headers, answers,       produces, body,    summary},
 #define BODY_TABLE(name)
 #include "routes_table.h"
 #undef ROUTE
@@ -41,6 +35,20 @@ const struct route *router_routes(size_t *n)
 {
     *n = sizeof routes / sizeof *routes;
     return routes;
+}
+
+const char *router_nearest(const char *path)
+{
+    const char *names[sizeof routes / sizeof *routes];
+    size_t n = 0;
+    size_t i;
+    int near;
+
+    for (i = 0; i < sizeof routes / sizeof *routes; i++)
+        if (!strchr(routes[i].pattern, '{') && strlen(routes[i].pattern) > 1)
+            names[n++] = routes[i].pattern;
+    near = unstir_nearest(path, names, n);
+    return near < 0 ? NULL : names[near];
 }
 
 struct segments {

@@ -42,7 +42,10 @@ struct route {
     enum route_scope scope;
     size_t body_limit;
     route_fn handler;
-    const char *query;    /* names it reads, comma separated, or ""          */
+    const char *name;     /* of the handler: "h_jobs_get"                    */
+    const char *query;    /* rules of its arguments (query.h), or ""         */
+    const char *headers;  /* those that change its answer, comma separated   */
+    const char *answers;  /* statuses that are no problem, comma separated   */
     const char *produces; /* media types, comma separated                    */
     const struct json_field *body; /* its JSON body, or NULL                 */
     const char *summary;
@@ -55,6 +58,9 @@ enum route_found { ROUTE_FOUND, ROUTE_NO_PATH, ROUTE_NO_METHOD };
  * HEAD, OPTIONS".                                                          */
 enum route_found router_find(struct request *request, char *allow,
                              size_t allow_size);
+
+/* The pattern without {names} that is nearest to a path, or NULL. */
+const char *router_nearest(const char *path);
 
 /* The table, in order. */
 const struct route *router_routes(size_t *n);

@@ -1,7 +1,12 @@
 /* routes_table.h - every address of the service.
  *
- * ROUTE(method, pattern, scope, body limit, handler, query names, media
- *       types produced, body fields or NULL, summary)
+ * ROUTE(method, pattern, scope, body limit, handler, query rules, headers
+ *       read, statuses answered, media types produced, body fields or NULL,
+ *       summary)
+ *
+ * Query rules are those of query.h.  Headers are those that change the answer
+ * of this address; statuses are those of answers that are no problem.  A
+ * media type of JSON names its schema in page/schemas.json.
  *
  * Handlers are declared by router.c from this table: a handler is any
  * function  void h_name(struct service *, struct request *).  A body table
@@ -12,69 +17,91 @@
  *
  * SPDX-License-Identifier: MIT
  */
-ROUTE(GET, "/health/live", PUBLIC, ROUTE_BODY_NONE, h_health_live, "",
-      "application/json", NULL, "Is the process alive")
-ROUTE(GET, "/health/ready", PUBLIC, ROUTE_BODY_NONE, h_health_ready, "",
-      "application/json", NULL,
+#define ROUTES_FORMS \
+    "image/png,application/json:Job,text/event-stream,multipart/mixed"
+#define ROUTES_STATES "queued|running|canceling|succeeded|failed|canceled"
+#define ROUTES_VIEW   "view=estimate|sample"
+
+ROUTE(GET, "/health/live", PUBLIC, ROUTE_BODY_NONE, h_health_live, "", "",
+      "200", "application/json:Health", NULL, "Is the process alive")
+ROUTE(GET, "/health/ready", PUBLIC, ROUTE_BODY_NONE, h_health_ready, "", "",
+      "200,503", "application/json:Health", NULL,
       "Can it take work: 503 while loading or draining")
-ROUTE(GET, "/health/startup", PUBLIC, ROUTE_BODY_NONE, h_health_startup, "",
-      "application/json", NULL, "Has it started: 503 until its model is loaded")
+ROUTE(GET, "/health/startup", PUBLIC, ROUTE_BODY_NONE, h_health_startup, "", "",
+      "200,503", "application/json:Health", NULL,
+      "Has it started: 503 until its model is loaded")
 ROUTE(GET, "/openapi.json", PUBLIC, ROUTE_BODY_NONE, h_openapi, "",
-      "application/json", NULL, "This interface as OpenAPI 3.1")
-ROUTE(GET, "/problems/{slug}", PUBLIC, ROUTE_BODY_NONE, h_problem, "",
-      "application/json", NULL, "What an error means and what to do about it")
+      "If-None-Match", "200,304", "application/json", NULL,
+      "This interface as OpenAPI 3.1")
+ROUTE(GET, "/problems/{slug}", PUBLIC, ROUTE_BODY_NONE, h_problem, "", "",
+      "200", "application/json:Help", NULL,
+      "What an error means and what to do about it")
 
 BODY_TABLE(genreq_fields)
 BODY_TABLE(cancel_fields)
 
-ROUTE(GET, "/", PUBLIC, ROUTE_BODY_NONE, h_page, "", "text/html", NULL,
-      "The web page")
-ROUTE(POST, "/generate", CREATE, ROUTE_BODY_JSON, h_generate, "image,preview",
-      "image/png,application/json,text/event-stream,multipart/mixed",
-      genreq_fields, "Make pictures and wait for them")
+ROUTE(GET, "/", PUBLIC, ROUTE_BODY_NONE, h_page, "", "If-None-Match", "200,304",
+      "text/html", NULL, "The web page")
+ROUTE(POST, "/generate", CREATE, ROUTE_BODY_JSON, h_generate,
+      "image=b64|url,preview=link|inline|none", "Accept,Prefer,Idempotency-Key",
+      "200,202", ROUTES_FORMS, genreq_fields, "Make pictures and wait for them")
 ROUTE(POST, "/v1/generate", CREATE, ROUTE_BODY_JSON, h_generate,
-      "image,preview",
-      "image/png,application/json,text/event-stream,multipart/mixed",
-      genreq_fields, "The same as /generate")
+      "image=b64|url,preview=link|inline|none", "Accept,Prefer,Idempotency-Key",
+      "200,202", ROUTES_FORMS, genreq_fields, "The same as /generate")
 ROUTE(POST, "/v1/jobs", CREATE, ROUTE_BODY_JSON, h_jobs_create, "",
-      "application/json", genreq_fields, "Make pictures, do not wait")
+      "Prefer,Idempotency-Key", "202", "application/json:Job", genreq_fields,
+      "Make pictures, do not wait")
 ROUTE(GET, "/v1/jobs", READ, ROUTE_BODY_NONE, h_jobs_list,
-      "status,limit,cursor", "application/json", NULL,
-      "List jobs, newest first")
-ROUTE(GET, "/v1/jobs/{id}", READ, ROUTE_BODY_NONE, h_jobs_get, "wait",
-      "application/json", NULL, "A job; ?wait=N until it changes")
-ROUTE(DELETE, "/v1/jobs/{id}", MANAGE, ROUTE_BODY_NONE, h_jobs_delete, "",
-      "application/json", NULL, "Cancel a job, forget it and its pictures")
+      "status=" ROUTES_STATES ",limit=1..100,cursor=1..18446744073709551615",
+      "", "200", "application/json:JobList", NULL, "List jobs, newest first")
+ROUTE(GET, "/v1/jobs/{id}", READ, ROUTE_BODY_NONE, h_jobs_get, "wait=0..300",
+      "If-None-Match", "200,304", "application/json:Job", NULL,
+      "A job; ?wait=N until it changes")
+ROUTE(DELETE, "/v1/jobs/{id}", MANAGE, ROUTE_BODY_NONE, h_jobs_delete, "", "",
+      "204", "application/json", NULL,
+      "Cancel a job, forget it and its pictures")
 ROUTE(POST, "/v1/jobs/{id}/cancel", MANAGE, ROUTE_BODY_JSON, h_jobs_cancel, "",
-      "application/json", cancel_fields,
+      "", "200", "application/json:Job", cancel_fields,
       "Stop a job between steps, or finish it early")
 ROUTE(GET, "/v1/jobs/{id}/events", READ, ROUTE_BODY_NONE, h_jobs_events,
-      "preview,view", "text/event-stream", NULL,
+      "preview=link|inline|none," ROUTES_VIEW, "Last-Event-ID", "200,204",
+      "text/event-stream", NULL,
       "Everything that happens to a job; Last-Event-ID goes on")
 ROUTE(GET, "/v1/jobs/{id}/preview", READ, ROUTE_BODY_NONE, h_jobs_preview,
-      "step,image,view,zoom,format", "image/png", NULL,
+      "step=0..1000000,image=0..15," ROUTES_VIEW ",zoom=1..16,format",
+      "If-None-Match", "200,304", "image/png", NULL,
       "The newest step as a picture, or step k")
 ROUTE(GET, "/v1/jobs/{id}/preview.mjpg", READ, ROUTE_BODY_NONE, h_jobs_film,
-      "image,view,zoom", "multipart/x-mixed-replace", NULL,
+      "image=0..15," ROUTES_VIEW ",zoom=1..16", "", "200",
+      "multipart/x-mixed-replace", NULL,
       "Every step as it is taken, for an <img>")
 ROUTE(GET, "/v1/jobs/{id}/timeline", READ, ROUTE_BODY_NONE, h_jobs_timeline,
-      "max,image,view,zoom,columns", "image/png", NULL,
-      "Steps side by side, static to picture")
+      "max=1..64,image=0..15," ROUTES_VIEW ",zoom=1..16,columns=1..64", "",
+      "200", "image/png", NULL, "Steps side by side, static to picture")
 ROUTE(GET, "/v1/jobs/{id}/images/{index}", READ, ROUTE_BODY_NONE, h_jobs_image,
-      "", "image/png", NULL, "A finished picture")
+      "", "If-None-Match,Range,If-Range", "200,206,304", "image/png", NULL,
+      "A finished picture")
 ROUTE(GET, "/v1/artifacts/{sha256}", READ, ROUTE_BODY_NONE, h_artifact, "",
-      "image/png", NULL, "A finished picture by the SHA-256 of its bytes")
-ROUTE(POST, "/v1/estimate", READ, ROUTE_BODY_JSON, h_estimate, "",
-      "application/json", genreq_fields,
+      "If-None-Match,Range,If-Range", "200,206,304", "image/png", NULL,
+      "A finished picture by the SHA-256 of its bytes")
+ROUTE(POST, "/v1/estimate", READ, ROUTE_BODY_JSON, h_estimate, "", "Prefer",
+      "200", "application/json:Estimate", genreq_fields,
       "How long a request would take, without running it")
 ROUTE(POST, "/v1/forward", CREATE, ROUTE_BODY_UPLOAD, h_forward,
-      "t,seed,model,steps,zoom", "image/png", NULL,
+      "t=0..1000000,seed=0..18446744073709551615,model,steps=2..16,zoom=1..8",
+      "", "200", "image/png", NULL,
       "A PNG noised to step t, or as a film strip")
 ROUTE(GET, "/v1/models", READ, ROUTE_BODY_NONE, h_models_list, "",
-      "application/json", NULL, "The models")
+      "If-None-Match", "200,304", "application/json:ModelList", NULL,
+      "The models")
 ROUTE(GET, "/v1/models/{id}", READ, ROUTE_BODY_NONE, h_models_get, "",
-      "application/json", NULL, "One model")
+      "If-None-Match", "200,304", "application/json:Model", NULL, "One model")
 ROUTE(GET, "/v1/capabilities", READ, ROUTE_BODY_NONE, h_capabilities, "",
-      "application/json", NULL, "Limits, samplers, formats, models")
-ROUTE(GET, "/v1/status", READ, ROUTE_BODY_NONE, h_status, "",
-      "application/json", NULL, "Queue, workers, memory, build")
+      "If-None-Match", "200,304", "application/json:Capabilities", NULL,
+      "Limits, samplers, formats, models")
+ROUTE(GET, "/v1/status", READ, ROUTE_BODY_NONE, h_status, "", "", "200",
+      "application/json:Status", NULL, "Queue, workers, memory, build")
+
+#undef ROUTES_FORMS
+#undef ROUTES_STATES
+#undef ROUTES_VIEW

@@ -34,17 +34,13 @@ struct stream {
     bool is_late; /* a film that skips to the newest step      */
 };
 
-bool stream_read_previews(const char *text, enum stream_previews *previews)
+enum stream_previews stream_previews(const char *text)
 {
-    if (text == NULL || strcmp(text, "link") == 0)
-        *previews = STREAM_PREVIEW_LINK;
-    else if (strcmp(text, "inline") == 0)
-        *previews = STREAM_PREVIEW_INLINE;
-    else if (strcmp(text, "none") == 0)
-        *previews = STREAM_PREVIEW_NONE;
-    else
-        return false;
-    return true;
+    if (text != NULL && strcmp(text, "inline") == 0)
+        return STREAM_PREVIEW_INLINE;
+    if (text != NULL && strcmp(text, "none") == 0)
+        return STREAM_PREVIEW_NONE;
+    return STREAM_PREVIEW_LINK;
 }
 
 static void stream_free(struct stream *s)

@@ -43,7 +43,7 @@ struct stream_options {
 void stream_start(struct request *request, struct job *job,
                   const struct stream_options *options);
 
-/* "link", "inline" or "none" (NULL is link); false if it is none of them. */
-bool stream_read_previews(const char *text, enum stream_previews *previews);
+/* "link", "inline" or "none"; NULL is link. */
+enum stream_previews stream_previews(const char *text);
 
 #endif

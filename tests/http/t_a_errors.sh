@@ -45,6 +45,15 @@ row '{"schedule":"karras","sampler":"ddim"}' /schedule null
 row '{"loras":[]}' /loras null
 row '{"webhook":{}}' /webhook null
 row '{"prompt":"bag","class":"coat"}' /class null
+row '{"prompt":"a red bag"}' /prompt '["bag"]'
+row '{"prompt":"a bagpipe"}' /prompt null
+row '{"steps":-1}' /steps '[1]'
+row '{"steps":1e18}' /steps '[1000]'
+row '{"steps":-9223372036854775808}' /steps '[1]'
+row '{"width":0}' /width '[8]'
+row '{"width":-3}' /width '[8]'
+row '{"height":100000000000}' /height '[64]'
+row '{"n":1e30}' /n '[16]'
 
 post /generate '{"prompt":"sneakr","steps":0,"n":99,"widht":3,"guidance":"x","seed":-1,"width":15}' >"$TMP/j"
 is "all at once" "$(jq -r '.errors[].pointer' "$TMP/j" | sort | xargs)" "/guidance_scale /n /prompt /seed /steps /widht /width"
@@ -55,6 +64,23 @@ is "type resolves" "$(status "$URL$(jq -r .type "$TMP/j")")" 200
 is "fields that change nothing pass" "$(status "$URL/generate" -d '{"prompt":"bag","negative_prompt":"","clip_skip":1,"model":null,"precision":"auto"}')" 200
 is "null is as if not given" "$(status "$URL/generate" -d '{"prompt":null,"seed":null,"steps":null,"output":null}')" 200
 is "handling=lenient passes over unknown fields" "$(status "$URL/generate" -d '{"stepz":4}' -H 'Prefer: handling=lenient')" 200
+
+is "the labels are told" "$(post /generate '{"class":"hat"}' | jq -r '.errors[0].detail' | grep -c 'labels are t-shirt, trousers, .*ankle boot$')" 1
+is "an unknown path: the nearest" "$(get /v1/job | jq -r .detail)" "there is nothing at this path; did you mean /v1/jobs? GET /openapi.json lists every path"
+is "another host: named" "$(get /v1/jobs -H 'Host: evil.example' | jq -r '.status,.detail' | xargs | cut -c1-58)" "421 this server does not answer for the host evil.example;"
+is "a coded body: 415" "$(post /generate '{}' -H 'Content-Encoding: gzip' -D "$TMP/h" | jq -r '.status,.detail' | xargs) $(header "$TMP/h" Accept-Encoding)" "415 Content-Encoding is gzip; bodies are taken as they are identity"
+is "Content-Encoding: identity" "$(status "$URL/generate" -d '{}' -H 'Content-Encoding: identity')" 200
+is "Prefer: wait=0 is respond-async" "$(status "$URL/generate" -d '{}' -H 'Prefer: wait=0')" 202
+
+# Query arguments: all of them at once, as with fields.
+get '/v1/jobs?stauts=done&limit=0&limit=3&cursor=x&status=failde' >"$TMP/j"
+is "a wrong query" "$(jq -c '[.status,(.errors|map([.pointer,.nearest]))]' "$TMP/j")" '[422,[["?stauts",["status"]],["?limit",[1]],["?limit",null],["?cursor",null],["?status",["failed"]]]]'
+is "given twice" "$(jq -r '.errors[2].detail' "$TMP/j")" "is given twice"
+is "what was got" "$(jq -c '[.errors[].got]' "$TMP/j")" '["done","0","3","x","failde"]'
+is "handling=lenient passes over unknown arguments" "$(status "$URL/v1/jobs?stauts=done" -H 'Prefer: handling=lenient')" 200
+is "but not over wrong values" "$(status "$URL/v1/jobs?limit=0" -H 'Prefer: handling=lenient')" 422
+is "the page takes any argument" "$(status "$URL/?from=mail")" 200
+is "a POST as well" "$(post '/generate?imgae=url' '{}' | jq -c '.errors[0]|[.pointer,.nearest]')" '["?imgae",["image"]]'
 
 bad() { # NAME JSON WANTED
     is "$1" "$(post /generate "$2" | jq -r '.status,.code' | xargs)" "$3"
@@ -68,7 +94,10 @@ bad "a number" '3' "422 invalid_value"
 bad "nothing" '' "400 malformed_json"
 printf '{"prompt":"\377"}' >"$TMP/utf"
 is "bad UTF-8" "$(curl -s "$URL/generate" --data-binary "@$TMP/utf" | jq -r .code)" malformed_json
-is "another content type" "$(status "$URL/generate" -H 'Content-Type: text/plain' -d '{}')" 415
+is "no JSON at all: what it should look like" "$(curl -s "$URL/generate" -d 'prompt=sneaker' | jq -r .detail | grep -c 'such as {"prompt":"sneaker"}$')" 1
+is "NUL in a string: said plainly" "$(post /generate '{"prompt":"\u0000"}' | jq -r .detail)" 'line 1, column 18: \u0000 is not allowed in a string'
+is "another content type: named" "$(curl -s "$URL/generate" -H 'Content-Type: text/plain' -d '{}' | jq -r '.status,.detail' | xargs)" "415 Content-Type is text/plain; this path takes application/json"
+is "a form of another origin" "$(status "$URL/generate" -H 'Origin: http://evil.example' -d '{}')" 415
 head -c 70000 /dev/zero | tr '\0' ' ' >"$TMP/big"
 is "a body too large" "$(status "$URL/generate" -H 'Content-Type: application/json' --data-binary "@$TMP/big")" 413
 is "another method" "$(status -X PUT "$URL/generate")" 405

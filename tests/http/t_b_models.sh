@@ -23,6 +23,10 @@ get /v1/capabilities -D "$TMP/h" >"$TMP/j"
 is "capabilities: samplers" "$(jq -c '[.samplers[].name]|contains(["ddpm","ddim"])' "$TMP/j")" true
 is "capabilities: limits" "$(jq -c '[.limits.n,.limits.queue,.limits.json_depth]' "$TMP/j")" '[16,64,8]'
 is "capabilities: models" "$(jq -c '[.models[].id]' "$TMP/j")" '["tiny","tiny-rgb"]'
+for path in /v1/models /v1/models/tiny / /openapi.json; do
+    get "$path" -D "$TMP/h2" -o /dev/null
+    is "$path: 304" "$(status "$URL$path" -H "If-None-Match: $(header "$TMP/h2" ETag)")" 304
+done
 is "capabilities: 304" "$(status "$URL/v1/capabilities" -H "If-None-Match: $(header "$TMP/h" ETag)")" 304
 get /v1/status >"$TMP/j"
 is "status" "$(jq -c '[.object,.status,.queue.length,.build.store]' "$TMP/j")" '["status","ready",0,"memory"]'

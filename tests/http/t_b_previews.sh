@@ -2,7 +2,7 @@
 #
 # SPDX-License-Identifier: MIT
 . tests/http/lib.sh
-start_server --preview-bytes 64KiB
+start_server --preview-bytes 64KiB --quantum 1h
 
 id=$(new_job '{"prompt":"dress","seed":3,"steps":10,"n":2}')
 wait_job "$id" >/dev/null
