@@ -6,6 +6,13 @@
 #                                          capabilities, fetch a picture, stop it
 #   sudo deploy/container.sh size [DIR]    megabytes of the image
 #   sudo deploy/container.sh base [DIR]    make the base image only
+#   sudo deploy/container.sh clean [DIR]   unmount what it mounted, remove DIR
+#
+# What is mounted below DIR (root file systems, /proc and /dev bound into
+# them) is unmounted whenever the script ends, also by a signal.  Nothing is
+# ever removed from a folder below which something is still mounted, and no
+# removal crosses into another file system: the devices of this machine may
+# hang there.
 #
 # Uses buildah and runc from the system's packages and makes the base image
 # debian:bookworm-slim itself with debootstrap, so that nothing but the
@@ -19,6 +26,8 @@ what=${1:-build}
 dir=$(mkdir -p "${2:-build/container}" && cd "${2:-build/container}" && pwd)
 image=localhost/unstir:latest
 base_image=docker.io/library/debian:bookworm-slim
+mark=.unstir-container
+[ -n "$(ls -A "$dir")" ] || : >"$dir/$mark"
 
 say() {
     printf 'container: %s\n' "$*" >&2
@@ -26,6 +35,46 @@ say() {
 
 b() {
     buildah --storage-driver "${STORAGE_DRIVER:-overlay}" --root "$dir/store" --runroot "$dir/run" "$@"
+}
+
+# Mount points at or below $1, deepest first, as mountinfo writes them (\040 is
+# a blank).
+mounts_at() {
+    awk -v top="$1" 'BEGIN { gsub(/ /, "\\040", top) }
+        $5 == top || index($5, top "/") == 1 { print length($5), $5 }' \
+        "${MOUNTINFO:-/proc/self/mountinfo}" | sort -rn | cut -d' ' -f2-
+}
+
+# Unmount what is mounted below $1, the folder itself and what was mounted
+# before this script began excepted.
+unmount_below() {
+    mounts_at "$1" | while IFS= read -r point; do
+        printf '%s\n' "$before" | grep -qxF -- "$point" && continue
+        point=$(printf '%b' "$point")
+        [ "$point" = "$1" ] || umount "$point" 2>/dev/null || umount -l "$point" || true
+    done
+}
+
+# remove PATH ...: all of it, unless anything is mounted there: behind a mount
+# may be the devices of this machine.
+remove() {
+    for r in "$@"; do
+        if [ -n "$(mounts_at "$r")" ]; then
+            say "$r is not removed: mounted there are $(mounts_at "$r" | xargs)"
+            say "'$0 clean' unmounts what an earlier run left behind"
+            exit 1
+        fi
+        rm -rf --one-file-system "$r"
+    done
+}
+
+# On every way out.
+leave() {
+    code=$?
+    trap - EXIT
+    [ -z "${runc_id:-}" ] || runc --root "$dir/runc" delete -f "$runc_id" 2>/dev/null || true
+    unmount_below "$dir"
+    exit "$code"
 }
 
 need() {
@@ -50,7 +99,7 @@ make_base() {
         return 0
     fi
     say "making $base_image"
-    rm -rf "$dir/rootfs"
+    remove "$dir/rootfs"
     debootstrap --variant=minbase bookworm "$dir/rootfs" "$(mirror)" >&2
     (
         cd "$dir/rootfs"
@@ -70,12 +119,13 @@ Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
 CFG
     )
-    tar -C "$dir/rootfs" -cf "$dir/base.tar" .
+    unmount_below "$dir/rootfs" # debootstrap leaves /proc when it is cut short
+    tar --one-file-system -C "$dir/rootfs" -cf "$dir/base.tar" .
     c=$(b from scratch)
     b add "$c" "$dir/base.tar" / >/dev/null
     b config --cmd '["/bin/bash"]' --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$c"
     b commit --rm "$c" "$base_image" >/dev/null
-    rm -rf "$dir/rootfs" "$dir/base.tar"
+    remove "$dir/rootfs" "$dir/base.tar"
 }
 
 base() {
@@ -86,11 +136,11 @@ base() {
 build() {
     base
     say "building $image (the build stage passes the tests)"
-    rm -rf "$dir/context"
+    remove "$dir/context"
     mkdir -p "$dir/context"
     git ls-files -z | xargs -0 -I{} cp --parents {} "$dir/context/"
     b bud --isolation chroot --pull-never --format docker -t "$image" "$dir/context" >&2
-    rm -rf "$dir/context"
+    remove "$dir/context"
     size
 }
 
@@ -131,12 +181,13 @@ try_it() {
     need runc curl
     c=$(b from --pull-never "$image")
     m=$(b mount "$c")
-    rm -rf "$dir/bundle"
+    remove "$dir/bundle"
     mkdir -p "$dir/bundle"
     (cd "$dir/bundle" && runc spec)
     bundle "$m" "$dir/bundle"
     runc --root "$dir/runc" run -b "$dir/bundle" unstir-try >"$dir/try.log" 2>&1 &
     pid=$!
+    runc_id=unstir-try
     tries=0
     until curl -sf http://127.0.0.1:18080/health/ready >/dev/null; do
         tries=$((tries + 1))
@@ -149,19 +200,36 @@ try_it() {
     runc --root "$dir/runc" kill unstir-try TERM
     rc=0
     wait "$pid" || rc=$?
+    runc_id=
     b umount "$c" >/dev/null
     b rm "$c" >/dev/null
     say "picture in $dir/try.png; exit code after SIGTERM: $rc"
     [ "$rc" -eq 0 ]
 }
 
+# Only what this script made, with what it left mounted.
+clean() {
+    if [ ! -e "$dir/$mark" ]; then
+        say "$dir was not made by this script (no $mark in it)"
+        exit 1
+    fi
+    before=
+    unmount_below "$dir"
+    remove "$dir"
+}
+
+before=$(mounts_at "$dir")
+trap leave EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 case $what in
 base) base ;;
+clean) clean ;;
 build) build ;;
 try) try_it ;;
 size) size ;;
 *)
-    say "unknown command '$what'; allowed: base, build, try, size"
+    say "unknown command '$what'; allowed: base, build, try, size, clean"
     exit 2
     ;;
 esac
