@@ -9,6 +9,8 @@
 #include <strings.h>
 
 #include "framing.h"
+#include "head.h"
+#include "query.h"
 #include "router.h"
 
 #define MAX_HEADERS 16
@@ -46,6 +48,23 @@ static void demand_one_meaning(const struct framing *framing)
         abort();
 }
 
+static void check_query(struct request *request)
+{
+    struct problem *problem =
+        mem_arena_zero(request->arena, 1, sizeof *problem);
+    size_t i;
+
+    if (!problem || !head_read_target(request))
+        return;
+    problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
+    if (!query_check(request, request->route->query, false, problem))
+        return;
+    /* What is right has rules and keeps them. */
+    for (i = 0; i < request->n_query; i++)
+        if (!strstr(request->route->query, request->query[i].name))
+            abort();
+}
+
 static void route(struct framing *framing)
 {
     struct request *request = mem_zero(1, sizeof *request);
@@ -55,11 +74,13 @@ static void route(struct framing *framing)
         return;
     request->arena = mem_arena_new(1u << 20);
     request->target = framing->path;
-    request->method = HTTP_GET;
+    head_set_method(request, framing->method);
     if (request->arena &&
-        router_find(request, allow, sizeof allow) == ROUTE_FOUND &&
-        strlen(request_param(request, "id")) > strlen(framing->path))
-        abort();
+        router_find(request, allow, sizeof allow) == ROUTE_FOUND) {
+        if (strlen(request_param(request, "id")) > strlen(framing->path))
+            abort();
+        check_query(request);
+    }
     mem_arena_free(request->arena);
     mem_free(request);
 }
