@@ -124,11 +124,7 @@ unstir_generation_preview(const struct unstir_generation *generation,
                           enum unstir_view view, struct unstir_image *image,
                           struct unstir_error *err)
 {
-    const struct unstir_request *r = &generation->request;
-
-    return picture_from_planes(image, generation_view(generation, view),
-                               r->width, r->height,
-                               generation->model->info.channels, err);
+    return generation_view(generation, view, image, err);
 }
 
 enum unstir_status
@@ -156,13 +152,9 @@ enum unstir_status
 unstir_generation_image(const struct unstir_generation *generation,
                         struct unstir_image *image, struct unstir_error *err)
 {
-    const struct unstir_request *r = &generation->request;
-
     *image = (struct unstir_image){0};
     TRY(check_done(generation, err));
-    return picture_from_planes(image, generation_result(generation), r->width,
-                               r->height, generation->model->info.channels,
-                               err);
+    return generation_result(generation, image, err);
 }
 
 enum unstir_status

@@ -133,6 +133,7 @@ static enum unstir_status read_object(struct json **out, const char *folder,
         return UNSTIR_OK;
     TRY(join(path, folder, name, err));
     TRY(mapfile_read(&text, &n, path, max_bytes, err));
+    json_blank_infinities(text, n);
     enum unstir_status status = json_parse(out, text, n, err);
     if (status != UNSTIR_OK)
         (void)error_prefix(err, path); /* the status stays */

@@ -115,6 +115,26 @@ enum unstir_status json_parse(struct json **root, const char *text, size_t n,
     return UNSTIR_OK;
 }
 
+void json_blank_infinities(char *text, size_t n)
+{
+    static const char infinity[] = "Infinity";
+    size_t length = sizeof infinity - 1;
+    bool is_string = false;
+
+    for (size_t i = 0; i + length <= n; i++) {
+        if (is_string && text[i] == '\\') {
+            i++;
+        } else if (text[i] == '"') {
+            is_string = !is_string;
+        } else if (!is_string && memcmp(text + i, infinity, length) == 0) {
+            if (i > 0 && text[i - 1] == '-')
+                text[i - 1] = ' ';
+            memcpy(text + i, "null    ", length);
+            i += length - 1;
+        }
+    }
+}
+
 void json_free(struct json *root)
 {
     json_decref((json_t *)root);

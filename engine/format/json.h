@@ -22,6 +22,11 @@ enum unstir_status json_parse(struct json **root, const char *text, size_t n,
                               struct unstir_error *err);
 void json_free(struct json *root);
 
+/* Python's json module writes infinities, which JSON has not, and the
+ * reference saves one in its schedulers: outside of strings they become null,
+ * in place. */
+void json_blank_infinities(char *text, size_t n);
+
 enum json_type {
     JSON_NULL,
     JSON_BOOL,

@@ -12,6 +12,7 @@
 #include "model/network.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/guidance.h"
+#include "pipeline/picture.h"
 #include "pipeline/request.h"
 
 /* -- begin ------------------------------------------------------------------ */
@@ -52,6 +53,20 @@ static enum unstir_status take_memory(struct unstir_generation *g,
     return UNSTIR_OK;
 }
 
+/* The shift of flow matching grows with the picture: linear in its tokens, of
+ * 2 x 2 pixels each, as the reference's pipelines of such models count. */
+static double flow_mu(const struct schedule_config *c,
+                      const struct unstir_request *r)
+{
+    double tokens = (double)(r->width / 2) * (r->height / 2);
+    double slope = (c->max_shift - c->base_shift) /
+                   ((double)c->max_seq - (double)c->base_seq);
+
+    return c->max_seq == c->base_seq
+               ? c->base_shift
+               : c->base_shift + (tokens - c->base_seq) * slope;
+}
+
 static enum unstir_status begin(struct unstir_generation *g,
                                 struct unstir_error *err)
 {
@@ -61,6 +76,7 @@ static enum unstir_status begin(struct unstir_generation *g,
         .n_steps = r->steps,
         .eta = r->eta,
         .schedule = r->schedule ? sampler_schedule_find(r->schedule) : NULL,
+        .mu = flow_mu(&g->model->samplers[sampler_index(s)].schedule.config, r),
         .has_learned_variance = g->model->has_learned_variance,
     };
 
@@ -415,13 +431,46 @@ size_t generation_floats(const struct unstir_generation *g)
     return g->run.n;
 }
 
-const float *generation_view(const struct unstir_generation *g,
-                             enum unstir_view view)
+/* x * scale as a picture; samplers of unit range keep 0 .. 1. */
+static enum unstir_status paint(const struct unstir_generation *g,
+                                const float *x, float scale,
+                                struct unstir_image *image,
+                                struct unstir_error *err)
 {
-    return view == UNSTIR_VIEW_ESTIMATE ? g->now.estimate : g->now.sample;
+    const struct unstir_request *r = &g->request;
+    bool is_unit = g->run.sampler->is_unit_range;
+    void *memory = NULL;
+
+    if (scale != 1 || is_unit) {
+        TRY(alloc_aligned(&memory, g->run.n, sizeof(float), err));
+        float *scaled = memory;
+        for (size_t i = 0; i < g->run.n; i++)
+            scaled[i] = (is_unit ? 2 * x[i] - 1 : x[i]) * scale;
+        x = scaled;
+    }
+    enum unstir_status st = picture_from_planes(image, x, r->width, r->height,
+                                                g->model->info.channels, err);
+    alloc_free(memory);
+    return st;
 }
 
-const float *generation_result(const struct unstir_generation *g)
+enum unstir_status generation_view(const struct unstir_generation *g,
+                                   enum unstir_view view,
+                                   struct unstir_image *image,
+                                   struct unstir_error *err)
 {
-    return g->is_early ? g->now.estimate : g->now.sample;
+    if (view == UNSTIR_VIEW_ESTIMATE)
+        return paint(g, g->now.estimate, 1, image, err);
+    return paint(g, g->now.sample, sampler_view_scale(&g->run, g->step), image,
+                 err);
+}
+
+enum unstir_status generation_result(const struct unstir_generation *g,
+                                     struct unstir_image *image,
+                                     struct unstir_error *err)
+{
+    bool is_estimate = g->is_early || g->run.sampler->is_result_estimate;
+
+    return paint(g, is_estimate ? g->now.estimate : g->now.sample, 1, image,
+                 err);
 }

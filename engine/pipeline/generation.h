@@ -65,11 +65,17 @@ bool generation_is_done(const struct unstir_generation *g);
 /* Floats of a sample. */
 size_t generation_floats(const struct unstir_generation *g);
 
-/* The tensor that `view` shows. */
-const float *generation_view(const struct unstir_generation *g,
-                             enum unstir_view view);
+/* What `view` shows, as a picture: samples at the scale of pictures and unit
+ * noise, whatever form the sampler keeps them in. */
+enum unstir_status generation_view(const struct unstir_generation *g,
+                                   enum unstir_view view,
+                                   struct unstir_image *image,
+                                   struct unstir_error *err);
 
-/* The result: the sample, or the estimate when finished early. */
-const float *generation_result(const struct unstir_generation *g);
+/* The result: the sample, or the estimate when finished early or where the
+ * sampler says so. */
+enum unstir_status generation_result(const struct unstir_generation *g,
+                                     struct unstir_image *image,
+                                     struct unstir_error *err);
 
 #endif

@@ -50,7 +50,7 @@ static void ddim_advance(const struct sampler_run *run, uint32_t step,
     float abar_p =
         schedule_abar(s, p, s->config.is_last_alpha_one ? 1 : s->abar[0]);
     float variance = (1 - abar_p) / (1 - abar) * (1 - abar / abar_p);
-    float std = run->eta * sqrtf(variance);
+    float std = (float)run->eta * sqrtf(variance);
     float direction = sqrtf(fmaxf(1 - abar_p - std * std, 0));
     float signal = sqrtf(abar), noise = sqrtf(1 - abar);
     float signal_p = sqrtf(abar_p);

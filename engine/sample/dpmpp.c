@@ -49,15 +49,6 @@ static void dpmpp_advance(const struct sampler_run *run, uint32_t step,
     solver_advance(run, step, io, state);
 }
 
-static void dpmpp_mixture(const struct sampler_run *run, uint32_t step,
-                          float *signal, float *noise)
-{
-    struct solver_point p = solver_point_at(run, step);
-
-    *signal = p.signal;
-    *noise = p.noise;
-}
-
 #define DPMPP(id, steps_back, sde)                                            \
     {                                                                         \
         .info = &sampler_infos[id], .method = METHOD_DPMPP,                   \
@@ -65,7 +56,7 @@ static void dpmpp_mixture(const struct sampler_run *run, uint32_t step,
         .sigma_kinds = SIGMA_USUAL | SIGMA_BIT(LU), .has_spacings = true,     \
         .adapt = dpmpp_adapt, .prepare = sampler_prepare_solver,              \
         .check = sampler_check_levels, .max_steps = sampler_max_steps_solver, \
-        .mixture = dpmpp_mixture, .advance = dpmpp_advance,                   \
+        .mixture = solver_mixture, .advance = dpmpp_advance,                  \
     }
 
 const struct sampler sampler_dpmpp_2m = DPMPP(SAMPLER_DPMPP_2M, 2, false);

@@ -11,6 +11,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <float.h>
 #include <math.h>
 
 #include "base/alloc.h"
@@ -56,8 +57,8 @@ static double or_else(double configured, double found)
     return isnan(configured) ? found : configured;
 }
 
-/* The last step may stand still: levels curved down to the table's least, and
- * final_sigmas_type "sigma_min". */
+/* The last step may stand still, but for rounding: levels curved down to the
+ * least, and final_sigmas_type "sigma_min". */
 enum unstir_status sampler_check_levels(const struct sampler_run *run,
                                         struct unstir_error *err)
 {
@@ -65,7 +66,7 @@ enum unstir_status sampler_check_levels(const struct sampler_run *run,
         float here = run->sigmas[i], next = run->sigmas[i + 1];
         bool is_last = i + 1 == run->n_steps;
         if (isfinite(here) && next >= 0 &&
-            (here > next || (is_last && here == next)))
+            (here > next || (is_last && next <= here * (1 + 4 * FLT_EPSILON))))
             continue;
         return error_field(err, "steps",
                            "with %u steps the noise of step %u (%g) does not "
@@ -299,7 +300,7 @@ static float solver_time(const struct sampler_run *run, double level)
                    c->beta_schedule == BETA_COSINE;
 
     if (kind == SIGMAS_FLOW)
-        return cut_timestep(level * c->n_timesteps);
+        return (float)trunc(level * c->n_timesteps);
     double t = sigmas_to_timestep(run->schedule, level);
     if (kind == SIGMAS_EXPONENTIAL || kind == SIGMAS_BETA ||
         (is_kept && (kind == SIGMAS_KARRAS || kind == SIGMAS_LU)))

@@ -121,7 +121,8 @@ enum unstir_status sampler_run_init(struct sampler_run *run,
         .n_steps = options->n_steps,
         .n = options->n,
         .first_scale = 1,
-        .eta = (float)options->eta,
+        .eta = options->eta,
+        .custom = options->timesteps,
         .mu = options->mu,
         .has_clipped_output = options->has_clipped_output,
         .has_learned_variance = options->has_learned_variance,
@@ -304,8 +305,9 @@ void sampler_limit(const struct sampler_run *run, float *estimate)
         clamp(estimate, run->n, (float)c->clip_range);
 }
 
-void sampler_estimate(const struct sampler_run *run, float abar,
-                      const float *output, const float *sample, float *estimate)
+void sampler_estimate_free(const struct sampler_run *run, float abar,
+                           const float *output, const float *sample,
+                           float *estimate)
 {
     float signal = sqrtf(abar), noise = sqrtf(1 - abar);
     size_t n = run->n;
@@ -325,5 +327,71 @@ void sampler_estimate(const struct sampler_run *run, float abar,
             estimate[i] = signal * sample[i] - noise * output[i];
         break;
     }
+}
+
+void sampler_estimate(const struct sampler_run *run, float abar,
+                      const float *output, const float *sample, float *estimate)
+{
+    sampler_estimate_free(run, abar, output, sample, estimate);
     sampler_limit(run, estimate);
+}
+
+float sampler_noise_of(const struct sampler_run *run, float abar, float output,
+                       float sample)
+{
+    float signal = sqrtf(abar), noise = sqrtf(1 - abar);
+
+    switch (run->schedule->config.prediction) {
+    case PREDICTION_SAMPLE:
+        return (sample - signal * output) / noise;
+    case PREDICTION_V:
+        return signal * output + noise * sample;
+    case PREDICTION_EPSILON:
+    case PREDICTION_FLOW:
+    case PREDICTION_COUNT:
+        break;
+    }
+    return output;
+}
+
+struct sampler_ancestral sampler_ancestral_split(float sigma, float next)
+{
+    float from = sigma * sigma, to = next * next;
+    float up = sqrtf(to * (from - to) / from);
+
+    /* sqrt(to - up^2) is next^2 / sigma, but cancels: after a fall from 20,000
+     * to 10 nothing is left of it, or less than nothing. */
+    return (struct sampler_ancestral){up < next ? up : next, to / sigma};
+}
+
+/* -- distilled models ------------------------------------------------------- */
+
+enum unstir_status sampler_prepare_distilled(struct sampler_run *run,
+                                             struct unstir_error *err)
+{
+    const struct schedule_config *c = &run->schedule->config;
+    uint32_t grid = c->original_steps;
+
+    if (grid > c->n_timesteps)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "original_inference_steps %u is more than "
+                         "num_train_timesteps %u",
+                         grid, c->n_timesteps);
+    if (run->n_steps > grid)
+        return error_field(err, "steps", "steps must be 1 to %u, not %u", grid,
+                           run->n_steps);
+    for (uint32_t i = 0; i < run->n_steps; i++) {
+        double place = i * ((double)grid / run->n_steps);
+        run->timesteps[i] =
+            (grid - (uint32_t)place) * (c->n_timesteps / grid) - 1;
+        run->times[i] = (float)run->timesteps[i];
+    }
+    return check_signal(run, err);
+}
+
+uint32_t sampler_max_steps_distilled(const struct schedule *s)
+{
+    return s->config.original_steps < s->config.n_timesteps
+               ? s->config.original_steps
+               : s->config.n_timesteps;
 }

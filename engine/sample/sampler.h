@@ -85,10 +85,12 @@ struct sampler {
     size_t n_history;
     bool has_eta;
     double default_eta;
-    uint32_t default_steps; /* 0: 50                                         */
-    uint32_t sigma_kinds;   /* bit per sigma_kind that a request may choose  */
-    bool has_spacings;      /* a request may choose the spacing              */
-    bool is_unit_range;     /* pictures lie in 0 .. 1, not -1 .. 1           */
+    uint32_t default_steps;  /* 0: 50                                         */
+    uint32_t sigma_kinds;    /* bit per sigma_kind that a request may choose  */
+    bool has_spacings;       /* a request may choose the spacing              */
+    bool is_unit_range;      /* pictures lie in 0 .. 1, not -1 .. 1           */
+    bool is_result_estimate; /* the result is the last estimate              */
+    bool is_inverse;         /* from a picture to noise                      */
 
     /* Change what the name stands for in a parsed configuration; `is_own`: it
      * was written for this class.  NULL: nothing. */
@@ -120,13 +122,33 @@ struct sampler {
 enum sampler_id {
     SAMPLER_DDIM = 0,
     SAMPLER_DDPM,
+    SAMPLER_PNDM,
+    SAMPLER_LMS,
     SAMPLER_EULER,
+    SAMPLER_EULER_A,
     SAMPLER_HEUN,
+    SAMPLER_DPM2,
+    SAMPLER_DPM2_A,
     SAMPLER_DPMPP_2M,
     SAMPLER_DPMPP_3M,
     SAMPLER_DPMPP_2M_SDE,
     SAMPLER_DPMPP_3M_SDE,
+    SAMPLER_DPMPP_2S,
+    SAMPLER_DPMPP_3S,
+    SAMPLER_DPMPP_SDE,
     SAMPLER_UNIPC,
+    SAMPLER_DEIS,
+    SAMPLER_LCM,
+    SAMPLER_TCD,
+    SAMPLER_DDIM_INVERSE,
+    SAMPLER_UNCLIP,
+    SAMPLER_IPNDM,
+    SAMPLER_EDM_EULER,
+    SAMPLER_EDM_DPMPP_2M,
+    SAMPLER_FLOW_EULER,
+    SAMPLER_CONSISTENCY,
+    SAMPLER_SCORE_VE,
+    SAMPLER_SCORE_VP,
     SAMPLER_COUNT
 };
 extern const struct sampler *const samplers[SAMPLER_COUNT];
@@ -168,7 +190,8 @@ struct sampler_run {
     uint32_t n_steps;
     size_t n;          /* floats of a sample                                 */
     float first_scale; /* of the first noise                                 */
-    float eta;
+    double eta;
+    const uint32_t *custom;    /* [n_steps] or NULL, borrowed                */
     double mu;                 /* shift of flow matching                     */
     bool has_clipped_output;   /* DDIM: epsilon from the clipped estimate    */
     bool has_learned_variance; /* the network brings a second half           */
@@ -180,6 +203,8 @@ struct sampler_run_options {
     double eta;
     const struct sampler_schedule *schedule; /* NULL: as configured          */
     double mu; /* flow matching with is_shift_dynamic                        */
+    const uint32_t *timesteps; /* [n_steps] falling, instead of spaced ones:
+                                  consistency models                         */
     bool has_clipped_output;
     bool has_learned_variance;
 };
@@ -220,6 +245,13 @@ float sampler_view_scale(const struct sampler_run *run, uint32_t step);
 void sampler_estimate(const struct sampler_run *run, float abar,
                       const float *output, const float *sample,
                       float *estimate);
+/* Without any limit. */
+void sampler_estimate_free(const struct sampler_run *run, float abar,
+                           const float *output, const float *sample,
+                           float *estimate);
+/* The noise that one element of an output stands for. */
+float sampler_noise_of(const struct sampler_run *run, float abar, float output,
+                       float sample);
 /* The same for a sample x0 + sigma z. */
 void sampler_estimate_exploding(const struct sampler_run *run, float sigma,
                                 const float *output, const float *sample,
@@ -255,6 +287,17 @@ void sampler_scale_exploding(const struct sampler_run *run, uint32_t step,
 void sampler_mix_exploding(const struct sampler_run *run, uint32_t step,
                            float *signal, float *noise);
 
+/* A step from `sigma` to `next` as one down and fresh noise on top. */
+struct sampler_ancestral {
+    float up, down;
+};
+struct sampler_ancestral sampler_ancestral_split(float sigma, float next);
+
+/* Timesteps of distilled models: picked from a grid of original_steps. */
+enum unstir_status sampler_prepare_distilled(struct sampler_run *run,
+                                             struct unstir_error *err);
+uint32_t sampler_max_steps_distilled(const struct schedule *s);
+
 #define SIGMA_BIT(kind) (1u << SIGMAS_##kind)
 #define SIGMA_USUAL                                                   \
     (SIGMA_BIT(SPACED) | SIGMA_BIT(KARRAS) | SIGMA_BIT(EXPONENTIAL) | \
@@ -262,12 +305,32 @@ void sampler_mix_exploding(const struct sampler_run *run, uint32_t step,
 
 extern const struct sampler sampler_ddim;
 extern const struct sampler sampler_ddpm;
+extern const struct sampler sampler_pndm;
+extern const struct sampler sampler_lms;
 extern const struct sampler sampler_euler;
+extern const struct sampler sampler_euler_a;
 extern const struct sampler sampler_heun;
+extern const struct sampler sampler_dpm2;
+extern const struct sampler sampler_dpm2_a;
 extern const struct sampler sampler_dpmpp_2m;
 extern const struct sampler sampler_dpmpp_3m;
 extern const struct sampler sampler_dpmpp_2m_sde;
 extern const struct sampler sampler_dpmpp_3m_sde;
+extern const struct sampler sampler_dpmpp_2s;
+extern const struct sampler sampler_dpmpp_3s;
+extern const struct sampler sampler_dpmpp_sde;
 extern const struct sampler sampler_unipc;
+extern const struct sampler sampler_deis;
+extern const struct sampler sampler_lcm;
+extern const struct sampler sampler_tcd;
+extern const struct sampler sampler_ddim_inverse;
+extern const struct sampler sampler_unclip;
+extern const struct sampler sampler_ipndm;
+extern const struct sampler sampler_edm_euler;
+extern const struct sampler sampler_edm_dpmpp_2m;
+extern const struct sampler sampler_flow_euler;
+extern const struct sampler sampler_consistency;
+extern const struct sampler sampler_score_ve;
+extern const struct sampler sampler_score_vp;
 
 #endif

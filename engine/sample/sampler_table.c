@@ -12,26 +12,69 @@
 const struct sampler *const samplers[SAMPLER_COUNT] = {
     [SAMPLER_DDIM] = &sampler_ddim,
     [SAMPLER_DDPM] = &sampler_ddpm,
+    [SAMPLER_PNDM] = &sampler_pndm,
+    [SAMPLER_LMS] = &sampler_lms,
     [SAMPLER_EULER] = &sampler_euler,
+    [SAMPLER_EULER_A] = &sampler_euler_a,
     [SAMPLER_HEUN] = &sampler_heun,
+    [SAMPLER_DPM2] = &sampler_dpm2,
+    [SAMPLER_DPM2_A] = &sampler_dpm2_a,
     [SAMPLER_DPMPP_2M] = &sampler_dpmpp_2m,
     [SAMPLER_DPMPP_3M] = &sampler_dpmpp_3m,
     [SAMPLER_DPMPP_2M_SDE] = &sampler_dpmpp_2m_sde,
     [SAMPLER_DPMPP_3M_SDE] = &sampler_dpmpp_3m_sde,
+    [SAMPLER_DPMPP_2S] = &sampler_dpmpp_2s,
+    [SAMPLER_DPMPP_3S] = &sampler_dpmpp_3s,
+    [SAMPLER_DPMPP_SDE] = &sampler_dpmpp_sde,
     [SAMPLER_UNIPC] = &sampler_unipc,
+    [SAMPLER_DEIS] = &sampler_deis,
+    [SAMPLER_LCM] = &sampler_lcm,
+    [SAMPLER_TCD] = &sampler_tcd,
+    [SAMPLER_DDIM_INVERSE] = &sampler_ddim_inverse,
+    [SAMPLER_UNCLIP] = &sampler_unclip,
+    [SAMPLER_IPNDM] = &sampler_ipndm,
+    [SAMPLER_EDM_EULER] = &sampler_edm_euler,
+    [SAMPLER_EDM_DPMPP_2M] = &sampler_edm_dpmpp_2m,
+    [SAMPLER_FLOW_EULER] = &sampler_flow_euler,
+    [SAMPLER_CONSISTENCY] = &sampler_consistency,
+    [SAMPLER_SCORE_VE] = &sampler_score_ve,
+    [SAMPLER_SCORE_VP] = &sampler_score_vp,
 };
 
 /* name, title, other spellings, draws noise after the first */
 const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT] = {
     [SAMPLER_DDIM] = {"ddim", "DDIM", "", false},
     [SAMPLER_DDPM] = {"ddpm", "DDPM", "ancestral", true},
+    [SAMPLER_PNDM] = {"pndm", "PNDM", "plms", false},
+    [SAMPLER_LMS] = {"lms", "LMS", "k_lms", false},
     [SAMPLER_EULER] = {"euler", "Euler", "k_euler", false},
+    [SAMPLER_EULER_A] = {"euler_a", "Euler a", "k_euler_a,euler_ancestral",
+                         true},
     [SAMPLER_HEUN] = {"heun", "Heun", "k_heun", false},
+    [SAMPLER_DPM2] = {"dpm2", "DPM2", "k_dpm_2", false},
+    [SAMPLER_DPM2_A] = {"dpm2_a", "DPM2 a", "k_dpm_2_a,dpm2_ancestral", true},
     [SAMPLER_DPMPP_2M] = {"dpmpp_2m", "DPM++ 2M", "dpmsolver++,dpm++", false},
     [SAMPLER_DPMPP_3M] = {"dpmpp_3m", "DPM++ 3M", "", false},
     [SAMPLER_DPMPP_2M_SDE] = {"dpmpp_2m_sde", "DPM++ 2M SDE", "", true},
     [SAMPLER_DPMPP_3M_SDE] = {"dpmpp_3m_sde", "DPM++ 3M SDE", "", true},
-    [SAMPLER_UNIPC] = {"unipc", "UniPC", "uni_pc_bh2", false},
+    [SAMPLER_DPMPP_2S] = {"dpmpp_2s", "DPM++ 2S", "dpmsolver_singlestep",
+                          false},
+    [SAMPLER_DPMPP_3S] = {"dpmpp_3s", "DPM++ 3S", "", false},
+    [SAMPLER_DPMPP_SDE] = {"dpmpp_sde", "DPM++ SDE", "k_dpmpp_sde", true},
+    [SAMPLER_UNIPC] = {"unipc", "UniPC", "uni_pc,uni_pc_bh2", false},
+    [SAMPLER_DEIS] = {"deis", "DEIS", "", false},
+    [SAMPLER_LCM] = {"lcm", "LCM", "", true},
+    [SAMPLER_TCD] = {"tcd", "TCD", "", true},
+    [SAMPLER_DDIM_INVERSE] = {"ddim_inverse", "DDIM inverse", "", false},
+    [SAMPLER_UNCLIP] = {"unclip", "UnCLIP", "", true},
+    [SAMPLER_IPNDM] = {"ipndm", "IPNDM", "", false},
+    [SAMPLER_EDM_EULER] = {"edm_euler", "EDM Euler", "", false},
+    [SAMPLER_EDM_DPMPP_2M] = {"edm_dpmpp_2m", "EDM DPM++ 2M", "", false},
+    [SAMPLER_FLOW_EULER] = {"flow_euler", "Flow Euler", "flow_match_euler",
+                            false},
+    [SAMPLER_CONSISTENCY] = {"consistency", "Consistency", "cm", true},
+    [SAMPLER_SCORE_VE] = {"score_ve", "Score VE", "sde_ve", true},
+    [SAMPLER_SCORE_VP] = {"score_vp", "Score VP", "sde_vp", true},
 };
 
 const struct unstir_schedule_info sampler_schedule_infos[SAMPLER_N_SCHEDULES] =
@@ -155,7 +198,8 @@ const struct sampler *sampler_of_class(const char *class_name)
 
 const struct sampler *sampler_of_config(const struct json *config)
 {
-    const struct sampler *first = NULL;
+    const struct sampler *best = NULL;
+    int most = 0;
     const char *class_name = json_string(json_get(config, "_class_name"));
     const char *kind = json_string(json_get(config, "algorithm_type"));
     const struct json *order = json_get(config, "solver_order");
@@ -166,11 +210,14 @@ const struct sampler *sampler_of_config(const struct json *config)
         const struct sampler *s = samplers[i];
         if (strcmp(schedule_class_name(s->method), class_name) != 0)
             continue;
-        if (!s->order || ((s->order == 3) == is_third && s->is_sde == is_sde))
-            return s;
-        first = first ? first : s;
+        int likeness =
+            1 + 2 * ((s->order == 3) == is_third) + (s->is_sde == is_sde);
+        if (likeness > most) {
+            most = likeness;
+            best = s;
+        }
     }
-    return first;
+    return best;
 }
 
 size_t sampler_index(const struct sampler *s)

@@ -240,6 +240,7 @@ void schedule_config_defaults(struct schedule_config *c, enum schedule_method m)
     };
     switch (m) {
     case METHOD_PNDM:
+        c->is_clipping = false;
         c->has_no_prk = true; /* a folder of PNDM itself says otherwise */
         c->is_last_alpha_one = false;
         break;

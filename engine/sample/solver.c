@@ -27,6 +27,15 @@ struct solver_point solver_point_at(const struct sampler_run *run,
     return p;
 }
 
+void solver_mixture(const struct sampler_run *run, uint32_t step, float *signal,
+                    float *noise)
+{
+    struct solver_point p = solver_point_at(run, step);
+
+    *signal = p.signal;
+    *noise = p.noise;
+}
+
 bool solver_is_sde(const struct schedule_config *c)
 {
     return c->algorithm == ALGORITHM_SDE_DPMPP ||

@@ -50,4 +50,8 @@ void solver_multistep(const struct sampler_run *run, struct solver_terms k,
 void solver_advance(const struct sampler_run *run, uint32_t step,
                     const struct sampler_io *io, struct sampler_state *state);
 
+/* The mixture of a method whose samples keep the variance. */
+void solver_mixture(const struct sampler_run *run, uint32_t step, float *signal,
+                    float *noise);
+
 #endif

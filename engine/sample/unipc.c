@@ -193,15 +193,6 @@ static enum unstir_status unipc_check(const struct sampler_run *run,
     return sampler_check_levels(run, err);
 }
 
-static void unipc_mixture(const struct sampler_run *run, uint32_t step,
-                          float *signal, float *noise)
-{
-    struct solver_point p = solver_point_at(run, step);
-
-    *signal = p.signal;
-    *noise = p.noise;
-}
-
 const struct sampler sampler_unipc = {
     .info = &sampler_infos[SAMPLER_UNIPC],
     .method = METHOD_UNIPC,
@@ -211,6 +202,6 @@ const struct sampler sampler_unipc = {
     .prepare = sampler_prepare_solver,
     .check = unipc_check,
     .max_steps = sampler_max_steps_solver,
-    .mixture = unipc_mixture,
+    .mixture = solver_mixture,
     .advance = unipc_advance,
 };

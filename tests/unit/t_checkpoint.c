@@ -171,8 +171,9 @@ static void test_ids(void **state)
 static void test_kin_scheduler(void **state)
 {
     struct texts texts = {
-        .scheduler = "{\"_class_name\":\"PNDMScheduler\",\"steps_offset\":1,"
-                     "\"beta_schedule\":\"scaled_linear\"}",
+        .scheduler =
+            "{\"_class_name\":\"SASolverScheduler\",\"steps_offset\":1,"
+            "\"beta_schedule\":\"scaled_linear\"}",
         .unstir = "{\"colour\":\"blue\"}"};
     struct opened o;
 
@@ -180,7 +181,7 @@ static void test_kin_scheduler(void **state)
     const struct unstir_model_info *info = unstir_model_info(o.model);
     assert_string_equal(info->default_sampler, "ddim");
     assert_int_equal(info->n_notes, 2);
-    assert_non_null(strstr(info->notes[0], "PNDMScheduler"));
+    assert_non_null(strstr(info->notes[0], "SASolverScheduler"));
     assert_non_null(strstr(info->notes[1], "colour"));
     close_texts(&o);
 }
@@ -294,8 +295,8 @@ static void test_refusals(void **state)
         {{NULL, NULL, "{\"limits\":{\"max_size\":32}}", NULL}, "width"},
         {{NULL, NULL, "{\"limits\":{\"max_size\":99999}}", NULL}, "max_size"},
         {{NULL, NULL, "{\"limits\":{\"max_steps\":0}}", NULL}, "max_steps"},
-        {{NULL, "{\"_class_name\":\"ScoreSdeVeScheduler\"}", NULL, NULL},
-         "ScoreSdeVeScheduler"},
+        {{NULL, "{\"_class_name\":\"SCMScheduler\"}", NULL, NULL},
+         "SCMScheduler"},
         {{NULL, "{\"_class_name\":7}", NULL, NULL}, "_class_name"},
         {{NULL, "{\"variance_type\":\"fixed_large_log\"}", NULL, NULL},
          "fixed_large_log"},

@@ -228,9 +228,30 @@ static void test_writer_reports_failed_memory(void **state)
     assert_null(text);
 }
 
+/* What Python writes for infinities is null; strings are left alone. */
+static void test_infinities(void **state)
+{
+    char text[] = "{\"a\":-Infinity,\"b\":[Infinity ,1],"
+                  "\"-Infinity\":\"\\\"Infinity\"}";
+    struct json *o;
+    struct unstir_error err;
+
+    assert_int_equal(json_parse(&o, text, strlen(text), &err),
+                     UNSTIR_ERR_FORMAT);
+    json_blank_infinities(text, strlen(text));
+    if (json_parse(&o, text, strlen(text), &err))
+        fail_msg("%s", err.detail);
+    assert_int_equal(json_type(json_get(o, "a")), JSON_NULL);
+    assert_int_equal(json_type(json_at(json_get(o, "b"), 0)), JSON_NULL);
+    assert_string_equal(json_string(json_get(o, "-Infinity")), "\"Infinity");
+    json_free(o);
+    json_blank_infinities(text, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_infinities),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_empty_object_iterates_nothing),
         cmocka_unit_test(test_refused),

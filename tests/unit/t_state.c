@@ -130,6 +130,55 @@ static void test_every_step(void **state)
     check_every_step(model, "ddpm", 0, 16);
 }
 
+/* tiny's network under a scheduler of another class. */
+static struct unstir_model *with_scheduler(struct diffusers_folder *folder,
+                                           const struct json *scheduler)
+{
+    struct checkpoint_parts parts = {
+        .name = "tiny",
+        .digest = folder->digest,
+        .unet_config = folder->unet_config,
+        .scheduler_config = scheduler,
+        .weights = folder->unet_weights,
+    };
+    struct unstir_model *m;
+    struct unstir_error err;
+
+    must(checkpoint_new(&m, &parts, NULL, &err), &err);
+    return m;
+}
+
+/* Histories, accumulators and generators of all methods: each in a model of
+ * its kind, saved where histories grow and where they are full. */
+static void test_every_sampler(void **state)
+{
+    struct diffusers_folder folder;
+    struct unstir_error err;
+    char text[128];
+
+    must(diffusers_folder_open(&folder, TINY, false, &err), &err);
+    for (size_t i = 0; i < SAMPLER_COUNT; i++) {
+        const struct sampler *s = samplers[i];
+        (void)snprintf(text, sizeof text, "{\"_class_name\":\"%s\"}",
+                       schedule_class_name(s->method));
+        struct json *scheduler = json_text(text);
+        struct unstir_model *m = with_scheduler(&folder, scheduler);
+        for (uint32_t k = 1; k <= 4; k += 2) {
+            struct unstir_generation *a =
+                begin(m, s->info->name, UNSTIR_UNSET_F, 5, 16);
+            step(a, k);
+            struct unstir_generation *b = through_file(a, m);
+            assert_int_equal(unstir_generation_progress(b).step, k);
+            assert_same_end(a, b);
+            unstir_generation_free(a);
+            unstir_generation_free(b);
+        }
+        checkpoint_free(m);
+        json_free(scheduler);
+    }
+    diffusers_folder_close(&folder);
+}
+
 /* Samples below 16 numbers leave a second normal number in the generator: an
  * odd count of them is saved too. */
 static void test_cached_normal(void **state)
@@ -619,6 +668,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_step),
+        cmocka_unit_test(test_every_sampler),
         cmocka_unit_test(test_cached_normal),
         cmocka_unit_test(test_finished_early),
         cmocka_unit_test(test_save_is_stable),

@@ -1,0 +1,220 @@
+/* t_samplers.c - every sampler against the reference, evaluation by evaluation.
+ *
+ * samplers.json (tools/goldens/make_samplers.py): name x prediction type x
+ * spacing, sigma schedules, orders, algorithms, endings; the sample after every
+ * evaluation of a stand-in network x * t / (t + 1).  What the reference turns
+ * into NaN is refused here with a reason, or computed (a last step that stands
+ * still).
+ *
+ * Tolerance.  A sample carries the roundings of all steps before it: an
+ * evaluation does some ten f32 operations an element (5e-7 of the largest
+ * value so far) and multiplies them with weights that are differences of
+ * exponentials and logarithms in f32.  Those are right to 2^-22 of numbers up to
+ * 10, which is 1e-5 of the differences (steps of lambda, 0.2 and more).  So 2e-5
+ * of the largest value of the run up to there; where noise is predicted
+ * or extrapolated, x0 = (x - s e) / a magnifies the roundings of x by 1 / a, the root of the
+ * table's last abar: 2^-23 / a more.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/compiler.h"
+#include "format/json.h"
+#include "json_file.h"
+#include "sample/sampler.h"
+
+#define TOLERANCE 2e-5
+#define MAX_CASES 1000
+#define N         16
+
+struct rig {
+    struct schedule schedule;
+    struct sampler_run run;
+    struct sampler_state state;
+    float sample[N], estimate[N], history[SAMPLER_MAX_HISTORY * N];
+    float input[N], output[N], noise[N];
+};
+
+static enum unstir_status rig_init(struct rig *r, const struct json *row,
+                                   struct unstir_error *err)
+{
+    const struct json *config = json_get(row, "config");
+    const struct json *eta = json_get(row, "eta");
+    const struct sampler *s = sampler_of_config(config);
+    struct sampler_run_options o = {
+        .n_steps = (uint32_t)json_int(json_get(row, "steps")),
+        .n = N,
+        .mu = json_real(json_get(row, "mu")),
+    };
+
+    assert_non_null(s);
+    memset(r, 0, sizeof *r);
+    o.eta = eta ? json_real(eta) : s->default_eta;
+    r->state.sample = r->sample;
+    r->state.estimate = r->estimate;
+    r->state.history = r->history;
+    TRY(sampler_schedule_init(s, &r->schedule, config, err));
+    return sampler_run_init(&r->run, s, &r->schedule, &o, err);
+}
+
+static void rig_fini(struct rig *r)
+{
+    sampler_run_fini(&r->run);
+    schedule_fini(&r->schedule);
+}
+
+static double largest_of(const struct json *values)
+{
+    double largest = 0;
+
+    for (size_t i = 0; i < json_len(values); i++)
+        largest = fmax(largest, fabs(json_real(json_at(values, i))));
+    return largest;
+}
+
+static void check_close(const char *what, uint32_t step, uint32_t eval,
+                        const float *got, const struct json *wanted,
+                        double allowed)
+{
+    for (size_t i = 0; i < N; i++) {
+        double w = json_real(json_at(wanted, i));
+        if (!(fabs((double)got[i] - w) <= allowed))
+            fail_msg("%s after step %u, evaluation %u: [%zu] got %.9g, wanted "
+                     "%.9g +- %.3g",
+                     what, step, eval, i, (double)got[i], w, allowed);
+    }
+}
+
+/* The network is told the file's timestep: that is judged apart. */
+static void evaluate(struct rig *r, uint32_t step, uint32_t eval, float t)
+{
+    const float *input =
+        sampler_scale_input(&r->run, step, eval, r->sample, r->input);
+    struct sampler_io io = {r->output, NULL, r->noise};
+
+    for (size_t i = 0; i < N; i++)
+        r->output[i] = input[i] * t / (t + 1);
+    sampler_advance(&r->run, step, eval, &io, &r->state);
+}
+
+/* What x0 = (x - s e) / a adds, see the head of this file. */
+static double magnified(const struct rig *r)
+{
+    const struct schedule *s = &r->schedule;
+
+    bool is_of_noise = s->config.method == METHOD_DEIS ||
+                       s->config.algorithm == ALGORITHM_DPM ||
+                       s->config.algorithm == ALGORITHM_SDE_DPM;
+    if (!s->abar ||
+        (!is_of_noise && s->config.prediction != PREDICTION_EPSILON))
+        return 0;
+    return 0x1p-23 / sqrt((double)s->abar[s->config.n_timesteps - 1]);
+}
+
+/* Logarithms of levels make timesteps: 1e-4 of a step where the table's is
+ * flattest (t_schedulers.c).  Two of the reference's are its own noise:
+ *  - where solvers cut a timestep to a whole number, the first, T - 1 by its
+ *    making, is 998 or 999 with the CPU;
+ *  - the middle of an ancestral DPM2 step is the geometric mean of sigma and
+ *    sigma'^2 / sigma, so sigma' itself, but it is made of a difference that
+ *    cancels: 2^-24 (sigma / sigma')^2 of it, 1.5 % in a run of two steps. */
+static double time_tolerance(const struct rig *r, uint32_t step, double t)
+{
+    const struct schedule_config *c = &r->schedule.config;
+    enum sigma_kind kind = r->run.sigma_kind;
+    bool is_cut = c->method == METHOD_DPMPP || c->method == METHOD_UNIPC ||
+                  c->method == METHOD_DEIS || c->method == METHOD_DPMPP_SINGLE;
+    bool is_curved = kind == SIGMAS_EXPONENTIAL || kind == SIGMAS_BETA;
+
+    if (is_cut && is_curved && step == 0)
+        return 1;
+    if (c->method == METHOD_DPM2_A && step + 1 < r->run.n_steps) {
+        double ratio = (double)(r->run.sigmas[step] / r->run.sigmas[step + 1]);
+        return 1e-4 + 0x1p-24 * ratio * ratio * 10;
+    }
+    return 1e-4 + 1e-6 * fabs(t);
+}
+
+static void test_run(void **state)
+{
+    const struct json *row = *state, *x = json_get(row, "x");
+    const struct json *times = json_get(row, "timesteps");
+    struct unstir_error err = {0};
+    double largest = 0;
+    size_t n = 0;
+    struct rig r;
+
+    if (rig_init(&r, row, &err))
+        fail_msg("%s", err.detail);
+    rng_seed(&r.state.rng, (uint64_t)json_int(json_get(row, "seed")));
+    rng_normal_f32(&r.state.rng, r.sample, N);
+    for (size_t i = 0; i < N; i++)
+        r.sample[i] *= r.run.first_scale;
+    for (uint32_t k = 0; k < r.run.n_steps; k++)
+        for (uint32_t e = 0; e < sampler_n_evals(&r.run, k); e++, n++) {
+            double t = sampler_timestep(&r.run, k, e);
+            double w = json_real(json_at(times, n));
+            if (!(fabs(t - w) <= time_tolerance(&r, k, w)))
+                fail_msg("step %u, evaluation %u: timestep %.9g, wanted %.9g",
+                         k, e, t, w);
+            for (size_t i = 0; i < N; i++)
+                largest = fmax(largest, fabs((double)r.sample[i]));
+            evaluate(&r, k, e, (float)w);
+            largest = fmax(largest, largest_of(json_at(x, n)));
+            check_close("sample", k, e, r.sample, json_at(x, n),
+                        (TOLERANCE + magnified(&r)) * largest);
+        }
+    assert_int_equal(n, json_len(x));
+    if (json_get(row, "mean"))
+        check_close("result", r.run.n_steps, 0, r.estimate,
+                    json_get(row, "mean"), TOLERANCE * largest);
+    rig_fini(&r);
+}
+
+static void test_not_finite(void **state)
+{
+    struct unstir_error err = {0};
+    struct rig r;
+
+    if (rig_init(&r, *state, &err)) {
+        assert_true(strlen(err.detail) > 20);
+    } else {
+        for (uint32_t k = 0; k < r.run.n_steps; k++)
+            for (uint32_t e = 0; e < sampler_n_evals(&r.run, k); e++)
+                evaluate(&r, k, e, (float)sampler_timestep(&r.run, k, e));
+        for (size_t i = 0; i < N; i++)
+            if (!isfinite(r.sample[i]))
+                fail_msg("[%zu] is %g", i, (double)r.sample[i]);
+    }
+    rig_fini(&r);
+}
+
+int main(void)
+{
+    static struct CMUnitTest tests[MAX_CASES];
+    struct json *rows = json_file_open("tests/data/samplers.json");
+    size_t n = json_len(rows);
+
+    if (n < 300 || n > MAX_CASES)
+        return 1;
+    for (size_t i = 0; i < n; i++) {
+        const struct json *row = json_at(rows, i);
+        tests[i] = (struct CMUnitTest){
+            .name = json_string(json_get(row, "name")),
+            .test_func =
+                json_bool(json_get(row, "is_nan")) ? test_not_finite : test_run,
+            .initial_state = (void *)row,
+        };
+    }
+    int rc = _cmocka_run_group_tests("t_samplers", tests, n, NULL, NULL);
+    json_free(rows);
+    return rc;
+}
