@@ -54,7 +54,10 @@ obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 ENGINE_OBJ := $(call obj,$(ENGINE_SRC))
 SERVER_OBJ := $(call obj,$(SERVER_SRC)) $(BUILD)/obj/server/page_data.o
 CLI_OBJ := $(call obj,$(CLI_SRC))
-TEST_LIB_OBJ := $(call obj,$(TEST_LIB_SRC))
+# The rung that few CPUs have, from the same source with emulated intrinsics.
+HAVE_SIMDE := $(if $(filter x86_64%,$(MULTIARCH)),$(wildcard /usr/include/simde/x86/avx512.h))
+EMULATED_OBJ := $(if $(HAVE_SIMDE),$(patsubst engine/%.c,$(BUILD)/obj/emulated/%.o,$(wildcard engine/kernels/avx512bf16/*.c)))
+TEST_LIB_OBJ := $(call obj,$(TEST_LIB_SRC)) $(EMULATED_OBJ)
 TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 SERVER_TESTS := $(patsubst %.c,$(BUILD)/%,$(SERVER_TEST_SRC))
 # Clients that the scripts of tests/http and tests/bench drive.
@@ -74,15 +77,23 @@ KERNEL_OPT := -O3
 $(BUILD)/obj/engine/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden $(PKG_CFLAGS) $(BLAS_CFLAGS)
 $(BUILD)/obj/engine/kernels/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden $(KERNEL_OPT)
 $(BUILD)/obj/engine/kernels/avx2/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden $(KERNEL_OPT) -mavx2 -mfma -mf16c
+$(BUILD)/obj/engine/kernels/avx512bf16/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden $(KERNEL_OPT) -mavx2 -mfma -mf16c \
+    -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mprefer-vector-width=512
 $(BUILD)/obj/server/%.o: CFLAGS_DIR = -Iserver $(SERVER_CFLAGS)
 $(BUILD)/obj/cli/%.o: CFLAGS_DIR = -Iserver -Icli
 $(BUILD)/obj/tests/%.o: CFLAGS_DIR = -Iengine -Itests/support -Itests/fuzz -Wno-pedantic $(PKG_CFLAGS)
+$(BUILD)/obj/tests/support/tables.o: CFLAGS_DIR = -Iengine -Itests/support $(if $(HAVE_SIMDE),-DHAVE_EMULATED_AVX512)
 $(BUILD)/obj/tests/server/%.o: CFLAGS_DIR = -Iserver -Itests/support -Itests/fuzz -Itests/fuzz/server -Wno-pedantic $(SERVER_CFLAGS)
 $(BUILD)/obj/tests/fuzz/server/%.o: CFLAGS_DIR = -Iserver -Itests/fuzz -Wno-pedantic
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(BASE_CFLAGS) $(CFLAGS_DIR) $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/obj/emulated/%.o: engine/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CFLAGS) -Iengine -fvisibility=hidden -mavx2 -mfma -Wno-psabi -Wno-pedantic \
+	    -DUNSTIR_EMULATE_AVX512 -include tests/support/emulate_avx512.h -c -o $@ $<
 
 # The web page is embedded: bytes of server/page/* as C arrays.
 PAGE_FILES := $(wildcard server/page/*)

@@ -342,10 +342,10 @@ static int check_schedule(const char *name)
 
 static int check_isa(const char *isa)
 {
-    const char *const known[] = {"scalar", "portable", "avx2"};
+    const char *const known[] = {"scalar", "portable", "avx2", "avx512bf16"};
     if (!isa || is_word_of(unstir_cpu_rungs(), isa))
         return CLI_OK;
-    int near = unstir_nearest(isa, known, 3);
+    int near = unstir_nearest(isa, known, 4);
     cli_error("--isa %s: this CPU runs %s%s%s%s", isa, unstir_cpu_rungs(),
               near >= 0 ? "; did you mean " : "", near >= 0 ? known[near] : "",
               near >= 0 ? "?" : "");

@@ -305,7 +305,7 @@ static const struct opt options[] = {
      .offset = TRAIN(o.isa),
      .env = "UNSTIR_ISA",
      .fallback = "the best",
-     .help = "instruction set: scalar, portable, avx2"},
+     .help = "instruction set: scalar, portable, avx2, avx512bf16"},
 };
 
 /* -- lists ---------------------------------------------------------------- */

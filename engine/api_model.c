@@ -101,6 +101,7 @@ const char *unstir_cpu_rungs(void)
     static const struct {
         const char *best, *list;
     } rungs[] = {
+        {"avx512bf16", "avx512bf16,avx2,portable,scalar"},
         {"avx2", "avx2,portable,scalar"},
         {"portable", "portable,scalar"},
     };

@@ -40,11 +40,18 @@ static enum unstir_status bench_init(struct bench *b,
 {
     *b = (struct bench){.repeat = o->repeat ? o->repeat : DEFAULT_REPEAT,
                         .warmup = o->warmup ? o->warmup : 1};
-    if (!kernels_select(&b->table, o->isa))
-        return error_field(
-            err, "isa", "\"%s\" is unknown or this CPU cannot run it", o->isa);
-    if (o->precision == UNSTIR_PRECISION_BF16)
-        kernels_use_bf16_operands(&b->table);
+    static const enum kernel_operands operands[] = {
+        [UNSTIR_PRECISION_AUTO] = KERNEL_OPERANDS_ANY,
+        [UNSTIR_PRECISION_F32] = KERNEL_OPERANDS_F32,
+        [UNSTIR_PRECISION_BF16] = KERNEL_OPERANDS_BF16,
+    };
+    struct kernel_wish wish = {.isa = o->isa,
+                               .operands = operands[o->precision]};
+    const char *refused;
+    if (!kernels_choose(&b->table, &wish, &refused))
+        return error_field(err, "isa",
+                           "\"%s\" is unknown or this CPU cannot run it",
+                           o->isa ? o->isa : "best");
     TRY(pool_new_placed(&b->pool, o->n_threads, 0, o->pin, err));
     return json_writer_new(&b->json, err);
 }

@@ -146,8 +146,7 @@ static enum unstir_status write_result(const struct train_bench *b, char **json,
     json_open_object(w, NULL);
     json_put_string(w, "what", "train");
     json_put_string(w, "model", b->o->model);
-    json_put_string(w, "precision",
-                    l->table.gemm.operand == DTYPE_BF16 ? "bf16" : "f32");
+    json_put_string(w, "precision", l->table.gemm.is_bf16 ? "bf16" : "f32");
     json_put_string(w, "isa", l->table.isa);
     json_put_int(w, "threads", pool_threads(l->pool));
     json_put_int(w, "width", b->w);

@@ -90,7 +90,7 @@ enum unstir_precision {
 };
 
 struct unstir_model_options {
-    const char *isa; /* "scalar", "portable", "avx2" ...; NULL: the best
+    const char *isa; /* "scalar" ... "avx512bf16"; NULL: the best
                         this CPU has                                       */
     enum unstir_precision precision;
 };
@@ -204,8 +204,8 @@ struct unstir_request {
     uint32_t steps;
     uint32_t width, height;
     const char *sampler;
-    double guidance; /* 1 or below: off                                 */
-    double eta;      /* DDIM, TCD: 0 .. 1                               */
+    double guidance;      /* 1 or below: off                                 */
+    double eta;           /* DDIM, TCD: 0 .. 1                               */
     const char *schedule; /* see unstir_schedules(), or "default"       */
 };
 

@@ -19,6 +19,11 @@
  *     Where n is far below nr a panel would be mostly zeros.  Here B is n rows
  *     of n_runs * run_len elements, and lanes go along k.
  *
+ * Operands of a bf16 table hold bf16 values, in one of two ways: as 16 bits
+ * where the rung multiplies them so, or as floats rounded to bf16 where it
+ * has f32 products only.  The products of two bf16 values are exact in f32,
+ * so both give the same numbers up to the order of sums.
+ *
  * outer  C[mr][nr] += sum over n_rows rows of n_cols pixels of a * b
  *
  *     The adjoint of the weights: row r of C reads one float a pixel at a[r],
@@ -33,6 +38,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tensor/act.h"
 #include "tensor/dtype.h"
 
 #define GEMM_MAX_MR   16 /* rows, for arrays of pointers on the stack       */
@@ -62,17 +68,29 @@ struct gemm_outer {
 };
 
 struct gemm_kernels {
-    enum dtype operand; /* of packed rows and panels: F32, or BF16           */
+    enum dtype operand; /* how rows and panels are stored: F32, or BF16      */
+    bool is_bf16;       /* their values are rounded to bf16                  */
+    bool is_even;       /* tiles are faster if rows are evenly spaced        */
     unsigned mr, nr;    /* tile rows and columns                             */
     unsigned ku;        /* k elements side by side in a panel: 1, or 2       */
     bool is_blas;       /* products by the system's BLAS; tile is unused     */
     void (*tile)(const struct gemm_tile *t);
-    /* n <= GEMM_MAX_DOTS, any m.  NULL: the rung has none (bf16). */
+    /* n <= GEMM_MAX_DOTS, any m.  NULL: the rung has none. */
     void (*dots)(const struct gemm_tile *t);
     unsigned outer_mr, outer_nr;
     void (*outer)(const struct gemm_outer *o);
-    /* f32 to the operand type; NULL where that is f32. */
+    /* f32 to operands, rounding to nearest even, NaN staying NaN; numbers too
+     * small to be normal may become 0.  NULL where all f32 are operands. */
     void (*narrow)(void *dst, const float *src, size_t n);
+    /* narrow() of act(scale[j] x[j] + shift[j]) in one pass; scale, shift both
+     * NULL: of act(x[j]).  NULL: the rung has none. */
+    void (*narrow_act)(void *dst, enum act act, size_t n, const float *x,
+                       const float *scale, const float *shift);
+    /* A panel from k rows of n <= nr floats, ld apart: zeros behind column n
+     * and, up to a multiple of ku, behind row k.  NULL where ku is 1. */
+    void (*panel)(void *dst, const float *src, size_t ld, size_t k, unsigned n);
+    /* f32 to f32 rounded to bf16, for kernels_use_bf16_operands(). */
+    void (*round)(void *dst, const float *src, size_t n);
     /* sums[j] += x[r][j] over `rows` rows of n contiguous floats. */
     void (*add_rows)(float *sums, const float *x, size_t rows, size_t n);
     /* `rounds` rounds of independent multiply-adds in registers, the most that
@@ -84,9 +102,6 @@ struct gemm_kernels {
 /* Each rung's part of the table; called by the rungs' table files. */
 void gemm_kernels_scalar(struct gemm_kernels *g);
 void gemm_kernels_avx2(struct gemm_kernels *g);
-
-/* bf16 operands with f32 sums in plain C: what a rung with bf16 products
- * computes, up to the order of its sums. */
-void gemm_kernels_bf16_scalar(struct gemm_kernels *g);
+void gemm_kernels_avx512bf16(struct gemm_kernels *g); /* an overlay of avx2  */
 
 #endif

@@ -20,10 +20,11 @@
 struct cpu;
 
 struct kernel_table {
-    const char *isa; /* "scalar", "portable", "avx2"                         */
+    const char *isa; /* "scalar", "portable", "avx2", "avx512bf16"           */
     struct gemm_kernels gemm;
     struct vector_kernels vec;
-    struct winograd_kernels wino;
+    struct winograd_kernels wino;    /* what convolutions use                */
+    struct winograd_kernels wino_f2; /* for kernels_use_bf16_operands()      */
 };
 
 /* One rung: what it adds and which CPU can run it. */
@@ -48,13 +49,35 @@ bool kernels_select_from(struct kernel_table *table, const char *isa,
  * once at model load, so that a miscompiled rung is refused, not believed. */
 bool kernels_verify(const struct kernel_table *table);
 
-/* Swap the products of `table` for bf16 operands with f32 sums where its rung
- * has f32 ones: precision bf16 on any rung. */
+/* Round the operands of `table` to bf16 where they are f32: precision bf16 on
+ * any rung, at the speed of its f32 products.  Then convolutions go by the
+ * rules of the rungs with bf16 units, and numbers agree with theirs. */
 void kernels_use_bf16_operands(struct kernel_table *table);
+
+/* What somebody wants of a table; zeros are the best rung as it is. */
+enum kernel_operands {
+    KERNEL_OPERANDS_ANY,
+    KERNEL_OPERANDS_F32, /* passes over rungs that have none                 */
+    KERNEL_OPERANDS_BF16
+};
+
+struct kernel_wish {
+    const char *isa; /* NULL: the best                                       */
+    enum kernel_operands operands;
+    const struct kernel_rung *ladder; /* NULL: the built-in one              */
+    size_t n_rungs;
+};
+
+/* A table that verifies, or false.  Of the best rung that does not *refused is
+ * the name (else NULL), and the next lower one is tried; but where the wish
+ * names a rung, no other will do, save a lower one for operands of f32. */
+bool kernels_choose(struct kernel_table *table, const struct kernel_wish *wish,
+                    const char **refused);
 
 /* The rungs' own parts, for the ladder. */
 void kernels_fill_scalar(struct kernel_table *table);
 void kernels_fill_portable(struct kernel_table *table);
 void kernels_fill_avx2(struct kernel_table *table);
+void kernels_fill_avx512bf16(struct kernel_table *table);
 
 #endif

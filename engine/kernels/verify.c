@@ -5,6 +5,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <math.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
@@ -28,6 +29,12 @@ static void put_operand(const struct gemm_kernels *g, void *dst, size_t at,
         g->narrow((uint16_t *)dst + at, &x, 1);
 }
 
+/* Rows of A lie in order or, for half of the widths, in swapped pairs. */
+static unsigned verify_row(unsigned m, unsigned n, unsigned r)
+{
+    return n % 2 == 0 && (r ^ 1u) < m ? r ^ 1u : r;
+}
+
 /* With is_dots the columns' weights lie as rows. */
 static bool verify_tile(const struct gemm_kernels *g, unsigned m, unsigned n,
                         bool is_dots)
@@ -41,10 +48,11 @@ static bool verify_tile(const struct gemm_kernels *g, unsigned m, unsigned n,
     size_t len = (VERIFY_K + g->ku - 1) / g->ku * g->ku;
     size_t size = dtype_size(g->operand);
     for (unsigned r = 0; r < m; r++) {
-        rows[r] = (char *)a + r * ROW * size;
+        unsigned at = verify_row(m, n, r) * ROW;
+        rows[r] = (char *)a + at * size;
         biases[r] = bias;
         for (unsigned i = 0; i < VERIFY_RUNS * len; i++)
-            put_operand(g, a, r * ROW + i, verify_value(r * 100 + i));
+            put_operand(g, a, at + i, verify_value(r * 100 + i));
     }
     for (unsigned k = 0; k < VERIFY_RUNS * len; k++)
         for (unsigned j = 0; j < (is_dots ? n : g->nr); j++)
@@ -104,9 +112,103 @@ static bool verify_outer(const struct gemm_kernels *g)
     return true;
 }
 
+/* -- operands of bf16 ------------------------------------------------------ */
+
+#define VERIFY_WIDE 75 /* whole vectors of 32 and 16, and a part             */
+
+/* Powers of two apart, with ties and digits beyond them, of both signs. */
+static float verify_real(unsigned i)
+{
+    return (float)((int)(i * 2654435761u >> 9 & 0xfffu) - 2048) *
+           (i % 3 == 0 ? 0.0078125f : 1.0f + 0x1p-12f);
+}
+
+/* Element i of operands as a float. */
+static float operand_at(const struct gemm_kernels *g, const void *p, size_t i)
+{
+    float x;
+    dtype_load(&x, (const char *)p + i * dtype_size(g->operand), g->operand, 1);
+    return x;
+}
+
+static bool verify_narrow(const struct gemm_kernels *g)
+{
+    float x[VERIFY_WIDE], out[VERIFY_WIDE + 1];
+    for (unsigned i = 0; i < VERIFY_WIDE; i++)
+        x[i] = verify_real(i);
+    for (unsigned n = 1; n <= VERIFY_WIDE; n++) {
+        memset(out, 0, sizeof out);
+        g->narrow(out, x, n);
+        for (unsigned i = 0; i <= n; i++) {
+            float want = i < n ? dtype_from_bf16(dtype_to_bf16(x[i])) : 0;
+            if (i < VERIFY_WIDE && operand_at(g, out, i) != want)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Half a step of bf16 and some ulp of f32 for the activations. */
+static bool verify_narrow_act(const struct gemm_kernels *g)
+{
+    float x[VERIFY_WIDE], scale[VERIFY_WIDE], shift[VERIFY_WIDE];
+    float want[VERIFY_WIDE], out[VERIFY_WIDE + 1];
+    struct vector_kernels twin;
+    vector_kernels_scalar(&twin);
+    for (unsigned i = 0; i < VERIFY_WIDE; i++) {
+        x[i] = verify_real(i) * 0x1p-8f;
+        scale[i] = 0.5f + (float)(i % 4);
+        shift[i] = verify_value(i + 60) * 0.125f;
+    }
+    for (int act = 0; act < ACT_COUNT; act++)
+        for (unsigned n = 1; n <= VERIFY_WIDE; n += 11) {
+            const float *s = n % 2 ? scale : NULL, *t = n % 2 ? shift : NULL;
+            memset(out, 0, sizeof out);
+            twin.affine_act((enum act)act, 1, n, x, n, s, t, want, n);
+            g->narrow_act(out, (enum act)act, n, x, s, t);
+            for (unsigned i = 0; i < n; i++)
+                if (!(fabsf(operand_at(g, out, i) - want[i]) <=
+                      0x1.01p-8f * fabsf(want[i]) + 1e-6f))
+                    return false;
+        }
+    return true;
+}
+
+static bool verify_panel(const struct gemm_kernels *g, size_t k, unsigned n)
+{
+    enum { ROWS = 5, LD = GEMM_MAX_NR + 1 };
+    float x[ROWS * LD];
+    _Alignas(64) float out[(ROWS + 1) * GEMM_MAX_NR];
+    for (unsigned i = 0; i < ROWS * LD; i++)
+        x[i] = verify_value(i);
+    g->panel(out, x, LD, k, n);
+    for (size_t i = 0; i < (k + g->ku - 1) / g->ku * g->ku; i++)
+        for (unsigned j = 0; j < g->nr; j++) {
+            float want = i < k && j < n ? x[i * LD + j] : 0;
+            size_t at = (i / g->ku * g->nr + j) * g->ku + i % g->ku;
+            if (operand_at(g, out, at) != want)
+                return false;
+        }
+    return true;
+}
+
+static bool verify_operands(const struct gemm_kernels *g)
+{
+    if (g->narrow && !verify_narrow(g))
+        return false;
+    if (g->narrow_act && !verify_narrow_act(g))
+        return false;
+    if (g->ku != 1 && !g->panel)
+        return false;
+    for (unsigned n = 1; g->panel && n <= g->nr; n++)
+        if (!verify_panel(g, n % 5 + 1, n))
+            return false;
+    return true;
+}
+
 /* -- Winograd, against the scalar twin ------------------------------------- */
 
-#define VERIFY_C 24 /* channels: whole and half vectors of 16                */
+#define VERIFY_C 24 /* channels: three vectors of 8                           */
 
 static void fill_values(float *x, size_t n, unsigned seed)
 {
@@ -133,17 +235,17 @@ static bool verify_transforms(const struct winograd_kernels *w,
 
 static bool verify_output(const struct winograd_kernels *w,
                           const struct winograd_kernels *twin, uint32_t rows,
-                          uint32_t cols)
+                          uint32_t cols, uint32_t c)
 {
     float m[36 * VERIFY_C], add[VERIFY_C], res[16 * VERIFY_C];
     float got[16 * VERIFY_C], want[16 * VERIFY_C];
     struct winograd_out o = {.res = res,
                              .add = add,
-                             .row_stride = 4 * VERIFY_C,
+                             .row_stride = (size_t)w->edge * VERIFY_C,
                              .col_stride = VERIFY_C,
                              .rows = rows,
                              .cols = cols,
-                             .c = VERIFY_C,
+                             .c = c,
                              .scale = 0.5f,
                              .m = m,
                              .plane = VERIFY_C};
@@ -184,7 +286,7 @@ static bool verify_winograd(const struct winograd_kernels *w)
     if (!verify_transforms(w, &twin))
         return false;
     for (uint32_t i = 0; i < 16; i++)
-        if (!verify_output(w, &twin, i / 4 + 1, i % 4 + 1))
+        if (!verify_output(w, &twin, i / 4 + 1, i % 4 + 1, VERIFY_C))
             return false;
     for (size_t m = 1; m <= 13; m++) /* every tail of a strip of 6 */
         if (!verify_products(w, &twin, m))
@@ -192,18 +294,50 @@ static bool verify_winograd(const struct winograd_kernels *w)
     return true;
 }
 
+/* F(2x2): sums of four whole numbers up to 8 are exact in bf16. */
+static bool verify_winograd_f2(const struct gemm_kernels *g,
+                               const struct winograd_kernels *w)
+{
+    enum { C = 16, PLANE = C + 3, N = 16 * PLANE };
+    float x[16 * C], got[N], want[N];
+    struct winograd_kernels twin;
+    winograd_kernels_f2_scalar(&twin);
+    fill_values(x, 16 * C, 1);
+    memset(got, 0, sizeof got);
+    memset(want, 0, sizeof want);
+    w->input(got, PLANE, x, 4 * C, C, C);
+    twin.input(want, PLANE, x, 4 * C, C, C);
+    for (size_t i = 0; i < N; i++)
+        if (operand_at(g, got, i) != want[i])
+            return false;
+    for (uint32_t i = 0; i < 4; i++)
+        if (!verify_output(w, &twin, i / 2 + 1, i % 2 + 1, C))
+            return false;
+    return true;
+}
+
+static bool verify_either_winograd(const struct kernel_table *table)
+{
+    const struct winograd_kernels *w = &table->wino;
+    if (!w->is_used)
+        return true;
+    return w->edge == 2 ? verify_winograd_f2(&table->gemm, w)
+                        : verify_winograd(w);
+}
+
 bool kernels_verify(const struct kernel_table *table)
 {
     const struct gemm_kernels *g = &table->gemm;
     if (!g->tile || !g->outer || !g->add_rows || g->mr > GEMM_MAX_MR ||
         g->nr > GEMM_MAX_NR || g->outer_mr > GEMM_MAX_MR ||
-        g->outer_nr > GEMM_MAX_NR || (g->operand != DTYPE_F32 && !g->narrow))
+        g->outer_nr > GEMM_MAX_NR || g->is_bf16 != (g->narrow != NULL) ||
+        (g->operand != DTYPE_F32 && !g->is_bf16))
         return false;
     for (unsigned m = 1; m <= g->mr; m++)
         for (unsigned n = 1; n <= g->nr; n++)
             if (!verify_tile(g, m, n, false) ||
                 (g->dots && n <= GEMM_MAX_DOTS && !verify_tile(g, m, n, true)))
                 return false;
-    return verify_outer(g) &&
-           (!table->wino.is_used || verify_winograd(&table->wino));
+    return verify_outer(g) && verify_operands(g) &&
+           verify_either_winograd(table);
 }

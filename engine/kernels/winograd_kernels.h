@@ -1,18 +1,26 @@
-/* winograd_kernels.h - the transforms of Winograd's F(4x4, 3x3) convolution.
+/* winograd_kernels.h - the transforms of Winograd's 3x3 convolutions.
  *
- * Four by four outputs of a 3x3 convolution come from a 6x6 patch of the
- * input by 36 products instead of 144 [1]:
+ * e x e outputs of a 3x3 convolution come from a patch of (e + 2) x (e + 2)
+ * of the input by (e + 2)^2 products instead of 9 e^2 [1]:
  *
  *     y = AT ( (G w GT) . (BT x B) ) A        . is element by element
  *     dw = GT ( (BT x B) . (A dy AT) ) G      the adjoint for the weights
  *
- * with the interpolation points 0, 1, -1, 2, -2, infinity.  Over channels the
- * element-by-element products become 36 matrix products of (patches x cin) by
- * (cin x cout).  Everything is f32; relative error on random data is some
- * 1e-6 (amplification of the transforms: tests/kern/t_winograd.c derives it).
+ * Over channels the element-by-element products become (e + 2)^2 matrix
+ * products of (patches x cin) by (cin x cout).  Two flavours:
  *
- * A transformed patch is 36 rows of c floats, `plane` floats apart: element
- * (r, s) of the 6x6 grid is row 6 r + s.  c is a multiple of 8.
+ *     F(4x4, 3x3)  points 0, 1, -1, 2, -2, infinity; a quarter of the products.
+ *                  For f32 operands: relative error on random data some 1e-6.
+ *     F(2x2, 3x3)  points 0, 1, -1, infinity; 4/9 of the products.  Its
+ *                  matrices hold 0, 1, -1 and 1/2 only, so that it stands
+ *                  operands of 8 bits: 3.5e-3 where direct products of bf16
+ *                  have 2.3e-3 (F(4x4) would have 2.4e-2).
+ *
+ * (Amplification of the transforms: tests/kern/t_winograd.c derives it.)
+ *
+ * A transformed patch is (e + 2)^2 rows of c values, `plane` values apart:
+ * element (r, s) of the grid is row (e + 2) r + s.  c is a multiple of 8 for
+ * F(4x4), of 16 for F(2x2).
  *
  * Sources.
  *   [1] Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks",
@@ -27,14 +35,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Where a 4x4 tile of outputs goes and what is added on the way:
+/* Where an e x e tile of outputs goes and what is added on the way:
  * y = scale * (sum + add[c] + res). */
 struct winograd_out {
     float *y;
     const float *res; /* strides as y, or NULL                          */
     const float *add; /* [c] */
     size_t row_stride, col_stride;
-    uint32_t rows, cols; /* of the tile inside the picture, 1..4           */
+    uint32_t rows, cols; /* of the tile inside the picture, 1..e           */
     uint32_t c;
     float scale;
     const float *m; /* transformed sums                               */
@@ -42,13 +50,19 @@ struct winograd_out {
 };
 
 struct winograd_kernels {
-    bool is_used; /* false: the rung has only the plain twin                 */
+    bool is_used;  /* false: the rung has only the plain twin                 */
+    unsigned edge; /* e */
 
-    /* v = BT x B of the 6x6 patch at x (channels contiguous). */
-    void (*input)(float *v, size_t plane, const float *x, size_t row_stride,
+    /* v = BT x B of the patch at x (channels contiguous), in operands of the
+     * rung: f32 for F(4x4), whatever gemm_kernels.operand is for F(2x2). */
+    void (*input)(void *v, size_t plane, const float *x, size_t row_stride,
                   size_t col_stride, size_t c);
     void (*output)(const struct winograd_out *out);
-    /* v = A dy AT of the 4x4 tile at dy. */
+
+    /* The rest is of F(4x4) alone; NULL in F(2x2), whose products are those of
+     * gemm_kernels.tile.
+     *
+     * v = A dy AT of the 4x4 tile at dy. */
     void (*grad)(float *v, size_t plane, const float *dy, size_t row_stride,
                  size_t col_stride, size_t c);
 
@@ -61,8 +75,12 @@ struct winograd_kernels {
                     const float *b, size_t ldb, size_t m, size_t n, size_t k);
 };
 
-/* Each rung's part of the table; called by the rungs' table files. */
+/* Each rung's part of the table; called by the rungs' table files.  The f2
+ * ones are F(2x2): with floats rounded to bf16, and with bf16. */
 void winograd_kernels_scalar(struct winograd_kernels *k);
 void winograd_kernels_avx2(struct winograd_kernels *k);
+void winograd_kernels_f2_scalar(struct winograd_kernels *k);
+void winograd_kernels_f2_avx2(struct winograd_kernels *k);
+void winograd_kernels_f2_avx512bf16(struct winograd_kernels *k);
 
 #endif

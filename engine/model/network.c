@@ -25,7 +25,7 @@
 #include "ops/plan.h"
 
 /* Raised when the same network, rung and precision give other bits. */
-#define NUMERICS_VERSION 2
+#define NUMERICS_VERSION 3
 
 #define MAX_NAMED_EXTRAS 8
 
@@ -107,6 +107,18 @@ enum unstir_status network_plan(struct plan **out, const struct network *net,
     return status;
 }
 
+/* -- notes ------------------------------------------------------------- */
+
+static enum unstir_status add_note(struct network *net, const char *text,
+                                   struct unstir_error *err)
+{
+    if (net->info.n_notes == MAX_NOTES)
+        return UNSTIR_OK;
+    TRY(alloc_strdup(&net->notes[net->info.n_notes], text, err));
+    net->info.n_notes++;
+    return UNSTIR_OK;
+}
+
 /* -- rung -------------------------------------------------------------- */
 
 static enum unstir_status unknown_rung(const char *isa,
@@ -126,33 +138,62 @@ static enum unstir_status unknown_rung(const char *isa,
                      isa ? isa : "best", names);
 }
 
+static const char *flavour_of(const struct kernel_table *t)
+{
+    if (!t->wino.is_used)
+        return "direct";
+    return t->wino.edge == 2 ? "f2" : "f4";
+}
+
+/* Everything that a result's bits depend on besides the network. */
+static void put_fingerprint(struct network *net)
+{
+    const struct kernel_table *t = &net->table;
+
+    snprintf(net->fingerprint, sizeof net->fingerprint, "%s-%d-%s-%s%s%s",
+             t->isa, NUMERICS_VERSION, net->info.precision, flavour_of(t),
+             conv2d_library(t)[0] ? "-" : "", conv2d_library(t));
+    net->info.fingerprint = net->fingerprint;
+}
+
+static enum kernel_operands operands_of(enum unstir_precision precision)
+{
+    switch (precision) {
+    case UNSTIR_PRECISION_F32:
+        return KERNEL_OPERANDS_F32;
+    case UNSTIR_PRECISION_BF16:
+        return KERNEL_OPERANDS_BF16;
+    default:
+        return KERNEL_OPERANDS_ANY;
+    }
+}
+
 static enum unstir_status choose_table(struct network *net,
                                        const struct network_options *options,
                                        struct unstir_error *err)
 {
+    struct kernel_wish wish = {options->isa, operands_of(options->precision),
+                               options->ladder, options->n_rungs};
     struct kernel_table *t = &net->table;
+    const char *refused;
+    char text[160];
 
-    if (!kernels_select(t, options->isa))
-        return unknown_rung(options->isa, err);
-    if (!kernels_verify(t))
-        return error_set(err, UNSTIR_ERR_INTERNAL,
-                         "the %s kernels disagree with the plain ones", t->isa);
-    if (options->precision == UNSTIR_PRECISION_BF16 &&
-        t->gemm.operand != DTYPE_BF16)
-        kernels_use_bf16_operands(t);
-    if (options->precision == UNSTIR_PRECISION_F32 &&
-        t->gemm.operand != DTYPE_F32)
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "the %s kernels have no f32 operands; choose another "
-                         "instruction set",
-                         t->isa);
+    if (!kernels_choose(t, &wish, &refused))
+        return refused ? error_set(err, UNSTIR_ERR_INTERNAL,
+                                   "the %s kernels disagree with the plain "
+                                   "ones on this machine",
+                                   refused)
+                       : unknown_rung(options->isa, err);
     net->info.isa = t->isa;
-    net->info.precision = t->gemm.operand == DTYPE_BF16 ? "bf16" : "f32";
-    snprintf(net->fingerprint, sizeof net->fingerprint, "%s-%d-%s%s%s", t->isa,
-             NUMERICS_VERSION, net->info.precision,
-             conv2d_library(t)[0] ? "-" : "", conv2d_library(t));
-    net->info.fingerprint = net->fingerprint;
-    return UNSTIR_OK;
+    net->info.precision = t->gemm.is_bf16 ? "bf16" : "f32";
+    put_fingerprint(net);
+    if (!refused)
+        return UNSTIR_OK;
+    snprintf(text, sizeof text,
+             "the %.40s kernels disagree with the plain ones on this machine; "
+             "%.40s is used instead",
+             refused, t->isa);
+    return add_note(net, text, err);
 }
 
 /* -- parameters -------------------------------------------------------- */
@@ -257,18 +298,6 @@ static enum unstir_status load_params(struct network *net, const float **params,
     if (weights)
         return UNSTIR_OK;
     return network_draw(g, seed, net->own_params, err);
-}
-
-/* -- notes ------------------------------------------------------------- */
-
-static enum unstir_status add_note(struct network *net, const char *text,
-                                   struct unstir_error *err)
-{
-    if (net->info.n_notes == MAX_NOTES)
-        return UNSTIR_OK;
-    TRY(alloc_strdup(&net->notes[net->info.n_notes], text, err));
-    net->info.n_notes++;
-    return UNSTIR_OK;
 }
 
 static bool is_param(const struct graph *g, const char *name)

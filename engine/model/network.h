@@ -19,6 +19,7 @@ struct cancel;
 struct executor;
 struct graph;
 struct json;
+struct kernel_rung;
 struct model_size;
 struct network;
 struct weights;
@@ -26,8 +27,10 @@ struct weights;
 struct network_options {
     const char *isa; /* NULL: best                           */
     enum unstir_precision precision;
-    enum lower_mode mode; /* LOWER_FUSED but for tests            */
-    const char *part;     /* of several networks of a class; NULL */
+    enum lower_mode mode;             /* LOWER_FUSED but for tests            */
+    const char *part;                 /* of several networks of a class; NULL */
+    const struct kernel_rung *ladder; /* NULL: built in; for tests           */
+    size_t n_rungs;
 };
 
 /* Build from a component's config.json and its weights.  `weights` is

@@ -3,7 +3,9 @@
  * Two algorithms, chosen by the rule winograd_fits(): tiles of direct products
  * (conv2d_core.c) and Winograd's.  Weights that may meet both are packed for
  * both, the direct panels first: which one runs also depends on sizes that
- * packing does not know.
+ * packing does not know.  Winograd's part begins with a word that says whether
+ * these weights are accurate enough for it: of bf16 operands a gate decides on
+ * fixed data (winograd_gate.c).
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,6 +13,7 @@
 
 #include <string.h>
 
+#include "base/compiler.h"
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
@@ -64,34 +67,46 @@ static void pack_panel_f32(float *dst, const struct weight_view *v, uint32_t nr,
     }
 }
 
+/* Panel p of nr columns in another operand type; BLAS has panels of any
+ * width. */
 static void pack_panel_narrow(const struct kernel_table *k, char *dst,
-                              const struct weight_view *v, uint32_t p)
+                              const struct weight_view *v, uint32_t nr,
+                              uint32_t p)
 {
     const struct gemm_kernels *g = &k->gemm;
     float unit[2 * GEMM_MAX_NR];
-    uint32_t cp = padded(k, v->cin);
-    size_t n_k = (size_t)v->kh * v->kw * cp, width = g->nr * g->ku;
-    for (size_t at = 0; at < n_k; at += g->ku) {
-        for (uint32_t i = 0; i < width; i++)
-            unit[i] = weight_at(v, at + i % g->ku, cp, p * g->nr + i / g->ku);
-        g->narrow(dst, unit, width);
-        dst += width * dtype_size(g->operand);
-    }
+    uint32_t cp = padded(k, v->cin), width = nr * g->ku;
+    size_t n_k = (size_t)v->kh * v->kw * cp;
+    for (size_t at = 0; at < n_k; at += g->ku)
+        for (uint32_t from = 0, n; from < width; from += n) {
+            n = width - from < ARRAY_LEN(unit) ? width - from
+                                               : (uint32_t)ARRAY_LEN(unit);
+            for (uint32_t i = 0; i < n; i++)
+                unit[i] = weight_at(v, at + (from + i) % g->ku, cp,
+                                    p * nr + (from + i) / g->ku);
+            g->narrow(dst, unit, n);
+            dst += n * dtype_size(g->operand);
+        }
 }
 
 /* Rows [cout][kh][kw][cin] for dot products. */
-static void pack_rows(float *dst, const struct weight_view *v)
+static void pack_rows(const struct kernel_table *k, float *dst,
+                      const struct weight_view *v)
 {
-    for (uint32_t o = 0; o < v->cout; o++)
-        for (size_t k = 0; k < (size_t)v->kh * v->kw * v->cin; k++)
-            *dst++ = weight_at(v, k, v->cin, o);
+    size_t n_k = (size_t)v->kh * v->kw * v->cin;
+    for (uint32_t o = 0; o < v->cout; o++, dst += n_k) {
+        for (size_t i = 0; i < n_k; i++)
+            dst[i] = weight_at(v, i, v->cin, o);
+        if (k->gemm.narrow) /* to floats, in place */
+            k->gemm.narrow(dst, dst, n_k);
+    }
 }
 
 static void pack_view(const struct kernel_table *k, void *dst,
                       const struct weight_view *v)
 {
     if (conv_is_thin(k, v->cin, v->cout)) {
-        pack_rows(dst, v);
+        pack_rows(k, dst, v);
         return;
     }
     uint32_t nr = conv_panel_width(k, v->cin, v->cout);
@@ -99,10 +114,10 @@ static void pack_view(const struct kernel_table *k, void *dst,
                    dtype_size(k->gemm.operand);
     for (uint32_t p = 0; p * nr < v->cout; p++) {
         char *d = (char *)dst + p * panel;
-        if (k->gemm.operand == DTYPE_F32)
+        if (!k->gemm.narrow)
             pack_panel_f32((float *)d, v, nr, p);
         else
-            pack_panel_narrow(k, d, v, p);
+            pack_panel_narrow(k, d, v, nr, p);
     }
 }
 
@@ -116,34 +131,81 @@ static size_t direct_bytes(const struct kernel_table *k, uint32_t cin,
                       64);
 }
 
+/* In front of Winograd's part, alone in its cache line. */
+struct winograd_head {
+    uint32_t is_refused;
+};
+#define HEAD_BYTES ((size_t)64)
+
 size_t conv2d_packed_bytes(const struct kernel_table *k, uint32_t cin,
                            uint32_t cout, uint32_t kh, uint32_t kw)
 {
     size_t n = direct_bytes(k, cin, cout, kh, kw);
     if (winograd_packs(k, cin, cout, kh, kw))
-        n += size_align(winograd_packed_bytes(cin, cout), 64);
+        n += HEAD_BYTES + size_align(winograd_packed_bytes(k, cin, cout), 64);
     return n;
 }
 
-/* Where Winograd's packing of a convolution cin -> cout stands. */
-static float *winograd_part(const struct kernel_table *k, const void *packed,
-                            uint32_t cin, uint32_t cout)
+/* Where Winograd's head of a convolution cin -> cout stands. */
+static struct winograd_head *winograd_head(const struct kernel_table *k,
+                                           const void *packed, uint32_t cin,
+                                           uint32_t cout)
 {
-    return (float *)((char *)packed + direct_bytes(k, cin, cout, 3, 3));
+    return (struct winograd_head *)((char *)packed +
+                                    direct_bytes(k, cin, cout, 3, 3));
 }
 
-void conv2d_pack(const struct kernel_table *k, void *dst, const float *w,
-                 uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw)
+static void *winograd_part(struct winograd_head *head)
+{
+    return (char *)head + HEAD_BYTES;
+}
+
+static void pack_winograd(const struct kernel_table *k,
+                          struct winograd_head *head, const float *w,
+                          uint32_t cin, uint32_t cout, bool is_adjoint)
+{
+    memset(head, 0, HEAD_BYTES);
+    winograd_pack(k, winograd_part(head), w, cin, cout, is_adjoint);
+}
+
+/* cin, cout are the file's. */
+static void try_winograd(const struct kernel_table *k,
+                         struct winograd_head *head, const float *w,
+                         uint32_t cin, uint32_t cout, bool is_adjoint)
+{
+    if (k->gemm.is_bf16)
+        head->is_refused = !winograd_is_accurate(k, winograd_part(head), w, cin,
+                                                 cout, is_adjoint);
+}
+
+bool conv2d_is_demoted(const struct kernel_table *k, const void *packed,
+                       uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw)
+{
+    return winograd_packs(k, cin, cout, kh, kw) &&
+           winograd_head(k, packed, cin, cout)->is_refused;
+}
+
+static void pack_forward(const struct kernel_table *k, void *dst,
+                         const float *w, uint32_t cin, uint32_t cout,
+                         uint32_t kh, uint32_t kw)
 {
     ptrdiff_t taps = (ptrdiff_t)kh * kw;
     pack_view(k, dst,
               &(struct weight_view){w, cin, cout, kh, kw, (ptrdiff_t)cin * taps,
                                     taps, (ptrdiff_t)kw, 1});
     if (winograd_packs(k, cin, cout, kh, kw))
-        winograd_pack(winograd_part(k, dst, cin, cout), w, cin, cout, false);
+        pack_winograd(k, winograd_head(k, dst, cin, cout), w, cin, cout, false);
 }
 
-void conv2d_pack_adjoint(const struct kernel_table *k, void *dst,
+void conv2d_pack(const struct kernel_table *k, void *dst, const float *w,
+                 uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw)
+{
+    pack_forward(k, dst, w, cin, cout, kh, kw);
+    if (winograd_packs(k, cin, cout, kh, kw))
+        try_winograd(k, winograd_head(k, dst, cin, cout), w, cin, cout, false);
+}
+
+static void pack_adjoint(const struct kernel_table *k, void *dst,
                          const float *w, uint32_t cin, uint32_t cout,
                          uint32_t kh, uint32_t kw)
 {
@@ -152,7 +214,16 @@ void conv2d_pack_adjoint(const struct kernel_table *k, void *dst,
               &(struct weight_view){w + taps - 1, cout, cin, kh, kw, taps,
                                     (ptrdiff_t)cin * taps, -(ptrdiff_t)kw, -1});
     if (winograd_packs(k, cout, cin, kh, kw))
-        winograd_pack(winograd_part(k, dst, cout, cin), w, cin, cout, true);
+        pack_winograd(k, winograd_head(k, dst, cout, cin), w, cin, cout, true);
+}
+
+void conv2d_pack_adjoint(const struct kernel_table *k, void *dst,
+                         const float *w, uint32_t cin, uint32_t cout,
+                         uint32_t kh, uint32_t kw)
+{
+    pack_adjoint(k, dst, w, cin, cout, kh, kw);
+    if (winograd_packs(k, cout, cin, kh, kw))
+        try_winograd(k, winograd_head(k, dst, cout, cin), w, cin, cout, true);
 }
 
 struct pack_many {
@@ -164,8 +235,8 @@ static void pack_chunk(void *arg, size_t i, unsigned worker)
 {
     const struct pack_many *many = arg;
     const struct conv2d_pack_job *j = &many->jobs[i];
-    (j->is_adjoint ? conv2d_pack_adjoint : conv2d_pack)(
-        many->k, j->dst, j->w, j->cin, j->cout, j->kh, j->kw);
+    (j->is_adjoint ? pack_adjoint : pack_forward)(many->k, j->dst, j->w, j->cin,
+                                                  j->cout, j->kh, j->kw);
 }
 
 void conv2d_pack_many(const struct op_ctx *ctx,
@@ -177,11 +248,37 @@ void conv2d_pack_many(const struct op_ctx *ctx,
 
 /* -- forward --------------------------------------------------------------- */
 
+/* Winograd's weights of a convolution of this shape, or NULL: it runs by
+ * direct products. */
+static const void *winograd_weights(const struct kernel_table *k,
+                                    const struct conv2d_shape *s,
+                                    const void *packed)
+{
+    if (!winograd_fits(k, s))
+        return NULL;
+    struct winograd_head *head =
+        winograd_head(k, packed, s->c0 + s->c1, s->cout);
+    return head->is_refused ? NULL : winograd_part(head);
+}
+
+/* Scratch of a convolution that fits Winograd's rule or not; the weights, of
+ * which only packing knows whether they pass the gate, may send it the direct
+ * way. */
+static size_t either_scratch(const struct kernel_table *k, unsigned n_threads,
+                             const struct conv2d_shape *s, size_t direct)
+{
+    if (!winograd_fits(k, s))
+        return direct;
+    size_t winograd = winograd_scratch(k, n_threads, s);
+    return k->gemm.is_bf16 && direct > winograd ? direct : winograd;
+}
+
 static struct conv_core core_of(const struct kernel_table *k,
                                 const struct conv2d_shape *s)
 {
     return (struct conv_core){
         .im = {.type = k->gemm.operand,
+               .is_narrow = k->gemm.narrow != NULL,
                .n = s->n,
                .h = s->h,
                .w = s->w,
@@ -207,18 +304,18 @@ static struct conv_core core_of(const struct kernel_table *k,
 size_t conv2d_scratch(const struct kernel_table *k, unsigned n_threads,
                       const struct conv2d_shape *s)
 {
-    if (winograd_fits(k, s))
-        return winograd_scratch(n_threads, s);
     struct conv_core core = core_of(k, s);
-    return conv_core_scratch(k, n_threads, &core);
+    return either_scratch(k, n_threads, s,
+                          conv_core_scratch(k, n_threads, &core));
 }
 
 void conv2d_run(const struct op_ctx *ctx, const void *conv2d_args)
 {
     const struct conv2d_args *a = conv2d_args;
-    if (winograd_fits(ctx->k, &a->s)) {
+    const void *winograd = winograd_weights(ctx->k, &a->s, a->w);
+    if (winograd) {
         struct conv2d_args args = *a;
-        args.w = winograd_part(ctx->k, a->w, a->s.c0 + a->s.c1, a->s.cout);
+        args.w = winograd;
         winograd_run(ctx, &args);
         return;
     }
@@ -247,6 +344,7 @@ static struct conv_core adjoint_of(const struct kernel_table *k,
 {
     return (struct conv_core){
         .im = {.type = k->gemm.operand,
+               .is_narrow = k->gemm.narrow != NULL,
                .n = s->n,
                .h = s->oh,
                .w = s->ow,
@@ -298,12 +396,11 @@ size_t conv2d_bwd_data_scratch(const struct kernel_table *k, unsigned n_threads,
                                const struct conv2d_shape *s)
 {
     struct conv2d_shape t = adjoint_shape(s);
-    if (winograd_fits(k, &t))
-        return winograd_scratch(n_threads, &t);
     struct conv_core core = adjoint_of(k, s);
-    if (conv_by_phases(k, &core))
-        return conv_phases_scratch(k, n_threads, &core);
-    return conv_core_scratch(k, n_threads, &core);
+    size_t direct = conv_by_phases(k, &core)
+                        ? conv_phases_scratch(k, n_threads, &core)
+                        : conv_core_scratch(k, n_threads, &core);
+    return either_scratch(k, n_threads, &t, direct);
 }
 
 void conv2d_bwd_data(const struct op_ctx *ctx, const void *bwd_data_args)
@@ -311,14 +408,14 @@ void conv2d_bwd_data(const struct op_ctx *ctx, const void *bwd_data_args)
     const struct conv2d_bwd_data_args *a = bwd_data_args;
     const float *before = a->is_accumulating ? a->dx : NULL;
     struct conv2d_shape t = adjoint_shape(&a->s);
-    if (winograd_fits(ctx->k, &t)) {
-        winograd_run(ctx, &(struct conv2d_args){
-                              .s = t,
-                              .out_scale = 1.0f,
-                              .x0 = a->dy,
-                              .w = winograd_part(ctx->k, a->w, t.c0, t.cout),
-                              .res = before,
-                              .y = a->dx});
+    const void *winograd = winograd_weights(ctx->k, &t, a->w);
+    if (winograd) {
+        winograd_run(ctx, &(struct conv2d_args){.s = t,
+                                                .out_scale = 1.0f,
+                                                .x0 = a->dy,
+                                                .w = winograd,
+                                                .res = before,
+                                                .y = a->dx});
         return;
     }
     struct conv_core core = adjoint_of(ctx->k, &a->s);

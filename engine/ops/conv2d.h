@@ -61,12 +61,19 @@ size_t conv2d_packed_bytes(const struct kernel_table *k, uint32_t cin,
 void conv2d_pack(const struct kernel_table *k, void *dst, const float *w,
                  uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw);
 
+/* Whether packed weights were found too coarse for Winograd's way on bf16
+ * operands, so that their convolution goes the direct one at every size. */
+bool conv2d_is_demoted(const struct kernel_table *k, const void *packed,
+                       uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw);
+
 /* The packing for the adjoint of the input: taps flipped, channels swapped. */
 void conv2d_pack_adjoint(const struct kernel_table *k, void *dst,
                          const float *w, uint32_t cin, uint32_t cout,
                          uint32_t kh, uint32_t kw);
 
-/* Pack many weights on the pool (training repacks after each step). */
+/* Pack many weights on the pool (training repacks after each step), without
+ * the gate: it would cost as much as a step, and its verdict could change from
+ * one to the next. */
 struct conv2d_pack_job {
     void *dst;
     const float *w;

@@ -431,7 +431,7 @@ size_t conv2d_bwd_weights_scratch(const struct kernel_table *k,
                                   const struct conv2d_shape *s)
 {
     size_t products = winograd_fits_bwd_weights(k, s)
-                          ? winograd_bwd_weights_scratch(n_threads, s)
+                          ? winograd_bwd_weights_scratch(k, n_threads, s)
                           : direct_scratch(k, n_threads, s);
     size_t bias = bias_scratch(s);
     return products > bias ? products : bias;

@@ -16,8 +16,10 @@
 #include "kernels/kernels.h"
 #include "ops/conv2d_parts.h"
 
-/* Rows of a block: 16 tiles of 6; what a panel from L2 is reused for. */
-#define BLOCK_ROWS 96u
+/* Rows of a block, at most: 16 tiles of 6 or 7 of 14; what a panel from L2 is
+ * reused for.  BLAS takes fewer, whatever its tiles are. */
+#define BLOCK_ROWS 98u
+#define BLAS_ROWS  96u
 
 /* A group has at least this many rows, so that its last, short tile matters
  * little, and at most this many bytes of operands: half of a small L2. */
@@ -45,6 +47,7 @@ struct split {
     bool is_grouped, is_thin;
     size_t n_k; /* length of the sum                                 */
     uint32_t nr, n_panels, panel_step;
+    uint32_t block;    /* rows of a block                                   */
     uint32_t n_blocks; /* row blocks of `rows` rows                         */
     size_t rows;
     size_t bias_bytes, blas_bytes; /* scratch                                */
@@ -54,7 +57,7 @@ struct run {
     const struct op_ctx *ctx;
     const struct conv_core *core;
     struct split s;
-    bool is_direct;
+    bool is_direct, is_seamless;
     size_t pitch, image_pitch; /* elements of the operand image              */
     size_t element;
     const float *bias; /* rows of bias_stride floats an image, or NULL       */
@@ -88,6 +91,24 @@ static uint32_t ceil_div(size_t a, size_t b)
     return (uint32_t)((a + b - 1) / b);
 }
 
+/* Are the rows of A evenly spaced from the first to the last of the batch? */
+static bool is_seamless(const struct conv_core *core)
+{
+    return conv_image_is_direct(&core->im) && core->stride == 1 &&
+           core->ow == core->im.w && core->oh == core->im.h;
+}
+
+/* Whole tiles; and where tiles want rows evenly spaced, whole image rows. */
+static uint32_t block_rows(const struct kernel_table *k,
+                           const struct conv_core *core)
+{
+    if (k->gemm.is_blas)
+        return BLAS_ROWS;
+    if (k->gemm.is_even && !is_seamless(core) && core->ow <= BLOCK_ROWS)
+        return BLOCK_ROWS / core->ow * core->ow;
+    return BLOCK_ROWS / k->gemm.mr * k->gemm.mr;
+}
+
 static uint32_t group_images(const struct conv_core *core, size_t image_bytes)
 {
     size_t hw = (size_t)core->oh * core->ow;
@@ -114,11 +135,12 @@ static struct split split_make(const struct kernel_table *k,
     s.nr = conv_panel_width(k, cin, core->cout);
     s.n_panels = ceil_div(core->cout, s.nr);
     s.rows = k->gemm.is_blas ? hw : hw * core->im.n;
-    s.n_blocks = ceil_div(s.rows, BLOCK_ROWS);
+    s.block = block_rows(k, core);
+    s.n_blocks = ceil_div(s.rows, s.block);
     if (k->gemm.is_blas)
         s.n_blocks *= core->im.n;
-    uint32_t block_rows = s.rows < BLOCK_ROWS ? (uint32_t)s.rows : BLOCK_ROWS;
-    uint32_t n = ceil_div(CHUNK_FLOPS, 2 * s.n_k * s.nr * (size_t)block_rows);
+    size_t rows = s.rows < s.block ? s.rows : s.block;
+    uint32_t n = ceil_div(CHUNK_FLOPS, 2 * s.n_k * s.nr * rows);
     uint32_t fit = (uint32_t)(PANEL_BYTES / (s.n_k * s.nr * sizeof(float)));
     if (s.n_blocks >= MANY_BLOCKS && n < fit)
         n = fit;
@@ -127,7 +149,7 @@ static struct split split_make(const struct kernel_table *k,
         size_align((size_t)core->im.n * core->cout * sizeof(float), 64);
     if (k->gemm.is_blas)
         s.blas_bytes =
-            size_align(BLOCK_ROWS * (s.n_k + core->cout) * sizeof(float), 64);
+            size_align(BLAS_ROWS * (s.n_k + core->cout) * sizeof(float), 64);
     return s;
 }
 
@@ -168,6 +190,22 @@ static void block_fill(const struct run *run, struct block *b,
     }
 }
 
+/* Rows of the tile at row r of a block.  Where even rows are wanted a tile
+ * ends with its image row, and what is left there is cut alike. */
+static unsigned tile_rows(const struct run *run, const struct block *b,
+                          size_t r)
+{
+    const struct gemm_kernels *g = &run->ctx->k->gemm;
+    size_t left = b->n - r;
+    if (!g->is_even)
+        return left < g->mr ? (unsigned)left : g->mr;
+    if (!run->is_seamless) {
+        size_t line = run->core->ow - (b->y_row + r) % run->core->ow;
+        left = left < line ? left : line;
+    }
+    return ceil_div(left, ceil_div(left, g->mr));
+}
+
 static void block_tiles(const struct run *run, const struct block *b,
                         uint32_t p0, uint32_t p1)
 {
@@ -198,9 +236,9 @@ static void block_tiles(const struct run *run, const struct block *b,
         t.n = left < run->s.nr ? (unsigned)left : run->s.nr;
         t.b = (const char *)core->w + p * panel;
         t.bias_at = column;
-        for (size_t r = 0; r < b->n; r += g->mr) {
+        for (size_t r = 0; r < b->n; r += t.m) {
             size_t at = (b->y_row + r) * core->cout + column;
-            t.m = b->n - r < g->mr ? (unsigned)(b->n - r) : g->mr;
+            t.m = tile_rows(run, b, r);
             t.a = b->a + r;
             t.bias = run->bias ? b->bias + r : NULL;
             t.res = core->res ? core->res + at : NULL;
@@ -225,7 +263,7 @@ static void block_blas(const struct run *run, const struct block *b,
 {
     const struct conv_core *core = run->core;
     float *a = (float *)(run->blas + worker * run->s.blas_bytes);
-    float *c = a + BLOCK_ROWS * run->s.n_k;
+    float *c = a + BLAS_ROWS * run->s.n_k;
     conv_gather_rows(a, b->a, b->n, core->kh, (size_t)core->kw * core->im.cp,
                      run->pitch);
     gemm_blas(c, a, core->w, b->n, core->cout, run->s.n_k);
@@ -250,9 +288,9 @@ static void run_block(const struct run *run, const char *operands, uint32_t i0,
     size_t hw = (size_t)run->core->oh * run->core->ow;
     bool is_blas = run->ctx->k->gemm.is_blas;
     size_t rows = is_blas ? hw : hw * n_images;
-    size_t per = ceil_div(rows, BLOCK_ROWS);
-    size_t r0 = at % per * BLOCK_ROWS;
-    size_t n = rows - r0 < BLOCK_ROWS ? rows - r0 : BLOCK_ROWS;
+    size_t per = ceil_div(rows, run->s.block);
+    size_t r0 = at % per * run->s.block;
+    size_t n = rows - r0 < run->s.block ? rows - r0 : run->s.block;
     struct block b;
     block_fill(run, &b, operands, i0, at / per * hw + r0, n);
     if (is_blas)
@@ -285,8 +323,8 @@ static void group_chunk(void *arg, size_t index, unsigned worker)
     }
     size_t hw = (size_t)run->core->oh * run->core->ow;
     size_t n_blocks = run->ctx->k->gemm.is_blas
-                          ? (size_t)n * ceil_div(hw, BLOCK_ROWS)
-                          : ceil_div(hw * n, BLOCK_ROWS);
+                          ? (size_t)n * ceil_div(hw, s->block)
+                          : ceil_div(hw * n, s->block);
     for (size_t b = 0; b < n_blocks; b++)
         run_block(run, operands, i0, n, b, 0, s->n_panels, worker);
 }
@@ -346,6 +384,7 @@ void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core)
                       .core = core,
                       .s = split_make(ctx->k, core),
                       .is_direct = conv_image_is_direct(im),
+                      .is_seamless = is_seamless(core),
                       .element = dtype_size(im->type)};
     const struct split *s = &run.s;
     run.pitch =

@@ -17,10 +17,10 @@ size_t conv_image_size(const struct conv_image *im)
 
 bool conv_image_is_direct(const struct conv_image *im)
 {
-    return im->type == DTYPE_F32 && !im->scale && im->act == ACT_NONE &&
-           im->c1 == 0 && im->cp == im->c0 && im->up_h == im->h &&
-           im->up_w == im->w && im->dilation == 1 && im->pad_t == 0 &&
-           im->pad_l == 0 && im->ph <= im->h && im->pw <= im->w;
+    return !im->is_narrow && !im->scale && im->act == ACT_NONE && im->c1 == 0 &&
+           im->cp == im->c0 && im->up_h == im->h && im->up_w == im->w &&
+           im->dilation == 1 && im->pad_t == 0 && im->pad_l == 0 &&
+           im->ph <= im->h && im->pw <= im->w;
 }
 
 /* dst[j] = act(scale[j] * x[j] + shift[j]) in f32. */
@@ -40,8 +40,12 @@ static void apply(const struct kernel_table *k, const struct conv_image *im,
                   void *dst, const float *x, const float *scale,
                   const float *shift, size_t n)
 {
-    if (im->type == DTYPE_F32) {
+    if (!im->is_narrow) {
         apply_f32(k, dst, x, scale, shift, im->act, n);
+        return;
+    }
+    if (k->gemm.narrow_act) {
+        k->gemm.narrow_act(dst, im->act, n, x, scale, shift);
         return;
     }
     float piece[PIECE];

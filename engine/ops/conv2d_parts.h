@@ -21,7 +21,8 @@ struct conv_image {
     const float *x0, *x1;
     const float *scale, *shift; /* [n][c0 + c1], or NULL                     */
     enum act act;
-    enum dtype type;
+    enum dtype type; /* of the operands                                   */
+    bool is_narrow;  /* they are rounded: by gemm_kernels.narrow          */
     uint32_t n, h, w, c0, c1;
     uint32_t up_h, up_w;
     uint32_t dilation;    /* zeros between pixels (adjoint of a stride): +1  */

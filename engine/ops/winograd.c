@@ -1,10 +1,11 @@
 /* winograd.c - blocking and threads around the Winograd kernels.
  *
- * A picture is a grid of tiles_h x tiles_w tiles of 4x4 outputs.  For one row
- * of tiles the needed rows of the input are copied into a band: two sources
- * side by side, norm and activation applied, upsampled, zeros around; every
- * patch is then a window of the band.  Transformed patches are V[36][block][C],
- * products M[36][block][N], N = cout rounded up to 16.
+ * A picture is a grid of tiles_h x tiles_w tiles of e x e outputs, e = 4 or 2
+ * by the flavour of the rung.  For some rows of tiles the needed rows of the
+ * input are copied into a band: two sources side by side, norm and activation
+ * applied, upsampled, zeros around; every patch is then a window of the band.
+ * Transformed patches are V[points][block][C] in operands of the flavour,
+ * products M[points][block][N] of floats, N = cout rounded up to whole panels.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -22,9 +23,25 @@
 
 /* Tiles in a block: with V and M about half a megabyte, the second-level
  * cache of the CPUs at hand; at least three strips of the 6-row kernel. */
-#define BLOCK_FLOATS 4096u
-#define BLOCK_MAX    64u
-#define BLOCK_MIN    18u
+#define BLOCK_BYTES (4096u * 36u * sizeof(float))
+#define BLOCK_MAX   64u
+#define BLOCK_MIN   18u
+
+/* Of F(2x2): at least two strips of the 14-row kernel; a panel of its weights
+ * is read once a block. */
+#define BLOCK_MAX_F2 112u
+#define BLOCK_MIN_F2 28u
+
+/* Rows of tiles that share a band.  The band of one row of F(4x4) computes
+ * each pixel 1.5 times, of four rows of F(2x2) 1.25 times. */
+#define BAND_ROWS_F2 4u
+
+/* Where F(2x2) on bf16 operands beats the direct tiles: pictures and channels
+ * large enough to pay for the transforms (the rule of the rungs with bf16
+ * units; the last of few channels gain nothing). */
+#define F2_MIN_EDGE 16u
+#define F2_MIN_CIN  64u
+#define F2_MIN_COUT 32u
 
 /* V and M of all tiles may take this much before blocks are preferred. */
 #define PHASES_MAX_BYTES ((size_t)48 << 20)
@@ -42,28 +59,48 @@
 #define BWD_MIN_TILES 24u
 
 struct grid {
-    uint32_t c, n16;           /* channels in, out rounded up                 */
+    uint32_t e, points;        /* edge of a tile; (e + 2)^2                   */
+    uint32_t c, n_pad, panel;  /* channels in, out rounded up; of a panel     */
+    size_t v_size;             /* bytes of a transformed value                */
     uint32_t tiles_h, tiles_w; /* of one picture                             */
     uint32_t band_w;           /* columns of a band                           */
+    uint32_t band_rows;        /* rows of tiles that share one, at most       */
     uint32_t rows_per_block;   /* rows of tiles in a block                    */
     size_t block_tiles;
     size_t n_rows; /* rows of tiles in the batch                  */
     size_t n_blocks;
-    size_t band_floats; /* one row of tiles                            */
+    size_t band_floats;
 };
+
+static bool is_f2(const struct kernel_table *k)
+{
+    return k->wino.edge == 2;
+}
+
+/* Columns of a panel of packed weights. */
+static uint32_t panel_width(const struct kernel_table *k)
+{
+    return is_f2(k) ? k->gemm.nr : PANEL;
+}
 
 bool winograd_packs(const struct kernel_table *k, uint32_t cin, uint32_t cout,
                     uint32_t kh, uint32_t kw)
 {
-    return k->wino.is_used && kh == 3 && kw == 3 && cin >= 16 && cout >= 16 &&
-           cin % 8 == 0 && cout % 8 == 0;
+    if (!k->wino.is_used || kh != 3 || kw != 3)
+        return false;
+    if (is_f2(k))
+        return cin >= F2_MIN_CIN && cout >= F2_MIN_COUT && cin % 16 == 0 &&
+               cout % 16 == 0;
+    return cin >= 16 && cout >= 16 && cin % 8 == 0 && cout % 8 == 0;
 }
 
 bool winograd_fits(const struct kernel_table *k, const struct conv2d_shape *s)
 {
+    uint32_t e = k->wino.edge, least = is_f2(k) ? F2_MIN_EDGE : 5;
+
     return winograd_packs(k, s->c0 + s->c1, s->cout, s->kh, s->kw) &&
-           s->stride == 1 && s->oh >= 5 && s->ow >= 5 &&
-           s->pad_l + s->up_w <= (s->ow + 3) / 4 * 4 + 2;
+           s->stride == 1 && s->oh >= least && s->ow >= least &&
+           s->pad_l + s->up_w <= (s->ow + e - 1) / e * e + 2;
 }
 
 bool winograd_fits_bwd_weights(const struct kernel_table *k,
@@ -71,25 +108,37 @@ bool winograd_fits_bwd_weights(const struct kernel_table *k,
 {
     size_t tiles = (size_t)((s->oh + 3) / 4) * ((s->ow + 3) / 4) * s->n;
 
-    return winograd_fits(k, s) && tiles >= BWD_MIN_TILES;
+    return k->wino.grad && winograd_fits(k, s) && tiles >= BWD_MIN_TILES;
 }
 
-static struct grid make_grid(const struct conv2d_shape *s)
+static uint32_t clamp(size_t x, uint32_t low, uint32_t high)
+{
+    return x < low ? low : x > high ? high : (uint32_t)x;
+}
+
+static struct grid make_grid(const struct kernel_table *k,
+                             const struct conv2d_shape *s)
 {
     struct grid g;
-    size_t wanted;
+    uint32_t wanted;
 
+    g.e = k->wino.edge;
+    g.points = (g.e + 2) * (g.e + 2);
     g.c = s->c0 + s->c1;
-    g.n16 = (s->cout + PANEL - 1) / PANEL * PANEL;
-    g.tiles_h = (s->oh + 3) / 4;
-    g.tiles_w = (s->ow + 3) / 4;
-    g.band_w = 4 * g.tiles_w + 2;
-    g.band_floats = (size_t)6 * g.band_w * g.c;
+    g.panel = panel_width(k);
+    g.n_pad = (s->cout + g.panel - 1) / g.panel * g.panel;
+    g.v_size = is_f2(k) ? dtype_size(k->gemm.operand) : sizeof(float);
+    g.tiles_h = (s->oh + g.e - 1) / g.e;
+    g.tiles_w = (s->ow + g.e - 1) / g.e;
+    g.band_w = g.e * g.tiles_w + 2;
+    g.band_rows = is_f2(k) ? BAND_ROWS_F2 : 1;
+    g.band_floats = (size_t)(g.e * g.band_rows + 2) * g.band_w * g.c;
     g.n_rows = (size_t)s->n * g.tiles_h;
-    wanted = BLOCK_FLOATS / (g.c + g.n16);
-    wanted = wanted > BLOCK_MAX ? BLOCK_MAX : wanted;
-    wanted = wanted < BLOCK_MIN ? BLOCK_MIN : wanted;
-    g.rows_per_block = (uint32_t)((wanted + g.tiles_w - 1) / g.tiles_w);
+    wanted = clamp(BLOCK_BYTES /
+                       (g.points * (g.c * g.v_size + g.n_pad * sizeof(float))),
+                   is_f2(k) ? BLOCK_MIN_F2 : BLOCK_MIN,
+                   is_f2(k) ? BLOCK_MAX_F2 : BLOCK_MAX);
+    g.rows_per_block = (wanted + g.tiles_w - 1) / g.tiles_w;
     g.block_tiles = (size_t)g.rows_per_block * g.tiles_w;
     g.n_blocks = (g.n_rows + g.rows_per_block - 1) / g.rows_per_block;
     return g;
@@ -122,11 +171,13 @@ static void apply_g(double out[6][PANEL], const double *x0, const double *x1,
     }
 }
 
-size_t winograd_packed_bytes(uint32_t cin, uint32_t cout)
+size_t winograd_packed_bytes(const struct kernel_table *k, uint32_t cin,
+                             uint32_t cout)
 {
-    size_t n16 = (cout + PANEL - 1) / PANEL * PANEL;
+    size_t panel = panel_width(k), n = (cout + panel - 1) / panel * panel;
 
-    return 36 * n16 * cin * sizeof(float);
+    return is_f2(k) ? 16 * n * cin * dtype_size(k->gemm.operand)
+                    : 36 * n * cin * sizeof(float);
 }
 
 /* PANEL filters with their taps side by side, to 36 lines of a panel. */
@@ -144,8 +195,8 @@ static void transform_filters(float *to, size_t plane, double w[9][PANEL])
     }
 }
 
-void winograd_pack(float *dst, const float *w, uint32_t cin, uint32_t cout,
-                   bool is_adjoint)
+static void pack_f4(float *dst, const float *w, uint32_t cin, uint32_t cout,
+                    bool is_adjoint)
 {
     uint32_t rows = is_adjoint ? cout : cin, cols = is_adjoint ? cin : cout;
     size_t n16 = (cols + PANEL - 1) / PANEL * PANEL;
@@ -166,6 +217,79 @@ void winograd_pack(float *dst, const float *w, uint32_t cin, uint32_t cout,
         }
 }
 
+/* G of F(2x2, 3x3): rows (1 0 0), (1 1 1) / 2, (1 -1 1) / 2, (0 0 1). */
+static void apply_g_f2(double out[4], double x0, double x1, double x2)
+{
+    out[0] = x0;
+    out[1] = 0.5 * (x0 + x1 + x2);
+    out[2] = 0.5 * (x0 - x1 + x2);
+    out[3] = x2;
+}
+
+/* G w GT of one filter, taps[3 y + x]. */
+static void transform_filter_f2(float u[16], const double taps[9])
+{
+    double t[3][4], out[4];
+
+    for (size_t x = 0; x < 3; x++)
+        apply_g_f2(t[x], taps[x], taps[3 + x], taps[6 + x]);
+    for (size_t r = 0; r < 4; r++) {
+        apply_g_f2(out, t[0][r], t[1][r], t[2][r]);
+        for (size_t s = 0; s < 4; s++)
+            u[4 * r + s] = (float)out[s];
+    }
+}
+
+float winograd_tap(const float *w, uint32_t cin, uint32_t in, uint32_t out,
+                   uint32_t tap, bool is_adjoint)
+{
+    return is_adjoint ? w[((size_t)in * cin + out) * 9 + 8 - tap]
+                      : w[((size_t)out * cin + in) * 9 + tap];
+}
+
+/* Panel p of all 16 points: U[16][N / nr][rows / ku][nr][ku]. */
+static void pack_panel_f2(const struct kernel_table *k, char *dst,
+                          const float *w, uint32_t cin, uint32_t rows,
+                          uint32_t cols, uint32_t p, bool is_adjoint)
+{
+    const struct gemm_kernels *g = &k->gemm;
+    uint32_t n_panels = (cols + g->nr - 1) / g->nr, o = p * g->nr;
+    size_t size = dtype_size(g->operand), unit = (size_t)g->nr * g->ku;
+    float u[16][2 * GEMM_MAX_NR], filter[16];
+    double taps[9];
+
+    for (uint32_t c = 0; c < rows; c += g->ku) {
+        memset(u, 0, sizeof u);
+        for (uint32_t i = 0; i < unit; i++) {
+            uint32_t column = o + i / g->ku;
+            if (column >= cols)
+                break;
+            for (uint32_t tap = 0; tap < 9; tap++)
+                taps[tap] = (double)winograd_tap(w, cin, c + i % g->ku, column,
+                                                 tap, is_adjoint);
+            transform_filter_f2(filter, taps);
+            for (size_t q = 0; q < 16; q++)
+                u[q][i] = filter[q];
+        }
+        for (size_t q = 0; q < 16; q++)
+            g->narrow(dst + (((q * n_panels + p) * rows + c) * g->nr) * size,
+                      u[q], unit);
+    }
+}
+
+void winograd_pack(const struct kernel_table *k, void *dst, const float *w,
+                   uint32_t cin, uint32_t cout, bool is_adjoint)
+{
+    uint32_t rows = is_adjoint ? cout : cin, cols = is_adjoint ? cin : cout;
+
+    if (!is_f2(k)) {
+        pack_f4(dst, w, cin, cout, is_adjoint);
+        return;
+    }
+    for (uint32_t p = 0; p * k->gemm.nr < cols; p++)
+        pack_panel_f2(k, dst, w, cin, rows, cols, p, is_adjoint);
+}
+
 /* -- forward ------------------------------------------------------------- */
 
 struct forward {
@@ -174,23 +298,49 @@ struct forward {
     struct grid g;
     unsigned char *scratch;
     size_t per_thread; /* bytes of band, sums and, by blocks, V and M     */
-    float *v, *m;      /* by phases: of all tiles                         */
+    char *v;           /* by phases: of all tiles                         */
+    float *m;
     size_t all_tiles;
 };
 
-/* Input rows for row `row` of tiles of the batch, and its patches to v. */
-static void transform_row(const struct forward *f, size_t row, float *band,
-                          float *v, size_t plane)
+/* Rows of tiles from `row` on whose input one band holds: of one picture. */
+static size_t rows_of_band(const struct grid *g, size_t row, size_t n_rows)
+{
+    size_t left = g->tiles_h - row % g->tiles_h;
+
+    left = left < n_rows ? left : n_rows;
+    return left < g->band_rows ? left : g->band_rows;
+}
+
+/* Input rows for n_rows rows of tiles of one picture, and their patches to v,
+ * `plane` values from point to point. */
+static void transform_band(const struct forward *f, size_t row, size_t n_rows,
+                           float *band, char *v, size_t plane)
 {
     const struct grid *g = &f->g;
     const struct conv2d_shape *s = &f->a->s;
-    size_t row_floats = (size_t)g->band_w * g->c;
+    size_t line = (size_t)g->band_w * g->c;
 
     band_fill(f->ctx->k, f->a, (uint32_t)(row / g->tiles_h),
-              (int64_t)(4 * (row % g->tiles_h)) - s->pad_t, 6, g->band_w, band);
-    for (size_t x = 0; x < g->tiles_w; x++)
-        f->ctx->k->wino.input(v + x * g->c, plane, band + 4 * x * g->c,
-                              row_floats, g->c, g->c);
+              (int64_t)(g->e * (row % g->tiles_h)) - s->pad_t,
+              (uint32_t)(g->e * n_rows + 2), g->band_w, band);
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t x = 0; x < g->tiles_w; x++, v += g->c * g->v_size)
+            f->ctx->k->wino.input(v, plane,
+                                  band + g->e * r * line + g->e * x * g->c,
+                                  line, g->c, g->c);
+}
+
+static void transform_rows_of(const struct forward *f, size_t row,
+                              size_t n_rows, float *band, char *v, size_t plane)
+{
+    const struct grid *g = &f->g;
+
+    for (size_t n; n_rows > 0; n_rows -= n, row += n) {
+        n = rows_of_band(g, row, n_rows);
+        transform_band(f, row, n, band, v, plane);
+        v += n * g->tiles_w * g->c * g->v_size;
+    }
 }
 
 /* Sums of row `row` of tiles to the picture. */
@@ -200,8 +350,8 @@ static void output_row(const struct forward *f, size_t row, float *add,
     const struct grid *g = &f->g;
     const struct conv2d_args *a = f->a;
     const struct conv2d_shape *s = &a->s;
-    size_t image = row / g->tiles_h, ty = row % g->tiles_h;
-    size_t base = (image * s->oh + 4 * ty) * s->ow * s->cout;
+    size_t image = row / g->tiles_h, ty = row % g->tiles_h, e = g->e;
+    size_t base = (image * s->oh + e * ty) * s->ow * s->cout;
     struct winograd_out o = {.add = add,
                              .row_stride = (size_t)s->ow * s->cout,
                              .col_stride = s->cout,
@@ -212,27 +362,61 @@ static void output_row(const struct forward *f, size_t row, float *add,
     for (size_t c = 0; c < s->cout; c++)
         add[c] = (a->bias ? a->bias[c] : 0) +
                  (a->vec ? a->vec[image * a->vec_stride + c] : 0);
-    o.rows = s->oh - 4 * ty < 4 ? (uint32_t)(s->oh - 4 * ty) : 4;
+    o.rows = s->oh - e * ty < e ? (uint32_t)(s->oh - e * ty) : g->e;
     for (size_t x = 0; x < g->tiles_w; x++) {
-        size_t at = base + 4 * x * s->cout;
-        o.cols = s->ow - 4 * x < 4 ? (uint32_t)(s->ow - 4 * x) : 4;
+        size_t at = base + e * x * s->cout;
+        o.cols = s->ow - e * x < e ? (uint32_t)(s->ow - e * x) : g->e;
         o.y = a->y + at;
         o.res = a->res ? a->res + at : NULL;
-        o.m = m + x * g->n16;
+        o.m = m + x * g->n_pad;
         f->ctx->k->wino.output(&o);
     }
 }
 
-/* Point q, panel p of the products of `tiles` tiles. */
-static void multiply(const struct forward *f, size_t q, size_t p,
-                     const float *v, float *m, size_t tiles, size_t plane_tiles)
+/* Point q, panel p of the products of `tiles` tiles, by the rung's tile. */
+static void multiply_tiles(const struct forward *f, size_t q, size_t p,
+                           const char *v, float *m, size_t tiles,
+                           size_t plane_tiles)
 {
     const struct grid *g = &f->g;
-    const float *u = (const float *)f->a->w + q * g->n16 * g->c;
+    const struct gemm_kernels *k = &f->ctx->k->gemm;
+    const void *rows[GEMM_MAX_MR];
+    size_t row = g->c * g->v_size;
+    struct gemm_tile t = {
+        .a = rows,
+        .b = (const char *)f->a->w + (q * g->n_pad + p * g->panel) * row,
+        .n_runs = 1,
+        .run_len = g->c,
+        .run_stride = g->c,
+        .ldc = g->n_pad,
+        .scale = 1,
+        .n = g->panel,
+    };
 
-    f->ctx->k->wino.gemm(m + q * plane_tiles * g->n16 + PANEL * p, g->n16,
-                         v + q * plane_tiles * g->c, g->c, tiles,
-                         u + p * g->c * PANEL, g->c);
+    v += q * plane_tiles * row;
+    m += q * plane_tiles * g->n_pad + p * g->panel;
+    for (size_t i = 0; i < tiles; i += t.m) {
+        t.m = tiles - i < k->mr ? (unsigned)(tiles - i) : k->mr;
+        t.c = m + i * g->n_pad;
+        for (unsigned r = 0; r < t.m; r++)
+            rows[r] = v + (i + r) * row;
+        k->tile(&t);
+    }
+}
+
+static void multiply(const struct forward *f, size_t q, size_t p, const char *v,
+                     float *m, size_t tiles, size_t plane_tiles)
+{
+    const struct grid *g = &f->g;
+
+    if (!f->ctx->k->wino.gemm) {
+        multiply_tiles(f, q, p, v, m, tiles, plane_tiles);
+        return;
+    }
+    f->ctx->k->wino.gemm(
+        m + q * plane_tiles * g->n_pad + PANEL * p, g->n_pad,
+        (const float *)v + q * plane_tiles * g->c, g->c, tiles,
+        (const float *)f->a->w + q * g->n_pad * g->c + p * g->c * PANEL, g->c);
 }
 
 static float *thread_scratch(const struct forward *f, unsigned worker)
@@ -240,42 +424,64 @@ static float *thread_scratch(const struct forward *f, unsigned worker)
     return (float *)(f->scratch + worker * f->per_thread);
 }
 
+static size_t small_bytes(const struct grid *g)
+{
+    return size_align((g->band_floats + g->n_pad) * sizeof(float), 64);
+}
+
+static size_t v_bytes(const struct grid *g, size_t tiles)
+{
+    return size_align(g->points * tiles * g->c * g->v_size, 64);
+}
+
+static size_t m_bytes(const struct grid *g, size_t tiles)
+{
+    return g->points * tiles * g->n_pad * sizeof(float);
+}
+
 static void run_block(void *arg, size_t block, unsigned worker)
 {
     const struct forward *f = arg;
     const struct grid *g = &f->g;
-    float *band = thread_scratch(f, worker);
-    float *add = band + g->band_floats;
-    float *v = add + g->n16;
-    float *m = v + 36 * g->block_tiles * g->c;
+    float *band = thread_scratch(f, worker), *add = band + g->band_floats;
+    char *v = (char *)band + small_bytes(g);
+    float *m = (float *)(v + v_bytes(g, g->block_tiles));
     size_t first = block * g->rows_per_block;
     size_t rows = g->n_rows - first < g->rows_per_block ? g->n_rows - first
                                                         : g->rows_per_block;
-    size_t panels = g->n16 / PANEL;
+    size_t panels = g->n_pad / g->panel;
 
-    for (size_t r = 0; r < rows; r++)
-        transform_row(f, first + r, band, v + r * g->tiles_w * g->c,
-                      g->block_tiles * g->c);
-    for (size_t q = 0; q < 36; q++)
+    transform_rows_of(f, first, rows, band, v, g->block_tiles * g->c);
+    for (size_t q = 0; q < g->points; q++)
         for (size_t p = 0; p < panels; p++)
             multiply(f, q, p, v, m, rows * g->tiles_w, g->block_tiles);
     for (size_t r = 0; r < rows; r++)
-        output_row(f, first + r, add, m + r * g->tiles_w * g->n16,
-                   g->block_tiles * g->n16);
+        output_row(f, first + r, add, m + r * g->tiles_w * g->n_pad,
+                   g->block_tiles * g->n_pad);
 }
 
-static void phase_input(void *arg, size_t row, unsigned worker)
+/* Bands of a picture; the last may be short. */
+static size_t n_bands(const struct grid *g)
+{
+    return (g->tiles_h + g->band_rows - 1) / g->band_rows;
+}
+
+static void phase_input(void *arg, size_t band, unsigned worker)
 {
     const struct forward *f = arg;
+    const struct grid *g = &f->g;
+    size_t row =
+        band / n_bands(g) * g->tiles_h + band % n_bands(g) * g->band_rows;
 
-    transform_row(f, row, thread_scratch(f, worker),
-                  f->v + row * f->g.tiles_w * f->g.c, f->all_tiles * f->g.c);
+    transform_band(
+        f, row, rows_of_band(g, row, g->band_rows), thread_scratch(f, worker),
+        f->v + row * g->tiles_w * g->c * g->v_size, f->all_tiles * g->c);
 }
 
 static void phase_multiply(void *arg, size_t i, unsigned worker)
 {
     const struct forward *f = arg;
-    size_t panels = f->g.n16 / PANEL;
+    size_t panels = f->g.n_pad / f->g.panel;
 
     (void)worker;
     multiply(f, i / panels, i % panels, f->v, f->m, f->all_tiles, f->all_tiles);
@@ -286,17 +492,15 @@ static void phase_output(void *arg, size_t row, unsigned worker)
     const struct forward *f = arg;
 
     output_row(f, row, thread_scratch(f, worker) + f->g.band_floats,
-               f->m + row * f->g.tiles_w * f->g.n16, f->all_tiles * f->g.n16);
-}
-
-static size_t small_bytes(const struct grid *g)
-{
-    return size_align((g->band_floats + g->n16) * sizeof(float), 64);
+               f->m + row * f->g.tiles_w * f->g.n_pad,
+               f->all_tiles * f->g.n_pad);
 }
 
 static size_t phases_bytes(const struct grid *g)
 {
-    return 36 * g->n_rows * g->tiles_w * (g->c + g->n16) * sizeof(float);
+    size_t tiles = g->n_rows * g->tiles_w;
+
+    return v_bytes(g, tiles) + m_bytes(g, tiles);
 }
 
 /* Few blocks leave threads idle and read the weights once a block. */
@@ -308,15 +512,14 @@ static bool by_phases(const struct grid *g, unsigned n_threads)
 
 static size_t block_bytes(const struct grid *g)
 {
-    return size_align(
-        (g->band_floats + g->n16 + 36 * g->block_tiles * (g->c + g->n16)) *
-            sizeof(float),
-        64);
+    return small_bytes(g) + v_bytes(g, g->block_tiles) +
+           size_align(m_bytes(g, g->block_tiles), 64);
 }
 
-size_t winograd_scratch(unsigned n_threads, const struct conv2d_shape *s)
+size_t winograd_scratch(const struct kernel_table *k, unsigned n_threads,
+                        const struct conv2d_shape *s)
 {
-    struct grid g = make_grid(s);
+    struct grid g = make_grid(k, s);
     size_t blocks = n_threads * block_bytes(&g);
     size_t phases = n_threads * small_bytes(&g) + phases_bytes(&g);
 
@@ -329,7 +532,8 @@ size_t winograd_scratch(unsigned n_threads, const struct conv2d_shape *s)
 
 void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args)
 {
-    struct forward f = {.ctx = ctx, .a = args, .g = make_grid(&args->s)};
+    struct forward f = {
+        .ctx = ctx, .a = args, .g = make_grid(ctx->k, &args->s)};
     unsigned n_threads = ctx->pool ? pool_threads(ctx->pool) : 1;
 
     f.scratch = ctx->scratch;
@@ -340,10 +544,11 @@ void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args)
     }
     f.per_thread = small_bytes(&f.g);
     f.all_tiles = f.g.n_rows * f.g.tiles_w;
-    f.v = (float *)(ctx->scratch + n_threads * f.per_thread);
-    f.m = f.v + 36 * f.all_tiles * f.g.c;
-    pool_run(ctx->pool, f.g.n_rows, phase_input, &f);
-    pool_run(ctx->pool, 36 * (f.g.n16 / PANEL), phase_multiply, &f);
+    f.v = (char *)ctx->scratch + n_threads * f.per_thread;
+    f.m = (float *)(f.v + v_bytes(&f.g, f.all_tiles));
+    pool_run(ctx->pool, args->s.n * n_bands(&f.g), phase_input, &f);
+    pool_run(ctx->pool, f.g.points * (f.g.n_pad / f.g.panel), phase_multiply,
+             &f);
     pool_run(ctx->pool, f.g.n_rows, phase_output, &f);
 }
 
@@ -520,10 +725,11 @@ static size_t bwd_thread_bytes(const struct grid *g,
         64);
 }
 
-size_t winograd_bwd_weights_scratch(unsigned n_threads,
+size_t winograd_bwd_weights_scratch(const struct kernel_table *k,
+                                    unsigned n_threads,
                                     const struct conv2d_shape *s)
 {
-    struct grid g = make_grid(s);
+    struct grid g = make_grid(k, s);
 
     return n_threads * bwd_thread_bytes(&g, s) +
            n_groups(s) * 36 * g.c * s->cout * sizeof(float);
@@ -533,7 +739,8 @@ void winograd_bwd_weights(const struct op_ctx *ctx,
                           const struct conv2d_bwd_weights_args *args)
 {
     unsigned n_threads = ctx->pool ? pool_threads(ctx->pool) : 1;
-    struct backward b = {.ctx = ctx, .a = args, .g = make_grid(&args->s)};
+    struct backward b = {
+        .ctx = ctx, .a = args, .g = make_grid(ctx->k, &args->s)};
 
     b.x.s = args->s;
     b.x.x0 = args->x;

@@ -1,9 +1,10 @@
-/* winograd.h - 3x3 convolutions of stride 1 with a quarter of the products.
+/* winograd.h - 3x3 convolutions of stride 1 with a part of the products.
  *
- * F(4x4, 3x3) as kernels/winograd_kernels.h has it, under the arguments and
- * fusions of ops/conv2d.h, which decides by winograd_fits() and is the only
- * caller.  The choice changes bits, so it is a rule over rung and shape of one
- * picture (never the number of pictures or threads).
+ * F(4x4, 3x3) on f32 operands, F(2x2, 3x3) on those rounded to bf16, as
+ * kernels/winograd_kernels.h has them, under the arguments and fusions of
+ * ops/conv2d.h, which decides by winograd_fits() and is the only caller.  The
+ * choice changes bits, so it is a rule over rung and shape of one picture
+ * (never the number of pictures or threads).
  *
  * Two schedules with the same bits: a deep batch is cut into blocks of some
  * tens of patches that stay in cache from transform to transform; a shallow
@@ -25,14 +26,27 @@ bool winograd_packs(const struct kernel_table *k, uint32_t cin, uint32_t cout,
 /* Whether this convolution runs by it; implies winograd_packs(). */
 bool winograd_fits(const struct kernel_table *k, const struct conv2d_shape *s);
 
-size_t winograd_packed_bytes(uint32_t cin, uint32_t cout);
+size_t winograd_packed_bytes(const struct kernel_table *k, uint32_t cin,
+                             uint32_t cout);
 /* w as in files, [cout][cin][3][3]; the adjoint packing swaps channels and
  * flips taps (then cin, cout are still the forward's). */
-void winograd_pack(float *dst, const float *w, uint32_t cin, uint32_t cout,
-                   bool is_adjoint);
+void winograd_pack(const struct kernel_table *k, void *dst, const float *w,
+                   uint32_t cin, uint32_t cout, bool is_adjoint);
+
+/* Weight of channel `in` to channel `out` at a tap, as the packing reads it. */
+float winograd_tap(const float *w, uint32_t cin, uint32_t in, uint32_t out,
+                   uint32_t tap, bool is_adjoint);
+
+/* Whether packed weights of F(2x2) give what the weights give: their error on
+ * fixed data, in the mean square, is at most 1e-2 of the outputs (3.5e-3 is
+ * usual).  Looks at four panels of outputs at most.  (winograd_gate.c) */
+bool winograd_is_accurate(const struct kernel_table *k, const void *packed,
+                          const float *w, uint32_t cin, uint32_t cout,
+                          bool is_adjoint);
 
 /* args->w is what winograd_pack() wrote. */
-size_t winograd_scratch(unsigned n_threads, const struct conv2d_shape *s);
+size_t winograd_scratch(const struct kernel_table *k, unsigned n_threads,
+                        const struct conv2d_shape *s);
 void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args);
 
 /* Whether the weights' adjoint runs by it: sums for all filters are written
@@ -41,7 +55,8 @@ bool winograd_fits_bwd_weights(const struct kernel_table *k,
                                const struct conv2d_shape *s);
 
 /* dw += , as conv2d_bwd_weights; dbias is left alone. */
-size_t winograd_bwd_weights_scratch(unsigned n_threads,
+size_t winograd_bwd_weights_scratch(const struct kernel_table *k,
+                                    unsigned n_threads,
                                     const struct conv2d_shape *s);
 void winograd_bwd_weights(const struct op_ctx *ctx,
                           const struct conv2d_bwd_weights_args *args);

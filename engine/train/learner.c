@@ -190,17 +190,16 @@ static enum unstir_status choose_table(struct kernel_table *t,
                                        const struct learner_spec *spec,
                                        struct unstir_error *err)
 {
-    if (!kernels_select(t, spec->isa))
+    struct kernel_wish wish = {.isa = spec->isa};
+    const char *refused;
+    if (spec->precision == UNSTIR_PRECISION_BF16)
+        wish.operands = KERNEL_OPERANDS_BF16;
+    if (spec->precision == UNSTIR_PRECISION_F32)
+        wish.operands = KERNEL_OPERANDS_F32;
+    if (!kernels_choose(t, &wish, &refused))
         return error_field(err, "isa",
                            "%s: unknown, or not for this CPU; there are: %s",
-                           spec->isa, unstir_cpu_rungs());
-    if (spec->precision == UNSTIR_PRECISION_BF16)
-        kernels_use_bf16_operands(t);
-    if (spec->precision == UNSTIR_PRECISION_F32 && t->gemm.operand != DTYPE_F32)
-        return error_field(err, "precision",
-                           "the %s kernels have no f32 operands; choose "
-                           "another instruction set",
-                           t->isa);
+                           spec->isa ? spec->isa : "best", unstir_cpu_rungs());
     return UNSTIR_OK;
 }
 

@@ -1,7 +1,7 @@
 /* t_unet2d.c - whole networks against what the reference computed.
  *
- * Each golden runs on every rung, unfused and fused, with bf16 operands, with
- * 1, 2 and 4 threads and picture by picture.
+ * Each golden runs on every rung, unfused and fused, with bf16 operands (the
+ * rung that has them emulated), with 1, 2 and 4 threads and picture by picture.
  *
  * Tolerances (REFERENCE 7.2, relative to the largest output): f32 2e-5, for
  * sums in another order through some forty layers (the reference's own f32 is
@@ -25,6 +25,7 @@
 #include "format/safetensors.h"
 #include "golden.h"
 #include "model/network.h"
+#include "tables.h"
 
 #define F32_TOLERANCE  2e-5
 #define BF16_TOLERANCE 3e-2
@@ -191,6 +192,7 @@ static struct network *open_network(const struct record *r, const char *isa,
     struct unstir_error err = {0};
     struct network *net;
 
+    options.ladder = tables_ladder(&options.n_rungs);
     if (network_open(&net, r->config, r->weights, r->seed, &options, &err))
         fail_msg("%s: %s", r->name, err.detail);
     return net;
@@ -254,30 +256,51 @@ static void test_golden(void **state)
     record_close(&r);
 }
 
+/* Operands rounded by one rung, and those of the rung that has bf16. */
+static const char *const bf16_rungs[] = {"scalar", "portable", "avx2",
+                                         "emulated"};
+
+static bool has_rung(const char *isa)
+{
+    struct kernel_table table;
+
+    return tables_select(&table, isa);
+}
+
+static void check_bf16(const struct record *r, const char *isa)
+{
+    struct network *net =
+        open_network(r, isa, UNSTIR_PRECISION_BF16, LOWER_FUSED);
+    float *out = zeroed(r->want.n_floats);
+    double error;
+    char what[96];
+
+    assert_string_equal(network_info(net)->precision, "bf16");
+    eval(r, net, 1, 0, r->sample.n, out);
+    error = golden_l2_error(out, r->want.data, r->want.n_floats);
+    snprintf(what, sizeof what, "%s %s bf16", r->name, isa);
+    golden_check(what, error, BF16_TOLERANCE);
+    /* It must also be bf16 and not f32 by mistake. */
+    if (!(error > 1e-4))
+        fail_msg("%s: error %.2e is too small for bf16", what, error);
+    alloc_free(out);
+    network_free(net);
+}
+
 static void test_bf16(void **state)
 {
     struct record r = record_open(*state);
-    struct network *net =
-        open_network(&r, "scalar", UNSTIR_PRECISION_BF16, LOWER_FUSED);
-    float *out = zeroed(r.want.n_floats);
-    double error;
 
-    assert_string_equal(network_info(net)->precision, "bf16");
-    eval(&r, net, 1, 0, r.sample.n, out);
-    error = golden_l2_error(out, r.want.data, r.want.n_floats);
-    golden_check(r.name, error, BF16_TOLERANCE);
-    /* It must also be bf16 and not f32 by mistake. */
-    if (!(error > 1e-4))
-        fail_msg("%s: error %.2e is too small for bf16", r.name, error);
-    alloc_free(out);
-    network_free(net);
+    for (size_t i = 0; i < ARRAY_LEN(bf16_rungs); i++)
+        if (has_rung(bf16_rungs[i]))
+            check_bf16(&r, bf16_rungs[i]);
     record_close(&r);
 }
 
-static void check_same_bytes(const struct record *r, const char *isa)
+static void check_same_bytes(const struct record *r, const char *isa,
+                             enum unstir_precision precision)
 {
-    struct network *net =
-        open_network(r, isa, UNSTIR_PRECISION_F32, LOWER_FUSED);
+    struct network *net = open_network(r, isa, precision, LOWER_FUSED);
     size_t bytes = r->want.n_floats * sizeof(float);
     float *one = zeroed(r->want.n_floats), *more = zeroed(r->want.n_floats);
 
@@ -304,7 +327,9 @@ static void test_same_bytes(void **state)
     struct record r = record_open(*state);
 
     for (size_t i = 0; golden_rung(i); i++)
-        check_same_bytes(&r, golden_rung(i));
+        check_same_bytes(&r, golden_rung(i), UNSTIR_PRECISION_F32);
+    if (has_rung("emulated"))
+        check_same_bytes(&r, "emulated", UNSTIR_PRECISION_AUTO);
     record_close(&r);
 }
 

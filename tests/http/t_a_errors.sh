@@ -1,6 +1,8 @@
 # t_a_errors.sh - what is wrong is told: all of it, with the nearest right value.
 #
 # SPDX-License-Identifier: MIT
+UNSTIR_PRECISION=f32 # whatever this CPU would choose
+export UNSTIR_PRECISION
 . tests/http/lib.sh
 start_server --max-n 4
 

@@ -28,6 +28,7 @@
 #include "kernels/kernels.h"
 #include "ops/conv2d.h"
 #include "ops/winograd.h"
+#include "tables.h"
 
 #define GUARD       64 /* floats on either side                              */
 #define GUARD_VALUE 12345.0f
@@ -125,24 +126,17 @@ static float *noise(size_t n, uint32_t seed)
 
 /* -- tables ---------------------------------------------------------------- */
 
-struct rung {
-    const char *isa;
-    bool is_bf16;
+static const char *const rungs[] = {
+    "scalar",        "portable",  "avx2",     "scalar bf16",
+    "portable bf16", "avx2 bf16", "emulated",
 };
-static const struct rung rungs[] = {{"scalar", false},
-                                    {"portable", false},
-                                    {"avx2", false},
-                                    {"scalar", true},
-                                    {"avx2", true}};
 
-static bool rung_table(struct kernel_table *k, const struct rung *r)
+static bool rung_table(struct kernel_table *k, const char *const *r)
 {
-    if (!kernels_select(k, r->isa)) {
-        print_message("skip %s: this CPU cannot run it\n", r->isa);
+    if (!tables_select(k, *r)) {
+        print_message("SKIP %s: it cannot run here\n", *r);
         return false;
     }
-    if (r->is_bf16)
-        kernels_use_bf16_operands(k);
     k->wino.is_used = false; /* has a bound and a test of its own */
     return true;
 }
@@ -210,7 +204,7 @@ static struct value forward(const struct conv2d_args *a, const float *w,
 static double tolerance(const struct kernel_table *k, double n_k, bool is_f32)
 {
     double t = (n_k + 16) * 0x1p-24;
-    return k->gemm.operand == DTYPE_BF16 && !is_f32 ? t + 2.01 * 0x1p-8 : t;
+    return k->gemm.is_bf16 && !is_f32 ? t + 2.01 * 0x1p-8 : t;
 }
 
 static void check_near(const char *what, const char *isa, size_t row, size_t at,
@@ -662,11 +656,11 @@ static void winograd_by_rule(void **state)
     struct forward_data d = forward_make(&row);
     assert_true(winograd_fits(&k, &row.s));
     float *y = forward_run(&k, &d, 2), *y2 = guarded(d.n_y);
-    size_t n = winograd_packed_bytes(24, 16) / 4;
-    size_t n_scratch = winograd_scratch(1, &row.s) / 4;
+    size_t n = winograd_packed_bytes(&k, 24, 16) / 4;
+    size_t n_scratch = winograd_scratch(&k, 1, &row.s) / 4;
     float *packed = guarded(n), *scratch = guarded(n_scratch);
     struct op_ctx ctx = {&k, NULL, (unsigned char *)scratch, n_scratch * 4};
-    winograd_pack(packed, d.w, 24, 16, false);
+    winograd_pack(&k, packed, d.w, 24, 16, false);
     d.a.w = packed;
     d.a.y = y2;
     winograd_run(&ctx, &d.a);
@@ -676,18 +670,19 @@ static void winograd_by_rule(void **state)
     struct conv2d_shape t = row.s;
     t.c0 = 16;
     t.cout = 24;
-    size_t n_x = 2 * 9 * 8 * 24, n_adjoint = winograd_packed_bytes(16, 24) / 4;
-    size_t n_scratch2 = winograd_scratch(1, &t) / 4;
+    size_t n_x = 2 * 9 * 8 * 24,
+           n_adjoint = winograd_packed_bytes(&k, 16, 24) / 4;
+    size_t n_scratch2 = winograd_scratch(&k, 1, &t) / 4;
     float *dx = bwd_data_run(&k, &row.s, d.w, y, NULL, 1), *dx2 = guarded(n_x);
     float *adjoint = guarded(n_adjoint), *scratch2 = guarded(n_scratch2);
-    winograd_pack(adjoint, d.w, 24, 16, true);
+    winograd_pack(&k, adjoint, d.w, 24, 16, true);
     ctx.scratch = (unsigned char *)scratch2;
     winograd_run(&ctx,
                  &(struct conv2d_args){
                      .s = t, .out_scale = 1, .x0 = y, .w = adjoint, .y = dx2});
     assert_memory_equal(dx, dx2, n_x * sizeof *dx);
 
-    /* bf16 operands rule it out */
+    /* with bf16 operands another one, for larger pictures */
     kernels_use_bf16_operands(&k);
     assert_false(winograd_fits(&k, &row.s));
     guarded_end(y, d.n_y, "y");

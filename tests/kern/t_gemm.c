@@ -21,6 +21,7 @@
 #include "base/cpu.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+#include "tables.h"
 
 #define GUARD_VALUE 777.0f
 
@@ -34,17 +35,6 @@ static float *noise(size_t n, uint32_t seed)
         p[i] = (float)(s >> 8) * 0x1p-23f - 1.0f;
     }
     return p;
-}
-
-/* Every rung that this CPU runs, and bf16 operands on the lowest. */
-static size_t all_tables(struct kernel_table *tables)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < kernels_ladder_len; i++)
-        n += kernels_select(&tables[n], kernels_ladder[i].isa);
-    assert_true(kernels_select(&tables[n], "scalar"));
-    kernels_use_bf16_operands(&tables[n]);
-    return n + 1;
 }
 
 /* x in the table's operand type, and rounded likewise in place. */
@@ -76,23 +66,43 @@ static const struct tile_case tile_cases[] = {
     {1, 512, 512, true, false, false, 1.0f},
 };
 
+/* Where a panel has the weight of k and column j. */
+static size_t weight_at(const struct gemm_kernels *g, size_t k, unsigned j)
+{
+    return (k / g->ku * g->nr + j) * g->ku + k % g->ku;
+}
+
+/* Rows in order, in pairs swapped, or backwards: even distances and not. */
+static unsigned row_of(unsigned m, unsigned n, unsigned r)
+{
+    switch ((m + n) % 3) {
+    case 0:
+        return r;
+    case 1:
+        return (r ^ 1) < m ? r ^ 1 : r;
+    default:
+        return m - 1 - r;
+    }
+}
+
 static void check_tile(const struct kernel_table *k, const struct tile_case *c,
                        unsigned m, unsigned n, bool is_dots)
 {
     const struct gemm_kernels *g = &k->gemm;
-    size_t n_k = c->n_runs * c->run_len, ldc = n + 5,
-           row = c->n_runs * c->run_stride;
+    size_t ku = is_dots ? 1 : g->ku, len = (c->run_len + ku - 1) / ku * ku;
+    size_t stride = c->run_stride > len ? c->run_stride : len;
+    size_t n_k = c->n_runs * len, ldc = n + 5, row = c->n_runs * stride;
     float *a = noise(m * row, m + 7 * n), *b = noise(n_k * g->nr, 3);
     float *bias = noise(n + 2, 4), *res = noise(m * ldc, 5);
     float *out = noise((m + 2) * ldc, 6), *c0 = out + ldc;
     for (size_t i = 0; i < n_k && !is_dots; i++)
         for (unsigned j = n; j < g->nr; j++)
-            b[i * g->nr + j] = 0;
+            b[weight_at(g, i, j)] = 0;
     void *pa = operands(g, a, m * row), *pb = operands(g, b, n_k * g->nr);
     const void *rows[GEMM_MAX_MR];
     const float *biases[GEMM_MAX_MR];
     for (unsigned r = 0; r < m; r++) {
-        rows[r] = (char *)pa + r * row * dtype_size(g->operand);
+        rows[r] = (char *)pa + row_of(m, n, r) * row * dtype_size(g->operand);
         biases[r] = bias;
     }
     for (size_t i = 0; i < (m + 2) * ldc; i++)
@@ -100,16 +110,14 @@ static void check_tile(const struct kernel_table *k, const struct tile_case *c,
     if (c->is_alias)
         for (unsigned r = 0; r < m; r++)
             memcpy(c0 + r * ldc, res + r * ldc, n * sizeof *res);
-    /* the weight of k and column j */
-    size_t b_k = is_dots ? 1 : g->nr, b_j = is_dots ? n_k : 1;
     (is_dots ? g->dots
              : g->tile)(&(struct gemm_tile){.a = rows,
                                             .bias = c->has_bias ? biases : NULL,
                                             .bias_at = 2,
                                             .b = pb,
                                             .n_runs = c->n_runs,
-                                            .run_len = c->run_len,
-                                            .run_stride = c->run_stride,
+                                            .run_len = len,
+                                            .run_stride = stride,
                                             .res = !c->has_res   ? NULL
                                                    : c->is_alias ? c0
                                                                  : res,
@@ -130,9 +138,12 @@ static void check_tile(const struct kernel_table *k, const struct tile_case *c,
         want += c->has_res ? res[r * ldc + j] : 0;
         size = 2 + fabs(want);
         for (size_t run = 0; run < c->n_runs; run++)
-            for (size_t q = 0; q < c->run_len; q++) {
-                double p = (double)a[r * row + run * c->run_stride + q] *
-                           b[(run * c->run_len + q) * b_k + j * b_j];
+            for (size_t q = 0; q < len; q++) {
+                size_t at = run * len + q;
+                double p =
+                    (double)
+                        a[row_of(m, n, (unsigned)r) * row + run * stride + q] *
+                    b[is_dots ? j * n_k + at : weight_at(g, at, (unsigned)j)];
                 want += p;
                 size += fabs(p);
             }
@@ -149,8 +160,8 @@ static void check_tile(const struct kernel_table *k, const struct tile_case *c,
 static void tiles_of_every_rung(void **state)
 {
     (void)state;
-    struct kernel_table tables[8];
-    size_t n_tables = all_tables(tables);
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
     for (size_t t = 0; t < n_tables; t++)
         for (size_t c = 0; c < ARRAY_LEN(tile_cases); c++)
             for (unsigned m = 1; m <= tables[t].gemm.mr; m++)
@@ -161,8 +172,8 @@ static void tiles_of_every_rung(void **state)
 static void dots_of_every_rung(void **state)
 {
     (void)state;
-    struct kernel_table tables[8];
-    size_t n_tables = all_tables(tables);
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
     for (size_t t = 0; t < n_tables; t++)
         for (size_t c = 0; c < ARRAY_LEN(tile_cases); c++)
             for (unsigned m = 1; m <= GEMM_MAX_MR && tables[t].gemm.dots; m++)
@@ -174,8 +185,8 @@ static void dots_of_every_rung(void **state)
 static void tiles_agree_bit_for_bit(void **state)
 {
     (void)state;
-    struct kernel_table tables[8];
-    size_t n_tables = all_tables(tables);
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
     for (size_t t = 0; t < n_tables; t++) {
         const struct gemm_kernels *g = &tables[t].gemm;
         size_t n_k = 130;
@@ -233,8 +244,8 @@ static void outer_products_of_every_rung(void **state)
     (void)state;
     static const size_t sizes[][3] = {
         {1, 1, 1}, {3, 7, 5}, {2, 28, 32}, {7, 1, 96}};
-    struct kernel_table tables[8];
-    size_t n_tables = all_tables(tables);
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
     for (size_t t = 0; t < n_tables; t++)
         for (size_t s = 0; s < ARRAY_LEN(sizes); s++)
             for (int is_dense = 0; is_dense < 2; is_dense++)
@@ -245,8 +256,8 @@ static void outer_products_of_every_rung(void **state)
 static void rows_are_added(void **state)
 {
     (void)state;
-    struct kernel_table tables[8];
-    size_t n_tables = all_tables(tables);
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
     for (size_t t = 0; t < n_tables; t++)
         for (size_t n = 1; n < 40; n++) {
             float *x = noise(9 * n, 1), *sums = noise(n + 8, 2);
@@ -267,8 +278,8 @@ static void rows_are_added(void **state)
 static void bursts_count_their_work(void **state)
 {
     (void)state;
-    struct kernel_table tables[8];
-    size_t n_tables = all_tables(tables);
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
     for (size_t t = 0; t < n_tables; t++) {
         float sink = 0.5f;
         uint64_t one = tables[t].gemm.burst(1, &sink);
@@ -276,6 +287,128 @@ static void bursts_count_their_work(void **state)
         sink = 0.5f;
         assert_true(tables[t].gemm.burst(1000, &sink) == 1000 * one);
         assert_true(isfinite(sink));
+    }
+}
+
+/* -- operands -------------------------------------------------------------- */
+
+static float rounded(float x)
+{
+    return dtype_from_bf16(dtype_to_bf16(x));
+}
+
+static const float edges[] = {
+    0.0f,        -0.0f,        1.0f,    1.00390625f, 1.01171875f,     -1.0f,
+    -1.0039063f, 3.389531e38f, 3.4e38f, -3.4e38f,    1.17549435e-38f, INFINITY,
+    -INFINITY,   1.0039062f,   0.1f,
+};
+
+static void operands_are_rounded_to_nearest(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
+    for (size_t t = 0; t < n_tables; t++) {
+        const struct gemm_kernels *g = &tables[t].gemm;
+        float *x = noise(N, 5), back[N + 1];
+        if (!g->narrow) {
+            free(x);
+            continue;
+        }
+        memcpy(x, edges, sizeof edges);
+        for (size_t n = 1; n <= N; n += n < 70 ? 1 : 23) {
+            uint32_t out[N + 1];
+            memset(out, 0x5a, sizeof out);
+            g->narrow(out, x, n);
+            dtype_load(back, out, g->operand, n);
+            for (size_t i = 0; i < n; i++)
+                if (back[i] != rounded(x[i]))
+                    fail_msg("%s: %.9g of %zu rounds to %.9g, not %.9g",
+                             tables[t].isa, x[i], n, rounded(x[i]), back[i]);
+            const unsigned char *end =
+                (unsigned char *)out + n * dtype_size(g->operand);
+            assert_int_equal(*end, 0x5a);
+        }
+        x[0] = NAN;
+        uint32_t out[16];
+        g->narrow(out, x, 16);
+        dtype_load(back, out, g->operand, 16);
+        assert_true(isnan(back[0]));
+        free(x);
+    }
+}
+
+/* In one pass what affine_act() and narrow() do in two.  The activations are
+ * the same polynomials in another order, some ulp of f32 apart; rounding to
+ * 8 significant bits errs by 2^-8 at most. */
+static void norm_and_activation_while_narrowing(void **state)
+{
+    (void)state;
+    enum { N = 77 };
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
+    for (size_t t = 0; t < n_tables; t++) {
+        const struct gemm_kernels *g = &tables[t].gemm;
+        if (!g->narrow_act)
+            continue;
+        float *x = noise(N, 6), *scale = noise(N, 7), *shift = noise(N, 8);
+        float want[N], got[N + 1];
+        for (size_t i = 0; i < N; i++) {
+            x[i] *= 6;
+            scale[i] += 2;
+        }
+        for (int act = 0; act < ACT_COUNT; act++)
+            for (size_t n = 1; n <= N; n++)
+                for (int is_affine = 0; is_affine < 2; is_affine++) {
+                    uint16_t out[N + 1];
+                    memset(out, 0x5a, sizeof out);
+                    tables[t].vec.affine_act((enum act)act, 1, n, x, n,
+                                             is_affine ? scale : NULL,
+                                             is_affine ? shift : NULL, want, n);
+                    g->narrow_act(out, (enum act)act, n, x,
+                                  is_affine ? scale : NULL,
+                                  is_affine ? shift : NULL);
+                    assert_int_equal(out[n], 0x5a5a);
+                    dtype_load(got, out, DTYPE_BF16, n);
+                    for (size_t i = 0; i < n; i++)
+                        if (!(fabsf(got[i] - want[i]) <=
+                              0x1p-8f * 1.001f * fabsf(want[i]) + 1e-6f))
+                            fail_msg("%s, activation %d, %zu of %zu: %.9g "
+                                     "narrows to %.9g",
+                                     tables[t].isa, act, i, n, want[i], got[i]);
+                }
+        free(x), free(scale), free(shift);
+    }
+}
+
+static void panels_from_rows(void **state)
+{
+    (void)state;
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
+    for (size_t t = 0; t < n_tables; t++) {
+        const struct gemm_kernels *g = &tables[t].gemm;
+        if (!g->panel)
+            continue;
+        for (size_t k = 1; k <= 5; k++)
+            for (unsigned n = 1; n <= g->nr; n++) {
+                size_t units = (k + g->ku - 1) / g->ku;
+                size_t size = units * g->nr * g->ku;
+                float *x = noise(k * (n + 1), 9), *got = noise(size, 1);
+                uint16_t *out = aligned_alloc(64, size_align(size * 2, 64));
+                g->panel(out, x, n + 1, k, n);
+                dtype_load(got, out, g->operand, size);
+                for (size_t i = 0; i < units * g->ku; i++)
+                    for (unsigned j = 0; j < g->nr; j++) {
+                        float want =
+                            i < k && j < n ? rounded(x[i * (n + 1) + j]) : 0;
+                        if (got[weight_at(g, i, j)] != want)
+                            fail_msg("%s panel %zux%u, row %zu, column %u",
+                                     tables[t].isa, k, n, i, j);
+                    }
+                free(x), free(got), free(out);
+            }
     }
 }
 
@@ -298,6 +431,37 @@ static void fill_narrow(struct kernel_table *table)
     gemm_kernels_scalar(&table->gemm);
     table->gemm.is_blas = false;
     table->gemm.mr = 3;
+}
+
+static void wrong_narrow(void *dst, const float *src, size_t n)
+{
+    for (size_t i = 0; i < n; i++) { /* cuts off where it should round */
+        uint32_t u;
+        memcpy(&u, &src[i], sizeof u);
+        u &= 0xffff0000u;
+        memcpy((float *)dst + i, &u, sizeof u);
+    }
+}
+static void fill_wrong_narrow(struct kernel_table *table)
+{
+    fill_narrow(table);
+    table->gemm.round = wrong_narrow;
+    kernels_use_bf16_operands(table);
+}
+static void wrong_input_f2(void *v, size_t plane, const float *x,
+                           size_t row_stride, size_t col_stride, size_t c)
+{
+    struct kernel_table scalar;
+    assert_true(kernels_select(&scalar, "scalar"));
+    scalar.wino_f2.input(v, plane, x, row_stride, col_stride, c);
+    ((float *)v)[15 * plane + c - 1] += 1;
+}
+static void fill_wrong_f2(struct kernel_table *table)
+{
+    fill_narrow(table);
+    kernels_use_bf16_operands(table);
+    table->wino.input = wrong_input_f2;
+    table->wino.is_used = true;
 }
 
 static void (*right_tile)(const struct gemm_tile *t);
@@ -399,8 +563,8 @@ static void a_poor_cpu_gets_a_low_rung(void **state)
 static void every_rung_verifies(void **state)
 {
     (void)state;
-    struct kernel_table tables[8];
-    size_t n_tables = all_tables(tables);
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
     for (size_t t = 0; t < n_tables; t++)
         if (!kernels_verify(&tables[t]))
             fail_msg("%s does not verify", tables[t].isa);
@@ -410,7 +574,8 @@ static void miscomputing_rungs_are_refused(void **state)
 {
     (void)state;
     static void (*const fills[])(struct kernel_table *) = {
-        fill_wrong, fill_stray, fill_no_outer, fill_wrong_winograd};
+        fill_wrong,          fill_stray,        fill_no_outer,
+        fill_wrong_winograd, fill_wrong_narrow, fill_wrong_f2};
     for (size_t i = 0; i < ARRAY_LEN(fills); i++) {
         struct kernel_table k;
         assert_true(select_with(&k, NULL, is_always, fills[i]));
@@ -428,9 +593,9 @@ static void bf16_operands_on_any_rung(void **state)
         if (!kernels_select(&k, kernels_ladder[i].isa))
             continue;
         kernels_use_bf16_operands(&k);
-        assert_int_equal(k.gemm.operand, DTYPE_BF16);
-        assert_false(k.gemm.is_blas);
-        assert_false(k.wino.is_used);
+        assert_true(k.gemm.is_bf16);
+        assert_int_equal(k.wino.edge, 2);
+        assert_true(k.wino.is_used == !k.gemm.is_blas);
         assert_string_equal(k.isa, kernels_ladder[i].isa);
         assert_true(kernels_verify(&k));
     }
@@ -445,6 +610,9 @@ int main(void)
         cmocka_unit_test(outer_products_of_every_rung),
         cmocka_unit_test(rows_are_added),
         cmocka_unit_test(bursts_count_their_work),
+        cmocka_unit_test(operands_are_rounded_to_nearest),
+        cmocka_unit_test(norm_and_activation_while_narrowing),
+        cmocka_unit_test(panels_from_rows),
         cmocka_unit_test(the_best_supported_rung_is_picked),
         cmocka_unit_test(a_poor_cpu_gets_a_low_rung),
         cmocka_unit_test(every_rung_verifies),

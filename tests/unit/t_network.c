@@ -14,13 +14,16 @@
 
 #include "base/alloc.h"
 #include "base/cancel.h"
+#include "base/compiler.h"
 #include "base/pool.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "golden.h"
+#include "kernels/kernels.h"
 #include "model/network_parts.h"
 #include "ops/graph.h"
 #include "ops/plan.h"
+#include "tables.h"
 
 #define EDGE       8
 #define MAX_N      4
@@ -106,8 +109,8 @@ static void test_info(void **state)
 
     (void)state;
     assert_string_equal(info->family, "UNet2DModel");
-    assert_string_equal(info->precision, "f32");
-    snprintf(start, sizeof start, "%s-2-f32", info->isa);
+    /* rung, version of the rules, precision, flavour of convolution */
+    snprintf(start, sizeof start, "%s-3-%s-", info->isa, info->precision);
     assert_memory_equal(info->fingerprint, start, strlen(start));
     assert_int_equal(info->in_channels, 1);
     assert_int_equal(info->sample_h, 8);
@@ -130,8 +133,88 @@ static void test_portable_fingerprint_names_its_core(void **state)
     assert_int_equal(network_open(&net, config, NULL, 1, &options, NULL),
                      UNSTIR_OK);
     f = network_info(net)->fingerprint;
-    assert_true(strncmp(f, "portable-2-f32-", 15) == 0 && strlen(f) > 15);
+    assert_true(strncmp(f, "portable-3-f32-direct-", 22) == 0 &&
+                strlen(f) > 22);
     network_free(net);
+    json_free(config);
+}
+
+static bool is_always(const struct cpu *cpu)
+{
+    return true;
+}
+
+static void wrong_tile(const struct gemm_tile *t)
+{
+    t->c[0] = 1;
+}
+
+static void fill_wrong(struct kernel_table *table)
+{
+    gemm_kernels_scalar(&table->gemm);
+    table->gemm.tile = wrong_tile;
+}
+
+/* A rung that miscomputes is passed over and named in a note; asked for by
+ * name, it is an error. */
+static void test_wrong_rung_is_not_used(void **state)
+{
+    struct kernel_rung ladder[] = {
+        {"scalar", is_always, kernels_fill_scalar},
+        {"broken", is_always, fill_wrong},
+    };
+    struct network_options options = {.ladder = ladder, .n_rungs = 2};
+    struct json *config = parse(config_text);
+    struct unstir_error err = {0};
+    struct network *net;
+
+    (void)state;
+    assert_int_equal(network_open(&net, config, NULL, 1, &options, &err), 0);
+    assert_string_equal(network_info(net)->isa, "scalar");
+    assert_int_equal(network_info(net)->n_notes, 1);
+    assert_non_null(strstr(network_info(net)->notes[0], "broken"));
+    assert_non_null(strstr(network_info(net)->notes[0], "scalar"));
+    network_free(net);
+    options.isa = "broken";
+    assert_int_equal(network_open(&net, config, NULL, 1, &options, &err),
+                     UNSTIR_ERR_INTERNAL);
+    assert_non_null(strstr(err.detail, "broken"));
+    json_free(config);
+}
+
+/* Precision by request, and by the rung's own rule. */
+static void test_precision(void **state)
+{
+    static const struct {
+        const char *isa;
+        enum unstir_precision precision;
+        const char *fingerprint;
+    } rows[] = {
+        {"scalar", UNSTIR_PRECISION_AUTO, "scalar-3-f32-direct"},
+        {"scalar", UNSTIR_PRECISION_BF16, "scalar-3-bf16-f2"},
+        {"avx2", UNSTIR_PRECISION_AUTO, "avx2-3-f32-f4"},
+        {"avx2", UNSTIR_PRECISION_BF16, "avx2-3-bf16-f2"},
+        {"emulated", UNSTIR_PRECISION_AUTO, "emulated-3-bf16-f2"},
+        {"emulated", UNSTIR_PRECISION_BF16, "emulated-3-bf16-f2"},
+        {"emulated", UNSTIR_PRECISION_F32, "avx2-3-f32-f4"},
+    };
+    struct json *config = parse(config_text);
+    struct kernel_table table;
+    struct network *net;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct network_options options = {.isa = rows[i].isa,
+                                          .precision = rows[i].precision};
+        if (!tables_select(&table, rows[i].isa))
+            continue;
+        options.ladder = tables_ladder(&options.n_rungs);
+        assert_int_equal(network_open(&net, config, NULL, 1, &options, NULL),
+                         0);
+        assert_string_equal(network_info(net)->fingerprint,
+                            rows[i].fingerprint);
+        network_free(net);
+    }
     json_free(config);
 }
 
@@ -608,6 +691,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_info),
         cmocka_unit_test(test_portable_fingerprint_names_its_core),
+        cmocka_unit_test(test_wrong_rung_is_not_used),
+        cmocka_unit_test(test_precision),
         cmocka_unit_test(test_second_evaluation_allocates_nothing),
         cmocka_unit_test(test_plans_belong_to_their_network),
         cmocka_unit_test(test_many_sizes),

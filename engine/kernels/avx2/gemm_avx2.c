@@ -11,6 +11,8 @@
 
 #include <immintrin.h>
 
+#include "kernels/bf16_loops.h"
+
 #define MR 6
 #define NR 16
 
@@ -330,5 +332,6 @@ void gemm_kernels_avx2(struct gemm_kernels *g)
         .outer = outer,
         .add_rows = add_rows,
         .burst = burst,
+        .round = loops_round_bf16,
     };
 }

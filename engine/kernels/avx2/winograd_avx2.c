@@ -13,6 +13,7 @@
  */
 #include <immintrin.h>
 
+#include "kernels/bf16_loops.h"
 #include "kernels/winograd_kernels.h"
 
 /* One line of BT: d[0..5] at stride s to o[0..5] at stride t. */
@@ -65,9 +66,10 @@ static inline void line_grad(const __m256 *y, size_t s, __m256 *o, size_t t)
     o[5 * t] = y3;
 }
 
-static void input_avx2(float *v, size_t plane, const float *x,
+static void input_avx2(void *dst, size_t plane, const float *x,
                        size_t row_stride, size_t col_stride, size_t c)
 {
+    float *v = dst;
     for (size_t i = 0; i < c; i += 8) {
         __m256 d[36], t[36], o[6];
         for (size_t r = 0; r < 6; r++)
@@ -241,9 +243,91 @@ static void gemm_tn_avx2(float *cc, size_t ldc, const float *a, size_t lda,
         strip_tn_1(cc + j, ldc, a, lda, b + j, ldb, m, k);
 }
 
+/* -- F(2x2, 3x3) ----------------------------------------------------------- */
+
+static inline void line_input_f2(const __m256 *d, size_t s, __m256 *o, size_t t)
+{
+    o[0] = _mm256_sub_ps(d[0], d[2 * s]);
+    o[t] = _mm256_add_ps(d[s], d[2 * s]);
+    o[2 * t] = _mm256_sub_ps(d[2 * s], d[s]);
+    o[3 * t] = _mm256_sub_ps(d[s], d[3 * s]);
+}
+
+static inline void line_output_f2(const __m256 *m, size_t s, __m256 *o,
+                                  size_t t)
+{
+    o[0] = _mm256_add_ps(m[0], _mm256_add_ps(m[s], m[2 * s]));
+    o[t] = _mm256_sub_ps(_mm256_sub_ps(m[s], m[2 * s]), m[3 * s]);
+}
+
+/* bf16_round_bits() of eight floats. */
+static inline __m256 round8(__m256 v)
+{
+    __m256i x = _mm256_castps_si256(v);
+    __m256i odd =
+        _mm256_and_si256(_mm256_srli_epi32(x, 16), _mm256_set1_epi32(1));
+    __m256i rounded =
+        _mm256_add_epi32(x, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    __m256i quiet = _mm256_or_si256(x, _mm256_set1_epi32(0x400000));
+    __m256 bits = _mm256_blendv_ps(_mm256_castsi256_ps(rounded),
+                                   _mm256_castsi256_ps(quiet),
+                                   _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+    return _mm256_and_ps(
+        bits, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000u)));
+}
+
+static void input_f2_avx2(void *dst, size_t plane, const float *x,
+                          size_t row_stride, size_t col_stride, size_t c)
+{
+    float *v = dst;
+    for (size_t i = 0; i < c; i += 8) {
+        __m256 d[16], o[4];
+        for (size_t r = 0; r < 4; r++)
+            for (size_t s = 0; s < 4; s++)
+                d[4 * r + s] =
+                    _mm256_loadu_ps(x + r * row_stride + s * col_stride + i);
+        for (size_t s = 0; s < 4; s++) {
+            line_input_f2(d + s, 4, o, 1);
+            for (size_t r = 0; r < 4; r++)
+                d[4 * r + s] = o[r];
+        }
+        for (size_t r = 0; r < 4; r++) {
+            line_input_f2(d + 4 * r, 1, o, 1);
+            for (size_t s = 0; s < 4; s++)
+                _mm256_storeu_ps(v + (4 * r + s) * plane + i, round8(o[s]));
+        }
+    }
+}
+
+static void output_f2_avx2(const struct winograd_out *out)
+{
+    for (size_t i = 0; i < out->c; i += 8) {
+        __m256 d[16], t[8], o[2];
+        for (size_t q = 0; q < 16; q++)
+            d[q] = _mm256_loadu_ps(out->m + q * out->plane + i);
+        for (size_t s = 0; s < 4; s++)
+            line_output_f2(d + s, 4, t + s, 4);
+        for (size_t r = 0; r < out->rows; r++) {
+            line_output_f2(t + 4 * r, 1, o, 1);
+            store_row(out, r, i, o);
+        }
+    }
+}
+
+void winograd_kernels_f2_avx2(struct winograd_kernels *k)
+{
+    *k = (struct winograd_kernels){
+        .is_used = true,
+        .edge = 2,
+        .input = input_f2_avx2,
+        .output = output_f2_avx2,
+    };
+}
+
 void winograd_kernels_avx2(struct winograd_kernels *k)
 {
     k->is_used = true;
+    k->edge = 4;
     k->input = input_avx2;
     k->output = output_avx2;
     k->grad = grad_avx2;

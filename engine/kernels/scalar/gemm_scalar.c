@@ -4,7 +4,7 @@
  */
 #include "kernels/gemm_kernels.h"
 
-#include <string.h>
+#include "kernels/bf16_loops.h"
 
 #define MR 4
 #define NR 8
@@ -107,47 +107,6 @@ static uint64_t burst(size_t rounds, float *sink)
     return (uint64_t)rounds * MR * NR * 2;
 }
 
-static float widen(uint16_t bits)
-{
-    uint32_t u = (uint32_t)bits << 16;
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
-
-static void tile_bf16(const struct gemm_tile *t)
-{
-    float acc[MR][NR] = {{0}};
-    const uint16_t *b = t->b;
-    for (size_t run = 0; run < t->n_runs; run++) {
-        for (size_t k = 0; k < t->run_len; k++, b += NR) {
-            float wide[NR];
-            for (unsigned j = 0; j < NR; j++)
-                wide[j] = widen(b[j]);
-            for (unsigned r = 0; r < t->m; r++) {
-                const uint16_t *a = t->a[r];
-                float v = widen(a[run * t->run_stride + k]);
-                for (unsigned j = 0; j < NR; j++)
-                    acc[r][j] += v * wide[j];
-            }
-        }
-    }
-    store(t, acc);
-}
-
-/* Round to nearest even; NaN stays NaN. */
-static void narrow_bf16(void *dst, const float *src, size_t n)
-{
-    uint16_t *d = dst;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t u;
-        memcpy(&u, &src[i], sizeof u);
-        d[i] = (u & 0x7fffffffu) > 0x7f800000u
-                   ? (uint16_t)(u >> 16 | 0x40u)
-                   : (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
-    }
-}
-
 void gemm_kernels_scalar(struct gemm_kernels *g)
 {
     *g = (struct gemm_kernels){
@@ -162,17 +121,6 @@ void gemm_kernels_scalar(struct gemm_kernels *g)
         .outer = outer,
         .add_rows = add_rows,
         .burst = burst,
+        .round = loops_round_bf16,
     };
-}
-
-void gemm_kernels_bf16_scalar(struct gemm_kernels *g)
-{
-    g->operand = DTYPE_BF16;
-    g->mr = MR;
-    g->nr = NR;
-    g->ku = 1;
-    g->is_blas = false;
-    g->tile = tile_bf16;
-    g->dots = NULL;
-    g->narrow = narrow_bf16;
 }

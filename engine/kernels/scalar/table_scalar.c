@@ -9,4 +9,5 @@ void kernels_fill_scalar(struct kernel_table *table)
     gemm_kernels_scalar(&table->gemm);
     vector_kernels_scalar(&table->vec);
     winograd_kernels_scalar(&table->wino);
+    winograd_kernels_f2_scalar(&table->wino_f2);
 }

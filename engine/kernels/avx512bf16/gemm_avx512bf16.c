@@ -1,0 +1,301 @@
+/* gemm_avx512bf16.c - 14 x 32 tiles of bf16 products with f32 sums.
+ *
+ * 28 accumulators, two registers of the panel and one broadcast: 31 of the 32
+ * registers.  A step takes two k: each 32-bit lane of the panel holds a pair,
+ * and a pair of A is broadcast.  That is 28 dot products and 16 loads.
+ *
+ * There are not sixteen address registers for fourteen rows, so the inner loop
+ * wants rows evenly spaced: four of them and twice, thrice the distance.  Rows
+ * that are not (the end of an image row) are done in even pieces; a piece has
+ * its own instance with m a constant.  Each instance runs the same sequence an
+ * element and gives the same bits.
+ *
+ * The instruction rounds nothing but sums: products of two bf16 are exact in
+ * f32; it adds the odd product first, then the even one, each sum rounded to
+ * nearest, and takes numbers too small to be normal as 0.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "kernels/avx512bf16/lanes_avx512bf16.h"
+#include "kernels/gemm_kernels.h"
+
+#define MR 14
+#define NR 32
+
+/* -- tiles ----------------------------------------------------------------- */
+
+/* A pair of k at p, in all lanes. */
+INLINE __m512bh pair_at(const char *p)
+{
+    int32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return (__m512bh)_mm512_set1_epi32(pair);
+}
+
+/* Rows r0 .. r0 + m of the tile. */
+INLINE void store(const struct gemm_tile *t, __m512 acc[MR][2], unsigned r0,
+                  const unsigned m)
+{
+    __m512 scale = set16(t->scale);
+    __mmask16 mask[2] = {lanes16(t->n), lanes16(t->n > 16 ? t->n - 16 : 0)};
+#pragma GCC unroll 14
+    for (unsigned r = 0; r < m; r++) {
+#pragma GCC unroll 2
+        for (unsigned h = 0; h < 2; h++) {
+            if (16 * h >= t->n) /* a pointer there may be out of the array */
+                continue;
+            size_t at = (r0 + r) * t->ldc + 16 * h;
+            __m512 v = acc[r][h];
+            if (t->bias)
+                v = _mm512_add_ps(
+                    v, _mm512_maskz_loadu_ps(mask[h], t->bias[r0 + r] +
+                                                          t->bias_at + 16 * h));
+            if (t->res)
+                v = _mm512_add_ps(v,
+                                  _mm512_maskz_loadu_ps(mask[h], t->res + at));
+            _mm512_mask_storeu_ps(t->c + at, mask[h], _mm512_mul_ps(v, scale));
+        }
+    }
+}
+
+/* One pair of k of row `r`, at `from`. */
+#define STEP(r, from)                                   \
+    if ((r) < m) {                                      \
+        __m512bh x = pair_at(from);                     \
+        acc[r][0] = _mm512_dpbf16_ps(acc[r][0], x, b0); \
+        acc[r][1] = _mm512_dpbf16_ps(acc[r][1], x, b1); \
+    }
+
+/* m rows from row r0 on, `step` bytes apart. */
+INLINE void even_rows(const struct gemm_tile *t, unsigned r0, ptrdiff_t step,
+                      const unsigned m)
+{
+    __m512 acc[MR][2];
+    const char *a = t->a[r0], *b = t->b;
+    ptrdiff_t run_bytes = (ptrdiff_t)t->run_len * 2, step3 = 3 * step;
+    ptrdiff_t skip = (ptrdiff_t)t->run_stride * 2 - run_bytes;
+#pragma GCC unroll 14
+    for (unsigned r = 0; r < m; r++)
+        acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+    for (size_t run = 0; run < t->n_runs; run++) {
+        const char *end = a + run_bytes;
+        const char *a4 = a + 4 * step, *a8 = a + 8 * step, *a12 = a + 12 * step;
+        for (; a < end; b += 4 * NR) {
+            __m512bh b0 = (__m512bh)_mm512_loadu_si512(b);
+            __m512bh b1 = (__m512bh)_mm512_loadu_si512(b + 64);
+            STEP(0, a)
+            STEP(1, a + step)
+            STEP(2, a + 2 * step)
+            STEP(3, a + step3)
+            STEP(4, a4)
+            STEP(5, a4 + step)
+            STEP(6, a4 + 2 * step)
+            STEP(7, a4 + step3)
+            STEP(8, a8)
+            STEP(9, a8 + step)
+            STEP(10, a8 + 2 * step)
+            STEP(11, a8 + step3)
+            STEP(12, a12)
+            STEP(13, a12 + step)
+            a += 4;
+            a4 += 4;
+            a8 += 4;
+            a12 += 4;
+        }
+        a += skip;
+    }
+    store(t, acc, r0, m);
+}
+
+#define EVEN_ROWS(m)                                                  \
+    static void even_rows_##m(const struct gemm_tile *t, unsigned r0, \
+                              ptrdiff_t step)                         \
+    {                                                                 \
+        even_rows(t, r0, step, m);                                    \
+    }
+EVEN_ROWS(1)
+EVEN_ROWS(2)
+EVEN_ROWS(3)
+EVEN_ROWS(4)
+EVEN_ROWS(5)
+EVEN_ROWS(6)
+EVEN_ROWS(7)
+EVEN_ROWS(8)
+EVEN_ROWS(9)
+EVEN_ROWS(10)
+EVEN_ROWS(11)
+EVEN_ROWS(12)
+EVEN_ROWS(13)
+EVEN_ROWS(14)
+
+typedef void (*even_rows_fn)(const struct gemm_tile *, unsigned, ptrdiff_t);
+static const even_rows_fn by_rows[MR + 1] = {
+    NULL,         even_rows_1,  even_rows_2,  even_rows_3,  even_rows_4,
+    even_rows_5,  even_rows_6,  even_rows_7,  even_rows_8,  even_rows_9,
+    even_rows_10, even_rows_11, even_rows_12, even_rows_13, even_rows_14};
+
+/* Bytes from row r to the next; addresses of two arrays, so as numbers. */
+INLINE ptrdiff_t distance(const struct gemm_tile *t, unsigned r)
+{
+    return (ptrdiff_t)((uintptr_t)t->a[r + 1] - (uintptr_t)t->a[r]);
+}
+
+static void tile(const struct gemm_tile *t)
+{
+    for (unsigned r0 = 0, r1; r0 < t->m; r0 = r1) {
+        ptrdiff_t step = r0 + 1 < t->m ? distance(t, r0) : 0;
+        for (r1 = r0 + 1; r1 < t->m && distance(t, r1 - 1) == step; r1++)
+            ;
+        by_rows[r1 - r0](t, r0, step);
+    }
+}
+
+/* -- operands -------------------------------------------------------------- */
+
+INLINE void store_part(uint16_t *to, __m512 v, size_t n)
+{
+    _mm256_mask_storeu_epi16(to, lanes16(n), narrow16(v));
+}
+
+static void narrow(void *dst, const float *src, size_t n)
+{
+    uint16_t *d = dst;
+    size_t j = 0;
+    for (; j + 32 <= n; j += 32)
+        _mm512_storeu_si512(d + j, narrow32(_mm512_loadu_ps(src + j),
+                                            _mm512_loadu_ps(src + j + 16)));
+    for (; j < n; j += 16)
+        store_part(d + j, _mm512_maskz_loadu_ps(lanes16(n - j), src + j),
+                   n - j);
+}
+
+/* act(scale x + shift) of the lanes of `mask`. */
+INLINE __m512 acted(const enum act act, const bool is_affine, __mmask16 mask,
+                    const float *x, const float *scale, const float *shift)
+{
+    __m512 v = _mm512_maskz_loadu_ps(mask, x);
+    if (is_affine)
+        v = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, scale), v,
+                            _mm512_maskz_loadu_ps(mask, shift));
+    return act16(act, v);
+}
+
+INLINE void narrow_acted(const enum act act, const bool is_affine, uint16_t *d,
+                         size_t n, const float *x, const float *scale,
+                         const float *shift)
+{
+    size_t j = 0;
+    for (; j + 16 <= n; j += 16)
+        _mm256_storeu_si256((__m256i *)(void *)(d + j),
+                            narrow16(acted(act, is_affine, 0xffff, x + j,
+                                           is_affine ? scale + j : NULL,
+                                           is_affine ? shift + j : NULL)));
+    if (j < n)
+        store_part(d + j,
+                   acted(act, is_affine, lanes16(n - j), x + j,
+                         is_affine ? scale + j : NULL,
+                         is_affine ? shift + j : NULL),
+                   n - j);
+}
+
+#define NARROW_ACTED(act)                               \
+    if (scale)                                          \
+        narrow_acted(act, true, d, n, x, scale, shift); \
+    else                                                \
+        narrow_acted(act, false, d, n, x, NULL, NULL);  \
+    break
+
+static void narrow_act(void *dst, enum act act, size_t n, const float *x,
+                       const float *scale, const float *shift)
+{
+    uint16_t *d = dst;
+    switch (act) {
+    case ACT_SILU:
+        NARROW_ACTED(ACT_SILU);
+    case ACT_MISH:
+        NARROW_ACTED(ACT_MISH);
+    case ACT_GELU:
+        NARROW_ACTED(ACT_GELU);
+    case ACT_RELU:
+        NARROW_ACTED(ACT_RELU);
+    case ACT_GELU_TANH:
+        NARROW_ACTED(ACT_GELU_TANH);
+    case ACT_QUICK_GELU:
+        NARROW_ACTED(ACT_QUICK_GELU);
+    case ACT_TANH:
+        NARROW_ACTED(ACT_TANH);
+    default:
+        NARROW_ACTED(ACT_NONE);
+    }
+}
+
+/* Two rows of 16 floats, even | odd, become sixteen pairs. */
+INLINE __m512i paired(__m512 even, __m512 odd)
+{
+    static const uint16_t order[32] = {
+        0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return _mm512_permutexvar_epi16(_mm512_loadu_si512(order),
+                                    narrow32(even, odd));
+}
+
+static void panel(void *dst, const float *src, size_t ld, size_t k, unsigned n)
+{
+    char *d = dst;
+    __mmask16 mask[2] = {lanes16(n), lanes16(n > 16 ? n - 16 : 0)};
+    for (size_t i = 0; i < k; i += 2, src += 2 * ld)
+        for (unsigned h = 0; h < 2; h++, d += 64) {
+            __m512 even = _mm512_setzero_ps(), odd = _mm512_setzero_ps();
+            if (16 * h < n) {
+                even = _mm512_maskz_loadu_ps(mask[h], src + 16 * h);
+                if (i + 1 < k)
+                    odd = _mm512_maskz_loadu_ps(mask[h], src + ld + 16 * h);
+            }
+            _mm512_storeu_si512(d, paired(even, odd));
+        }
+}
+
+/* -- the machine ----------------------------------------------------------- */
+
+static uint64_t burst(size_t rounds, float *sink)
+{
+    __m512 acc[MR][2], sum = set16(*sink);
+    __m512bh x = (__m512bh)narrow32(sum, sum);
+#pragma GCC unroll 14
+    for (unsigned r = 0; r < MR; r++)
+#pragma GCC unroll 2
+        for (unsigned h = 0; h < 2; h++) /* all different, or they merge */
+            acc[r][h] = set16((float)(2 * r + h));
+    for (size_t i = 0; i < rounds; i++) {
+#pragma GCC unroll 14
+        for (unsigned r = 0; r < MR; r++) {
+            acc[r][0] = _mm512_dpbf16_ps(acc[r][0], x, x);
+            acc[r][1] = _mm512_dpbf16_ps(acc[r][1], x, x);
+        }
+    }
+#pragma GCC unroll 14
+    for (unsigned r = 0; r < MR; r++)
+        sum = _mm512_add_ps(sum, _mm512_add_ps(acc[r][0], acc[r][1]));
+    float first[16];
+    _mm512_storeu_ps(first, sum);
+    *sink = first[0];
+    return (uint64_t)rounds * MR * NR * 2 * 2;
+}
+
+void gemm_kernels_avx512bf16(struct gemm_kernels *g)
+{
+    g->operand = DTYPE_BF16;
+    g->is_bf16 = true;
+    g->is_even = true;
+    g->mr = MR;
+    g->nr = NR;
+    g->ku = 2;
+    g->is_blas = false;
+    g->tile = tile;
+    g->dots = NULL;
+    g->narrow = narrow;
+    g->narrow_act = narrow_act;
+    g->panel = panel;
+    g->round = NULL;
+    g->burst = burst;
+}

@@ -1,0 +1,104 @@
+/* emulate_avx512.h - the avx512bf16 rung on CPUs without it.
+ *
+ * A build for tests includes this file before each source of
+ * engine/kernels/avx512bf16/ (gcc -include): the same source, its intrinsics
+ * emulated by SIMDe (Debian: libsimde-dev), and its entries renamed so that
+ * both fit into one program.  SIMDe 0.7.4 lacks some; they follow here, with
+ * the meaning that Intel's manual gives them.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef TESTS_SUPPORT_EMULATE_AVX512_H
+#define TESTS_SUPPORT_EMULATE_AVX512_H
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+
+#include <stdint.h>
+#include <string.h>
+
+#define kernels_fill_avx512bf16        kernels_fill_emulated
+#define gemm_kernels_avx512bf16        gemm_kernels_emulated
+#define vector_kernels_avx512bf16      vector_kernels_emulated
+#define winograd_kernels_f2_avx512bf16 winograd_kernels_f2_emulated
+
+/* Numbers too small to be normal count as 0; ties to even; NaN stays NaN. */
+static inline uint16_t emulate_bf16(float x)
+{
+    uint32_t u;
+
+    memcpy(&u, &x, sizeof u);
+    if ((u & 0x7f800000u) == 0)
+        return (uint16_t)(u >> 16 & 0x8000u);
+    if ((u & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(u >> 16 | 0x40u);
+    return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+}
+
+static inline __m256i emulate_cvtneps_pbh(__m512 a)
+{
+    float x[16];
+    uint16_t y[16];
+    __m256i out;
+
+    memcpy(x, &a, sizeof x);
+    for (int i = 0; i < 16; i++)
+        y[i] = emulate_bf16(x[i]);
+    memcpy(&out, y, sizeof out);
+    return out;
+}
+
+/* The second operand fills the lower half. */
+static inline __m512i emulate_cvtne2ps_pbh(__m512 a, __m512 b)
+{
+    __m256i halves[2] = {emulate_cvtneps_pbh(b), emulate_cvtneps_pbh(a)};
+    __m512i out;
+
+    memcpy(&out, halves, sizeof out);
+    return out;
+}
+
+static inline __m512 emulate_maskz_loadu_ps(__mmask16 k, const float *p)
+{
+    float x[16];
+    __m512 out;
+
+    for (int i = 0; i < 16; i++)
+        x[i] = k >> i & 1 ? p[i] : 0;
+    memcpy(&out, x, sizeof out);
+    return out;
+}
+
+static inline void emulate_mask_storeu_ps(float *p, __mmask16 k, __m512 a)
+{
+    float x[16];
+
+    memcpy(x, &a, sizeof x);
+    for (int i = 0; i < 16; i++)
+        if (k >> i & 1)
+            p[i] = x[i];
+}
+
+static inline void emulate_mask_storeu_epi16(uint16_t *p, __mmask16 k,
+                                             __m256i a)
+{
+    uint16_t x[16];
+
+    memcpy(x, &a, sizeof x);
+    for (int i = 0; i < 16; i++)
+        if (k >> i & 1)
+            p[i] = x[i];
+}
+
+#undef _mm512_cvtneps_pbh
+#undef _mm512_cvtne2ps_pbh
+#undef _mm512_maskz_loadu_ps
+#undef _mm512_mask_storeu_ps
+#undef _mm256_mask_storeu_epi16
+#define _mm512_cvtneps_pbh       emulate_cvtneps_pbh
+#define _mm512_cvtne2ps_pbh      emulate_cvtne2ps_pbh
+#define _mm512_maskz_loadu_ps    emulate_maskz_loadu_ps
+#define _mm512_mask_storeu_ps    emulate_mask_storeu_ps
+#define _mm256_mask_storeu_epi16 emulate_mask_storeu_epi16
+
+#endif
