@@ -41,6 +41,7 @@ struct event {
     uint32_t position; /* 1-based place in the queue, 0: none (status)     */
     float value;       /* share of the job that is done (progress)         */
     float seconds;     /* left (progress) or ahead in the queue (status)   */
+    uint32_t after_ms; /* the step's end after the job's arrival (progress)  */
 };
 
 /* Longest ring of any job: 16 pictures of 1,000 steps, progress and preview

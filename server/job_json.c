@@ -239,6 +239,7 @@ static void write_progress_event(const struct job *job,
     jout_int(out, "image", event->image);
     jout_int(out, "images", job->req.n);
     jout_number(out, "eta_s", rounded((double)event->seconds));
+    jout_time(out, "at", job->created_ms + event->after_ms);
     jout_end_object(out);
 }
 

@@ -68,8 +68,9 @@ static struct loop_message *take_mail(struct loop *loop)
 }
 
 /* Messages that a message posts are for the next turn: others come first. */
-static void read_mail(struct loop *loop)
+void loop_read_mail(struct loop *loop)
 {
+    assert(loop_is_mine(loop));
     struct loop_message *message = take_mail(loop);
 
     while (message) {
@@ -92,7 +93,7 @@ static void on_mail(uv_poll_t *handle, int status, int events)
     (void)events;
     if (read(loop->mail_fd, &n, sizeof n) < 0)
         n = 0; /* another turn has emptied it                                */
-    read_mail(loop);
+    loop_read_mail(loop);
 }
 
 void loop_post(struct loop *loop, struct loop_message *message)
@@ -180,7 +181,7 @@ void loop_free(struct loop *loop)
         return;
     assert(loop_is_mine(loop));
     while (atomic_load_explicit(&loop->newest, memory_order_relaxed))
-        read_mail(loop);
+        loop_read_mail(loop);
     (void)uv_poll_stop(&loop->mail);
     uv_close((uv_handle_t *)&loop->mail, NULL);
     uv_close((uv_handle_t *)&loop->once, NULL);

@@ -51,6 +51,11 @@ struct loop_message {
 /* Any thread.  Ownership of the message passes to the loop.                */
 void loop_post(struct loop *loop, struct loop_message *message);
 
+/* Run what has been posted, now: for who keeps the loop long (http.c serves
+ * hundreds of connections in one go) and would let it wait.  Not from a
+ * message's `run`.  Loop-only.                                             */
+void loop_read_mail(struct loop *loop);
+
 /* --------------------------------------------------------------- timers -- */
 
 typedef void (*loop_fn)(void *user);

@@ -199,9 +199,11 @@ static void stepped(struct work_step *step)
     const struct unstir_request *r = &job->req.resolved;
     struct previews *previews = &job->previews;
     bool has_views = step->views[0] != NULL || step->views[1] != NULL;
-    struct event event = {.stage = STAGE_DENOISE,
-                          .image = (uint8_t)step->image,
-                          .step = step->step};
+    struct event event = {
+        .stage = STAGE_DENOISE,
+        .image = (uint8_t)step->image,
+        .step = step->step,
+        .after_ms = (uint32_t)((step->ended_ns - job->created_ns) / 1000000)};
 
     if (job_is_terminal(job)) { /* stopped meanwhile */
         mem_free(step->views[0]);

@@ -93,7 +93,8 @@ static uint8_t *copy_view(const struct unstir_generation *generation,
 }
 
 /* Without memory a step is not told: the next one is. */
-static void post_step(struct work *work, uint32_t image, int64_t step_ns)
+static void post_step(struct work *work, uint32_t image, int64_t step_ns,
+                      int64_t ended_ns)
 {
     struct work_step *step = mem_zero(1, sizeof *step);
     const struct unstir_generation *g = atomic_load(&work->generations[image]);
@@ -106,6 +107,7 @@ static void post_step(struct work *work, uint32_t image, int64_t step_ns)
     step->image = image;
     step->step = at.step;
     step->step_ns = step_ns;
+    step->ended_ns = ended_ns;
     if (work->preview_every > 0 &&
         (at.step % work->preview_every == 0 || at.step == at.steps)) {
         step->views[0] = copy_view(g, UNSTIR_VIEW_ESTIMATE, step);
@@ -144,7 +146,7 @@ static enum work_outcome begin(struct work *work)
     work->has_begun = true;
     work->begin_ns += clock_mono_ns() - start;
     for (uint32_t i = 0; i < work->n; i++)
-        post_step(work, i, 0);
+        post_step(work, i, 0, start + work->begin_ns);
     return WORK_TURN_OVER;
 }
 
@@ -155,7 +157,7 @@ static enum unstir_status step_all(struct work *work,
     for (uint32_t i = 0; i < work->n; i += WORK_BATCH) {
         struct unstir_generation *batch[WORK_BATCH];
         uint32_t n = work->n - i < WORK_BATCH ? work->n - i : WORK_BATCH;
-        int64_t start = clock_mono_ns(), spent;
+        int64_t start = clock_mono_ns(), end;
         enum unstir_status status;
 
         for (uint32_t k = 0; k < n; k++)
@@ -167,10 +169,10 @@ static enum unstir_status step_all(struct work *work,
                      : unstir_step_many(batch, n, executor, &work->error);
         if (status != UNSTIR_OK)
             return status;
-        spent = clock_mono_ns() - start;
-        work->denoise_ns += spent;
+        end = clock_mono_ns();
+        work->denoise_ns += end - start;
         for (uint32_t k = 0; k < n; k++)
-            post_step(work, i + k, spent / n);
+            post_step(work, i + k, (end - start) / n, end);
     }
     work->steps_taken++;
     return UNSTIR_OK;

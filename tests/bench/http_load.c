@@ -1,9 +1,10 @@
 /* http_load.c - polls a path on C kept connections as fast as they answer,
  * and reports rate and latencies as one JSON line.
  *
- * usage: http_load PORT PATH CONNECTIONS MILLISECONDS
+ * usage: http_load PORT PATH CONNECTIONS MILLISECONDS [POLLS_PER_S]
  *
- * One thread, epoll.  Each connection has one request under way.  Latency is
+ * One thread, epoll.  Each connection has one request under way; with a rate
+ * the connections take turns and none asks before its time.  Latency is
  * from send() to the last byte of the answer; answers other than 200 and
  * lost connections count as refused.  Quantiles come from all latencies
  * (microseconds in a histogram, exact below 100 ms).
@@ -40,6 +41,9 @@ static uint32_t histogram[N_BUCKETS + 1];
 static char request[512];
 static size_t n_request;
 static uint64_t n_answers, n_refused, longest_us;
+static struct client *idle[MAX_CONNECTIONS]; /* a ring, with a rate only     */
+static size_t idle_first, n_idle;
+static double rate_per_us; /* 0: at once                                     */
 
 static uint64_t now_us(void)
 {
@@ -72,6 +76,26 @@ static void ask(struct client *client)
     if (send(client->fd, request, n_request, MSG_NOSIGNAL) !=
         (ssize_t)n_request)
         n_refused++;
+}
+
+static void rest(struct client *client)
+{
+    idle[(idle_first + n_idle++) % MAX_CONNECTIONS] = client;
+}
+
+/* Those whose turn it is ask. */
+static void ask_in_turn(uint64_t start_us, uint64_t *n_asked)
+{
+    double due = (double)(now_us() - start_us) * rate_per_us;
+
+    while (n_idle > 0 && (double)*n_asked < due) {
+        struct client *client = idle[idle_first];
+
+        idle_first = (idle_first + 1) % MAX_CONNECTIONS;
+        n_idle--;
+        ++*n_asked;
+        ask(client);
+    }
 }
 
 static void note(struct client *client)
@@ -115,7 +139,9 @@ static bool hear(struct client *client, bool must_go_on)
     if (!client->n_wanted || client->n_got < client->n_wanted)
         return true;
     note(client);
-    if (must_go_on)
+    if (rate_per_us > 0)
+        rest(client);
+    else if (must_go_on)
         ask(client);
     return true;
 }
@@ -137,14 +163,20 @@ static uint64_t quantile(double share)
 static void run(int epoll, int n, uint64_t length_us)
 {
     struct epoll_event events[256];
-    uint64_t end = now_us() + length_us;
+    uint64_t start = now_us(), end = start + length_us, n_asked = 0;
     int i;
 
-    for (i = 0; i < n; i++)
-        ask(&clients[i]);
+    for (i = 0; i < n; i++) {
+        if (rate_per_us > 0)
+            rest(&clients[i]);
+        else
+            ask(&clients[i]);
+    }
     while (now_us() < end) {
-        int k = epoll_wait(epoll, events, 256, 100);
+        int k = epoll_wait(epoll, events, 256, rate_per_us > 0 ? 1 : 100);
 
+        if (rate_per_us > 0)
+            ask_in_turn(start, &n_asked);
         for (i = 0; i < k; i++) {
             struct client *client = events[i].data.ptr;
 
@@ -160,13 +192,14 @@ int main(int argc, char **argv)
 {
     struct rlimit files = {MAX_CONNECTIONS + 64, MAX_CONNECTIONS + 64};
     int epoll = epoll_create1(EPOLL_CLOEXEC);
-    int n = argc == 5 ? atoi(argv[3]) : 0;
+    int n = argc == 5 || argc == 6 ? atoi(argv[3]) : 0;
     uint64_t start;
     double seconds;
     int i;
 
     if (n < 1 || n > MAX_CONNECTIONS || epoll < 0)
         return 2;
+    rate_per_us = argc == 6 ? atof(argv[5]) * 1e-6 : 0;
     (void)setrlimit(RLIMIT_NOFILE, &files);
     n_request =
         (size_t)snprintf(request, sizeof request,

@@ -15,6 +15,7 @@ is "a progress event for every step and the first noise" "$(grep -A1 '^event: pr
 is "a preview event for every step and the first noise" "$(grep -A1 '^event: preview' "$TMP/live" | sed -n 's/^data: //p' | jq .step | xargs)" "$(seq 0 20 | xargs)"
 is "in order" "$(sed -n 's/^event: //p' "$TMP/live" | grep -v 'progress\|preview' | xargs)" "status status image status done"
 is "value rises to 1" "$(grep -A1 '^event: progress' "$TMP/live" | sed -n 's/^data: //p' | jq -s 'map(.value)|. == sort and .[-1] == 1')" true
+is "a progress event tells when its step ended: rising, within the job's life" "$(grep -A1 '^event: progress' "$TMP/live" | sed -n 's/^data: //p' | jq -s --argjson job "$(get "/v1/jobs/$id")" 'map(.at)|. == sort and .[0] >= $job.created_at and .[-1] <= $job.completed_at')" true
 is "the picture" "$(grep -A1 '^event: image' "$TMP/live" | sed -n 's/^data: //p' | jq -r .url)" "$(get "/v1/jobs/$id" | jq -r '.images[0].url')"
 is "done is the job as a GET gives it" "$(sed -n 's/^data: //p' "$TMP/live" | tail -n 1)" "$(get "/v1/jobs/$id")"
 link=$(grep -A1 '^event: preview' "$TMP/live" | sed -n 's/^data: //p' | sed -n 7p | jq -r .url)

@@ -94,6 +94,26 @@ static void note_run(struct loop_message *message)
     was_run = true;
 }
 
+/* Who keeps the loop long reads the mail itself: once, and at once. */
+static void test_mail_can_be_read_early(void **state)
+{
+    struct loop *loop = loop_new();
+    struct loop_message message = {.run = note_run};
+
+    (void)state;
+    was_run = false;
+    loop_post(loop, &message);
+    loop_read_mail(loop);
+    assert_true(was_run);
+    was_run = false;
+    loop_run_once(loop, 0); /* its wake-up finds nothing left */
+    assert_false(was_run);
+    loop_post(loop, &message);
+    loop_run_once(loop, 1000);
+    assert_true(was_run);
+    loop_free(loop);
+}
+
 static void test_free_reads_the_rest(void **state)
 {
     struct loop *loop = loop_new();
@@ -258,6 +278,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mailbox_keeps_all_in_order),
+        cmocka_unit_test(test_mail_can_be_read_early),
         cmocka_unit_test(test_free_reads_the_rest),
         cmocka_unit_test(test_timer),
         cmocka_unit_test(test_offload),
