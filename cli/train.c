@@ -29,8 +29,8 @@ struct train_values {
 
 #define TRAIN(field) offsetof(struct train_values, field)
 
-static const char *const objectives[] = {"epsilon", "x0",        "v",
-                                         "origin",  "origin-x0", NULL};
+static const char *const objectives[] = {"epsilon",   "x0",    "v", "origin",
+                                         "origin-x0", "score", NULL};
 static const char *const noise_schedules[] = {"linear", "cosine",
                                               "scaled-linear", NULL};
 static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
@@ -129,8 +129,9 @@ static const struct opt options[] = {
      .choices = objectives,
      .offset = TRAIN(o.objective),
      .fallback = "v",
-     .help = "epsilon, x0, v, or the origin's own: origin (the head says the "
-             "noise), origin-x0 (the head says the picture)",
+     .help = "epsilon, x0, v; the origin's own: origin (the head says the "
+             "noise), origin-x0 (the head says the picture); or score, the "
+             "gradient of the noisy density over geometric levels",
      .group = "Noise"},
     {.name = "noise-schedule",
      .kind = OPT_CHOICE,
@@ -147,6 +148,21 @@ static const struct opt options[] = {
      .offset = TRAIN(o.n_timesteps),
      .fallback = "1000",
      .help = "steps from picture to static"},
+    {.name = "sigma-min",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 1e-5,
+     .max = 1e5,
+     .offset = TRAIN(o.sigma_min),
+     .fallback = "0.01",
+     .help = "score: least noise, for pictures in 0..1"},
+    {.name = "sigma-max",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .max = 1e5,
+     .offset = TRAIN(o.sigma_max),
+     .fallback = "by data",
+     .help = "score: most noise"},
     {.name = "steps",
      .kind = OPT_U64,
      .meta = "N",
@@ -461,10 +477,40 @@ static enum unstir_status run(struct training *t, struct unstir_error *err)
     return status;
 }
 
+/* The origin's measure of success: of its own objective only. */
+static enum unstir_status tell_bound(struct training *t,
+                                     struct unstir_error *err)
+{
+    struct unstir_train_bound b;
+    const char *objective = unstir_trainer_objective(t->trainer);
+    if (t->v->common.is_quiet || strncmp(objective, "origin", 6) != 0)
+        return UNSTIR_OK;
+    enum unstir_status status = unstir_trainer_bound(t->trainer, &b, err);
+    if (status != UNSTIR_OK)
+        return status;
+    bool is_known = b.known_bits == b.known_bits;
+    if (t->v->common.is_json) {
+        printf("{\"bound_bits\":%.6g,\"gaussian_bits\":%.6g,\"known_bits\":",
+               b.bits, b.gaussian_bits);
+        cli_json_real(stdout, b.known_bits); /* NaN: null */
+        printf("}\n");
+        return UNSTIR_OK;
+    }
+    printf("bound: %.3f bits a dimension, %+.3f against an isotropic Gaussian",
+           b.bits, b.bits - b.gaussian_bits);
+    if (is_known)
+        printf(" (all there is to know: %+.3f)",
+               b.known_bits - b.gaussian_bits);
+    printf("\n");
+    return UNSTIR_OK;
+}
+
 static int finish(struct training *t, struct unstir_error *err)
 {
     bool is_done = unstir_trainer_is_done(t->trainer);
     if (keep(t, is_done && t->v->sample_every, err) != UNSTIR_OK)
+        return cli_fail(err);
+    if (is_done && tell_bound(t, err) != UNSTIR_OK)
         return cli_fail(err);
     if (!is_done)
         cli_note("stopped after step %llu; go on with: unstir train --resume "

@@ -29,7 +29,7 @@ extern "C" {
 struct unstir_train_options {
     const char *data;      /* folder, IDX files' folder, or a named set      */
     const char *output;    /* the model being made; state in training/       */
-    const char *objective; /* "epsilon" "x0" "v" "origin" "origin-x0"        */
+    const char *objective; /* "epsilon" "x0" "v" "origin" "origin-x0" "score" */
     const char *noise_schedule; /* "linear" "cosine" "scaled-linear"         */
     const char *isa;       /* NULL: best                                     */
     const char *precision; /* "auto" "f32" "bf16": of the products' operands;
@@ -37,7 +37,9 @@ struct unstir_train_options {
     const char *lr_schedule; /* "cosine" "constant"                          */
     const char *init;        /* model folder whose weights are the first ones,
                               for going on with other options; or NULL       */
-    uint32_t n_timesteps;
+    uint32_t n_timesteps; /* of the chain; score: levels of noise            */
+    double sigma_min, sigma_max; /* score: least and most noise; sigma_max 0:
+                                    the largest distance between two pictures */
     uint32_t size;        /* pixels; 0: by data                             */
     uint32_t channels[8]; /* per level; [0] == 0: by data                   */
     uint32_t n_levels;
@@ -113,6 +115,23 @@ enum unstir_status unstir_trainer_export(struct unstir_trainer *trainer,
 enum unstir_status unstir_trainer_report(struct unstir_trainer *trainer,
                                          bool with_grid,
                                          struct unstir_error *err);
+
+/* The objective's name, also of a resumed training. */
+const char *unstir_trainer_objective(const struct unstir_trainer *trainer);
+
+/* What the averaged weights know of the pictures: mean log2 density, bits a
+ * dimension, of pictures in -1..1 with a uniform part of a byte added. */
+struct unstir_train_bound {
+    double bits; /* lower bound by the chain; see engine/train/bound.c */
+    double
+        gaussian_bits; /* by the best Gaussian of one mean and variance     */
+    double known_bits; /* by the set's own distribution; NaN: not known     */
+};
+
+/* Some thousand evaluations.  UNSTIR_ERR_ARG for the objective "score". */
+enum unstir_status unstir_trainer_bound(struct unstir_trainer *trainer,
+                                        struct unstir_train_bound *bound,
+                                        struct unstir_error *err);
 
 #ifdef __GNUC__
 #pragma GCC visibility pop

@@ -53,6 +53,11 @@ enum unstir_status dataset_make_toy(struct dataset *d, const char *name,
                                     uint32_t max_pictures,
                                     struct unstir_error *err);
 
+/* The mean log2 density a dimension of a toy's own distribution, in -1..1 with
+ * a uniform part of a byte added: what no model can surpass.  NaN for a set
+ * whose distribution nobody knows. */
+double dataset_known_bits(const char *name);
+
 /* -- IDX, in idx.c ------------------------------------------------------- */
 
 /* Unsigned bytes of rank 1..4; data has the product of dims bytes

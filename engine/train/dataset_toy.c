@@ -95,3 +95,51 @@ enum unstir_status dataset_make_toy(struct dataset *d, const char *name,
     toy->make(d, &rng);
     return UNSTIR_OK;
 }
+
+/* -- what there is to know ------------------------------------------------ */
+
+#define KNOWN_POINTS 2000u
+#define KNOWN_ANGLES 1500u
+
+/* Density of the spiral at (x, y), each angle alike. */
+static double roll_density(double x, double y, double variance)
+{
+    double pi = acos(-1.0), sum = 0;
+    for (uint32_t i = 0; i < KNOWN_ANGLES; i++) {
+        double a = 1.5 * pi * (1 + 2 * (i + 0.5) / KNOWN_ANGLES);
+        double dx = x - a * cos(a) / ROLL_SCALE;
+        double dy = y - a * sin(a) / ROLL_SCALE;
+        double square = (dx * dx + dy * dy) / (2 * variance);
+        sum += square < 40 ? exp(-square) : 0;
+    }
+    return sum / (KNOWN_ANGLES * 2 * pi * variance);
+}
+
+/* The mean over points drawn by the rule.  Rounding to bytes and the uniform
+ * part stand as more noise: to some thousandths of a bit. */
+static double roll_bits(void)
+{
+    double pi = acos(-1.0), sum = 0, byte = 1 / 127.5;
+    double variance = ROLL_NOISE * ROLL_NOISE + byte * byte / 6;
+    struct rng rng;
+    rng_seed(&rng, ROLL_SEED + 1);
+    for (uint32_t i = 0; i < KNOWN_POINTS; i++) {
+        double a = 1.5 * pi * (1 + 2 * rng_uniform_f64(&rng));
+        double s = sqrt(variance);
+        float noise[2];
+        rng_normal_f32(&rng, noise, 2);
+        sum += log2(roll_density(a * cos(a) / ROLL_SCALE + s * (double)noise[0],
+                                 a * sin(a) / ROLL_SCALE + s * (double)noise[1],
+                                 variance));
+    }
+    return sum / (2 * KNOWN_POINTS);
+}
+
+double dataset_known_bits(const char *name)
+{
+    if (strcmp(name, "swiss-roll") == 0)
+        return roll_bits();
+    if (strcmp(name, "heartbeat-bits") == 0)
+        return log2(127.5) - log2(BEAT_PERIOD) / BEAT_BITS;
+    return (double)NAN;
+}

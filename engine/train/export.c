@@ -4,6 +4,7 @@
  * The scheduler is DDIM with trailing spacing, which visits the last timestep
  * with any number of steps: a cosine schedule ends in almost pure noise, and
  * a first step taken at an earlier t would see a picture that is not there.
+ * A score network goes out with the predictor-corrector scheduler of its kind.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,7 +18,15 @@
 #include "format/safetensors.h"
 #include "ops/graph.h"
 
-#define DEFAULT_STEPS 25
+#define DEFAULT_STEPS       25
+#define DEFAULT_SCORE_STEPS 200 /* each with a correction                   */
+
+uint32_t trainer_default_steps(const struct unstir_trainer *t)
+{
+    uint32_t n =
+        t->objective == OBJECTIVE_SCORE ? DEFAULT_SCORE_STEPS : DEFAULT_STEPS;
+    return t->options.n_timesteps < n ? t->options.n_timesteps : n;
+}
 
 /* Finish `w` and write it to folder/name. */
 static enum unstir_status write_json(struct json_writer *w, const char *folder,
@@ -41,18 +50,42 @@ static void put_pair(struct json_writer *w, const char *key, const char *module,
     json_close(w);
 }
 
-static enum unstir_status write_index(const char *folder,
+static enum unstir_status write_index(const struct unstir_trainer *t,
+                                      const char *folder,
                                       struct unstir_error *err)
+{
+    bool is_score = t->objective == OBJECTIVE_SCORE;
+    struct json_writer *w;
+    TRY(json_writer_new(&w, err));
+    json_open_object(w, NULL);
+    json_put_string(w, "_class_name",
+                    is_score ? "ScoreSdeVePipeline" : "DDIMPipeline");
+    json_put_string(w, "_diffusers_version", "0.42.1");
+    put_pair(w, "scheduler", "diffusers",
+             is_score ? "ScoreSdeVeScheduler" : "DDIMScheduler");
+    put_pair(w, "unet", "diffusers", "UNet2DModel");
+    json_close(w);
+    return write_json(w, folder, "model_index.json", err);
+}
+
+/* Steps of predictor and corrector between the levels it was trained at. */
+static enum unstir_status write_score_scheduler(const struct unstir_trainer *t,
+                                                const char *folder,
+                                                struct unstir_error *err)
 {
     struct json_writer *w;
     TRY(json_writer_new(&w, err));
     json_open_object(w, NULL);
-    json_put_string(w, "_class_name", "DDIMPipeline");
+    json_put_string(w, "_class_name", "ScoreSdeVeScheduler");
     json_put_string(w, "_diffusers_version", "0.42.1");
-    put_pair(w, "scheduler", "diffusers", "DDIMScheduler");
-    put_pair(w, "unet", "diffusers", "UNet2DModel");
+    json_put_int(w, "num_train_timesteps", t->options.n_timesteps);
+    json_put_real(w, "snr", 0.15);
+    json_put_real(w, "sigma_min", t->options.sigma_min);
+    json_put_real(w, "sigma_max", t->options.sigma_max);
+    json_put_real(w, "sampling_eps", 1e-5);
+    json_put_int(w, "correct_steps", 1);
     json_close(w);
-    return write_json(w, folder, "model_index.json", err);
+    return write_json(w, folder, "scheduler/scheduler_config.json", err);
 }
 
 static enum unstir_status write_scheduler(const struct unstir_trainer *t,
@@ -65,6 +98,8 @@ static enum unstir_status write_scheduler(const struct unstir_trainer *t,
         [BETA_COSINE] = "squaredcos_cap_v2"};
     const struct schedule_config *c = &t->schedule.config;
     struct json_writer *w;
+    if (t->objective == OBJECTIVE_SCORE)
+        return write_score_scheduler(t, folder, err);
     TRY(json_writer_new(&w, err));
     json_open_object(w, NULL);
     json_put_string(w, "_class_name", "DDIMScheduler");
@@ -97,9 +132,8 @@ static enum unstir_status write_card(const struct unstir_trainer *t,
                                      struct unstir_error *err)
 {
     const struct dataset *d = &t->data;
-    uint32_t steps = t->options.n_timesteps < DEFAULT_STEPS
-                         ? t->options.n_timesteps
-                         : DEFAULT_STEPS;
+    bool is_score = t->objective == OBJECTIVE_SCORE;
+    uint32_t steps = trainer_default_steps(t);
     struct json_writer *w;
     TRY(json_writer_new(&w, err));
     json_open_object(w, NULL);
@@ -115,7 +149,7 @@ static enum unstir_status write_card(const struct unstir_trainer *t,
     }
     json_open_object(w, "defaults");
     json_put_int(w, "steps", steps);
-    json_put_string(w, "sampler", "ddim");
+    json_put_string(w, "sampler", is_score ? "score_ve" : "ddim");
     json_put_real(w, "guidance_scale", 1.0);
     json_put_int(w, "width", d->width);
     json_put_int(w, "height", d->height);
@@ -170,5 +204,5 @@ enum unstir_status unstir_trainer_export(struct unstir_trainer *t,
     TRY(mapfile_write(path, t->config_text, strlen(t->config_text), err));
     TRY(write_scheduler(t, folder, err));
     TRY(write_card(t, folder, err));
-    return write_index(folder, err);
+    return write_index(t, folder, err);
 }

@@ -171,6 +171,12 @@ void learner_repack(struct learner *l)
     conv2d_pack_many(&ctx, l->packs.jobs, l->packs.n_jobs);
 }
 
+void learner_forget(struct learner *l)
+{
+    for (uint32_t i = 0; i < l->n_lanes; i++)
+        memset(l->lanes[i].params.g, 0, l->params.n * sizeof *l->params.g);
+}
+
 /* -- building ---------------------------------------------------------------- */
 
 static enum unstir_status open_lane(struct learner *l, uint32_t i,

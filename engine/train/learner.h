@@ -91,6 +91,9 @@ void learner_fini(struct learner *l);
 /* Pack the weights as they are now: after they were set from outside. */
 void learner_repack(struct learner *l);
 
+/* Forget gradients that were added up but not used. */
+void learner_forget(struct learner *l);
+
 /* Add the gradient of all pictures to the lanes; *loss is their mean. */
 enum unstir_status learner_gradients(struct learner *l,
                                      const struct learner_batch *batch,

@@ -15,6 +15,7 @@ const char *const objective_names[OBJECTIVE_COUNT] = {
     [OBJECTIVE_V] = "v",
     [OBJECTIVE_ORIGIN] = "origin",
     [OBJECTIVE_ORIGIN_X0] = "origin-x0",
+    [OBJECTIVE_SCORE] = "score",
 };
 
 bool objective_parse(enum objective *out, const char *name)
@@ -69,5 +70,22 @@ void objective_apply(enum objective o, const struct schedule *s, uint32_t t,
         float x = x0[i], e = noise[i];
         sample[i] = a * x + sd * e;
         target[i] = is_v ? a * e - sd * x : is_x0 ? x : e;
+    }
+}
+
+double objective_sigma(double sigma_min, double sigma_max, uint32_t n,
+                       uint32_t t)
+{
+    return sigma_min * pow(sigma_max / sigma_min, (double)t / (n - 1));
+}
+
+void objective_apply_score(double sigma, const float *x0, const float *noise,
+                           size_t m, float *sample, float *target)
+{
+    float s = (float)sigma, down = (float)(-1 / sigma);
+    for (size_t i = 0; i < m; i++) {
+        float e = noise[i];
+        sample[i] = 0.5f * (x0[i] + 1) + s * e;
+        target[i] = down * e;
     }
 }

@@ -16,7 +16,17 @@
  * pixel.  x_t cancels, so it is a squared error of the head's own target with
  * the weight c0^2 / (2 beta_t) (x0), times (s/a)^2 (epsilon).
  *
+ *   score      pictures lie in 0..1, x = x_0 + sigma e; target -e / sigma, the
+ *              gradient of the noisy density [2], weight sigma^2.  The
+ *              network is told sigma and divides its output by it.
+ *
+ * Levels of sigma are geometric: as many as there are timesteps, from
+ * sigma_min to sigma_max.
+ *
  *   [1] arXiv:1503.03585, section 2.3; the Gaussian rows of its table App. 1.
+ *   [2] Song and Ermon, arXiv:1907.05600, section 4.2 (denoising score
+ *       matching, weighted so that every level counts alike); division by
+ *       sigma: arXiv:2006.09011, technique 3.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -35,6 +45,7 @@ enum objective {
     OBJECTIVE_V,
     OBJECTIVE_ORIGIN,
     OBJECTIVE_ORIGIN_X0,
+    OBJECTIVE_SCORE,
     OBJECTIVE_COUNT
 };
 
@@ -43,7 +54,8 @@ extern const char *const objective_names[OBJECTIVE_COUNT];
 /* false: no such name. */
 bool objective_parse(enum objective *out, const char *name);
 
-/* prediction_type of a scheduler_config.json. */
+/* prediction_type of a scheduler_config.json; not of a score, whose scheduler
+ * has none. */
 const char *objective_prediction(enum objective o);
 
 /* c0 above, in double from the schedule's tables; abar before step 0 is 1. */
@@ -56,5 +68,14 @@ float objective_weight(enum objective o, const struct schedule *s, uint32_t t);
 void objective_apply(enum objective o, const struct schedule *s, uint32_t t,
                      const float *x0, const float *noise, size_t m,
                      float *sample, float *target);
+
+/* Level t of n >= 2: from sigma_min, the least noise, to sigma_max. */
+double objective_sigma(double sigma_min, double sigma_max, uint32_t n,
+                       uint32_t t);
+
+/* As objective_apply() for the score; x0 lies in -1..1 as pictures do here and
+ * is taken to 0..1. */
+void objective_apply_score(double sigma, const float *x0, const float *noise,
+                           size_t m, float *sample, float *target);
 
 #endif

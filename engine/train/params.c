@@ -115,9 +115,11 @@ static void draw_one(struct rng *rng, const struct graph_param *gp, float *x)
         rng_normal_f32(rng, x, gp->n);
         break;
     case PARAM_FOURIER:
+        /* As half precision has them: rounded when a model is written, they
+         * would turn the angles it was trained with. */
         rng_normal_f32(rng, x, gp->n);
         for (size_t i = 0; i < gp->n; i++)
-            x[i] *= 16;
+            x[i] = rintf(x[i] * 256) / 16;
         break;
     }
 }

@@ -19,7 +19,6 @@
 
 #define GRID_COLUMNS 8
 #define GRID_ROWS    10
-#define GRID_STEPS   25
 #define POINT_ROWS   64
 #define CSV_ROW      160
 
@@ -127,9 +126,7 @@ static enum unstir_status make_rows(const struct unstir_trainer *t,
         if (t->data.n_classes)
             request.class_id = r;
         request.seed = is_cloud(t) ? (uint64_t)r * GRID_COLUMNS : 0;
-        request.steps = t->options.n_timesteps < GRID_STEPS
-                            ? t->options.n_timesteps
-                            : GRID_STEPS;
+        request.steps = trainer_default_steps(t);
         TRY(make_row(model, exec, &request, images + r * GRID_COLUMNS, err));
     }
     return UNSTIR_OK;

@@ -7,11 +7,14 @@
  */
 #include "train/trainer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "format/json.h"
+
+#define FIT_PICTURES 500u /* whose distances are looked at                  */
 
 enum option_kind { OPT_STRING, OPT_U32, OPT_U64, OPT_REAL, OPT_BOOL };
 
@@ -54,6 +57,8 @@ static const struct option table[] = {
     STRING(lr_schedule),
     STRING(init),
     U32(n_timesteps, 2, 10000),
+    REAL(sigma_min, 1e-5, 1e5),
+    REAL(sigma_max, 0, 1e5),
     U32(size, 0, DATASET_MAX_EDGE),
     U32(n_levels, 0, 8),
     U32(layers, 1, 8),
@@ -87,6 +92,7 @@ void unstir_train_defaults(struct unstir_train_options *o)
     o->lr_schedule = "cosine";
     o->precision = "auto";
     o->n_timesteps = 1000;
+    o->sigma_min = 0.01;
     o->layers = 1;
     o->attention_head_dim = 32;
     o->norm_groups = 8;
@@ -341,6 +347,9 @@ enum unstir_status train_options_check(struct unstir_train_options *o,
     TRY(check_name("precision", o->precision, precisions, ARRAY_LEN(precisions),
                    err));
     TRY(check_ranges(o, err));
+    if (o->sigma_max > 0 && o->sigma_max <= o->sigma_min)
+        return error_field(err, "sigma_max", "%g: must be above sigma_min, %g",
+                           o->sigma_max, o->sigma_min);
     if ((o->steps > 0) + (o->epochs > 0) + (o->minutes > 0) != 1)
         return error_field(err, "steps",
                            "exactly one of steps, epochs and minutes says how "
@@ -366,8 +375,33 @@ static void apply_batch_rule(struct unstir_train_options *o,
     o->accumulate = o->batch / micro;
 }
 
+/* The largest distance between two of the first pictures, in units of 0..1:
+ * with that much noise each may become any other (technique 1 of Song and
+ * Ermon, arXiv:2006.09011). */
+static double largest_distance(const struct dataset *d)
+{
+    size_t m = (size_t)d->width * d->height * d->channels;
+    uint32_t n = d->n < FIT_PICTURES ? d->n : FIT_PICTURES;
+    uint64_t most = 1;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < i; j++) {
+            const uint8_t *a = d->pixels + i * m, *b = d->pixels + j * m;
+            uint64_t sum = 0;
+            for (size_t k = 0; k < m; k++) {
+                int by = a[k] - b[k];
+                sum += (uint64_t)(by * by);
+            }
+            most = sum > most ? sum : most;
+        }
+    return sqrt((double)most) / 255;
+}
+
 void train_options_fit(struct unstir_train_options *o, const struct dataset *d)
 {
+    if (o->sigma_max <= 0 && strcmp(o->objective, "score") == 0) {
+        double most = largest_distance(d);
+        o->sigma_max = most > 2 * o->sigma_min ? most : 2 * o->sigma_min;
+    }
     if (o->accumulate == 0)
         apply_batch_rule(o, d);
     if (o->n_levels)

@@ -46,8 +46,8 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-static uint64_t seed_of(const struct unstir_trainer *t, uint64_t stream,
-                        uint64_t i)
+uint64_t trainer_seed(const struct unstir_trainer *t, uint64_t stream,
+                      uint64_t i)
 {
     return mix(mix(t->options.seed ^ mix(stream)) + i);
 }
@@ -59,7 +59,7 @@ static void choose_pictures(struct unstir_trainer *t)
         uint64_t k = t->step * batch + j, epoch = k / t->data.n;
         if (epoch != t->order_epoch) {
             struct rng rng;
-            rng_seed(&rng, seed_of(t, 1, epoch));
+            rng_seed(&rng, trainer_seed(t, 1, epoch));
             rng_permutation(&rng, t->order, t->data.n);
             t->order_epoch = epoch;
         }
@@ -84,15 +84,24 @@ static void draw_picture(void *arg, size_t j, unsigned worker)
     float *x0 = t->sample + j * m, *target = t->target + j * m;
     float *noise = t->noise + worker * m;
     struct rng rng;
-    rng_seed(&rng, seed_of(t, 2, t->step * o->batch + j));
+    rng_seed(&rng, trainer_seed(t, 2, t->step * o->batch + j));
     uint32_t step = draw_timestep(t, &rng, j);
     int is_mirrored = rng_uniform_f32(&rng) < 0.5f && o->flip;
     bool is_dropped = rng_uniform_f32(&rng) < (float)o->label_dropout;
     rng_normal_f32(&rng, noise, m);
     dataset_picture(&t->data, t->picks[j], is_mirrored, x0);
-    objective_apply(t->objective, &t->schedule, step, x0, noise, m, x0, target);
-    t->timestep[j] = (float)step;
-    t->weight[j] = objective_weight(t->objective, &t->schedule, step);
+    if (t->objective == OBJECTIVE_SCORE) {
+        double sigma =
+            objective_sigma(o->sigma_min, o->sigma_max, o->n_timesteps, step);
+        objective_apply_score(sigma, x0, noise, m, x0, target);
+        t->timestep[j] = (float)sigma;
+        t->weight[j] = (float)(sigma * sigma);
+    } else {
+        objective_apply(t->objective, &t->schedule, step, x0, noise, m, x0,
+                        target);
+        t->timestep[j] = (float)step;
+        t->weight[j] = objective_weight(t->objective, &t->schedule, step);
+    }
     if (t->data.n_classes)
         t->label[j] = (float)(is_dropped ? t->data.n_classes
                                          : t->data.labels[t->picks[j]]);
@@ -155,6 +164,11 @@ static void note_step(struct unstir_trainer *t, double loss, double seconds)
     struct history_row row = {(double)t->step, loss, t->lr, t->norm,
                               t->elapsed_s};
     history_add(&t->history, &row);
+}
+
+const char *unstir_trainer_objective(const struct unstir_trainer *t)
+{
+    return objective_names[t->objective];
 }
 
 bool unstir_trainer_is_done(const struct unstir_trainer *t)
@@ -302,6 +316,10 @@ enum unstir_status trainer_network_config(char **text,
         json_put_int(w, NULL, d->height);
         json_put_int(w, NULL, d->width);
         json_close(w);
+    }
+    if (strcmp(o->objective, "score") == 0) { /* sees pictures of 0..1 */
+        json_put_string(w, "time_embedding_type", "fourier");
+        json_put_bool(w, "center_input_sample", true);
     }
     json_put_int(w, "in_channels", d->channels);
     json_put_int(w, "out_channels", d->channels);
@@ -466,7 +484,7 @@ unstir_trainer_new(struct unstir_trainer **out,
     enum unstir_status status =
         t->options.init ? load_init(t, err)
                         : params_draw(&t->learner.params, t->learner.graph,
-                                      seed_of(t, 3, 0), err);
+                                      trainer_seed(t, 3, 0), err);
     if (status == UNSTIR_OK)
         status = trainer_make_folder(t->options.output, "training", err);
     if (status != UNSTIR_OK) {

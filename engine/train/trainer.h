@@ -57,6 +57,10 @@ struct unstir_trainer {
     struct history history;
 };
 
+/* Seed number i of a stream: 1 order, 2 pictures, 3 first weights, 5 bound. */
+uint64_t trainer_seed(const struct unstir_trainer *t, uint64_t stream,
+                      uint64_t i);
+
 void history_add(struct history *h, const struct history_row *row);
 
 /* Everything but first weights: data, network, plans, memory.  options are
@@ -97,6 +101,9 @@ enum unstir_status train_options_check(struct unstir_train_options *o,
                                        struct unstir_error *err);
 /* What follows from the data: channels, levels, attention, micro-batches. */
 void train_options_fit(struct unstir_train_options *o, const struct dataset *d);
+
+/* Steps of a picture where nobody says how many. export.c */
+uint32_t trainer_default_steps(const struct unstir_trainer *t);
 
 /* A picture of the loss curve. plot.c */
 enum unstir_status plot_history(struct unstir_image *out,

@@ -293,6 +293,14 @@ holds train_json_alone [ ! -s roll.err ]
 tiny_training -o roll3 -q >roll.out 2>&1
 holds train_quiet [ ! -s roll.out ]
 same train_same_weights roll/unet/diffusion_pytorch_model.safetensors roll3/unet/diffusion_pytorch_model.safetensors
+tiny_training -o roll4 --objective origin >roll.out 2>/dev/null
+equal train_tells_the_bound "$(grep -c 'bound: .* bits a dimension, .* against an isotropic Gaussian' roll.out)" 1
+tiny_training -o roll5 --objective origin --json 2>/dev/null | tail -n 1 >roll.out
+equal train_bound_json "$(jq -c '[.bound_bits < .known_bits, .gaussian_bits < .known_bits]' roll.out)" '[true,true]'
+tiny_training -o roll6 --objective score >roll.out 2>&1
+equal train_score_scheduler "$(jq -r ._class_name roll6/scheduler/scheduler_config.json)" ScoreSdeVeScheduler
+expect train_score_samples 0 "s.png" "$U" generate -m roll6 --steps 3 --seed 1 -o s.png --force
+expect train_sigma_order 2 "sigma_max" tiny_training -o roll7 --objective score --sigma-min 1 --sigma-max 0.5
 expect train_sample_of_two_pixels 0 "p.png" "$U" generate -m roll --steps 2 --seed 1 -o p.png --force
 
 # -- bench ------------------------------------------------------------------

@@ -287,6 +287,27 @@ static void test_swiss_roll(void **state)
     refuse_size("swiss-roll");
 }
 
+/* A spiral of length l and Gaussian width w holds about log2 of 1 / (l w
+ * sqrt(2 pi e)) a point: exactly where it is straight and evenly run through.
+ * Its bends and the outer turns' thinner points leave some tenths. */
+static void test_known_bits(void **state)
+{
+    double pi = acos(-1.0), w = hypot(0.02, sqrt(1.0 / 6) / 127.5);
+    double length = 0;
+    (void)state;
+    for (int i = 0; i < 3000; i++) {
+        double a = 1.5 * pi * (1 + 2 * (i + 0.5) / 3000);
+        length += hypot(1, a) / 15 * 3 * pi / 3000;
+    }
+    double wanted = -0.5 * log2(length * w * sqrt(2 * pi * exp(1)));
+    double got = dataset_known_bits("swiss-roll");
+    if (!(fabs(got - wanted) < 0.15))
+        fail_msg("swiss-roll: wanted about %.3f bits, got %.3f", wanted, got);
+    assert_true(isnan(dataset_known_bits("fashion-mnist")));
+    assert_true(fabs(dataset_known_bits("heartbeat-bits") -
+                     (log2(127.5) - log2(5) / 20)) < 1e-12);
+}
+
 static void test_heartbeat_bits(void **state)
 {
     struct dataset d;
@@ -344,6 +365,7 @@ int main(void)
         TEST(test_named_set),   TEST(test_png_classes),
         TEST(test_png_plain),   TEST(test_refused_folders),
         TEST(test_swiss_roll),  TEST(test_heartbeat_bits),
+        TEST(test_known_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ static void test_targets(void **state)
         for (uint32_t t = 0; t < 1000; t += 111) {
             double a = sqrt((double)s.abar[t]),
                    sd = sqrt(1 - (double)s.abar[t]);
-            for (int o = 0; o < OBJECTIVE_COUNT; o++) {
+            for (int o = 0; o < OBJECTIVE_SCORE; o++) {
                 float x[M], y[M];
                 objective_apply(o, &s, t, x0, e, M, x, y);
                 for (int i = 0; i < M; i++) {
@@ -124,6 +124,43 @@ static void test_origin_is_the_mean(void **state)
     }
 }
 
+/* log N(x; x0, sigma^2) up to a constant */
+static double log_density(double x, double mean, double sigma)
+{
+    return -(x - mean) * (x - mean) / (2 * sigma * sigma);
+}
+
+/* The target is the slope of the noisy density, by central differences of
+ * step h = sigma / 100.  They are exact for a parabola; what is left is the
+ * sample's rounding, 6e-8 of 1 + sigma |e|, over sigma^2, and the target's. */
+static void test_score_is_the_slope(void **state)
+{
+    (void)state;
+    near("least", objective_sigma(0.01, 50, 1000, 0), 0.01, 0);
+    near("most", objective_sigma(0.01, 50, 1000, 999), 50, 1e-12);
+    near("ratio",
+         objective_sigma(0.01, 50, 10, 4) / objective_sigma(0.01, 50, 10, 3),
+         objective_sigma(0.01, 50, 10, 9) / objective_sigma(0.01, 50, 10, 8),
+         1e-12);
+    for (uint32_t t = 0; t < 10; t++) {
+        double sigma = objective_sigma(0.01, 50, 10, t), h = sigma / 100;
+        float x[M], y[M];
+        objective_apply_score(sigma, x0, e, M, x, y);
+        for (int i = 0; i < M; i++) {
+            double mean = 0.5 * ((double)x0[i] + 1), at = (double)x[i];
+            double slope = (log_density(at + h, mean, sigma) -
+                            log_density(at - h, mean, sigma)) /
+                           (2 * h);
+            double slack =
+                2e-7 * (1 + sigma * fabs((double)e[i])) / (sigma * sigma) +
+                2e-7 * fabs(slope);
+            if (!(fabs((double)y[i] - slope) <= slack))
+                fail_msg("sigma %g: wanted %.9g, got %.9g", sigma, slope,
+                         (double)y[i]);
+        }
+    }
+}
+
 static void test_names(void **state)
 {
     enum objective o;
@@ -132,7 +169,7 @@ static void test_names(void **state)
         assert_true(objective_parse(&o, objective_names[i]));
         assert_int_equal(o, i);
     }
-    assert_false(objective_parse(&o, "score"));
+    assert_false(objective_parse(&o, "scores"));
     assert_string_equal(objective_prediction(OBJECTIVE_EPSILON), "epsilon");
     assert_string_equal(objective_prediction(OBJECTIVE_ORIGIN), "epsilon");
     assert_string_equal(objective_prediction(OBJECTIVE_X0), "sample");
@@ -146,6 +183,7 @@ int main(void)
         cmocka_unit_test(test_targets),
         cmocka_unit_test(test_in_place),
         cmocka_unit_test(test_origin_is_the_mean),
+        cmocka_unit_test(test_score_is_the_slope),
         cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
