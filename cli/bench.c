@@ -8,6 +8,7 @@
 #include "cli.h"
 #include "commands.h"
 #include "opts_machine.h"
+#include "opts_size.h"
 #include "unstir_bench.h"
 
 struct bench_values {
@@ -29,22 +30,7 @@ static const struct opt options[] = {
      .fallback = "models/fashion",
      FIELD(model),
      .help = "folder; without weights they are drawn from seed 0"},
-    {.name = "width",
-     .kind = OPT_U32,
-     .meta = "N",
-     .min = 1,
-     .max = 16384,
-     .fallback = "the model's own",
-     FIELD(width),
-     .help = "pixels"},
-    {.name = "height",
-     .kind = OPT_U32,
-     .meta = "N",
-     .min = 1,
-     .max = 16384,
-     .fallback = "the model's own",
-     FIELD(height),
-     .help = "pixels"},
+    OPTS_SIZE,
     {.name = "batch",
      .kind = OPT_U32,
      .meta = "N",

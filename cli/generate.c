@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "opts_machine.h"
+#include "opts_size.h"
 #include "output.h"
 
 #define MAX_PROMPT_BYTES 8192
@@ -55,22 +56,7 @@ static const struct opt options[] = {
      .fallback = "random, printed",
      FIELD(seed),
      .help = "0 .. 2^64-1"},
-    {.name = "width",
-     .kind = OPT_U32,
-     .meta = "N",
-     .min = 1,
-     .max = 16384,
-     .fallback = "the model's own",
-     FIELD(width),
-     .help = "pixels"},
-    {.name = "height",
-     .kind = OPT_U32,
-     .meta = "N",
-     .min = 1,
-     .max = 16384,
-     .fallback = "the model's own",
-     FIELD(height),
-     .help = "pixels"},
+    OPTS_SIZE,
     {.group = "How to make it",
      .name = "steps",
      .kind = OPT_U32,

@@ -37,20 +37,15 @@ static void refuse_route(struct request *request, enum route_found found,
  * others add; elsewhere an argument misspelt must not be passed over.       */
 static bool refuse_query(struct request *request)
 {
-    const char *handling = NULL;
-    bool is_lenient = request_prefers(request, "handling", &handling) &&
-                      strcmp(handling, "lenient") == 0;
     struct problem *problem;
 
     if (request->n_query == 0 || request->route->scope == SCOPE_PUBLIC)
         return false;
-    problem = mem_arena_zero(request->arena, 1, sizeof *problem);
-    if (!problem) {
-        reply_error(request, ERROR_NO_MEMORY, "out of memory");
+    problem = reply_problem_new(request);
+    if (!problem)
         return true;
-    }
-    problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
-    if (query_check(request, request->route->query, is_lenient, problem))
+    if (query_check(request, request->route->query, request_is_lenient(request),
+                    problem))
         return false;
     reply_problem(request, problem);
     return true;

@@ -45,12 +45,9 @@ bool h_query_up_to(struct request *request, const char *name, uint64_t max,
     *out = query_number(request, name, fallback);
     if (request_query(request, name) == NULL || *out <= max)
         return true;
-    problem = mem_arena_zero(request->arena, 1, sizeof *problem);
-    if (problem == NULL) {
-        reply_error(request, ERROR_NO_MEMORY, "out of memory");
+    problem = reply_problem_new(request);
+    if (problem == NULL)
         return false;
-    }
-    problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
     (void)snprintf(detail, sizeof detail, "must be at most %" PRIu64 " here",
                    max);
     (void)snprintf(nearest, sizeof nearest, "%" PRIu64, max);
@@ -91,12 +88,9 @@ bool h_parse_body(struct request *request, bool may_be_empty, struct jdoc **doc)
         return true;
     jdoc_free(*doc);
     *doc = NULL;
-    problem = mem_arena_zero(request->arena, 1, sizeof *problem);
-    if (problem == NULL) {
-        reply_error(request, ERROR_NO_MEMORY, "out of memory");
+    problem = reply_problem_new(request);
+    if (problem == NULL)
         return false;
-    }
-    problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
     problem_add(problem, "", "the body must be a JSON object", NULL, "[{}]");
     reply_problem(request, problem);
     return false;
@@ -105,23 +99,14 @@ bool h_parse_body(struct request *request, bool may_be_empty, struct jdoc **doc)
 bool h_read_genreq(struct service *service, struct request *request,
                    bool continues_default, struct genreq *req)
 {
-    struct genreq_options options = {.continues_default = continues_default};
-    const char *handling = NULL;
-    struct problem *problem;
+    struct genreq_options options = {.continues_default = continues_default,
+                                     .is_lenient = request_is_lenient(request)};
+    struct problem *problem = reply_problem_new(request);
     struct jdoc *doc;
     bool is_good;
 
-    if (!h_parse_body(request, false, &doc))
+    if (problem == NULL || !h_parse_body(request, false, &doc))
         return false;
-    problem = mem_arena_zero(request->arena, 1, sizeof *problem);
-    if (problem == NULL) {
-        jdoc_free(doc);
-        reply_error(request, ERROR_NO_MEMORY, "out of memory");
-        return false;
-    }
-    options.is_lenient = request_prefers(request, "handling", &handling) &&
-                         strcmp(handling, "lenient") == 0;
-    problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
     is_good = genreq_read(req, service, doc, &options, problem);
     jdoc_free(doc);
     if (is_good)
@@ -364,21 +349,15 @@ const struct json_field cancel_fields[] = {
 static bool read_cancel(struct request *request, bool *finish)
 {
     struct cancel_body body = {NULL};
-    struct problem *problem;
+    struct problem *problem = reply_problem_new(request);
     struct jdoc *doc;
     bool is_good = true;
 
-    if (!h_parse_body(request, true, &doc))
+    if (problem == NULL || !h_parse_body(request, true, &doc))
         return false;
-    problem = mem_arena_zero(request->arena, 1, sizeof *problem);
-    if (problem == NULL) {
-        jdoc_free(doc);
-        reply_error(request, ERROR_NO_MEMORY, "out of memory");
-        return false;
-    }
-    problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
     if (doc != NULL)
-        is_good = jdoc_read(doc, cancel_fields, &body, false, problem);
+        is_good = jdoc_read(doc, cancel_fields, &body,
+                            request_is_lenient(request), problem);
     jdoc_free(doc);
     if (!is_good)
         reply_problem(request, problem);

@@ -192,6 +192,18 @@ void reply_empty(struct request *request, unsigned status)
         finish_answer(x);
 }
 
+struct problem *reply_problem_new(struct request *request)
+{
+    struct problem *problem =
+        mem_arena_zero(request->arena, 1, sizeof *problem);
+
+    if (problem)
+        problem_init(problem, request->arena, ERROR_INVALID_PARAMETERS);
+    else
+        reply_error(request, ERROR_NO_MEMORY, "out of memory");
+    return problem;
+}
+
 void reply_problem(struct request *request, const struct problem *problem)
 {
     struct buf body;

@@ -65,6 +65,9 @@ void reply_json(struct request *request, unsigned status, struct buf *body);
 /* No body: 204, 304. */
 void reply_empty(struct request *request, unsigned status);
 
+/* For violations, in the request's arena; NULL after 503 was sent.         */
+struct problem *reply_problem_new(struct request *request);
+
 /* application/problem+json; `problem` is read before the call returns.     */
 void reply_problem(struct request *request, const struct problem *problem);
 

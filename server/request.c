@@ -220,6 +220,14 @@ bool request_prefers(const struct request *request, const char *token,
     return false;
 }
 
+bool request_is_lenient(const struct request *request)
+{
+    const char *handling = NULL;
+
+    return request_prefers(request, "handling", &handling) &&
+           strcmp(handling, "lenient") == 0;
+}
+
 bool request_none_match(const struct request *request, const char *etag)
 {
     const char *header = request_header(request, "If-None-Match");

@@ -91,6 +91,9 @@ int request_accept(const char *header, const char *const *offered, size_t n);
 bool request_prefers(const struct request *request, const char *token,
                      const char **value);
 
+/* Prefer: handling=lenient, unknown names are passed over.                 */
+bool request_is_lenient(const struct request *request);
+
 /* True when If-None-Match names `etag` (with its quotes) or is "*". */
 bool request_none_match(const struct request *request, const char *etag);
 
