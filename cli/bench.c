@@ -13,7 +13,7 @@
 
 struct bench_values {
     struct opts_common common;
-    const char *model, *isa, *precision, *pin;
+    const char *model, *isa, *precision, *pin, *pack_cache;
     uint32_t width, height, batch, threads, repeat, warmup;
 };
 
@@ -159,6 +159,8 @@ static int bench_main(int argc, char **argv)
         v.batch = 1;
     struct unstir_bench_options o = {.model = v.model,
                                      .isa = v.isa,
+                                     .pack_cache =
+                                         v.pack_cache ? v.pack_cache : "auto",
                                      .width = v.width,
                                      .height = v.height,
                                      .batch = v.batch,

@@ -390,7 +390,8 @@ static int open_model(struct generate_job *job)
     const struct generate_values *v = job->v;
     const char *path = v->model ? v->model : cli_default_model();
     struct unstir_error err = {0};
-    struct unstir_model_options o = {.isa = v->isa};
+    struct unstir_model_options o = {
+        .isa = v->isa, .pack_cache = v->pack_cache ? v->pack_cache : "auto"};
     struct unstir_executor_options x = {.n_threads = v->threads,
                                         .pin = opts_pin(v->pin)};
     double start = cli_now_s();
@@ -411,10 +412,11 @@ static int open_model(struct generate_job *job)
         cli_note("note: %s", info->notes[i]);
     if (v->common.is_verbose)
         cli_note("%s: %s, %llu parameters, %s %s, %u threads, loaded in %.0f "
-                 "ms",
+                 "ms (packs %s)",
                  info->id, info->family, (unsigned long long)info->n_parameters,
                  info->isa, info->precision,
-                 unstir_executor_threads(job->executor), job->load_ms);
+                 unstir_executor_threads(job->executor), job->load_ms,
+                 info->packs);
     return CLI_OK;
 }
 

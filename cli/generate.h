@@ -17,7 +17,7 @@
 struct generate_values {
     struct opts_common common;
     const char *model, *prompt, *class, *sampler, *schedule, *precision, *pin,
-        *isa;
+        *isa, *pack_cache;
     const char *output, *grid, *timeline, *raw, *save_state, *resume;
     uint32_t count, steps, width, height, threads, stop_after, png_level;
     uint64_t seed;

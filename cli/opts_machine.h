@@ -1,7 +1,8 @@
 /* opts_machine.h - the options about the machine, the same for every command.
  *
  * Rows of a command's table.  The command defines FIELD(name) and `precisions`
- * as for its own rows, and has the fields precision, threads, pin and isa.
+ * as for its own rows, and has the fields precision, threads, pin, isa and
+ * pack_cache.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -49,6 +50,13 @@ static inline enum unstir_pin opts_pin(const char *word)
          .fallback = "auto: if there is a thread a core",                     \
          FIELD(pin),                                                          \
          .help = "keep each thread on a core of its own"},                    \
+        {.name = "pack-cache",                                                \
+         .kind = OPT_TEXT,                                                    \
+         .meta = "auto|none|DIR",                                             \
+         .env = "UNSTIR_PACK_CACHE",                                          \
+         .fallback = "auto: unstir's folder in the user's cache",             \
+         FIELD(pack_cache),                                                   \
+         .help = "keep packed weights there for the next start"},             \
     {                                                                         \
         .name = "isa", .kind = OPT_TEXT, .meta = "NAME", .env = "UNSTIR_ISA", \
         .fallback = "the best of this CPU", FIELD(isa),                       \

@@ -34,7 +34,7 @@ struct eval_bench {
     float *memory; /* of all of io */
     double *ms;
     uint32_t repeat;
-    double gflop;
+    double gflop, load_ms;
 };
 
 static double now_ms(void)
@@ -90,6 +90,7 @@ static enum unstir_status open_bench(struct eval_bench *b,
 {
     struct network_options options = {
         .isa = o->isa, .precision = o->precision, .mode = LOWER_FUSED};
+    double start = now_ms();
     struct graph *g;
     void *p;
 
@@ -100,8 +101,13 @@ static enum unstir_status open_bench(struct eval_bench *b,
         return error_field(err, "repeat", "%u; at most %d", b->repeat,
                            MAX_REPEAT);
     TRY(diffusers_folder_open(&b->folder, o->model, true, err));
+    if (b->folder.unet_weights)
+        options.cache = (struct pack_cache){.folder = o->pack_cache,
+                                            .digest = b->folder.digest,
+                                            .part = "unet"};
     TRY(network_open(&b->net, b->folder.unet_config, b->folder.unet_weights, 0,
                      &options, err));
+    b->load_ms = now_ms() - start;
     TRY(executor_new_placed(&b->executor, o->n_threads, 0, o->pin, 0, err));
     TRY(make_io(b, o, err));
     TRY(network_graph(&g, b->folder.unet_config, b->io.n, b->io.h, b->io.w,
@@ -180,6 +186,8 @@ static enum unstir_status report(const struct eval_bench *b,
     json_put_int(w, "width", b->io.w);
     json_put_int(w, "height", b->io.h);
     json_put_int(w, "batch", b->io.n);
+    json_put_real(w, "load_ms", b->load_ms);
+    json_put_string(w, "packs", pack_source_name(info->pack_source));
     json_put_real(w, "gflop", b->gflop);
     json_put_real(w, "ms_min", b->ms[0]);
     json_put_real(w, "ms_median", b->ms[b->repeat / 2]);

@@ -93,6 +93,11 @@ struct unstir_model_options {
     const char *isa; /* "scalar" ... "avx512bf16"; NULL: the best
                         this CPU has                                       */
     enum unstir_precision precision;
+    const char *pack_cache; /* folder where packed weights are kept for the
+                               next opening; "auto": $UNSTIR_CACHE_DIR,
+                               $XDG_CACHE_HOME/unstir or
+                               $HOME/.cache/unstir; NULL or "none": nowhere.
+                               Changes no picture                          */
 };
 
 struct unstir_model;
@@ -126,6 +131,9 @@ struct unstir_model_info {
     const char *precision;   /* "f32" or "bf16"                               */
     const char *fingerprint; /* rung, rules version and precision: equal
                                 fingerprints give equal bytes               */
+    const char *packs;       /* packed weights were "built", "stored" (built
+                                and kept in the pack cache) or "mapped" from
+                                there                                       */
     uint64_t n_parameters;
     uint64_t weight_bytes; /* held in memory, packs included                */
     uint32_t channels;     /* of the picture: 1 or 3                        */

@@ -27,6 +27,7 @@ struct unstir_bench_options {
     unsigned n_threads;
     enum unstir_pin pin;
     uint32_t repeat, warmup;
+    const char *pack_cache; /* as in struct unstir_model_options            */
 };
 
 /* One network evaluation.                                                   */

@@ -14,6 +14,9 @@ CONFIG_CHOICE(precision, "precision", "auto", "auto|f32|bf16",
               "operands of the network; auto is the CPU's own type")
 CONFIG_TEXT(isa, "isa", "", "instruction set; empty is the best this CPU has")
 
+CONFIG_TEXT(pack_cache, "pack-cache", "auto",
+            "auto, none or a folder: keep packed weights for the next start")
+
 CONFIG_GROUP("Computing")
 CONFIG_INT(threads, "threads", 0, 0, 1024, "threads of a worker; 0: one a core")
 CONFIG_CHOICE(pin, "pin", "auto", "auto|on|off",

@@ -179,6 +179,7 @@ static bool start_loading(struct models *models, struct model *model)
     l->options.isa =
         config->isa != NULL && config->isa[0] != '\0' ? config->isa : NULL;
     l->options.precision = precision_of(config->precision);
+    l->options.pack_cache = config->pack_cache;
     if (!loop_offload(models->service->loop, &l->task)) {
         mem_free(l);
         return false;

@@ -366,11 +366,10 @@ static void drop_params(struct network *net, const struct graph *g)
     }
 }
 
-static enum unstir_status pack_params(struct network *net,
-                                      const struct graph *g,
-                                      const struct weights *weights,
-                                      uint64_t seed, enum lower_mode mode,
-                                      struct unstir_error *err)
+static enum unstir_status
+pack_params(struct network *net, const struct graph *g,
+            const struct weights *weights, uint64_t seed,
+            const struct network_options *options, struct unstir_error *err)
 {
     enum unstir_status status;
     void *params, *own;
@@ -381,7 +380,9 @@ static enum unstir_status pack_params(struct network *net,
     TRY(alloc_zero(&params, net->n_params, sizeof(float *), err));
     status = load_params(net, params, g, weights, seed, err);
     if (status == UNSTIR_OK)
-        status = packs_new(&net->packs, g, &net->table, mode, params, err);
+        status = packs_new_cached(&net->packs, g, &net->table, options->mode,
+                                  params, &options->cache, net->fingerprint,
+                                  &net->info.pack_source, err);
     alloc_free(params);
     if (status != UNSTIR_OK)
         return status;
@@ -433,7 +434,7 @@ static enum unstir_status fill(struct network *net, const struct json *config,
     /* The parameters are those of any size. */
     size.h = size.w = network_smallest_edge(&net->facts);
     TRY(build_graph(&g, net->family, net->config, &size, err));
-    status = pack_params(net, g, weights, seed, options->mode, err);
+    status = pack_params(net, g, weights, seed, options, err);
     if (status == UNSTIR_OK && options->mode == LOWER_FUSED)
         status = lower_row_floats(&net->rows, g, err);
     graph_free(g);

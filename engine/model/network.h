@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "model/pack_cache.h"
 #include "ops/lower.h"
 
 struct cancel;
@@ -31,6 +32,7 @@ struct network_options {
     const char *part;                 /* of several networks of a class; NULL */
     const struct kernel_rung *ladder; /* NULL: built in; for tests           */
     size_t n_rungs;
+    struct pack_cache cache; /* of packed weights; zeroed: none              */
 };
 
 /* Build from a component's config.json and its weights.  `weights` is
@@ -61,6 +63,7 @@ struct network_info {
                                 input's                                      */
     uint64_t n_parameters;
     size_t weight_bytes;
+    enum pack_source pack_source;
     const char *const *notes;
     size_t n_notes;
 };

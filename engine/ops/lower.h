@@ -26,6 +26,7 @@
 #include "ops/graph.h"
 
 struct kernel_table;
+struct mapfile;
 struct packs;
 struct plan;
 
@@ -43,6 +44,26 @@ enum unstir_status packs_new(struct packs **out, const struct graph *g,
                              struct unstir_error *err);
 void packs_free(struct packs *packs);
 size_t packs_bytes(const struct packs *packs);
+
+/* packs_new() in two parts, for a cache between.  Of empty packs only bytes
+ * and layout can be asked, and params must live until they are filled: by
+ * packing, or by the image of earlier packs of the same parameters, `offset`
+ * bytes into a file that was checked.  A sample of the image is compared
+ * (UNSTIR_ERR_FORMAT); if all is well, *map is the packs'. */
+enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
+                                   const struct kernel_table *table,
+                                   enum lower_mode mode,
+                                   const float *const *params,
+                                   struct unstir_error *err);
+enum unstir_status packs_fill(struct packs *packs, const struct graph *g,
+                              struct unstir_error *err);
+enum unstir_status packs_adopt(struct packs *packs, const struct graph *g,
+                               struct mapfile *map, size_t offset,
+                               struct unstir_error *err);
+
+/* packs_bytes() bytes; a number that follows from what lies where in them. */
+const void *packs_image(const struct packs *packs);
+uint64_t packs_layout(const struct packs *packs);
 
 /* Whether plans still read params[p] after packing. */
 bool packs_needs(const struct packs *packs, param_id p);

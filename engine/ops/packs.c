@@ -4,16 +4,26 @@
  * packed as one weight, so that one product serves all of them and the value
  * is read once.  Which layers join depends on the graph alone, not on sizes.
  *
+ * All that is packed makes one image: first every piece gets its place, then
+ * the pieces are packed side by side on a pool, or the whole image is adopted
+ * from a file.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include "ops/packs.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/mapfile.h"
+#include "base/pool.h"
 #include "base/size.h"
 #include "ops/conv2d.h"
 #include "ops/conv2d_phases.h"
+
+/* From here on a pool is worth starting. */
+#define POOL_MIN_BYTES ((size_t)4 << 20)
 
 struct packs {
     const struct kernel_table *table;
@@ -22,9 +32,10 @@ struct packs {
     size_t n_ops;
     const float **params; /* NULL where packing was all                      */
     size_t n_params;
-    void **owned; /* panels and joined biases                                */
-    size_t n_owned, cap_owned;
+    const unsigned char *image;
     size_t bytes;
+    void *own;          /* the image, if it was packed here                  */
+    struct mapfile map; /* else the file around it                           */
 };
 
 static bool is_product(enum op_kind kind)
@@ -70,21 +81,7 @@ static void join(struct packs *packs, const struct graph *g)
     }
 }
 
-/* -- packing ----------------------------------------------------------- */
-
-static enum unstir_status own(struct packs *packs, void **out, size_t bytes,
-                              struct unstir_error *err)
-{
-    void *p = packs->owned;
-
-    TRY(alloc_grow(&p, &packs->cap_owned, packs->n_owned + 1,
-                   sizeof *packs->owned, err));
-    packs->owned = p;
-    TRY(alloc_aligned(out, bytes, 1, err));
-    packs->owned[packs->n_owned++] = *out;
-    packs->bytes += bytes;
-    return UNSTIR_OK;
-}
+/* -- places ------------------------------------------------------------ */
 
 /* A 3x3 convolution that alone reads an upsampling: lowering can fuse them.
  * Whether the sizes are right only shapes can say. */
@@ -98,46 +95,82 @@ static bool is_upsampled(const struct packs *packs, const struct graph *g,
            x->n_uses == 1 && graph_op_at(g, x->op)->kind == OP_UPSAMPLE;
 }
 
-static enum unstir_status pack_phases(struct packs *packs,
-                                      const struct graph *g, size_t i,
-                                      struct unstir_error *err)
+static enum unstir_status place(struct packs *packs, size_t *at, size_t bytes,
+                                struct unstir_error *err)
 {
-    const struct graph_op *op = graph_op_at(g, i);
-    const struct graph_param *w = graph_param_at(g, op->param[0]);
-    uint32_t cout = w->dims[0], cin = w->dims[1];
-    void *phases, *room;
-
-    TRY(own(packs, &phases, conv2d_phases_packed_bytes(packs->table, cin, cout),
-            err));
-    TRY(alloc_zero(&room, (size_t)cin * cout, 4 * sizeof(float), err));
-    conv2d_phases_pack(packs->table, phases, packs->params[op->param[0]], cin,
-                       cout, room);
-    alloc_free(room);
-    packs->ops[i].phases = phases;
+    *at = packs->bytes;
+    if (!size_add(packs->bytes, size_align(bytes, 64), &packs->bytes))
+        return error_set(err, UNSTIR_ERR_LIMIT, "the weights are too large");
     return UNSTIR_OK;
 }
 
-static enum unstir_status pack_one(struct packs *packs, const struct graph *g,
-                                   size_t i, struct unstir_error *err)
+/* The product of leader i as a convolution. */
+static struct conv2d_pack_job job_of(const struct packs *packs,
+                                     const struct graph *g, size_t i)
 {
     const struct graph_op *op = graph_op_at(g, i);
     const struct graph_param *w = graph_param_at(g, op->param[0]);
-    uint32_t kh = w->rank == 4 ? w->dims[2] : 1;
-    uint32_t kw = w->rank == 4 ? w->dims[3] : 1;
-    void *panels;
+    bool is_joined = packs->ops[i].n_joined > 1;
 
-    TRY(own(packs, &panels,
-            conv2d_packed_bytes(packs->table, w->dims[1], w->dims[0], kh, kw),
-            err));
-    conv2d_pack(packs->table, panels, packs->params[op->param[0]], w->dims[1],
-                w->dims[0], kh, kw);
-    packs->ops[i].panels = panels;
-    if (op->param[1] != GRAPH_NO_PARAM)
-        packs->ops[i].bias = packs->params[op->param[1]];
-    if (is_upsampled(packs, g, op))
-        TRY(pack_phases(packs, g, i, err));
+    return (struct conv2d_pack_job){
+        .w = packs->params[op->param[0]],
+        .cin = w->dims[1],
+        .cout = is_joined ? packs->ops[i].width : w->dims[0],
+        .kh = w->rank == 4 ? w->dims[2] : 1,
+        .kw = w->rank == 4 ? w->dims[3] : 1,
+    };
+}
+
+static bool is_leader(const struct packs *packs, const struct graph *g,
+                      size_t i)
+{
+    return is_product(graph_op_at(g, i)->kind) && packs->ops[i].leader == i;
+}
+
+static enum unstir_status place_all(struct packs *packs, const struct graph *g,
+                                    struct unstir_error *err)
+{
+    for (size_t i = 0; i < packs->n_ops; i++) {
+        struct op_pack *pack = &packs->ops[i];
+        struct conv2d_pack_job j;
+
+        pack->panels_at = pack->phases_at = pack->bias_at = PACK_NOWHERE;
+        if (!is_leader(packs, g, i))
+            continue;
+        j = job_of(packs, g, i);
+        TRY(place(packs, &pack->panels_at,
+                  conv2d_packed_bytes(packs->table, j.cin, j.cout, j.kh, j.kw),
+                  err));
+        if (pack->n_joined > 1)
+            TRY(place(packs, &pack->bias_at, pack->width * sizeof(float), err));
+        if (is_upsampled(packs, g, graph_op_at(g, i)))
+            TRY(place(packs, &pack->phases_at,
+                      conv2d_phases_packed_bytes(packs->table, j.cin, j.cout),
+                      err));
+    }
     return UNSTIR_OK;
 }
+
+/* Pointers into the image that is there now. */
+static void point(struct packs *packs, const struct graph *g)
+{
+    for (size_t i = 0; i < packs->n_ops; i++) {
+        const struct graph_op *op = graph_op_at(g, i);
+        struct op_pack *pack = &packs->ops[i];
+
+        if (!is_leader(packs, g, i))
+            continue;
+        pack->panels = packs->image + pack->panels_at;
+        if (pack->phases_at != PACK_NOWHERE)
+            pack->phases = packs->image + pack->phases_at;
+        if (pack->bias_at != PACK_NOWHERE)
+            pack->bias = (const float *)(packs->image + pack->bias_at);
+        else if (op->param[1] != GRAPH_NO_PARAM)
+            pack->bias = packs->params[op->param[1]];
+    }
+}
+
+/* -- packing ----------------------------------------------------------- */
 
 /* Stack the rows and biases of all that follow leader i. */
 static void stack(const struct packs *packs, const struct graph *g, size_t i,
@@ -159,41 +192,54 @@ static void stack(const struct packs *packs, const struct graph *g, size_t i,
     }
 }
 
-static enum unstir_status pack_joined(struct packs *packs,
+/* The pieces of leader i to an image of which `base` is the part from
+ * panels_at on. */
+static enum unstir_status pack_leader(const struct packs *packs,
                                       const struct graph *g, size_t i,
+                                      unsigned char *base,
                                       struct unstir_error *err)
 {
-    const struct graph_op *op = graph_op_at(g, i);
-    uint32_t cin = graph_param_at(g, op->param[0])->dims[1];
-    uint32_t width = packs->ops[i].width;
-    void *rows, *bias, *panels;
+    const struct op_pack *pack = &packs->ops[i];
+    struct conv2d_pack_job j = job_of(packs, g, i);
+    size_t n = (size_t)j.cout * j.cin;
+    void *room = NULL;
 
-    TRY(own(packs, &bias, (size_t)width * sizeof(float), err));
-    TRY(own(packs, &panels, conv2d_packed_bytes(packs->table, cin, width, 1, 1),
-            err));
-    TRY(alloc_zero(&rows, (size_t)width * cin, sizeof(float), err));
-    stack(packs, g, i, rows, bias);
-    conv2d_pack(packs->table, panels, rows, cin, width, 1, 1);
-    alloc_free(rows);
-    packs->ops[i].panels = panels;
-    packs->ops[i].bias = bias;
+    if (pack->n_joined > 1) {
+        TRY(alloc_zero(&room, n, sizeof(float), err));
+        stack(packs, g, i, room,
+              (float *)(base + (pack->bias_at - pack->panels_at)));
+        j.w = room;
+    }
+    conv2d_pack(packs->table, base, j.w, j.cin, j.cout, j.kh, j.kw);
+    alloc_free(room);
+    if (pack->phases_at == PACK_NOWHERE)
+        return UNSTIR_OK;
+    TRY(alloc_zero(&room, n, 4 * sizeof(float), err));
+    conv2d_phases_pack(packs->table, base + (pack->phases_at - pack->panels_at),
+                       j.w, j.cin, j.cout, room);
+    alloc_free(room);
     return UNSTIR_OK;
 }
 
-static enum unstir_status pack_all(struct packs *packs, const struct graph *g,
-                                   struct unstir_error *err)
-{
-    for (size_t i = 0; i < packs->n_ops; i++) {
-        struct op_pack *pack = &packs->ops[i];
+struct filling {
+    const struct packs *packs;
+    const struct graph *g;
+    unsigned char *image;
+    atomic_int status; /* of any piece that failed; relaxed: pool_run orders */
+};
 
-        if (!is_product(graph_op_at(g, i)->kind) || pack->leader != i)
-            continue;
-        if (pack->n_joined > 1)
-            TRY(pack_joined(packs, g, i, err));
-        else
-            TRY(pack_one(packs, g, i, err));
-    }
-    return UNSTIR_OK;
+static void fill_leader(void *arg, size_t i, unsigned worker)
+{
+    struct filling *f = arg;
+    enum unstir_status status;
+
+    (void)worker;
+    if (!is_leader(f->packs, f->g, i))
+        return;
+    status = pack_leader(f->packs, f->g, i,
+                         f->image + f->packs->ops[i].panels_at, NULL);
+    if (status != UNSTIR_OK)
+        atomic_store_explicit(&f->status, (int)status, memory_order_relaxed);
 }
 
 /* Forget what plans will not read. */
@@ -211,10 +257,36 @@ static void drop_packed(struct packs *packs, const struct graph *g)
     }
 }
 
-enum unstir_status packs_new(struct packs **out, const struct graph *g,
-                             const struct kernel_table *table,
-                             enum lower_mode mode, const float *const *params,
-                             struct unstir_error *err)
+static void ready(struct packs *packs, const struct graph *g)
+{
+    point(packs, g);
+    drop_packed(packs, g);
+}
+
+enum unstir_status packs_fill(struct packs *packs, const struct graph *g,
+                              struct unstir_error *err)
+{
+    struct filling f = {.packs = packs, .g = g};
+    struct pool *pool = NULL;
+
+    TRY(alloc_aligned(&packs->own, packs->bytes, 1, err));
+    packs->image = f.image = packs->own;
+    if (packs->bytes >= POOL_MIN_BYTES)
+        TRY(pool_new(&pool, 0, 0, err));
+    pool_run(pool, packs->n_ops, fill_leader, &f);
+    pool_free(pool);
+    if (f.status != UNSTIR_OK)
+        return error_set(err, (enum unstir_status)f.status,
+                         "no memory to pack the weights");
+    ready(packs, g);
+    return UNSTIR_OK;
+}
+
+enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
+                                   const struct kernel_table *table,
+                                   enum lower_mode mode,
+                                   const float *const *params,
+                                   struct unstir_error *err)
 {
     struct packs *packs;
     enum unstir_status status;
@@ -238,10 +310,9 @@ enum unstir_status packs_new(struct packs **out, const struct graph *g,
     for (size_t i = 0; i < packs->n_params; i++)
         packs->params[i] = params[i];
     join(packs, g);
-    status = pack_all(packs, g, err);
+    status = place_all(packs, g, err);
     if (status != UNSTIR_OK)
         goto out;
-    drop_packed(packs, g);
     *out = packs;
     packs = NULL;
 out:
@@ -249,16 +320,126 @@ out:
     return status;
 }
 
+enum unstir_status packs_new(struct packs **out, const struct graph *g,
+                             const struct kernel_table *table,
+                             enum lower_mode mode, const float *const *params,
+                             struct unstir_error *err)
+{
+    struct packs *packs;
+    enum unstir_status status;
+
+    *out = NULL;
+    TRY(packs_new_empty(&packs, g, table, mode, params, err));
+    status = packs_fill(packs, g, err);
+    if (status != UNSTIR_OK)
+        packs_free(packs);
+    else
+        *out = packs;
+    return status;
+}
+
 void packs_free(struct packs *packs)
 {
     if (!packs)
         return;
-    for (size_t i = 0; i < packs->n_owned; i++)
-        alloc_free(packs->owned[i]);
-    alloc_free(packs->owned);
+    mapfile_close(&packs->map);
+    alloc_free(packs->own);
     alloc_free(packs->params);
     alloc_free(packs->ops);
     alloc_free(packs);
+}
+
+/* -- an image from a file ---------------------------------------------- */
+
+static size_t leader_bytes(const struct packs *packs, size_t i)
+{
+    for (size_t k = i + 1; k < packs->n_ops; k++)
+        if (packs->ops[k].panels_at != PACK_NOWHERE)
+            return packs->ops[k].panels_at - packs->ops[i].panels_at;
+    return packs->bytes - packs->ops[i].panels_at;
+}
+
+/* The leader of fewest bytes among those that are (or are not) 3x3. */
+static size_t smallest_leader(const struct packs *packs, const struct graph *g,
+                              bool is_3x3)
+{
+    size_t found = SIZE_MAX, least = SIZE_MAX;
+
+    for (size_t i = 0; i < packs->n_ops; i++) {
+        if (!is_leader(packs, g, i) ||
+            is_3x3 != (job_of(packs, g, i).kh == 3) ||
+            leader_bytes(packs, i) >= least)
+            continue;
+        least = leader_bytes(packs, i);
+        found = i;
+    }
+    return found;
+}
+
+/* Pack one leader and compare. */
+static enum unstir_status check_sample(const struct packs *packs,
+                                       const struct graph *g, size_t i,
+                                       const unsigned char *image,
+                                       struct unstir_error *err)
+{
+    enum unstir_status status;
+    void *own;
+    size_t n;
+
+    if (i == SIZE_MAX)
+        return UNSTIR_OK;
+    n = leader_bytes(packs, i);
+    TRY(alloc_aligned(&own, n, 1, err));
+    status = pack_leader(packs, g, i, own, err);
+    if (status == UNSTIR_OK &&
+        memcmp(own, image + packs->ops[i].panels_at, n) != 0)
+        status = error_set(err, UNSTIR_ERR_FORMAT,
+                           "packed weights differ from what is packed now");
+    alloc_free(own);
+    return status;
+}
+
+enum unstir_status packs_adopt(struct packs *packs, const struct graph *g,
+                               struct mapfile *map, size_t offset,
+                               struct unstir_error *err)
+{
+    const unsigned char *image = map->bytes + offset;
+
+    if (map->n_bytes < offset || map->n_bytes - offset != packs->bytes)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "packed weights of %zu bytes; %zu are needed",
+                         map->n_bytes - offset, packs->bytes);
+    TRY(check_sample(packs, g, smallest_leader(packs, g, true), image, err));
+    TRY(check_sample(packs, g, smallest_leader(packs, g, false), image, err));
+    packs->image = image;
+    packs->map = *map;
+    *map = (struct mapfile){0};
+    ready(packs, g);
+    return UNSTIR_OK;
+}
+
+const void *packs_image(const struct packs *packs)
+{
+    return packs->image;
+}
+
+static uint64_t mix(uint64_t h, size_t x)
+{
+    h = (h ^ x) * 0x9e3779b97f4a7c15U;
+    return h ^ h >> 29;
+}
+
+uint64_t packs_layout(const struct packs *packs)
+{
+    uint64_t h = mix(packs->n_ops, packs->bytes);
+
+    for (size_t i = 0; i < packs->n_ops; i++) {
+        const struct op_pack *pack = &packs->ops[i];
+
+        h = mix(mix(mix(h, pack->panels_at), pack->phases_at), pack->bias_at);
+        h = mix(mix(h, pack->leader), pack->width);
+    }
+    return h;
 }
 
 /* -- reading ----------------------------------------------------------- */

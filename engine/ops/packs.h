@@ -9,6 +9,8 @@
 
 #include "ops/lower.h"
 
+#define PACK_NOWHERE SIZE_MAX
+
 /* The product of an operation.  Joined operations share their leader's: it
  * has `width` columns, of which theirs begin at `column`. */
 struct op_pack {
@@ -18,6 +20,7 @@ struct op_pack {
     const void *panels; /* of the leader; NULL: not a product                */
     const void *phases; /* beside them, after an upsampling; else NULL       */
     const float *bias;  /* of the leader, or NULL                            */
+    size_t panels_at, phases_at, bias_at; /* in the image, or PACK_NOWHERE   */
 };
 
 const struct op_pack *packs_op(const struct packs *packs, size_t op);

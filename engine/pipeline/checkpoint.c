@@ -117,6 +117,9 @@ static enum unstir_status network_load(struct unstir_model *m,
         .isa = o ? o->isa : NULL,
         .precision = o ? o->precision : UNSTIR_PRECISION_AUTO,
         .mode = LOWER_FUSED,
+        .cache = {.folder = o && parts->weights ? o->pack_cache : NULL,
+                  .digest = parts->digest,
+                  .part = "unet"},
     };
 
     TRY(network_open(&m->net, parts->unet_config, parts->weights, parts->seed,
@@ -191,6 +194,7 @@ static void info_from_network(struct unstir_model *m)
     info->isa = n->isa;
     info->precision = n->precision;
     info->fingerprint = n->fingerprint;
+    info->packs = pack_source_name(n->pack_source);
     info->n_parameters = n->n_parameters;
     info->weight_bytes = n->weight_bytes;
     info->channels = n->in_channels;

@@ -17,6 +17,7 @@ void fuzz_safetensors(const uint8_t *bytes, size_t n);
 void fuzz_png(const uint8_t *bytes, size_t n);
 void fuzz_folder_config(const uint8_t *bytes, size_t n);
 void fuzz_idx(const uint8_t *bytes, size_t n);
+void fuzz_pack_file(const uint8_t *bytes, size_t n);
 void fuzz_state(const uint8_t *bytes, size_t n);
 void fuzz_bpe(const uint8_t *bytes, size_t n);
 void fuzz_prompt(const uint8_t *bytes, size_t n);

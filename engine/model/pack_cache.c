@@ -1,0 +1,162 @@
+/* pack_cache.c - packed weights from the folder of an earlier start.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "model/pack_cache.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
+#include "format/pack_file.h"
+
+#define MAX_PATH PACK_CACHE_PATH
+
+bool pack_cache_folder(char path[PACK_CACHE_PATH], const char *word)
+{
+    static const struct {
+        const char *variable, *below;
+    } places[] = {{"UNSTIR_CACHE_DIR", ""},
+                  {"XDG_CACHE_HOME", "/unstir"},
+                  {"HOME", "/.cache/unstir"}};
+
+    if (!word || !*word || strcmp(word, "none") == 0)
+        return false;
+    if (strcmp(word, "auto") != 0)
+        return snprintf(path, MAX_PATH, "%s", word) < MAX_PATH;
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        const char *value = getenv(places[i].variable);
+
+        if (value && value[0] == '/')
+            return snprintf(path, MAX_PATH, "%s%s", value, places[i].below) <
+                   MAX_PATH;
+    }
+    return false;
+}
+
+const char *pack_source_name(enum pack_source source)
+{
+    return source == PACK_MAPPED   ? "mapped"
+           : source == PACK_STORED ? "stored"
+                                   : "built";
+}
+
+/* Digest, part and fingerprint, in letters that any file system takes. */
+static bool make_path(char path[MAX_PATH], const char *folder,
+                      const struct pack_cache *cache, const char *fingerprint)
+{
+    size_t start = strlen(folder) + 1;
+    int n = snprintf(path, MAX_PATH, "%s/%.16s-%s-%s.pack", folder,
+                     cache->digest, cache->part, fingerprint);
+
+    if (n < 0 || n >= MAX_PATH)
+        return false;
+    for (char *p = path + start; *p; p++)
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                    "0123456789-._",
+                    *p))
+            *p = '_';
+    return true;
+}
+
+/* Where the packs of a network are kept, and by which key. */
+struct place {
+    char folder[MAX_PATH], path[MAX_PATH], text[PACK_FILE_KEY];
+    struct pack_key key;
+};
+
+/* false: it is not to be cached. */
+static bool find_place(struct place *p, const struct packs *packs,
+                       const struct pack_cache *cache, const char *fingerprint)
+{
+    size_t least;
+    int n;
+
+    p->key =
+        (struct pack_key){p->text, packs_layout(packs), packs_bytes(packs)};
+    if (!cache || !cache->digest)
+        return false;
+    least = cache->min_bytes ? cache->min_bytes : PACK_CACHE_MIN_BYTES;
+    if (p->key.n_bytes < least ||
+        !pack_cache_folder(p->folder, cache->folder) ||
+        !make_path(p->path, p->folder, cache, fingerprint))
+        return false;
+    n = snprintf(p->text, sizeof p->text, "%s %s %s", cache->digest,
+                 cache->part, fingerprint);
+    return n > 0 && (size_t)n < sizeof p->text;
+}
+
+static bool try_map(struct packs *packs, const struct graph *g,
+                    const struct place *p)
+{
+    struct unstir_error why;
+    struct mapfile map;
+
+    if (pack_file_open(&map, p->path, &p->key, &why) != UNSTIR_OK)
+        return false;
+    if (packs_adopt(packs, g, &map, PACK_FILE_HEADER, &why) == UNSTIR_OK)
+        return true;
+    mapfile_close(&map);
+    return false;
+}
+
+static bool try_store(const struct packs *packs, const struct place *p)
+{
+    struct unstir_error why;
+
+    return pack_folder_make(p->folder, &why) == UNSTIR_OK &&
+           pack_folder_trim(p->folder, p->key.n_bytes + PACK_FILE_HEADER,
+                            PACK_CACHE_MAX_BYTES) &&
+           pack_file_write(p->path, &p->key, packs_image(packs), &why) ==
+               UNSTIR_OK;
+}
+
+static enum unstir_status take(struct packs *packs, const struct graph *g,
+                               const struct place *p, bool is_cached,
+                               enum pack_source *source,
+                               struct unstir_error *err)
+{
+    if (is_cached && try_map(packs, g, p)) {
+        *source = PACK_MAPPED;
+        return UNSTIR_OK;
+    }
+    TRY(packs_fill(packs, g, err));
+    if (is_cached && try_store(packs, p))
+        *source = PACK_STORED;
+    return UNSTIR_OK;
+}
+
+enum unstir_status
+packs_new_cached(struct packs **out, const struct graph *g,
+                 const struct kernel_table *table, enum lower_mode mode,
+                 const float *const *params, const struct pack_cache *cache,
+                 const char *fingerprint, enum pack_source *source,
+                 struct unstir_error *err)
+{
+    enum unstir_status status;
+    enum pack_source unused;
+    struct packs *packs;
+    struct place *p;
+    void *memory;
+
+    *out = NULL;
+    source = source ? source : &unused;
+    *source = PACK_BUILT;
+    TRY(packs_new_empty(&packs, g, table, mode, params, err));
+    status = alloc_zero(&memory, 1, sizeof *p, err);
+    if (status != UNSTIR_OK)
+        goto out;
+    p = memory;
+    status = take(packs, g, p, find_place(p, packs, cache, fingerprint), source,
+                  err);
+    alloc_free(memory);
+    if (status != UNSTIR_OK)
+        goto out;
+    *out = packs;
+    packs = NULL;
+out:
+    packs_free(packs);
+    return status;
+}
