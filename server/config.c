@@ -362,21 +362,27 @@ static bool is_blank(char c)
 
 /* One line, n bytes without its newline. */
 static bool parse_line(struct config *config, const char *line, size_t n,
-                       struct begun *begun, struct source *source)
+                       struct begun *begun, const struct source *source)
 {
     const char *equals = memchr(line, '=', n);
+    size_t n_name = equals ? (size_t)(equals - line) : n;
     char value[1024];
-    size_t n_name;
+    char name[NAME_BYTES];
+    char label[400];
+    struct source named = *source;
     size_t n_value;
     const struct option *option;
 
     if (memchr(line, 0, n))
         return wrong(source, NULL, "has a NUL byte");
-    if (!equals)
-        return wrong(source, NULL, "must be `name = value`");
-    n_name = (size_t)(equals - line);
     while (n_name && is_blank(line[n_name - 1]))
         n_name--;
+    (void)snprintf(name, sizeof name, "%.*s", (int)(n_name < 60 ? n_name : 60),
+                   line);
+    (void)snprintf(label, sizeof label, "%s: %s", source->label, name);
+    named.label = label;
+    if (!equals)
+        return wrong(&named, NULL, "must be `name = value`");
     equals++;
     n_value = (size_t)(line + n - equals);
     while (n_value && is_blank(*equals)) {
@@ -384,20 +390,15 @@ static bool parse_line(struct config *config, const char *line, size_t n,
         n_value--;
     }
     if (n_value >= sizeof value)
-        return wrong(source, NULL, "is longer than %zu bytes",
+        return wrong(&named, NULL, "is longer than %zu bytes",
                      sizeof value - 1);
     memcpy(value, equals, n_value);
     value[n_value] = 0;
     option = find_option(line, n_name);
-    if (!option || strcmp(option->flag, "config") == 0) {
-        char name[NAME_BYTES];
-
-        (void)snprintf(name, sizeof name, "%.*s",
-                       (int)(n_name < 60 ? n_name : 60), line);
-        return unknown(source, name, "");
-    }
+    if (!option || strcmp(option->flag, "config") == 0)
+        return unknown(&named, name, "");
     begin_list(config, option, begun);
-    return set_option(config, option, value, source);
+    return set_option(config, option, value, &named);
 }
 
 enum config_result config_parse(struct config *config, const char *text,
@@ -425,8 +426,8 @@ enum config_result config_parse(struct config *config, const char *text,
         }
         if (length == 0 || *line == '#')
             continue;
-        (void)snprintf(label, sizeof label, "%.200s:%zu: %.*s", file_name,
-                       line_number, (int)(length < 60 ? length : 60), line);
+        (void)snprintf(label, sizeof label, "%.200s:%zu", file_name,
+                       line_number);
         if (!parse_line(config, line, length, &begun, &source))
             return CONFIG_WRONG;
     }
@@ -447,7 +448,9 @@ static enum config_result read_file(struct config *config, const char *path,
         goto out;
     }
     n = fread(text, 1, FILE_MAX_BYTES + 1, file);
-    if (n > FILE_MAX_BYTES)
+    if (ferror(file))
+        (void)snprintf(why, why_size, "%.200s: %s", path, strerror(errno));
+    else if (n > FILE_MAX_BYTES)
         (void)snprintf(why, why_size, "%.200s: larger than %u bytes", path,
                        FILE_MAX_BYTES);
     else

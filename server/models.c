@@ -234,26 +234,43 @@ static const char *last_segment(char *path)
     return slash != NULL && slash[1] != '\0' ? slash + 1 : path;
 }
 
-/* `given` is a path, or the name of a model shipped with the program. */
+/* `given` is a path, or the name of a model shipped with the program, whose
+ * path is put into `shipped`.  NULL after *why was written. */
+static const char *path_of(const char *given, char *shipped,
+                           size_t shipped_size, char *why, size_t why_size)
+{
+    if (strchr(given, '/') != NULL || is_folder(given))
+        return given;
+    if (find_shipped(shipped, shipped_size, given))
+        return shipped;
+    (void)snprintf(why, why_size,
+                   "model %s: no such folder here or among the models "
+                   "that come with the program; give one by -m",
+                   given);
+    return NULL;
+}
+
+static const char *given_path(const struct config *config, size_t i)
+{
+    return config->model.n > 0 ? config->model.items[i] : DEFAULT_MODEL;
+}
+
+static size_t n_given(const struct config *config)
+{
+    return config->model.n > 0 ? config->model.n : 1;
+}
+
 static bool add(struct models *models, const char *given, char *why,
                 size_t why_size)
 {
-    struct model *model = mem_zero(1, sizeof *model);
     struct model **end = &models->first;
+    struct model *model;
     char shipped[1024];
-    const char *path = given;
+    const char *path = path_of(given, shipped, sizeof shipped, why, why_size);
 
-    if (strchr(given, '/') == NULL && !is_folder(given)) {
-        if (!find_shipped(shipped, sizeof shipped, given)) {
-            (void)snprintf(why, why_size,
-                           "model %s: no such folder here or among the models "
-                           "that come with the program; give one by -m",
-                           given);
-            mem_free(model);
-            return false;
-        }
-        path = shipped;
-    }
+    if (path == NULL)
+        return false;
+    model = mem_zero(1, sizeof *model);
     if (model == NULL || (model->path = mem_strdup(path)) == NULL) {
         mem_free(model);
         (void)snprintf(why, why_size, "out of memory");
@@ -271,11 +288,55 @@ static bool add(struct models *models, const char *given, char *why,
     return false;
 }
 
+/* ---------------------------------------------------------- --check ----- */
+
+/* Is `word` in the list "a,b,c"? */
+static bool has_word(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const char *at = list; *at != '\0'; at += *at == ',') {
+        size_t length = strcspn(at, ",");
+
+        if (length == n && strncmp(at, word, n) == 0)
+            return true;
+        at += length;
+    }
+    return false;
+}
+
+bool models_check(const struct config *config, char *why, size_t why_size)
+{
+    struct unstir_error error;
+    char shipped[1024];
+    char *json;
+
+    if (config->isa[0] != '\0' && !has_word(unstir_cpu_rungs(), config->isa)) {
+        (void)snprintf(why, why_size, "--isa %.40s: this CPU has %s",
+                       config->isa, unstir_cpu_rungs());
+        return false;
+    }
+    for (size_t i = 0; i < n_given(config); i++) {
+        const char *path = path_of(given_path(config, i), shipped,
+                                   sizeof shipped, why, why_size);
+
+        if (path == NULL)
+            return false;
+        if (unstir_inspect(path, false, &json, &error) != UNSTIR_OK) {
+            (void)snprintf(why, why_size, "model %.200s: %s", path,
+                           error.detail);
+            return false;
+        }
+        unstir_free(json);
+    }
+    return true;
+}
+
 /* ------------------------------------------------------------ the part -- */
 
 bool models_open(struct service *service, char *why, size_t why_size)
 {
-    const struct config_list *list = &service->config->model;
+    const struct config *config = service->config;
     struct models *models = mem_zero(1, sizeof *models);
 
     if (models == NULL) {
@@ -284,9 +345,8 @@ bool models_open(struct service *service, char *why, size_t why_size)
     }
     models->service = service;
     service->models = models;
-    for (size_t i = 0; i < (list->n > 0 ? list->n : 1); i++)
-        if (!add(models, list->n > 0 ? list->items[i] : DEFAULT_MODEL, why,
-                 why_size)) {
+    for (size_t i = 0; i < n_given(config); i++)
+        if (!add(models, given_path(config, i), why, why_size)) {
             models_close(service);
             return false;
         }

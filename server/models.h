@@ -73,6 +73,10 @@ void model_drop(struct model *model);
 /* The warm-up step is over (jobs.h calls this): ready, or failed and why. */
 void model_warmed(struct model *model, double step_s, const char *why);
 
+/* What can be told without loading: folders that can be read, an instruction
+ * set that this CPU has.  False: *why says what is wrong. */
+bool models_check(const struct config *config, char *why, size_t why_size);
+
 /* The part (service.h). */
 bool models_open(struct service *service, char *why, size_t why_size);
 enum part_state models_state(const struct service *service, char *why,

@@ -23,6 +23,7 @@
 #include "http.h"
 #include "listen.h"
 #include "log.h"
+#include "models.h"
 #include "notify.h"
 #include "service.h"
 
@@ -402,6 +403,16 @@ void server_print_help(FILE *out)
     print_usage(out);
 }
 
+static int check_only(const struct config *config)
+{
+    char why[WHY_BYTES] = "";
+
+    if (!models_check(config, why, sizeof why))
+        return fail(EXIT_USAGE, why);
+    (void)puts("options and models are right");
+    return 0;
+}
+
 int server_main(int argc, char **argv)
 {
     struct server *server = mem_zero(1, sizeof *server);
@@ -422,7 +433,9 @@ int server_main(int argc, char **argv)
     case CONFIG_OK:
         if (server->config.print_config) {
             config_print(&server->config, stdout);
-        } else if (!server->config.check) {
+        } else if (server->config.check) {
+            code = check_only(&server->config);
+        } else {
             open_log(&server->config);
             raise_limits();
             server->argc = argc;

@@ -19,8 +19,16 @@ usage "all IPv6 addresses without a word" '--insecure-no-auth' --listen '[::]:0'
 usage "no port" 'must be HOST:PORT' --listen 127.0.0.1
 usage "large port" 'must be HOST:PORT' --listen 127.0.0.1:70000
 usage "unknown option" 'did you mean --listen' --lisen x
-"$unstir" serve --check -m "$MODEL" >/dev/null 2>&1
-is "f_listen: --check" "$?" 0
+is "f_listen: --check" "$("$unstir" serve --check -m "$MODEL"; echo $?)" "options and models are right
+0"
+usage "--check of a model that is not there" 'model nope: no such folder' --check -m nope
+usage "--check of a folder that is no model" 'model tests/http: ' --check -m tests/http
+usage "--check of an instruction set" '--isa avx9: this CPU has .*scalar' --check --isa avx9
+usage "a folder as a file of options" 'tests: Is a directory' --config tests --check
+printf '# mine\n\nmax-queue = many\n' >"$TMP/conf"
+usage "a file's value" "$TMP/conf:3: max-queue many: must be a whole number, 1..4096" --config "$TMP/conf"
+printf 'max-queu = 1\n' >"$TMP/conf"
+usage "a file's name" "$TMP/conf:1: max-queu: unknown; did you mean max-queue?" --config "$TMP/conf"
 is "f_listen: --print-config" \
     "$("$unstir" serve --print-config --header-timeout 5 | grep -c '^header-timeout = 5s$')" 1
 is "f_listen: --help" "$("$unstir" serve --help | grep -c 'UNSTIR_DRAIN_TIMEOUT')" 1
