@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/pool.h"
+#include "bench_peak.h"
 #include "format/json.h"
 #include "kernels/kernels.h"
 #include "ops/conv2d.h"
@@ -25,6 +26,7 @@ struct bench {
     struct pool *pool;
     struct json_writer *json;
     unsigned repeat, warmup;
+    double peak_gflops; /* 0: unknown                                       */
 };
 
 static double now_s(void)
@@ -219,6 +221,11 @@ static void conv_time(const struct bench *b, struct conv_bench *c,
     json_put_string(b->json, "algorithm", is_winograd ? "winograd" : "direct");
     json_put_real(b->json, "ms", best * 1e3);
     json_put_real(b->json, "gflops", flop / best * 1e-9);
+    if (b->peak_gflops > 0)
+        json_put_real(b->json, "share_of_peak",
+                      flop / best * 1e-9 / b->peak_gflops);
+    else
+        json_put_null(b->json, "share_of_peak");
     json_close(b->json);
 }
 
@@ -259,6 +266,7 @@ unstir_bench_kernels(const struct unstir_bench_options *options, char **json,
     if (status != UNSTIR_OK)
         goto out;
     json_open_object(b.json, NULL);
+    b.peak_gflops = bench_peak_gflops(options);
     json_put_string(b.json, "what", "kernels");
     json_put_string(b.json, "isa", b.table.isa);
     json_put_int(b.json, "threads", pool_threads(b.pool));
@@ -362,4 +370,18 @@ out:
     alloc_free(m.b);
     bench_fini(&b);
     return status;
+}
+
+double bench_peak_gflops(const struct unstir_bench_options *o)
+{
+    struct json *root = NULL;
+    double peak = 0;
+    char *text = NULL;
+
+    if (unstir_bench_machine(o, &text, NULL) == UNSTIR_OK &&
+        json_parse(&root, text, strlen(text), NULL) == UNSTIR_OK)
+        peak = json_real(json_get(root, "gflops"));
+    json_free(root);
+    alloc_free(text);
+    return peak;
 }

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "bench_peak.h"
 #include "format/diffusers_folder.h"
 #include "format/json.h"
 #include "model/network.h"
@@ -150,21 +151,6 @@ static enum unstir_status time_evals(struct eval_bench *b, uint32_t warmup,
     return UNSTIR_OK;
 }
 
-/* GFLOP/s of fused multiply-adds on as many threads; 0 if it is not known. */
-static double peak_gflops(const struct unstir_bench_options *o)
-{
-    struct json *root = NULL;
-    double peak = 0;
-    char *text = NULL;
-
-    if (unstir_bench_machine(o, &text, NULL) == UNSTIR_OK &&
-        json_parse(&root, text, strlen(text), NULL) == UNSTIR_OK)
-        peak = json_real(json_get(root, "gflops"));
-    json_free(root);
-    alloc_free(text);
-    return peak;
-}
-
 static enum unstir_status report(const struct eval_bench *b,
                                  const struct unstir_bench_options *o,
                                  char **json, struct unstir_error *err)
@@ -175,7 +161,7 @@ static enum unstir_status report(const struct eval_bench *b,
     struct rusage usage;
 
     (void)getrusage(RUSAGE_SELF, &usage); /* cannot fail for this process */
-    peak = peak_gflops(o); /* has memory of its own, so after that */
+    peak = bench_peak_gflops(o); /* has memory of its own, so after that */
     TRY(json_writer_new(&w, err));
     json_open_object(w, NULL);
     json_put_string(w, "what", "eval");

@@ -1,9 +1,14 @@
-"""bench_peers.py - one table: unstir, PyTorch f32, OpenVINO f32, same run.
+"""bench_peers.py - one table: unstir beside OpenVINO and PyTorch, same run.
 
 Run by tools/bench_peers.  Timing is fair by construction: same machine, same
-number of threads, rounds alternate between the contestants, the best round
-counts.  unstir is timed by `unstir bench eval`, which times evaluations alone,
-as the loops for the others do.
+number of threads, same networks (weights are random, of the same shapes),
+rounds alternate between the contestants, the best round counts.  unstir is
+timed by `unstir bench eval`, which times evaluations alone, as the loops for
+the others do.
+
+bf16 rows need a CPU that multiplies bf16 (avx512_bf16); elsewhere they are
+named as not measured, since a peer would emulate them.  --isa avx2 holds
+everybody to AVX2.
 
 SPDX-License-Identifier: MIT
 """
@@ -11,17 +16,28 @@ SPDX-License-Identifier: MIT
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
+import sys
 import time
-
-import torch
-from diffusers import UNet2DModel
+import warnings
 
 MODELS = {
     "ddpm": ("tests/bench/models/ddpm-cifar10", "DDPM CIFAR-10, 32x32"),
     "fashion": ("models/fashion", "models/fashion, 28x28"),
 }
+
+
+def has_bf16():
+    with open("/proc/cpuinfo") as f:
+        return "avx512_bf16" in f.read()
+
+
+def cpu_name():
+    with open("/proc/cpuinfo") as f:
+        names = [line.split(":")[1].strip() for line in f if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def load_config(folder):
@@ -30,33 +46,69 @@ def load_config(folder):
     return {k: v for k, v in config.items() if not k.startswith("_")}
 
 
-def unstir_eval(folder, threads, repeat):
-    out = subprocess.run(
-        ["build/unstir", "bench", "eval", "-m", folder, "--threads", str(threads),
-         "--precision", "f32", "--repeat", str(repeat), "--json"],
-        check=True, capture_output=True, text=True)
-    return json.loads(out.stdout)
+class Unstir:
+    """Times itself: a round is a run of the program."""
+
+    def __init__(self, folder, a, precision):
+        self.command = ["build/unstir", "bench", "eval", "-m", folder, "--threads", str(a.threads),
+                        "--batch", str(a.batch), "--precision", precision,
+                        "--repeat", str(a.repeat), "--json"]
+        if a.isa:
+            self.command += ["--isa", a.isa]
+
+    def round(self, repeat):
+        out = subprocess.run(self.command, check=True, capture_output=True, text=True)
+        self.info = json.loads(out.stdout)
+        return [self.info["ms_min"], self.info["ms_median"]]
 
 
-class Torch:
-    def __init__(self, config, threads, channels_last):
-        torch.set_num_threads(threads)
-        self.net = UNet2DModel(**config).eval()
-        size = config["sample_size"]
-        self.x = torch.randn(1, config["in_channels"], size, size)
-        if channels_last:
-            self.net = self.net.to(memory_format=torch.channels_last)
-            self.x = self.x.to(memory_format=torch.channels_last)
-        self.labels = torch.tensor([3]) if config.get("num_class_embeds") else None
+class Peer:
+    def warm_up(self):
+        for _ in range(3):
+            self.once()
+
+    def round(self, repeat):
+        times = []
+        for _ in range(repeat):
+            start = time.perf_counter()
+            self.once()
+            times.append((time.perf_counter() - start) * 1e3)
+        return times
+
+
+def inputs(config, batch):
+    import torch
+
+    size = config["sample_size"]
+    x = torch.randn(batch, config["in_channels"], size, size)
+    labels = torch.full((batch,), 3) if config.get("num_class_embeds") else None
+    return x, torch.full((batch,), 500), labels
+
+
+class Torch(Peer):
+    def __init__(self, config, a, dtype, is_compiled):
+        import torch
+        from diffusers import UNet2DModel
+
+        torch.set_num_threads(a.threads)
+        self.torch = torch
+        net = UNet2DModel(**config).eval().to(memory_format=torch.channels_last)
+        self.x, self.t, self.labels = inputs(config, a.batch)
+        self.x = self.x.to(memory_format=torch.channels_last)
+        if dtype == "bf16":
+            net, self.x = net.to(torch.bfloat16), self.x.to(torch.bfloat16)
+        self.net = torch.compile(net) if is_compiled else net
 
     def once(self):
-        with torch.inference_mode():
-            self.net(self.x, 500, class_labels=self.labels)
+        with self.torch.inference_mode():
+            self.net(self.x, self.t, class_labels=self.labels)
 
 
-class OpenVino:
-    def __init__(self, config, threads):
+class OpenVino(Peer):
+    def __init__(self, config, a, dtype):
         import openvino as ov
+        import torch
+        from diffusers import UNet2DModel
 
         class Door(torch.nn.Module):
             def __init__(self, net):
@@ -66,68 +118,99 @@ class OpenVino:
             def forward(self, x, t, labels=None):
                 return self.net(x, t, class_labels=labels, return_dict=False)[0]
 
-        net = Door(UNet2DModel(**config).eval())
-        size = config["sample_size"]
-        self.inputs = [torch.randn(1, config["in_channels"], size, size), torch.tensor([500])]
-        if config.get("num_class_embeds"):
-            self.inputs.append(torch.tensor([3]))
-        model = ov.convert_model(net, example_input=tuple(self.inputs))
-        self.compiled = ov.Core().compile_model(model, "CPU", {
-            "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": str(threads)})
-        self.request = self.compiled.create_infer_request()
-        self.inputs = [i.numpy() for i in self.inputs]
+        given = [i for i in inputs(config, a.batch) if i is not None]
+        model = ov.convert_model(Door(UNet2DModel(**config).eval()), example_input=tuple(given))
+        compiled = ov.Core().compile_model(model, "CPU", {
+            "INFERENCE_PRECISION_HINT": dtype, "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": str(a.threads)})
+        self.request = compiled.create_infer_request()
+        self.inputs = [i.numpy() for i in given]
 
     def once(self):
         self.request.infer(self.inputs)
 
 
-def time_rounds(contestant, repeat):
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        contestant.once()
-        times.append((time.perf_counter() - start) * 1e3)
-    return times
+def contestants(folder, config, a, precisions):
+    """Those that start; the others are named with their reason."""
+    makers = []
+    for p in precisions:
+        makers += [(f"unstir {p}", lambda p=p: Unstir(folder, a, p)),
+                   (f"OpenVINO {p}", lambda p=p: OpenVino(config, a, p)),
+                   (f"PyTorch {p}", lambda p=p: Torch(config, a, p, False))]
+        if not a.no_compile:
+            makers.append((f"PyTorch {p} compiled", lambda p=p: Torch(config, a, p, True)))
+    found = {}
+    for name, make in makers:
+        print(f"# {name}", file=sys.stderr)
+        try:
+            found[name] = make()
+            if isinstance(found[name], Peer):
+                found[name].warm_up()
+        except Exception as e:  # conversion and compilation depend on the peer's version
+            found.pop(name, None)
+            print(f"# {name} left out: {str(e).splitlines()[0]}", file=sys.stderr)
+    return found
 
 
-def bench_eval(what, threads, rounds, repeat):
+def versions():
+    import openvino
+    import torch
+
+    return f"torch {torch.__version__}, openvino {openvino.__version__.split('-')[0]}"
+
+
+def bench_eval(what, a):
     folder, title = MODELS[what]
     config = load_config(folder)
-    print(f"# {title}, one evaluation, batch 1, f32, {threads} threads; best of {rounds} x {repeat}")
-    peers = {"PyTorch f32": Torch(config, threads, False),
-             "PyTorch f32 channels_last": Torch(config, threads, True)}
-    try:
-        peers["OpenVINO f32"] = OpenVino(config, threads)
-    except Exception as e:  # conversion depends on the peer's version
-        print(f"# OpenVINO left out: {e}")
-    times = {name: [] for name in ["unstir f32", *peers]}
-    for peer in peers.values():
-        time_rounds(peer, 3)
-    info = None
-    for _ in range(rounds):
-        info = unstir_eval(folder, threads, repeat)
-        times["unstir f32"] += [info["ms_min"], info["ms_median"]]
-        for name, peer in peers.items():
-            times[name] += time_rounds(peer, repeat)
-    base = min(min(times["PyTorch f32"]), min(times["PyTorch f32 channels_last"]))
-    print(f"{'engine':28} {'best ms':>9} {'median':>9} {'to PyTorch':>11}")
+    precisions = ["f32"] + (["bf16"] if has_bf16() and not a.isa else [])
+    runners = contestants(folder, config, a, precisions)
+    times = {name: [] for name in runners}
+    for _ in range(a.rounds):
+        for name, runner in runners.items():
+            times[name] += runner.round(a.repeat)
+    bases = {p: min(times[f"OpenVINO {p}"], default=None) if times.get(f"OpenVINO {p}") else None
+             for p in precisions}
+    print(f"\n{title}, one evaluation, batch {a.batch}, {a.threads} threads, "
+          f"{a.isa or 'best rung'}; best of {a.rounds} x {a.repeat}. {cpu_name()}; {versions()}\n")
+    print("| engine | best ms | median ms | times as fast as OpenVINO of this precision |\n|---|---|---|---|")
     for name, t in times.items():
-        print(f"{name:28} {min(t):9.2f} {statistics.median(t):9.2f} {min(t) / base:10.2f}x")
-    print(f"# unstir: isa {info['isa']}, {info['gflop']:.2f} GFLOP, {info['gflops']:.0f} GFLOP/s")
+        base = bases[name.split()[1]]
+        print(f"| {name} | {min(t):.2f} | {statistics.median(t):.2f} | "
+              f"{base / min(t):.2f}x |" if base else f"| {name} | {min(t):.2f} | {statistics.median(t):.2f} | |")
+    if "bf16" not in precisions:
+        print("| all in bf16 | not measured: needs avx512_bf16 | | |" if not a.isa else
+              f"| all in bf16 | not measured: held to {a.isa} | | |")
+
+
+def bench_train(a):
+    command = [sys.executable, "tools/bench_train_torch.py", "models/fashion", "--threads",
+               str(a.threads), "--repeat", str(a.rounds), "--against", "build/unstir"]
+    r = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    print(f"\nA training step, models/fashion, batch {r['batch']}, f32, {a.threads} threads. {cpu_name()}; {r['engine']}\n")
+    print("| engine | best ms | times as fast as PyTorch |\n|---|---|---|")
+    print(f"| unstir f32 | {r['unstir_ms_min']:.0f} | {r['ms_min'] / r['unstir_ms_min']:.2f}x |")
+    print(f"| PyTorch f32 | {r['ms_min']:.0f} | 1.00x |")
 
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--what", default="ddpm", choices=["ddpm", "fashion", "train"])
+    p.add_argument("--what", default="ddpm", choices=["ddpm", "fashion", "train", "all"])
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--batch", type=int, default=1)
     p.add_argument("--rounds", type=int, default=5)
     p.add_argument("--repeat", type=int, default=10)
+    p.add_argument("--isa", choices=["avx2"], help="hold everybody to this instruction set")
+    p.add_argument("--no-compile", action="store_true", help="leave torch.compile out: it takes a minute each")
     a = p.parse_args()
-    print(f"# torch {torch.__version__}")
-    if a.what == "train":
-        os.execvp("python3", ["python3", "tools/bench_train_torch.py"])
-    bench_eval(a.what, a.threads, a.rounds, a.repeat)
+    warnings.filterwarnings("ignore")  # tracing warns of what is true here
+    if a.isa:  # read when the libraries are loaded
+        os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+        os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
+    for what in ["ddpm", "fashion", "train"] if a.what == "all" else [a.what]:
+        if what == "train":
+            bench_train(a)
+        else:
+            bench_eval(what, a)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,36 @@
 #!/bin/sh
-# run.sh - every benchmark of tests/bench, one after the other.
+# run.sh - every benchmark of tests/bench, one after the other, then a table.
 #
-# usage: BUILD=build sh tests/bench/run.sh [name ...]      (http ...)
+# usage: BUILD=build sh tests/bench/run.sh [machine kernels evals steps train http]
 #
-# Each prints JSON lines and "ok"/"not ok" where a figure is promised; exit 0
-# if no promise is broken.
+# Each script prints JSON lines, and "ok"/"not ok" where a figure is promised.
+# The lines are kept in $BUILD/bench/<name>.jsonl, of which table.jq makes the
+# Markdown table that ends the output.  Exit 0 if no promise is broken.
 #
 # SPDX-License-Identifier: MIT
 set -u
 BUILD=${BUILD:-build}
 export BUILD
+names=${*:-machine kernels evals steps train http}
+out=$BUILD/bench
 failed=0
-for script in tests/bench/*.sh; do
-    name=$(basename "$script" .sh)
-    [ "$name" = run ] && continue
-    case " ${*:-$name} " in
-    *" $name "*) ;;
-    *) continue ;;
-    esac
+cpu=$(lscpu | sed -n 's/^Model name: *//p')
+load=$(cut -d" " -f1 /proc/loadavg)
+mkdir -p "$out"
+rm -f "$out"/*.jsonl
+for name in $names; do
     echo "== $name"
-    sh "$script" || failed=1
+    sh "tests/bench/$name.sh" >"$out/$name.log" 2>&1 || failed=1
+    grep '^{' "$out/$name.log" >"$out/$name.jsonl"
+    if [ "$name" = kernels ]; then
+        grep -v '^{' "$out/$name.log"
+    else
+        cat "$out/$name.log"
+    fi
 done
+echo "== table"
+echo
+echo "$cpu, $(nproc) CPUs, $(uname -sr); unstir $("$BUILD/unstir" version | sed -n '1s/unstir //p;2p' | tr '\n' ',' | sed 's/,$//'); load average before: $load."
+echo
+cat "$out"/*.jsonl | jq -rsf tests/bench/table.jq
 exit $failed
