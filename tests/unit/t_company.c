@@ -154,8 +154,8 @@ static void test_precision(enum unstir_precision precision)
     assert_int_equal(
         json_parse(&config, config_text, strlen(config_text), NULL), UNSTIR_OK);
     for (size_t i = 0; golden_rung(i); i++) {
-        struct network_options options = {golden_rung(i), precision,
-                                          LOWER_FUSED};
+        struct network_options options = {
+            .isa = golden_rung(i), .precision = precision, .mode = LOWER_FUSED};
         struct unstir_error err = {0};
         struct network *net;
 
