@@ -66,6 +66,7 @@ static const struct {
     bench_fn run;
     bool needs_model;
 } whats[] = {
+    {"conv", unstir_bench_conv, false},
     {"eval", unstir_bench_eval, true},
     {"kernels", unstir_bench_kernels, false},
     {"machine", unstir_bench_machine, false},
@@ -191,10 +192,11 @@ static int bench_main(int argc, char **argv)
 const struct command command_bench = {
     .name = "bench",
     .summary = "how fast is this machine",
-    .synopsis = "eval|train|kernels|pool|machine [options]",
+    .synopsis = "eval|train|kernels|conv|pool|machine [options]",
     .text = "eval times one evaluation of a model's network, train one "
-            "optimiser step of it, kernels each kernel and shape, pool what "
-            "threads cost, machine the peaks that the shares refer to.",
+            "optimiser step of it, kernels each kernel and shape, conv the "
+            "3x3 convolutions of Stable Diffusion 1.5, pool what threads "
+            "cost, machine the peaks that the shares refer to.",
     .examples = "unstir bench eval -m models/fashion --json\n"
                 "unstir bench machine\n",
     .options = options,

@@ -41,6 +41,9 @@ unstir_bench_train(const struct unstir_bench_options *options, char **json,
 enum unstir_status
 unstir_bench_kernels(const struct unstir_bench_options *options, char **json,
                      struct unstir_error *err);
+/* The 3x3 convolutions of Stable Diffusion 1.5, forward: CPU time.           */
+enum unstir_status unstir_bench_conv(const struct unstir_bench_options *options,
+                                     char **json, struct unstir_error *err);
 /* The threads themselves: what a loop costs, and what two gangs keep of their
  * speed side by side.                                                       */
 enum unstir_status unstir_bench_pool(const struct unstir_bench_options *options,

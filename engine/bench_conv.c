@@ -1,0 +1,209 @@
+/* bench_conv.c - the 3x3 convolutions of Stable Diffusion 1.5, forward.
+ *
+ * GFLOP/s are those of the direct convolution, whatever algorithm runs, so
+ * that figures of different algorithms compare.  Time is that of the process
+ * on its CPUs, all threads together: on a shared machine a neighbour costs
+ * caches then, but no time slices.  The least of several runs counts.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/alloc.h"
+#include "base/pool.h"
+#include "format/json.h"
+#include "kernels/kernels.h"
+#include "ops/choose.h"
+#include "ops/conv2d.h"
+#include "ops/conv2d_phases.h"
+#include "unstir_bench.h"
+
+#define DEFAULT_REPEAT 5U
+
+/* Of one evaluation at 64x64; `up`: behind an upsampling of size / 2. */
+static const struct row {
+    uint32_t size, cin, cout;
+    bool has_up;
+} rows[] = {
+    {64, 320, 320, false},   {64, 640, 320, false},   {64, 960, 320, false},
+    {32, 320, 640, false},   {32, 640, 640, false},   {32, 960, 640, false},
+    {32, 1280, 640, false},  {32, 1920, 640, false},  {16, 640, 1280, false},
+    {16, 1280, 1280, false}, {16, 1920, 1280, false}, {16, 2560, 1280, false},
+    {8, 1280, 1280, false},  {8, 2560, 1280, false},  {64, 640, 640, true},
+    {32, 1280, 1280, true},  {16, 1280, 1280, true},
+};
+
+struct conv_bench {
+    struct kernel_table k;
+    struct pool *pool;
+    struct json_writer *json;
+    unsigned repeat;
+    /* of a row */
+    struct conv2d_shape s;
+    enum conv_way way;
+    void *x, *y, *w, *packed, *room, *scratch;
+    size_t n_scratch;
+};
+
+static double now_s(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); /* cannot fail */
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static struct conv2d_shape shape_of(const struct row *r)
+{
+    uint32_t from = r->has_up ? r->size / 2 : r->size;
+
+    return (struct conv2d_shape){.n = 1,
+                                 .h = from,
+                                 .w = from,
+                                 .c0 = r->cin,
+                                 .up_h = r->size,
+                                 .up_w = r->size,
+                                 .cout = r->cout,
+                                 .kh = 3,
+                                 .kw = 3,
+                                 .stride = 1,
+                                 .pad_t = 1,
+                                 .pad_l = 1,
+                                 .oh = r->size,
+                                 .ow = r->size};
+}
+
+static enum unstir_status floats(void **out, size_t n, struct unstir_error *err)
+{
+    float *p;
+
+    TRY(alloc_aligned(out, n, sizeof(float), err));
+    p = *out;
+    for (size_t i = 0; i < n; i++)
+        p[i] = (float)(i % 17) * 0.125F - 1.0F;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status row_init(struct conv_bench *b, const struct row *r,
+                                   struct unstir_error *err)
+{
+    unsigned n_threads = pool_threads(b->pool);
+    uint32_t cin = r->cin, cout = r->cout;
+    bool is_phases;
+    size_t n;
+
+    b->s = shape_of(r);
+    b->way = choose_conv(&b->k, &b->s, r->has_up);
+    is_phases = b->way == CONV_PHASES;
+    TRY(floats(&b->x, (size_t)b->s.h * b->s.w * cin, err));
+    TRY(floats(&b->y, (size_t)r->size * r->size * cout, err));
+    TRY(floats(&b->w, (size_t)cin * cout * 9, err));
+    n = is_phases ? conv2d_phases_packed_bytes(&b->k, cin, cout)
+                  : conv2d_packed_bytes(&b->k, cin, cout, 3, 3);
+    TRY(alloc_aligned(&b->packed, n, 1, err));
+    b->n_scratch = is_phases ? conv2d_phases_scratch(&b->k, n_threads, &b->s)
+                             : conv2d_scratch(&b->k, n_threads, &b->s);
+    TRY(alloc_aligned(&b->scratch, b->n_scratch, 1, err));
+    if (!is_phases) {
+        conv2d_pack(&b->k, b->packed, b->w, cin, cout, 3, 3);
+        return UNSTIR_OK;
+    }
+    TRY(alloc_aligned(&b->room, (size_t)cin * cout, 4 * sizeof(float), err));
+    conv2d_phases_pack(&b->k, b->packed, b->w, cin, cout, b->room);
+    return UNSTIR_OK;
+}
+
+static void row_fini(struct conv_bench *b)
+{
+    void **all[] = {&b->x, &b->y, &b->w, &b->packed, &b->room, &b->scratch};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        alloc_free(*all[i]);
+        *all[i] = NULL;
+    }
+}
+
+static double time_row(const struct conv_bench *b)
+{
+    struct op_ctx ctx = {&b->k, b->pool, b->scratch, b->n_scratch};
+    struct conv2d_args a = {
+        .s = b->s, .out_scale = 1, .x0 = b->x, .w = b->packed, .y = b->y};
+    double best = 1e30;
+
+    for (unsigned i = 0; i < b->repeat + 1; i++) { /* the first warms up */
+        double start = now_s(), t;
+
+        if (b->way == CONV_PHASES)
+            conv2d_phases_run(&ctx, &a);
+        else
+            conv2d_run(&ctx, &a);
+        t = now_s() - start;
+        if (i > 0 && t < best)
+            best = t;
+    }
+    return best;
+}
+
+static void tell_row(const struct conv_bench *b, const struct row *r,
+                     double best)
+{
+    double flop = 18.0 * r->size * r->size * (double)r->cin * r->cout;
+
+    json_open_object(b->json, NULL);
+    json_put_int(b->json, "size", r->size);
+    json_put_int(b->json, "cin", r->cin);
+    json_put_int(b->json, "cout", r->cout);
+    json_put_bool(b->json, "upsampled", r->has_up);
+    json_put_string(b->json, "algorithm", choose_name(b->way));
+    json_put_real(b->json, "cpu_ms", best * 1e3);
+    json_put_real(b->json, "gflops", flop / best * 1e-9);
+    json_close(b->json);
+}
+
+static enum unstir_status bench_all(struct conv_bench *b,
+                                    struct unstir_error *err)
+{
+    json_open_object(b->json, NULL);
+    json_put_string(b->json, "what", "conv");
+    json_put_string(b->json, "isa", b->k.isa);
+    json_put_int(b->json, "threads", pool_threads(b->pool));
+    json_open_array(b->json, "convolutions");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        enum unstir_status status = row_init(b, &rows[i], err);
+
+        if (status == UNSTIR_OK)
+            tell_row(b, &rows[i], time_row(b));
+        row_fini(b);
+        TRY(status);
+    }
+    json_close(b->json);
+    json_close(b->json);
+    return UNSTIR_OK;
+}
+
+enum unstir_status unstir_bench_conv(const struct unstir_bench_options *options,
+                                     char **json, struct unstir_error *err)
+{
+    struct conv_bench b = {.repeat = options->repeat ? options->repeat
+                                                     : DEFAULT_REPEAT};
+    enum unstir_status status;
+
+    *json = NULL;
+    if (!kernels_select(&b.k, options->isa))
+        return error_field(err, "isa",
+                           "\"%s\" is unknown or this CPU cannot run it",
+                           options->isa);
+    if (options->precision == UNSTIR_PRECISION_BF16)
+        kernels_use_bf16_operands(&b.k);
+    TRY(pool_new(&b.pool, options->n_threads, 0, err));
+    status = json_writer_new(&b.json, err);
+    if (status == UNSTIR_OK)
+        status = bench_all(&b, err);
+    pool_free(b.pool);
+    if (status == UNSTIR_OK)
+        return json_finish(json, b.json, false, err);
+    json_writer_free(b.json);
+    return status;
+}
