@@ -73,7 +73,16 @@ static int exit_code(enum unstir_status status)
 /* The option of a request field. */
 static const char *option_of(const char *field)
 {
-    return strcmp(field, "guidance_scale") == 0 ? "guidance" : field;
+    static const char *const pairs[][2] = {
+        {"guidance_scale", "guidance"},
+        {"guidance_rescale", "guidance-rescale"},
+        {"guidance_start", "guidance-start"},
+        {"guidance_end", "guidance-end"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        if (strcmp(field, pairs[i][0]) == 0)
+            return pairs[i][1];
+    return field;
 }
 
 int cli_fail(const struct unstir_error *err)

@@ -84,6 +84,30 @@ static const struct opt options[] = {
      .fallback = "the model's own",
      FIELD(guidance),
      .help = "how hard to pull toward the class; 1 is off"},
+    {.name = "guidance-rescale",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 1,
+     .fallback = "0",
+     FIELD(guidance_rescale),
+     .help = "keep the contrast of unguided pictures"},
+    {.name = "guidance-start",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 1,
+     .fallback = "0",
+     FIELD(guidance_start),
+     .help = "share of the steps before guidance acts"},
+    {.name = "guidance-end",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 1,
+     .fallback = "1",
+     FIELD(guidance_end),
+     .help = "share after which it acts no more"},
     {.name = "eta",
      .kind = OPT_REAL,
      .meta = "F",
@@ -91,7 +115,7 @@ static const struct opt options[] = {
      .max = 1,
      .fallback = "0",
      FIELD(eta),
-     .help = "share of fresh noise in DDIM"},
+     .help = "share of fresh noise in DDIM and TCD"},
     {.group = "Results",
      .name = "output",
      .letter = 'o',
@@ -342,9 +366,12 @@ static int check_isa(const char *isa)
 static int check_resume(const struct generate_values *v)
 {
     static const char *const fixed[] = {
-        "prompt",  "class",     "count",    "seed", "steps",
-        "sampler", "schedule",  "guidance", "eta",  "width",
-        "height",  "raw-steps", "timeline"};
+        "prompt",         "class",        "count",
+        "seed",           "steps",        "sampler",
+        "schedule",       "guidance",     "guidance-rescale",
+        "guidance-start", "guidance-end", "eta",
+        "width",          "height",       "raw-steps",
+        "timeline"};
     for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
         if (opts_is_given(&command_generate, v, fixed[i])) {
             cli_error("--%s cannot go with --resume: the state has its own",
@@ -438,6 +465,12 @@ static void plan_picture(const struct generate_job *job, struct picture *p,
     r.schedule = v->schedule;
     if (opts_is_given(&command_generate, v, "guidance"))
         r.guidance = v->guidance;
+    if (opts_is_given(&command_generate, v, "guidance-rescale"))
+        r.guidance_rescale = v->guidance_rescale;
+    if (opts_is_given(&command_generate, v, "guidance-start"))
+        r.guidance_start = v->guidance_start;
+    if (opts_is_given(&command_generate, v, "guidance-end"))
+        r.guidance_end = v->guidance_end;
     if (opts_is_given(&command_generate, v, "eta"))
         r.eta = v->eta;
     p->request = r;

@@ -21,7 +21,7 @@ struct generate_values {
     const char *output, *grid, *timeline, *raw, *save_state, *resume;
     uint32_t count, steps, width, height, threads, stop_after, png_level;
     uint64_t seed;
-    double eta, guidance;
+    double eta, guidance, guidance_rescale, guidance_start, guidance_end;
     bool is_forced, wants_raw_steps, has_no_metadata;
 };
 extern const struct command command_generate;

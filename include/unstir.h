@@ -214,13 +214,18 @@ struct unstir_request {
     const char *sampler;
     double guidance;      /* 1 or below: off                                 */
     double eta;           /* DDIM, TCD: 0 .. 1                               */
-    const char *schedule; /* see unstir_schedules(), or "default"       */
+    const char *schedule; /* see unstir_schedules(), or "default"            */
+    double guidance_rescale; /* 0 .. 1: bring guided outputs back to the
+                                deviation of unguided ones; 0: off           */
+    double guidance_start, guidance_end; /* shares of the steps, 0 .. 1:
+                                guided from the one to before the other      */
 };
 
 #define UNSTIR_REQUEST_INIT                                         \
     {                                                               \
         NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F, \
-            UNSTIR_UNSET_F, NULL                                    \
+            UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,   \
+            UNSTIR_UNSET_F                                          \
     }
 
 /* Check every field against the model.  Calls `report` once a violation

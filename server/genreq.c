@@ -42,7 +42,8 @@ struct body {
     const char *schedule, *precision, *init_image, *mask, *on_disconnect, *tag;
     uint64_t seed;
     int64_t n, steps, width, height, clip_skip, priority;
-    double guidance, eta, strength, deadline_s, ttl_s;
+    double guidance, guidance_rescale, guidance_start, guidance_end;
+    double eta, strength, deadline_s, ttl_s;
     bool has_seed, has_strength, has_ttl, has_preview;
     struct output_body output;
     struct preview_body preview;
@@ -174,6 +175,21 @@ const struct json_field genreq_fields[] = {
      .offset = offsetof(struct body, guidance),
      ALWAYS,
      .summary = "1: off"},
+    {.name = "guidance_rescale",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, guidance_rescale),
+     ALWAYS,
+     .summary = "0 to 1: keep the contrast of unguided pictures"},
+    {.name = "guidance_start",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, guidance_start),
+     ALWAYS,
+     .summary = "share of the steps before guidance acts"},
+    {.name = "guidance_end",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, guidance_end),
+     ALWAYS,
+     .summary = "share of the steps after which it acts no more"},
     {.name = "eta",
      .kind = JSON_KIND_NUMBER,
      .offset = offsetof(struct body, eta),
@@ -522,6 +538,9 @@ static void check_model(const struct body *body, struct model *model,
     request.sampler = body->sampler;
     request.schedule = body->schedule;
     request.guidance = body->guidance;
+    request.guidance_rescale = body->guidance_rescale;
+    request.guidance_start = body->guidance_start;
+    request.guidance_end = body->guidance_end;
     request.eta = body->eta;
     (void)unstir_request_check(model->engine, &request, resolved, report, c,
                                NULL); /* what is wrong goes to report() */
@@ -644,6 +663,9 @@ bool genreq_read(struct genreq *out, struct service *service,
                         .width = NOT_GIVEN,
                         .height = NOT_GIVEN,
                         .guidance = UNSTIR_UNSET_F,
+                        .guidance_rescale = UNSTIR_UNSET_F,
+                        .guidance_start = UNSTIR_UNSET_F,
+                        .guidance_end = UNSTIR_UNSET_F,
                         .eta = UNSTIR_UNSET_F,
                         .output = {.metadata = true},
                         .preview = {.every = 1, .keep = true}};
@@ -714,6 +736,12 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
     if (r->schedule != NULL)
         jout_string(out, "schedule", r->schedule);
     jout_number(out, "guidance_scale", r->guidance);
+    if (r->guidance_rescale > 0)
+        jout_number(out, "guidance_rescale", r->guidance_rescale);
+    if (r->guidance_start > 0)
+        jout_number(out, "guidance_start", r->guidance_start);
+    if (r->guidance_end < 1)
+        jout_number(out, "guidance_end", r->guidance_end);
     jout_number(out, "eta", r->eta);
     jout_int(out, "width", r->width);
     jout_int(out, "height", r->height);

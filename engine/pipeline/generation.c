@@ -140,7 +140,7 @@ static void to_nchw(float *dst, const float *src, size_t c, size_t hw)
 
 static size_t n_images(const struct unstir_generation *g)
 {
-    return request_is_guided(&g->request) ? 2 : 1;
+    return request_is_guided_at(&g->request, g->step) ? 2 : 1;
 }
 
 static enum unstir_status reserve(float **array, size_t *floats, size_t wanted,
@@ -190,6 +190,17 @@ static size_t gather(struct unstir_generation *g, uint32_t eval,
     return at;
 }
 
+static void guide(struct unstir_generation *g, size_t n)
+{
+    float share = (float)g->request.guidance_rescale;
+    float wanted = share > 0 ? guidance_deviation(g->output, n) : 0;
+
+    guidance_combine(g->output, g->unguided, g->output,
+                     (float)g->request.guidance, n);
+    if (share > 0)
+        guidance_rescale(g->output, wanted, share, n);
+}
+
 /* Read the network's output, apply guidance, let the sampler go on. */
 static size_t scatter(struct unstir_generation *g, uint32_t eval,
                       struct unstir_executor *x, size_t at)
@@ -202,8 +213,7 @@ static size_t scatter(struct unstir_generation *g, uint32_t eval,
         to_nchw(g->unguided, x->out + at++ * n_out, out_channels, hw);
     to_nchw(g->output, x->out + at++ * n_out, out_channels, hw);
     if (n_images(g) == 2)
-        guidance_combine(g->output, g->unguided, g->output,
-                         (float)g->request.guidance, n);
+        guide(g, n);
     struct sampler_io io = {
         .output = g->output,
         .variance = g->model->has_learned_variance ? g->output + n : NULL,

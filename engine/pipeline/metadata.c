@@ -38,6 +38,7 @@ static enum unstir_status write_parameters(const struct unstir_generation *g,
     const struct unstir_request *r = &g->request;
     const struct unstir_model_info *info = &g->model->info;
     char text[1024], prompt[256] = "", early[64] = "", eta[40] = "";
+    char schedule[64] = "";
 
     if (r->label)
         (void)snprintf(prompt, sizeof prompt, "%.200s", r->label);
@@ -45,15 +46,18 @@ static enum unstir_status write_parameters(const struct unstir_generation *g,
         (void)snprintf(prompt, sizeof prompt, "%" PRId64, r->class_id);
     if (r->eta > 0)
         (void)snprintf(eta, sizeof eta, ", Eta: %g", r->eta);
+    if (r->schedule && sampler_schedule_find(r->schedule))
+        (void)snprintf(schedule, sizeof schedule, ", Schedule type: %s",
+                       sampler_schedule_find(r->schedule)->info->title);
     if (g->is_early)
         (void)snprintf(early, sizeof early, ", Finished after: %u", g->step);
     (void)snprintf(text, sizeof text,
-                   "%s\nSteps: %u, Sampler: %s, CFG scale: %g, Seed: %" PRIu64
+                   "%s\nSteps: %u, Sampler: %s%s, CFG scale: %g, Seed: %" PRIu64
                    ", Size: %ux%u%s%s, Model hash: %.10s, Model: %.100s, "
                    "Version: unstir " UNSTIR_VERSION,
-                   prompt, r->steps, g->run.sampler->info->title, r->guidance,
-                   r->seed, r->width, r->height, eta, early, info->digest,
-                   info->id);
+                   prompt, r->steps, g->run.sampler->info->title, schedule,
+                   r->guidance, r->seed, r->width, r->height, eta, early,
+                   info->digest, info->id);
     return alloc_strdup(out, text, err);
 }
 

@@ -259,6 +259,17 @@ static uint32_t check_size(struct check *c, const char *field, uint32_t v,
     return v;
 }
 
+static double check_share(struct check *c, const char *field, double v,
+                          double fallback)
+{
+    if (v == UNSTIR_UNSET_F)
+        return fallback;
+    if (v >= 0 && v <= 1)
+        return v;
+    violate(c, field, v > 1 ? "1" : "0", "%s must be 0 to 1, not %g", field, v);
+    return fallback;
+}
+
 static void check_guidance(struct check *c)
 {
     double g = c->request->guidance;
@@ -274,6 +285,20 @@ static void check_guidance(struct check *c)
     bool is_off = g <= 1 || c->model->info.null_class < 0 ||
                   c->out->class_id == UNSTIR_CLASS_NULL;
     c->out->guidance = is_off ? 1 : g;
+    c->out->guidance_rescale =
+        check_share(c, "guidance_rescale", c->request->guidance_rescale, 0);
+    double start =
+        check_share(c, "guidance_start", c->request->guidance_start, 0);
+    double end = check_share(c, "guidance_end", c->request->guidance_end, 1);
+    if (start > end)
+        violate(c, "guidance_start", "0",
+                "guidance_start %g lies behind guidance_end %g", start, end);
+    if (is_off) {
+        c->out->guidance_rescale = start = 0;
+        end = 1;
+    }
+    c->out->guidance_start = start;
+    c->out->guidance_end = end;
 }
 
 static void check_eta(struct check *c, const struct sampler *s)
@@ -287,7 +312,7 @@ static void check_eta(struct check *c, const struct sampler *s)
         violate(c, "eta", eta > 1 ? "1" : "0", "eta must be 0 to 1, not %g",
                 eta);
     else if (s && !s->has_eta && eta > 0)
-        violate(c, "eta", "0", "eta is a setting of ddim; %s has none",
+        violate(c, "eta", "0", "eta is a setting of ddim and tcd; %s has none",
                 s->info->name);
 }
 
@@ -339,6 +364,14 @@ bool request_is_guided(const struct unstir_request *resolved)
     return resolved->guidance > 1;
 }
 
+/* Shares are cut to whole steps, as the reference's guiders do. */
+bool request_is_guided_at(const struct unstir_request *r, uint32_t step)
+{
+    return request_is_guided(r) &&
+           step >= (uint32_t)(r->guidance_start * r->steps) &&
+           step < (uint32_t)(r->guidance_end * r->steps);
+}
+
 enum unstir_status request_write(const struct unstir_model *model,
                                  const struct unstir_request *r, char **json,
                                  struct unstir_error *err)
@@ -359,6 +392,12 @@ enum unstir_status request_write(const struct unstir_model *model,
     if (r->schedule)
         json_put_string(w, "schedule", r->schedule);
     json_put_real(w, "guidance_scale", r->guidance);
+    if (r->guidance_rescale > 0)
+        json_put_real(w, "guidance_rescale", r->guidance_rescale);
+    if (r->guidance_start > 0)
+        json_put_real(w, "guidance_start", r->guidance_start);
+    if (r->guidance_end < 1)
+        json_put_real(w, "guidance_end", r->guidance_end);
     json_put_real(w, "eta", r->eta);
     json_put_int(w, "width", r->width);
     json_put_int(w, "height", r->height);
@@ -395,12 +434,15 @@ enum unstir_status request_read(const struct unstir_model *model,
     static const char *const keys[] = {"model", "class",   "seed",
                                        "steps", "sampler", "guidance_scale",
                                        "eta",   "width",   "height"};
+    static const char *const more[] = {"schedule", "guidance_rescale",
+                                       "guidance_start", "guidance_end"};
     struct unstir_request r = UNSTIR_REQUEST_INIT;
     int64_t steps, width, height;
+    size_t n_more = 0;
 
-    bool has_schedule = json_get(o, "schedule") != NULL;
-    if (json_type(o) != JSON_OBJECT ||
-        json_len(o) != ARRAY_LEN(keys) + has_schedule)
+    for (size_t i = 0; i < ARRAY_LEN(more); i++)
+        n_more += json_get(o, more[i]) != NULL;
+    if (json_type(o) != JSON_OBJECT || json_len(o) != ARRAY_LEN(keys) + n_more)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "the request is not an object of %zu keys",
                          ARRAY_LEN(keys));
@@ -417,6 +459,9 @@ enum unstir_status request_read(const struct unstir_model *model,
     TRY(json_get_string(o, "sampler", "", &r.sampler, err));
     TRY(json_get_string(o, "schedule", NULL, &r.schedule, err));
     TRY(json_get_real(o, "guidance_scale", UNSTIR_UNSET_F, &r.guidance, err));
+    TRY(json_get_real(o, "guidance_rescale", 0, &r.guidance_rescale, err));
+    TRY(json_get_real(o, "guidance_start", 0, &r.guidance_start, err));
+    TRY(json_get_real(o, "guidance_end", 1, &r.guidance_end, err));
     TRY(json_get_real(o, "eta", UNSTIR_UNSET_F, &r.eta, err));
     r.steps = (uint32_t)steps;
     r.width = (uint32_t)width;
@@ -432,6 +477,9 @@ enum unstir_status request_read(const struct unstir_model *model,
     }
     if (resolved->class_id != r.class_id || resolved->steps != r.steps ||
         resolved->guidance != r.guidance || resolved->eta != r.eta ||
+        resolved->guidance_rescale != r.guidance_rescale ||
+        resolved->guidance_start != r.guidance_start ||
+        resolved->guidance_end != r.guidance_end ||
         strcmp(resolved->sampler, r.sampler) != 0 ||
         strcmp(resolved->schedule ? resolved->schedule : "",
                r.schedule ? r.schedule : "") != 0)

@@ -6,6 +6,7 @@
 #define PIPELINE_REQUEST_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -27,9 +28,13 @@ enum unstir_status request_check(const struct unstir_model *model,
 
 /* Does a resolved request need two evaluations, with and without class? */
 bool request_is_guided(const struct unstir_request *resolved);
+/* In this step (0-based)? */
+bool request_is_guided_at(const struct unstir_request *resolved, uint32_t step);
 
 /* The canonical JSON: model, class, seed, steps, sampler, schedule (if it is not
- * the model's own), guidance_scale, eta, width, height, in this order, compact; a body that can be posted again.
+ * the model's own), guidance_scale, guidance_rescale, guidance_start,
+ * guidance_end (these three if they change something), eta, width, height, in
+ * this order, compact; a body that can be posted again.
  * *json is ended by alloc_free(). */
 enum unstir_status request_write(const struct unstir_model *model,
                                  const struct unstir_request *resolved,

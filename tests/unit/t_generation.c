@@ -20,6 +20,7 @@
 #include "format/json.h"
 #include "json_file.h"
 #include "kernels/kernels.h"
+#include "pipeline/guidance.h"
 #include "unstir.h"
 
 #define MODELS "tests/data/models/"
@@ -240,8 +241,10 @@ static struct unstir_request ask(const char *label, int64_t class_id,
                                  uint32_t height, const char *sampler,
                                  double guidance, double eta)
 {
-    return (struct unstir_request){label,  class_id, 0,        steps, width,
-                                   height, sampler,  guidance, eta,   NULL};
+    return (struct unstir_request){
+        label,         class_id, 0,   steps, width,          height,
+        sampler,       guidance, eta, NULL,  UNSTIR_UNSET_F, UNSTIR_UNSET_F,
+        UNSTIR_UNSET_F};
 }
 
 #define UNSET UNSTIR_UNSET_F
@@ -785,9 +788,72 @@ static void test_forward(void **state)
                      UNSTIR_ERR_ARG);
 }
 
+/* The sample at the end of 4 steps of tiny with guidance 3. */
+static void guided(double rescale, double start, double end, double guidance,
+                   float *out)
+{
+    struct unstir_request r = UNSTIR_REQUEST_INIT;
+    struct unstir_generation *gen;
+    struct unstir_error err;
+    size_t n;
+
+    r.class_id = 5;
+    r.steps = 4;
+    r.width = r.height = 16;
+    r.guidance = guidance;
+    r.guidance_rescale = rescale;
+    r.guidance_start = start;
+    r.guidance_end = end;
+    must(unstir_generation_begin(&gen, tiny, &r, &err), &err);
+    while (!unstir_generation_is_done(gen))
+        must(unstir_generation_step(gen, exec, &err), &err);
+    const float *x = unstir_generation_sample(gen, &n);
+    assert_int_equal(n, 256);
+    memcpy(out, x, n * sizeof *x);
+    unstir_generation_free(gen);
+}
+
+/* An interval without steps is no guidance, the whole one is guidance. */
+static void test_guidance_interval(void **state)
+{
+    float plain[256], full[256], got[256];
+
+    guided(UNSTIR_UNSET_F, UNSTIR_UNSET_F, UNSTIR_UNSET_F, 1, plain);
+    guided(UNSTIR_UNSET_F, UNSTIR_UNSET_F, UNSTIR_UNSET_F, 3, full);
+    guided(0, 0.5, 0.5, 3, got);
+    assert_memory_equal(got, plain, sizeof got);
+    guided(0, 0, 1, 3, got);
+    assert_memory_equal(got, full, sizeof got);
+    guided(0, 0.25, 0.75, 3, got);
+    assert_memory_not_equal(got, full, sizeof got);
+    assert_memory_not_equal(got, plain, sizeof got);
+    guided(0.7, 0, 1, 3, got);
+    assert_memory_not_equal(got, full, sizeof got);
+}
+
+/* Rescaled by a whole share, outputs have the wanted deviation. */
+static void test_guidance_rescale(void **state)
+{
+    const float x[] = {1, 2, 4, -3, 0.5f, 7};
+    float y[6], z[6];
+
+    memcpy(y, x, sizeof y);
+    memcpy(z, x, sizeof z);
+    guidance_rescale(y, 1.25f, 1, 6);
+    if (!(fabsf(guidance_deviation(y, 6) - 1.25f) <= 1e-6f))
+        fail_msg("got %g, wanted 1.25", (double)guidance_deviation(y, 6));
+    guidance_rescale(z, 1.25f, 0.5f, 6);
+    for (size_t i = 0; i < 6; i++)
+        if (!(fabsf(z[i] - (x[i] + y[i]) / 2) <= 1e-6f))
+            fail_msg("[%zu]: got %g, wanted %g", i, (double)z[i],
+                     (double)(x[i] + y[i]) / 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_guidance_interval),
+        cmocka_unit_test(test_guidance_rescale),
         cmocka_unit_test(test_info),
         cmocka_unit_test(test_find_class),
         cmocka_unit_test(test_open_errors),
