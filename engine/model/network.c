@@ -18,6 +18,7 @@
 #include "format/json.h"
 #include "format/weights.h"
 #include "model/network_parts.h"
+#include "model/param_load.h"
 #include "ops/conv2d.h"
 #include "ops/graph.h"
 #include "ops/lower.h"
@@ -198,49 +199,6 @@ static enum unstir_status choose_table(struct network *net,
 
 /* -- parameters -------------------------------------------------------- */
 
-/* Whether a tensor's shape is the parameter's, trailing ones aside. */
-static bool is_shape_right(const struct tensor_view *t,
-                           const struct graph_param *p)
-{
-    uint32_t rank = t->rank > p->rank ? t->rank : p->rank;
-
-    for (uint32_t i = 0; i < rank; i++) {
-        uint64_t a = i < t->rank ? t->dims[i] : 1;
-        uint64_t b = i < p->rank ? p->dims[i] : 1;
-
-        if (a != b)
-            return false;
-    }
-    return true;
-}
-
-static void shape_text(char *out, size_t size, const uint64_t *dims,
-                       uint32_t rank)
-{
-    size_t n = 0;
-
-    out[0] = '\0';
-    for (uint32_t i = 0; i < rank && n < size; i++)
-        n += (size_t)snprintf(out + n, size - n, "%s%llu", i ? "x" : "",
-                              (unsigned long long)dims[i]);
-}
-
-static enum unstir_status wrong_shape(const struct tensor_view *t,
-                                      const struct graph_param *p,
-                                      struct unstir_error *err)
-{
-    char found[80], wanted[80];
-    uint64_t dims[4];
-
-    for (uint32_t i = 0; i < 4; i++)
-        dims[i] = p->dims[i];
-    shape_text(found, sizeof found, t->dims, t->rank);
-    shape_text(wanted, sizeof wanted, dims, p->rank);
-    return error_set(err, UNSTIR_ERR_FORMAT,
-                     "tensor %s has shape %s; config.json asks for %s", p->name,
-                     found, wanted);
-}
-
 static enum unstir_status own_param(struct network *net, size_t p, size_t n,
                                     struct unstir_error *err)
 {
@@ -248,34 +206,6 @@ static enum unstir_status own_param(struct network *net, size_t p, size_t n,
 
     TRY(alloc_aligned(&floats, n, sizeof(float), err));
     net->own_params[p] = floats;
-    return UNSTIR_OK;
-}
-
-static enum unstir_status load_param(struct network *net, const float **param,
-                                     size_t p, const struct graph_param *want,
-                                     const struct weights *weights,
-                                     struct unstir_error *err)
-{
-    const struct tensor_view *t = weights_find(weights, want->name);
-
-    if (!t)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "tensor %s is missing from the weights", want->name);
-    if (!is_shape_right(t, want))
-        return wrong_shape(t, want, err);
-    if (t->dtype != DTYPE_F32 && t->dtype != DTYPE_F16 &&
-        t->dtype != DTYPE_BF16 && t->dtype != DTYPE_F64)
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "tensor %s is stored as %s; supported: F32, F16, "
-                         "BF16, F64",
-                         want->name, dtype_name(t->dtype));
-    if (t->dtype == DTYPE_F32 && (uintptr_t)t->data % _Alignof(float) == 0) {
-        *param = t->data;
-        return UNSTIR_OK;
-    }
-    TRY(own_param(net, p, want->n, err));
-    dtype_load(net->own_params[p], t->data, t->dtype, want->n);
-    *param = net->own_params[p];
     return UNSTIR_OK;
 }
 
@@ -289,7 +219,8 @@ static enum unstir_status load_params(struct network *net, const float **params,
 
         net->info.n_parameters += want->n;
         if (weights) {
-            TRY(load_param(net, &params[i], i, want, weights, err));
+            TRY(param_load(&params[i], &net->own_params[i], want, weights,
+                           err));
         } else {
             TRY(own_param(net, i, want->n, err));
             params[i] = net->own_params[i];
