@@ -21,14 +21,19 @@ enum unstir_status weights_new(struct weights **out, struct unstir_error *err)
     return UNSTIR_OK;
 }
 
+static void source_fini(struct weights_source *source)
+{
+    json_free(source->header);
+    mapfile_close(&source->map);
+    alloc_free(source->block);
+}
+
 void weights_close(struct weights *w)
 {
     if (!w)
         return;
-    for (size_t i = 0; i < w->n_sources; i++) {
-        json_free(w->sources[i].header);
-        mapfile_close(&w->sources[i].map);
-    }
+    for (size_t i = 0; i < w->n_sources; i++)
+        source_fini(&w->sources[i]);
     for (size_t i = 0; i < w->n_names; i++)
         alloc_free(w->names[i]);
     alloc_free(w->names);
@@ -57,8 +62,7 @@ enum unstir_status weights_add_source(struct weights *w,
         alloc_grow(&sources, &w->sources_capacity, w->n_sources + 1,
                    sizeof(*w->sources), err);
     if (status != UNSTIR_OK) {
-        json_free(source->header);
-        mapfile_close(&source->map);
+        source_fini(source);
         return status;
     }
     w->sources = sources;

@@ -12,10 +12,12 @@
 
 struct json;
 
-/* One file: its bytes and its header, which owns the tensors' names. */
+/* One file: its bytes and its header, which owns the tensors' names; or a
+ * block of memory. */
 struct weights_source {
     struct mapfile map; /* empty for memory of the caller's                  */
     struct json *header;
+    void *block; /* of alloc_aligned(), for tensors that stand in no file    */
 };
 
 struct weights {
@@ -33,7 +35,7 @@ enum unstir_status weights_add(struct weights *w,
                                const struct tensor_view *view,
                                struct unstir_error *err);
 
-/* Takes over the map and the header, also on failure. */
+/* Takes over the map, the header and the block, also on failure. */
 enum unstir_status weights_add_source(struct weights *w,
                                       struct weights_source *source,
                                       struct unstir_error *err);

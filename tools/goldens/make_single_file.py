@@ -253,4 +253,5 @@ def main():
         print(kind, len(names), "tensors")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,400 @@
+/* lora.c - the reader of LoRA files.
+ *
+ * A tensor's name is cut into part, layer and role by two tables; layers are
+ * gathered by name, then checked.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "format/lora.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "format/json.h"
+#include "format/safetensors.h"
+#include "format/single_file_names.h"
+
+#define MAX_NAME_BYTES SINGLE_FILE_NAME_BYTES
+#define TEXT_PREFIX    "text_model_"
+
+enum role { ROLE_DOWN, ROLE_UP, ROLE_ALPHA, ROLE_REFUSED, ROLE_NONE };
+
+static const struct {
+    const char *prefix;
+    enum single_file_part_id part;
+} parts[] = {
+    {"lora_unet_", SINGLE_FILE_UNET},
+    {"lora_te_", SINGLE_FILE_TEXT},
+    {"lora_te1_", SINGLE_FILE_TEXT},
+    {"lora_te2_", SINGLE_FILE_TEXT_2},
+    {"unet.", SINGLE_FILE_UNET},
+    {"text_encoder.", SINGLE_FILE_TEXT},
+    {"text_encoder_2.", SINGLE_FILE_TEXT_2},
+    {"base_model.model.", SINGLE_FILE_UNET},
+};
+
+static const struct {
+    const char *suffix;
+    enum role role;
+} roles[] = {
+    {".lora_down.weight", ROLE_DOWN},
+    {".lora_up.weight", ROLE_UP},
+    {".lora_A.weight", ROLE_DOWN},
+    {".lora_B.weight", ROLE_UP},
+    {".lora_A.default.weight", ROLE_DOWN},
+    {".lora_B.default.weight", ROLE_UP},
+    {".lora.down.weight", ROLE_DOWN},
+    {".lora.up.weight", ROLE_UP},
+    {".lora_linear_layer.down.weight", ROLE_DOWN},
+    {".lora_linear_layer.up.weight", ROLE_UP},
+    {"_lora.down.weight", ROLE_DOWN}, /* of attention processors            */
+    {"_lora.up.weight", ROLE_UP},
+    {".alpha", ROLE_ALPHA},
+    {".lora_mid.weight", ROLE_REFUSED},
+    {".dora_scale", ROLE_REFUSED},
+    {".lora_magnitude_vector", ROLE_REFUSED},
+};
+
+/* -- names ------------------------------------------------------------- */
+
+/* name becomes what stands before the role's suffix. */
+static enum role cut_role(char name[MAX_NAME_BYTES])
+{
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
+        size_t m = strlen(roles[i].suffix);
+
+        if (n > m && strcmp(name + n - m, roles[i].suffix) == 0) {
+            name[n - m] = '\0';
+            return roles[i].role;
+        }
+    }
+    return ROLE_NONE;
+}
+
+static void flatten(char *name)
+{
+    size_t n = strlen(TEXT_PREFIX);
+
+    for (char *p = name; *p; p++)
+        if (*p == '.')
+            *p = '_';
+    if (strncmp(name, TEXT_PREFIX, n) == 0)
+        memmove(name, name + n, strlen(name + n) + 1);
+}
+
+/* "attn1.processor.to_out" is the layer "attn1.to_out.0". */
+static void drop_processor(char name[MAX_NAME_BYTES])
+{
+    static const char word[] = ".processor.";
+    char *at = strstr(name, word);
+    size_t n;
+
+    if (!at)
+        return;
+    memmove(at + 1, at + sizeof word - 1, strlen(at + sizeof word - 1) + 1);
+    n = strlen(name);
+    if (n > 7 && n + 2 < MAX_NAME_BYTES && strcmp(name + n - 7, ".to_out") == 0)
+        memcpy(name + n, ".0", 3);
+}
+
+/* "self_attn.to_q" of old text encoder files is the layer "self_attn.q_proj".
+ */
+static void modernise_text(char name[MAX_NAME_BYTES])
+{
+    static const char word[] = ".self_attn.to_";
+    char *at = strstr(name, word), tail[8];
+
+    if (!at || strlen(at + sizeof word - 1) >= sizeof tail)
+        return;
+    snprintf(tail, sizeof tail, "%s", at + sizeof word - 1);
+    snprintf(at, MAX_NAME_BYTES - (size_t)(at - name), ".self_attn.%s_proj",
+             tail);
+}
+
+/* Original block names of SDXL files: "input_blocks_4_1_rest" with the numbers
+ * between points goes through the renaming of single files.  An SDXL UNet has
+ * two residual blocks a level, as all that have such names. */
+static void modernise(char name[MAX_NAME_BYTES])
+{
+    static const struct single_file_layout layout = {.unet_layers = 2};
+    static const char *const blocks[] = {"input_blocks_", "output_blocks_",
+                                         "middle_block_", "time_embed_",
+                                         "label_emb_",    "out_"};
+    char original[MAX_NAME_BYTES + 32], *p;
+    struct single_file_target target;
+    size_t i = 0;
+
+    while (i < ARRAY_LEN(blocks) &&
+           strncmp(name, blocks[i], strlen(blocks[i])) != 0)
+        i++;
+    if (i == ARRAY_LEN(blocks))
+        return;
+    snprintf(original, sizeof original, "model.diffusion_model.%s.", name);
+    p = original + strlen("model.diffusion_model.") + strlen(blocks[i]) - 1;
+    /* Points around numbers and behind block names; names of layers inside a
+     * residual block have theirs too. */
+    for (; *p; p++)
+        if (*p == '_' &&
+            ((p[1] >= '0' && p[1] <= '9') || (p[-1] >= '0' && p[-1] <= '9')))
+            *p = '.';
+    if (!single_file_target(&target, original, &layout))
+        return;
+    snprintf(name, MAX_NAME_BYTES, "%s", target.name);
+    name[strlen(name) - 1] = '\0';
+}
+
+/* The flattened layer of a tensor; ROLE_NONE: none of the namings. */
+static enum role read_name(char out[MAX_NAME_BYTES],
+                           enum single_file_part_id *part, const char *name)
+{
+    const char *rest = NULL;
+    enum role role;
+
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        if (single_file_strip(name, parts[i].prefix, &rest)) {
+            *part = parts[i].part;
+            break;
+        }
+        rest = NULL;
+    }
+    if (!rest)
+        return ROLE_NONE;
+    snprintf(out, MAX_NAME_BYTES, "%s", rest);
+    role = cut_role(out);
+    drop_processor(out);
+    if (*part == SINGLE_FILE_UNET)
+        modernise(out);
+    else
+        modernise_text(out);
+    flatten(out);
+    return role;
+}
+
+/* -- layers ------------------------------------------------------------ */
+
+static int compare(const void *a, const void *b)
+{
+    const struct lora_layer *x = a, *y = b;
+
+    if (x->part != y->part)
+        return x->part < y->part ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+static enum unstir_status
+add_half(struct lora *lora, enum single_file_part_id part, const char *name,
+         enum role role, const struct tensor_view *t, struct unstir_error *err)
+{
+    struct lora_layer layer = {.part = part, .factor = NAN};
+    void *memory = lora->layers;
+
+    if (lora->n == LORA_MAX_LAYERS)
+        return error_set(err, UNSTIR_ERR_LIMIT, "more than %u layers",
+                         LORA_MAX_LAYERS);
+    TRY(alloc_grow(&memory, &lora->capacity, lora->n + 1, sizeof layer, err));
+    lora->layers = memory;
+    TRY(alloc_strdup(&layer.name, name, err));
+    if (role == ROLE_DOWN)
+        layer.down = t;
+    else if (role == ROLE_UP)
+        layer.up = t;
+    else
+        dtype_load(&layer.factor, t->data, t->dtype, 1); /* alpha, for now */
+    lora->layers[lora->n++] = layer;
+    return UNSTIR_OK;
+}
+
+static bool is_float(enum dtype t)
+{
+    return t <= DTYPE_F8_E5M2;
+}
+
+static enum unstir_status add_tensor(struct lora *lora,
+                                     const struct tensor_view *t,
+                                     struct unstir_error *err)
+{
+    enum single_file_part_id part;
+    char name[MAX_NAME_BYTES];
+    enum role role = read_name(name, &part, t->name);
+
+    if (role == ROLE_NONE)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "tensor \"%.200s\" has no name of a LoRA (kohya, "
+                         "PEFT or diffusers)",
+                         t->name);
+    if (role == ROLE_REFUSED)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "tensor \"%.200s\": DoRA and mid layers are not "
+                         "supported",
+                         t->name);
+    if (!is_float(t->dtype) || (role == ROLE_ALPHA && t->n != 1) ||
+        (role != ROLE_ALPHA && t->rank < 2))
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "tensor \"%.200s\": wanted: %s of floats", t->name,
+                         role == ROLE_ALPHA ? "one number" : "a matrix");
+    return add_half(lora, part, name, role, t, err);
+}
+
+/* Halves of one layer become one. */
+static enum unstir_status join(struct lora *lora, struct unstir_error *err)
+{
+    size_t k = 0;
+
+    if (lora->n > 1)
+        qsort(lora->layers, lora->n, sizeof *lora->layers, compare);
+    for (size_t i = 0; i < lora->n; i++) {
+        struct lora_layer *from = &lora->layers[i];
+        struct lora_layer *to = k ? &lora->layers[k - 1] : NULL;
+
+        if (!to || compare(to, from) != 0) {
+            struct lora_layer moved = *from;
+
+            from->name = NULL;
+            lora->layers[k++] = moved;
+            continue;
+        }
+        if ((from->down && to->down) || (from->up && to->up))
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "layer %.200s stands twice", to->name);
+        to->down = from->down ? from->down : to->down;
+        to->up = from->up ? from->up : to->up;
+        to->factor = isnan(from->factor) ? to->factor : from->factor;
+        alloc_free(from->name);
+        from->name = NULL;
+    }
+    lora->n = k;
+    return UNSTIR_OK;
+}
+
+/* -- alpha ------------------------------------------------------------- */
+
+/* The number behind `key` in lora_adapter_metadata or ss_network_alpha; NAN
+ * if the metadata say nothing. */
+static double metadata_alpha(const struct lora *lora,
+                             enum single_file_part_id part)
+{
+    static const char *const keys[SINGLE_FILE_PARTS] = {
+        [SINGLE_FILE_UNET] = "unet.lora_alpha",
+        [SINGLE_FILE_TEXT] = "text_encoder.lora_alpha",
+        [SINGLE_FILE_TEXT_2] = "text_encoder_2.lora_alpha"};
+    const char *adapter = weights_metadata(lora->file, "lora_adapter_metadata");
+    const char *kohya = weights_metadata(lora->file, "ss_network_alpha");
+    struct json *json = NULL;
+    double alpha = NAN;
+
+    if (adapter && keys[part] &&
+        json_parse(&json, adapter, strlen(adapter), NULL) == UNSTIR_OK) {
+        const struct json *v = json_get(json, keys[part]);
+
+        if (!v)
+            v = json_get(json, "lora_alpha");
+        if (json_type(v) == JSON_INT || json_type(v) == JSON_REAL)
+            alpha = json_real(v);
+    }
+    json_free(json);
+    json = NULL;
+    if (isnan(alpha) && kohya &&
+        json_parse(&json, kohya, strlen(kohya), NULL) == UNSTIR_OK)
+        alpha = json_real(json);
+    json_free(json);
+    return alpha;
+}
+
+static enum unstir_status check_layer(struct lora_layer *l, double alpha,
+                                      struct unstir_error *err)
+{
+    if (!l->down || !l->up)
+        return error_set(err, UNSTIR_ERR_FORMAT, "layer %.200s has no %s half",
+                         l->name, l->down ? "up" : "down");
+    l->rank = l->down->dims[0];
+    if (l->rank == 0 || l->rank > LORA_MAX_RANK || l->up->dims[0] == 0 ||
+        l->up->n != l->up->dims[0] * l->rank || l->down->n == 0)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "layer %.200s: down has %llu rows, up %zu numbers; "
+                         "wanted: one rank of 1 to %u",
+                         l->name, (unsigned long long)l->rank, l->up->n,
+                         LORA_MAX_RANK);
+    if (isnan(l->factor))
+        l->factor = (float)(isnan(alpha) ? (double)l->rank : alpha);
+    l->factor /= (float)l->rank;
+    if (!isfinite(l->factor))
+        return error_set(err, UNSTIR_ERR_FORMAT, "layer %.200s: alpha is %g",
+                         l->name, (double)l->factor);
+    return UNSTIR_OK;
+}
+
+/* -- opening ----------------------------------------------------------- */
+
+static enum unstir_status fill(struct lora *lora, struct unstir_error *err)
+{
+    double alphas[SINGLE_FILE_PARTS];
+
+    for (size_t i = 0; i < weights_len(lora->file); i++)
+        TRY(add_tensor(lora, weights_at(lora->file, i), err));
+    if (lora->n == 0)
+        return error_set(err, UNSTIR_ERR_FORMAT, "the file has no tensors");
+    TRY(join(lora, err));
+    for (int p = 0; p < SINGLE_FILE_PARTS; p++)
+        alphas[p] = metadata_alpha(lora, (enum single_file_part_id)p);
+    for (size_t i = 0; i < lora->n; i++)
+        TRY(check_layer(&lora->layers[i], alphas[lora->layers[i].part], err));
+    return UNSTIR_OK;
+}
+
+enum unstir_status lora_from_weights(struct lora *lora, struct weights *file,
+                                     struct unstir_error *err)
+{
+    enum unstir_status status;
+
+    *lora = (struct lora){.file = file};
+    status = fill(lora, err);
+    if (status != UNSTIR_OK)
+        lora_close(lora);
+    return status;
+}
+
+enum unstir_status lora_open(struct lora *lora, const char *path,
+                             struct unstir_error *err)
+{
+    enum unstir_status status;
+    struct weights *file;
+
+    *lora = (struct lora){.file = NULL};
+    TRY(safetensors_open(&file, path, err));
+    status = lora_from_weights(lora, file, err);
+    return status == UNSTIR_OK ? status : error_prefix(err, path);
+}
+
+void lora_close(struct lora *lora)
+{
+    for (size_t i = 0; i < lora->n; i++)
+        alloc_free(lora->layers[i].name);
+    alloc_free(lora->layers);
+    weights_close(lora->file);
+    *lora = (struct lora){.file = NULL};
+}
+
+const struct lora_layer *lora_find(const struct lora *lora,
+                                   enum single_file_part_id part,
+                                   const char *weight)
+{
+    static const char suffix[] = ".weight";
+    struct lora_layer wanted = {.part = part};
+    char name[MAX_NAME_BYTES];
+    size_t n = strlen(weight);
+
+    if (n < sizeof suffix || n >= sizeof name ||
+        strcmp(weight + n - (sizeof suffix - 1), suffix) != 0 || lora->n == 0)
+        return NULL;
+    snprintf(name, sizeof name, "%.*s", (int)(n - (sizeof suffix - 1)), weight);
+    flatten(name);
+    wanted.name = name;
+    return bsearch(&wanted, lora->layers, lora->n, sizeof *lora->layers,
+                   compare);
+}

@@ -1,0 +1,65 @@
+/* lora.h - the reader of LoRA files: small changes of a model's layers.
+ *
+ *     W' = W + scale * alpha / rank * up * down
+ *
+ * Tensors of these namings, over flattened layer names (points as _, without
+ * "text_model_"), so that all find the same layer:
+ *
+ *     kohya      lora_unet_..., lora_te_..., lora_te1_..., lora_te2_... with
+ *                .lora_down.weight .lora_up.weight .alpha; SDXL files have the
+ *                original names of the UNet (input_blocks_4_1_...)
+ *     PEFT       unet....lora_A.weight .lora_B.weight (also base_model.model.)
+ *     diffusers  unet....lora.down.weight .lora.up.weight,
+ *                text_encoder....lora_linear_layer.down.weight,
+ *                unet....processor.to_q_lora.down.weight,
+ *                text_encoder....self_attn.to_q_lora.down.weight
+ *
+ * alpha is a tensor, or in the file's metadata (lora_adapter_metadata,
+ * ss_network_alpha), else equal to the rank.  Layers of convolutions (LoCon)
+ * are matrices of the flattened kernel.  DoRA and mid layers are refused.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef FORMAT_LORA_H
+#define FORMAT_LORA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "format/single_file.h"
+
+#define LORA_MAX_LAYERS 20000u
+#define LORA_MAX_RANK   4096u
+
+struct tensor_view;
+struct weights;
+
+struct lora_layer {
+    enum single_file_part_id part;
+    char *name;                     /* flattened                             */
+    const struct tensor_view *down; /* [rank][in...]                         */
+    const struct tensor_view *up;   /* [out][rank] (1x1)                     */
+    uint64_t rank;
+    float factor; /* alpha / rank                                            */
+};
+
+struct lora {
+    struct weights *file;
+    struct lora_layer *layers; /* sorted by part and name                    */
+    size_t n, capacity;
+};
+
+enum unstir_status lora_open(struct lora *lora, const char *path,
+                             struct unstir_error *err);
+/* The same over tensors, which it takes over, also on failure. */
+enum unstir_status lora_from_weights(struct lora *lora, struct weights *file,
+                                     struct unstir_error *err);
+void lora_close(struct lora *lora);
+
+/* The change of a weight ("down_blocks.0....to_q.weight"), or NULL. */
+const struct lora_layer *lora_find(const struct lora *lora,
+                                   enum single_file_part_id part,
+                                   const char *weight);
+
+#endif

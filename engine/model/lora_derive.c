@@ -1,0 +1,133 @@
+/* lora_derive.c - a model's weights with LoRAs added.
+ *
+ * Sums run over uses in order and over ranks from 0, in f32 on top of the f32
+ * value of the weight: the bits depend on nothing else.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "model/lora_derive.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "format/weights_build.h"
+#include "model/param_load.h"
+
+static enum unstir_status load_floats(float **out, const struct tensor_view *t,
+                                      struct unstir_error *err)
+{
+    void *memory;
+
+    TRY(alloc_aligned(&memory, t->n, sizeof(float), err));
+    *out = memory;
+    dtype_load(*out, t->data, t->dtype, t->n);
+    return UNSTIR_OK;
+}
+
+/* w [rows][columns] += factor * up [rows][rank] * down [rank][columns] */
+static void add_product(float *w, const float *up, const float *down,
+                        size_t rows, size_t columns, size_t rank, float factor)
+{
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t r = 0; r < rank; r++) {
+            float f = factor * up[i * rank + r];
+            const float *d = down + r * columns;
+
+            for (size_t j = 0; j < columns; j++)
+                w[i * columns + j] += f * d[j];
+        }
+    }
+}
+
+static enum unstir_status add_layer(float *w, const struct tensor_view *t,
+                                    const struct lora_layer *l, double scale,
+                                    struct unstir_error *err)
+{
+    size_t rank = (size_t)l->rank, rows = (size_t)l->up->dims[0];
+    size_t columns = l->down->n / rank;
+    float *up = NULL, *down = NULL;
+    enum unstir_status status;
+
+    if (t->rank < 2 || t->dims[0] != rows || t->n != rows * columns)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "LoRA layer %.200s is %zu x %zu; the tensor of the "
+                         "model has %llu rows and %zu numbers",
+                         l->name, rows, columns,
+                         (unsigned long long)(t->rank ? t->dims[0] : 0), t->n);
+    status = load_floats(&up, l->up, err);
+    if (status == UNSTIR_OK)
+        status = load_floats(&down, l->down, err);
+    if (status == UNSTIR_OK)
+        add_product(w, up, down, rows, columns, rank,
+                    (float)(scale * l->factor));
+    alloc_free(up);
+    alloc_free(down);
+    return status;
+}
+
+/* The tensor with all that changes it; *changed is false, and nothing made,
+ * if nothing does. */
+static enum unstir_status derive(struct tensor_view *t, bool *changed,
+                                 struct weights *out,
+                                 enum single_file_part_id part,
+                                 const struct lora_use *uses, size_t n_uses,
+                                 struct unstir_error *err)
+{
+    const struct tensor_view base = *t;
+    struct weights_source source = {.block = NULL};
+    float *floats;
+
+    *changed = false;
+    for (size_t u = 0; u < n_uses; u++) {
+        const struct lora_layer *l = lora_find(uses[u].lora, part, base.name);
+
+        if (!l || !param_is_float(base.dtype))
+            continue;
+        if (!*changed) {
+            TRY(load_floats(&floats, &base, err));
+            source.block = floats;
+            TRY(weights_add_source(out, &source, err));
+            *changed = true;
+        }
+        TRY(add_layer(floats, &base, l, uses[u].scale, err));
+    }
+    if (*changed) {
+        t->data = floats;
+        t->dtype = DTYPE_F32;
+        t->n_bytes = t->n * sizeof(float);
+    }
+    return UNSTIR_OK;
+}
+
+static enum unstir_status fill(struct weights *out, const struct weights *base,
+                               enum single_file_part_id part,
+                               const struct lora_use *uses, size_t n_uses,
+                               size_t *n_touched, struct unstir_error *err)
+{
+    for (size_t i = 0; i < weights_len(base); i++) {
+        struct tensor_view t = *weights_at(base, i);
+        bool changed;
+
+        TRY(derive(&t, &changed, out, part, uses, n_uses, err));
+        TRY(weights_add(out, &t, err));
+        *n_touched += changed;
+    }
+    return weights_seal(out, err);
+}
+
+enum unstir_status lora_derive(struct weights **out, const struct weights *base,
+                               enum single_file_part_id part,
+                               const struct lora_use *uses, size_t n_uses,
+                               size_t *n_touched, struct unstir_error *err)
+{
+    enum unstir_status status;
+
+    *n_touched = 0;
+    TRY(weights_new(out, err));
+    status = fill(*out, base, part, uses, n_uses, n_touched, err);
+    if (status != UNSTIR_OK) {
+        weights_close(*out);
+        *out = NULL;
+    }
+    return status;
+}

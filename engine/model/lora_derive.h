@@ -1,0 +1,32 @@
+/* lora_derive.h - a model's weights with LoRAs added.
+ *
+ * Tensors that no LoRA touches are shared with the base; the others are f32
+ * in memory.  The base is not changed, so taking a LoRA away is using the
+ * base again.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef MODEL_LORA_DERIVE_H
+#define MODEL_LORA_DERIVE_H
+
+#include <stddef.h>
+
+#include "base/error.h"
+#include "format/lora.h"
+
+struct weights;
+
+struct lora_use {
+    const struct lora *lora;
+    double scale;
+};
+
+/* *out shares the bytes of `base`, which must outlive it; weights_close().
+ * *n_touched counts changed tensors; layers that do not fit their tensor are
+ * UNSTIR_ERR_FORMAT. */
+enum unstir_status lora_derive(struct weights **out, const struct weights *base,
+                               enum single_file_part_id part,
+                               const struct lora_use *uses, size_t n_uses,
+                               size_t *n_touched, struct unstir_error *err);
+
+#endif

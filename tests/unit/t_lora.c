@@ -1,0 +1,351 @@
+/* t_lora.c - LoRA files: where their layers belong, and what they do.
+ *
+ * tests/data/lora_names.json holds layers of SD 1.x and SDXL by kohya's names
+ * and where the reference's own conversion puts them.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "format/json.h"
+#include "format/lora.h"
+#include "format/safetensors.h"
+#include "json_file.h"
+#include "model/lora_derive.h"
+
+#define MAX_ENTRIES 4000
+
+struct file {
+    struct safetensors_entry entries[MAX_ENTRIES];
+    char names[MAX_ENTRIES][200];
+    size_t n;
+    struct safetensors_meta meta[2];
+    size_t n_meta;
+    unsigned char *bytes;
+};
+
+static const float ones[64] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+
+static void put(struct file *f, const char *name, const char *suffix,
+                uint32_t rank, uint64_t a, uint64_t b, const float *data)
+{
+    assert_true(f->n < MAX_ENTRIES);
+    snprintf(f->names[f->n], sizeof f->names[0], "%s%s", name, suffix);
+    f->entries[f->n] = (struct safetensors_entry){.name = f->names[f->n],
+                                                  .dtype = DTYPE_F32,
+                                                  .rank = rank,
+                                                  .dims = {a, b, 1, 1},
+                                                  .data = data};
+    f->n++;
+}
+
+static struct weights *weights_of(struct file *f)
+{
+    struct unstir_error err = {0};
+    struct weights *w;
+    size_t n;
+
+    alloc_free(f->bytes);
+    if (safetensors_build(&f->bytes, &n, f->entries, f->n, f->meta, f->n_meta,
+                          &err) ||
+        safetensors_parse(&w, f->bytes, n, "file", &err))
+        fail_msg("%s", err.detail);
+    return w;
+}
+
+static struct file *file_new(void)
+{
+    void *f;
+
+    assert_int_equal(alloc_zero(&f, 1, sizeof(struct file), NULL), UNSTIR_OK);
+    return f;
+}
+
+static void file_free(struct file *f)
+{
+    alloc_free(f->bytes);
+    alloc_free(f);
+}
+
+static struct lora open_lora(struct file *f)
+{
+    struct unstir_error err = {0};
+    struct lora lora;
+
+    if (lora_from_weights(&lora, weights_of(f), &err))
+        fail_msg("%s", err.detail);
+    return lora;
+}
+
+static enum single_file_part_id part_of(const char *name)
+{
+    if (strcmp(name, "unet") == 0)
+        return SINGLE_FILE_UNET;
+    return strcmp(name, "text_encoder") == 0 ? SINGLE_FILE_TEXT
+                                             : SINGLE_FILE_TEXT_2;
+}
+
+/* One kind's names do not meet another's: each layer in a file of its own. */
+static void check_kohya(const struct json *row)
+{
+    const char *kohya = json_string(json_at(row, 0));
+    const char *layer = json_string(json_at(row, 2));
+    enum single_file_part_id part = part_of(json_string(json_at(row, 1)));
+    struct file *f = file_new();
+    struct lora lora;
+    char weight[300];
+
+    put(f, kohya, ".lora_down.weight", 2, 1, 1, ones);
+    put(f, kohya, ".lora_up.weight", 2, 1, 1, ones);
+    put(f, kohya, ".alpha", 0, 0, 0, ones);
+    lora = open_lora(f);
+    snprintf(weight, sizeof weight, "%s.weight", layer);
+    if (!lora_find(&lora, part, weight))
+        fail_msg("%s: not found as %s, it is %s", kohya, layer,
+                 lora.layers[0].name);
+    snprintf(weight, sizeof weight, "%sx.weight", layer);
+    assert_null(lora_find(&lora, part, weight));
+    lora_close(&lora);
+    file_free(f);
+}
+
+static void test_kohya_names(void **state)
+{
+    struct json *data = json_file_open("tests/data/lora_names.json");
+    const struct json *layers = json_get(data, "layers");
+
+    assert_true(json_len(layers) > 150);
+    for (size_t i = 0; i < json_len(layers); i++)
+        check_kohya(json_at(layers, i));
+    json_free(data);
+}
+
+static void test_other_names(void **state)
+{
+    static const struct {
+        const char *name, *down, *up;
+        enum single_file_part_id part;
+        const char *weight;
+    } rows[] = {
+        {"unet.mid_block.attentions.0.proj_in", ".lora_A.weight",
+         ".lora_B.weight", SINGLE_FILE_UNET,
+         "mid_block.attentions.0.proj_in.weight"},
+        {"base_model.model.conv_in", ".lora_A.weight", ".lora_B.weight",
+         SINGLE_FILE_UNET, "conv_in.weight"},
+        {"unet.conv_in", ".lora_A.default.weight", ".lora_B.default.weight",
+         SINGLE_FILE_UNET, "conv_in.weight"},
+        {"unet.conv_in", ".lora.down.weight", ".lora.up.weight",
+         SINGLE_FILE_UNET, "conv_in.weight"},
+        {"unet.x.attn1.processor.to_q", "_lora.down.weight", "_lora.up.weight",
+         SINGLE_FILE_UNET, "x.attn1.to_q.weight"},
+        {"unet.x.attn1.processor.to_out", "_lora.down.weight",
+         "_lora.up.weight", SINGLE_FILE_UNET, "x.attn1.to_out.0.weight"},
+        {"text_encoder.text_model.encoder.layers.0.mlp.fc1",
+         ".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight",
+         SINGLE_FILE_TEXT, "encoder.layers.0.mlp.fc1.weight"},
+        {"text_encoder.text_model.encoder.layers.0.self_attn.to_out",
+         "_lora.down.weight", "_lora.up.weight", SINGLE_FILE_TEXT,
+         "encoder.layers.0.self_attn.out_proj.weight"},
+        {"text_encoder_2.text_model.encoder.layers.0.mlp.fc1", ".lora_A.weight",
+         ".lora_B.weight", SINGLE_FILE_TEXT_2,
+         "text_model.encoder.layers.0.mlp.fc1.weight"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct file *f = file_new();
+        struct lora lora;
+
+        put(f, rows[i].name, rows[i].down, 2, 2, 1, ones);
+        put(f, rows[i].name, rows[i].up, 2, 1, 2, ones);
+        lora = open_lora(f);
+        assert_int_equal(lora.n, 1);
+        if (!lora_find(&lora, rows[i].part, rows[i].weight))
+            fail_msg("%s: not found as %s, it is %s", rows[i].name,
+                     rows[i].weight, lora.layers[0].name);
+        assert_true(lora.layers[0].factor == 1);
+        lora_close(&lora);
+        file_free(f);
+    }
+}
+
+/* alpha / rank from a tensor, from metadata, or 1. */
+static void test_alpha(void **state)
+{
+    static const float four = 4;
+    static const struct {
+        bool has_tensor;
+        const char *key, *value;
+        float want;
+    } rows[] = {
+        {false, NULL, NULL, 1},
+        {true, NULL, NULL, 2},
+        {true, "ss_network_alpha", "1", 2},
+        {false, "ss_network_alpha", "16.0", 8},
+        {false, "ss_network_alpha", "None", 1},
+        {false, "lora_adapter_metadata", "{\"unet.lora_alpha\": 1}", 0.5F},
+        {false, "lora_adapter_metadata", "{\"lora_alpha\": 3.0}", 1.5F},
+        {false, "lora_adapter_metadata", "{", 1},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct file *f = file_new();
+        struct lora lora;
+
+        put(f, "unet.conv_in", ".lora_A.weight", 2, 2, 3, ones);
+        put(f, "unet.conv_in", ".lora_B.weight", 2, 4, 2, ones);
+        if (rows[i].has_tensor)
+            put(f, "unet.conv_in", ".alpha", 0, 0, 0, &four);
+        f->meta[0] = (struct safetensors_meta){rows[i].key, rows[i].value};
+        f->n_meta = rows[i].key ? 1 : 0;
+        lora = open_lora(f);
+        if (lora.layers[0].factor != rows[i].want)
+            fail_msg("row %zu: alpha / rank is %g, wanted %g", i,
+                     (double)lora.layers[0].factor, (double)rows[i].want);
+        lora_close(&lora);
+        file_free(f);
+    }
+}
+
+/* -- what it does ------------------------------------------------------ */
+
+static const float base_data[6] = {1, 2, 3, 4, 5, 6};
+static const float down[6] = {1, 0, 2, 0, 1, 1}; /* [2][3] */
+static const float up[4] = {1, 2, 3, 4};         /* [2][2] */
+static const float product[6] = {1, 2, 4, 3, 4, 10};
+
+static struct weights *base_weights(struct file *f)
+{
+    put(f, "a.weight", "", 2, 2, 3, base_data);
+    put(f, "b.weight", "", 2, 2, 3, base_data);
+    f->entries[f->n - 1].dtype = DTYPE_F16;
+    put(f, "a.bias", "", 1, 2, 0, base_data);
+    return weights_of(f);
+}
+
+static void check_values(const struct weights *w, const char *name,
+                         double scale)
+{
+    const struct tensor_view *t = weights_find(w, name);
+    float got[6];
+
+    assert_non_null(t);
+    dtype_load(got, t->data, t->dtype, 6);
+    for (size_t i = 0; i < 6; i++)
+        if (got[i] != (float)(base_data[i] + scale * product[i]))
+            fail_msg("%s[%zu]: %g, wanted %g", name, i, (double)got[i],
+                     base_data[i] + scale * product[i]);
+}
+
+static void test_derive(void **state)
+{
+    struct file *f = file_new(), *g = file_new();
+    struct weights *base = base_weights(f), *out;
+    struct unstir_error err = {0};
+    struct lora lora;
+    size_t n;
+
+    put(g, "unet.b", ".lora_A.weight", 2, 2, 3, down);
+    put(g, "unet.b", ".lora_B.weight", 2, 2, 2, up);
+    lora = open_lora(g);
+    const struct lora_use uses[] = {{&lora, 0.5}, {&lora, -0.25}};
+
+    if (lora_derive(&out, base, SINGLE_FILE_UNET, uses, 2, &n, &err))
+        fail_msg("%s", err.detail);
+    assert_int_equal(n, 1);
+    check_values(out, "b.weight", 0.25);
+    check_values(out, "a.weight", 0);
+    check_values(base, "b.weight", 0); /* and so it is taken away exactly */
+    assert_ptr_equal(weights_find(out, "a.weight")->data,
+                     weights_find(base, "a.weight")->data);
+    weights_close(out);
+    if (lora_derive(&out, base, SINGLE_FILE_TEXT, uses, 2, &n, &err))
+        fail_msg("%s", err.detail);
+    assert_int_equal(n, 0);
+    weights_close(out);
+    lora_close(&lora);
+    weights_close(base);
+    file_free(f);
+    file_free(g);
+}
+
+static void test_misfit(void **state)
+{
+    struct file *f = file_new(), *g = file_new();
+    struct weights *base = base_weights(f), *out;
+    struct unstir_error err = {0};
+    struct lora lora;
+    size_t n;
+
+    put(g, "unet.a", ".lora_A.weight", 2, 2, 4, ones);
+    put(g, "unet.a", ".lora_B.weight", 2, 2, 2, ones);
+    lora = open_lora(g);
+    const struct lora_use use = {&lora, 1};
+
+    assert_int_equal(
+        lora_derive(&out, base, SINGLE_FILE_UNET, &use, 1, &n, &err),
+        UNSTIR_ERR_FORMAT);
+    assert_null(out);
+    assert_non_null(strstr(err.detail, "layer a is 2 x 4"));
+    lora_close(&lora);
+    weights_close(base);
+    file_free(f);
+    file_free(g);
+}
+
+static void test_damage(void **state)
+{
+    static const struct {
+        const char *a, *b, *told;
+        uint64_t a0, a1, b0, b1;
+    } rows[] = {
+        {"unet.x.lora_A.weight", "unet.x.weight", "no name of a LoRA", 1, 1, 1,
+         1},
+        {"x.lora_A.weight", "unet.x.lora_B.weight", "no name of a LoRA", 1, 1,
+         1, 1},
+        {"unet.x.lora_A.weight", "unet.y.lora_B.weight", "has no", 1, 1, 1, 1},
+        {"unet.x.lora_A.weight", "unet.x.lora.down.weight", "stands twice", 1,
+         1, 1, 1},
+        {"unet.x.lora_A.weight", "unet.x.dora_scale", "DoRA and mid layers", 1,
+         1, 1, 1},
+        {"unet.x.lora_A.weight", "unet.x.alpha", "wanted: one number", 1, 1, 2,
+         1},
+        {"unet.x.lora_A.weight", "unet.x.lora_B.weight", "wanted: one rank", 2,
+         2, 2, 3},
+        {"unet.x.lora_A.weight", "unet.x.lora_B.weight", "wanted: one rank", 0,
+         2, 2, 0},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct file *f = file_new();
+        struct unstir_error err = {0};
+        struct lora lora;
+
+        put(f, rows[i].a, "", 2, rows[i].a0, rows[i].a1, ones);
+        put(f, rows[i].b, "", 2, rows[i].b0, rows[i].b1, ones);
+        assert_int_not_equal(lora_from_weights(&lora, weights_of(f), &err),
+                             UNSTIR_OK);
+        if (!strstr(err.detail, rows[i].told))
+            fail_msg("row %zu: told \"%s\", wanted \"%s\"", i, err.detail,
+                     rows[i].told);
+        assert_null(lora.layers);
+        file_free(f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kohya_names), cmocka_unit_test(test_other_names),
+        cmocka_unit_test(test_alpha),       cmocka_unit_test(test_derive),
+        cmocka_unit_test(test_misfit),      cmocka_unit_test(test_damage),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
