@@ -184,22 +184,29 @@ static bool is_model(const char *folder)
 }
 
 /* PREFIX/bin/unstir -> PREFIX/share/unstir/models; build/unstir -> models. */
-const char *cli_default_model(void)
+const char *cli_shared_file(const char *name)
 {
-    static const char *const places[] = {"/../share/unstir/models/fashion",
-                                         "/../models/fashion",
-                                         "/../../models/fashion"};
-    static char path[PATH_MAX + 64];
+    static const char *const places[] = {"/../share/unstir/models",
+                                         "/../models", "/../../models"};
+    static char path[2 * PATH_MAX];
     char exe[PATH_MAX];
+    struct stat st;
     ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
     exe[n > 0 ? n : 0] = '\0';
     char *slash = strrchr(exe, '/');
     if (slash)
         *slash = '\0';
     for (size_t i = 0; slash && i < sizeof(places) / sizeof(*places); i++) {
-        snprintf(path, sizeof(path), "%s%s", exe, places[i]);
-        if (is_model(path))
+        snprintf(path, sizeof(path), "%s%s/%s", exe, places[i], name);
+        if (stat(path, &st) == 0)
             return path;
     }
-    return is_model("models/fashion") ? "models/fashion" : NULL;
+    snprintf(path, sizeof(path), "models/%s", name);
+    return stat(path, &st) == 0 ? path : NULL;
+}
+
+const char *cli_default_model(void)
+{
+    const char *folder = cli_shared_file("fashion");
+    return folder && is_model(folder) ? folder : NULL;
 }

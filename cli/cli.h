@@ -57,6 +57,10 @@ void cli_json_string(FILE *out, const char *text);
 void cli_json_real(FILE *out, double x);
 void cli_json_u64(FILE *out, uint64_t x);
 
+/* A file or folder of the shipped models, installed or in the build tree; NULL
+ * if it is not there.  Good until the next call. */
+const char *cli_shared_file(const char *name);
+
 /* The shipped model: beside the build tree, or under the installed prefix;
  * NULL if there is none.  Static text. */
 const char *cli_default_model(void);

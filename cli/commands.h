@@ -8,6 +8,7 @@
 #include "opts.h"
 
 extern const struct command command_bench;
+extern const struct command command_convert;
 extern const struct command command_generate;
 extern const struct command command_healthcheck;
 extern const struct command command_inspect;

@@ -9,8 +9,9 @@
 #include "commands.h"
 
 static const struct command *const commands[] = {
-    &command_serve,   &command_generate, &command_train,       &command_noise,
-    &command_inspect, &command_bench,    &command_healthcheck, &command_version,
+    &command_serve, &command_generate,    &command_train,
+    &command_noise, &command_inspect,     &command_convert,
+    &command_bench, &command_healthcheck, &command_version,
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(*commands))
 

@@ -154,25 +154,37 @@ static mode_t mode_like(const char *path)
                                                        : 0644;
 }
 
-enum unstir_status mapfile_write(const char *path, const void *bytes, size_t n,
-                                 struct unstir_error *err)
+struct mapfile_sink {
+    int fd;
+    const char *path;
+};
+
+enum unstir_status mapfile_put(struct mapfile_sink *sink, const void *bytes,
+                               size_t n, struct unstir_error *err)
+{
+    return write_all(sink->fd, bytes, n, sink->path, err);
+}
+
+enum unstir_status mapfile_write_by(const char *path, mapfile_fill_fn fill,
+                                    void *arg, struct unstir_error *err)
 {
     size_t size = strlen(path) + sizeof ".XXXXXX";
+    struct mapfile_sink sink = {.path = path};
     void *memory;
     TRY(alloc_zero(&memory, size, 1, err));
     char *temp = memory;
     (void)snprintf(temp, size, "%s.XXXXXX", path);
     enum unstir_status status;
-    int fd = mkostemp(temp, O_CLOEXEC);
-    if (fd < 0) {
+    sink.fd = mkostemp(temp, O_CLOEXEC);
+    if (sink.fd < 0) {
         status = io_error(err, path, "cannot create beside it");
         goto out;
     }
-    status = write_all(fd, bytes, n, path, err);
+    status = fill(arg, &sink, err);
     if (status == UNSTIR_OK &&
-        (fchmod(fd, mode_like(path)) != 0 || fsync(fd) != 0))
+        (fchmod(sink.fd, mode_like(path)) != 0 || fsync(sink.fd) != 0))
         status = io_error(err, path, "cannot flush");
-    if (close(fd) != 0 && status == UNSTIR_OK)
+    if (close(sink.fd) != 0 && status == UNSTIR_OK)
         status = io_error(err, path, "cannot close");
     if (status == UNSTIR_OK && rename(temp, path) != 0)
         status = io_error(err, path, "cannot rename over it");
@@ -184,4 +196,23 @@ enum unstir_status mapfile_write(const char *path, const void *bytes, size_t n,
 out:
     alloc_free(memory);
     return status;
+}
+
+struct whole {
+    const void *bytes;
+    size_t n;
+};
+
+static enum unstir_status put_whole(void *arg, struct mapfile_sink *sink,
+                                    struct unstir_error *err)
+{
+    const struct whole *whole = arg;
+    return mapfile_put(sink, whole->bytes, whole->n, err);
+}
+
+enum unstir_status mapfile_write(const char *path, const void *bytes, size_t n,
+                                 struct unstir_error *err)
+{
+    struct whole whole = {bytes, n};
+    return mapfile_write_by(path, put_whole, &whole, err);
 }

@@ -30,4 +30,15 @@ enum unstir_status mapfile_read(char **out, size_t *n, const char *path,
 enum unstir_status mapfile_write(const char *path, const void *bytes, size_t n,
                                  struct unstir_error *err);
 
+/* The same in pieces, for what is too large to stand in memory: fill() calls
+ * mapfile_put() until it is done; its failure leaves nothing behind. */
+struct mapfile_sink;
+typedef enum unstir_status (*mapfile_fill_fn)(void *arg,
+                                              struct mapfile_sink *sink,
+                                              struct unstir_error *err);
+enum unstir_status mapfile_put(struct mapfile_sink *sink, const void *bytes,
+                               size_t n, struct unstir_error *err);
+enum unstir_status mapfile_write_by(const char *path, mapfile_fill_fn fill,
+                                    void *arg, struct unstir_error *err);
+
 #endif

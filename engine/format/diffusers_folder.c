@@ -34,6 +34,8 @@
 #define MAX_SHARDS       256u
 #define MAX_NOTES        64u
 #define MAX_PATH_BYTES   1024u
+#define MAX_WEIGHT_NAME  128u
+#define UNET_STEM        "diffusion_pytorch_model"
 
 /* Pipelines whose only learned part is a UNet2DModel. */
 static const char *const pipeline_classes[] = {
@@ -41,11 +43,12 @@ static const char *const pipeline_classes[] = {
     "ScoreSdeVePipeline", "KarrasVePipeline",
 };
 
+/* Behind the stem of a component's weights. */
 static const char *const weight_files[] = {
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.safetensors.index.json",
-    "diffusion_pytorch_model.fp16.safetensors",
-    "diffusion_pytorch_model.safetensors.index.fp16.json",
+    ".safetensors",
+    ".safetensors.index.json",
+    ".fp16.safetensors",
+    ".safetensors.index.fp16.json",
 };
 
 static const char *const pickle_files[] = {
@@ -237,7 +240,7 @@ static enum unstir_status open_sharded(struct weights **out, const char *folder,
     return UNSTIR_OK;
 }
 
-static enum unstir_status no_weights(const char *folder,
+static enum unstir_status no_weights(const char *folder, const char *stem,
                                      struct unstir_error *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(pickle_files); i++)
@@ -248,12 +251,46 @@ static enum unstir_status no_weights(const char *folder,
                 "read, and is refused; convert it once where that is safe: "
                 "python -c \"import torch, safetensors.torch as s; "
                 "s.save_file(torch.load('IN.bin', weights_only=True), "
-                "'diffusion_pytorch_model.safetensors')\"",
-                folder, pickle_files[i]);
+                "'%s.safetensors')\"",
+                folder, pickle_files[i], stem);
     return error_set(err, UNSTIR_ERR_IO,
-                     "%.200s: no weights: wanted %s (or its .index.json, or "
+                     "%.200s: no weights: wanted %s%s (or its .index.json, or "
                      "the fp16 variants)",
-                     folder, weight_files[0]);
+                     folder, stem, weight_files[0]);
+}
+
+/* The first weight file that is there; false if there is none. */
+static bool find_weights(char name[MAX_WEIGHT_NAME], const char *folder,
+                         const char *stem)
+{
+    for (size_t i = 0; i < ARRAY_LEN(weight_files); i++) {
+        snprintf(name, MAX_WEIGHT_NAME, "%s%s", stem, weight_files[i]);
+        if (has_file(folder, name))
+            return true;
+    }
+    return false;
+}
+
+enum unstir_status diffusers_folder_weights(struct weights **out,
+                                            const char *folder,
+                                            const char *stem,
+                                            struct unstir_error *err)
+{
+    char path[MAX_PATH_BYTES], name[MAX_WEIGHT_NAME];
+    *out = NULL;
+    if (!find_weights(name, folder, stem))
+        return no_weights(folder, stem, err);
+    if (ends_with(name, ".json")) {
+        TRY(open_sharded(out, folder, name, err));
+        enum unstir_status status = weights_seal(*out, err);
+        if (status != UNSTIR_OK) {
+            weights_close(*out);
+            *out = NULL;
+        }
+        return status;
+    }
+    TRY(join(path, folder, name, err));
+    return safetensors_open(out, path, err);
 }
 
 static enum unstir_status open_weights(struct diffusers_folder *f,
@@ -261,19 +298,13 @@ static enum unstir_status open_weights(struct diffusers_folder *f,
                                        bool allows_no_weights,
                                        struct unstir_error *err)
 {
-    char path[MAX_PATH_BYTES];
-    size_t i = 0;
-    while (i < ARRAY_LEN(weight_files) && !has_file(folder, weight_files[i]))
-        i++;
-    if (i == ARRAY_LEN(weight_files))
-        return allows_no_weights ? UNSTIR_OK : no_weights(folder, err);
-    if (strstr(weight_files[i], "fp16"))
-        TRY(add_note(f, "weights are the fp16 variant (%s)", weight_files[i],
-                     err));
-    if (ends_with(weight_files[i], ".json"))
-        return open_sharded(&f->unet_weights, folder, weight_files[i], err);
-    TRY(join(path, folder, weight_files[i], err));
-    return safetensors_open(&f->unet_weights, path, err);
+    char name[MAX_WEIGHT_NAME];
+    if (!find_weights(name, folder, UNET_STEM))
+        return allows_no_weights ? UNSTIR_OK
+                                 : no_weights(folder, UNET_STEM, err);
+    if (strstr(name, "fp16"))
+        TRY(add_note(f, "weights are the fp16 variant (%s)", name, err));
+    return diffusers_folder_weights(&f->unet_weights, folder, UNET_STEM, err);
 }
 
 /* -- names ----------------------------------------------------------------- */

@@ -41,4 +41,12 @@ enum unstir_status diffusers_folder_open(struct diffusers_folder *f,
                                          struct unstir_error *err);
 void diffusers_folder_close(struct diffusers_folder *f);
 
+/* The weights of one component: one file, shards by an index, or the fp16
+ * variants of these.  stem: "diffusion_pytorch_model", or "model" for text
+ * encoders.  Names are as they are in the files. */
+enum unstir_status diffusers_folder_weights(struct weights **out,
+                                            const char *folder,
+                                            const char *stem,
+                                            struct unstir_error *err);
+
 #endif

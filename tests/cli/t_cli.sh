@@ -70,7 +70,7 @@ expect no_command 2 "usage: unstir COMMAND" "$U"
 expect unknown_command 2 "did you mean generate?" "$U" generat
 expect overview 0 "inspect" "$U" --help
 expect version 0 "unstir 0." "$U" --version
-for c in serve generate train noise inspect bench healthcheck version; do
+for c in serve generate train noise inspect convert bench healthcheck version; do
     expect "help_$c" 0 "" "$U" help $c
 done
 expect help_of_option 0 "unstir generate -p sneaker" "$U" generate --help
@@ -253,6 +253,17 @@ echo x >broken/unet/diffusion_pytorch_model.bin
 expect pickle_model 3 "pickle" "$U" generate -m broken
 echo '{' >broken/unet/config.json
 expect bad_config 3 "not valid JSON" "$U" inspect broken
+
+# -- convert -----------------------------------------------------------------
+expect convert_folder 0 "half written" "$U" convert "$M/tiny" half --dtype f16
+equal convert_format "$("$U" inspect half --json | jq -c .dtypes)" '{"F16":145}'
+holds convert_runs "$U" generate -m half -n 1 --steps 2 -o half.png -q
+expect convert_one_file 0 "one.safetensors written" "$U" convert half one.safetensors
+equal convert_json "$("$U" convert half other --json | jq -c .parts)" '{"unet":{"tensors":145,"parameters":45321}}'
+same convert_is_exact half/unet/diffusion_pytorch_model.safetensors other/unet/diffusion_pytorch_model.safetensors
+expect convert_in_the_way 2 "is there already" "$U" convert half other
+expect convert_no_lora 2 "with commas between" "$U" convert half next --lora a,,b
+expect convert_unknown_format 2 "f32, f16, bf16" "$U" convert half next --dtype f33
 
 # -- inspect, noise, healthcheck ---------------------------------------------
 "$U" inspect "$M/tiny" --json --tensors >i.json

@@ -1,0 +1,142 @@
+/* convert.c - `unstir convert`: a model in another layout or number format.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "commands.h"
+
+#define MAX_LORAS 16
+
+struct convert_values {
+    struct opts_common common;
+    const char *dtype, *prediction, *lora;
+};
+
+#define FIELD(name) .offset = offsetof(struct convert_values, name)
+
+static const char *const dtypes[] = {"f32", "f16", "bf16", NULL};
+static const char *const predictions[] = {"epsilon", "v_prediction", NULL};
+
+static const struct opt options[] = {
+    {.name = "dtype",
+     .kind = OPT_CHOICE,
+     .meta = "f32|f16|bf16",
+     .choices = dtypes,
+     .fallback = "as it is",
+     FIELD(dtype),
+     .help = "store weights in this format"},
+    {.name = "prediction-type",
+     .kind = OPT_CHOICE,
+     .meta = "epsilon|v_prediction",
+     .choices = predictions,
+     .fallback = "found out",
+     FIELD(prediction),
+     .help = "what the network of a single file predicts"},
+    {.name = "lora",
+     .kind = OPT_TEXT,
+     .meta = "FILE[:SCALE][,...]",
+     FIELD(lora),
+     .help = "add these LoRAs to the weights for good"},
+};
+
+struct loras {
+    char text[4096]; /* the option, cut in pieces                           */
+    const char *files[MAX_LORAS];
+    double scales[MAX_LORAS];
+    size_t n;
+};
+
+/* "FILE:0.8": the number behind the last colon, if it is one. */
+static void cut_scale(char *piece, double *scale)
+{
+    char *colon = strrchr(piece, ':'), *end;
+    double value;
+
+    *scale = 1;
+    if (!colon || !colon[1])
+        return;
+    value = strtod(colon + 1, &end);
+    if (*end)
+        return;
+    *scale = value;
+    *colon = '\0';
+}
+
+static bool cut_loras(struct loras *l, const char *option)
+{
+    char *piece = l->text;
+
+    if (!option)
+        return true;
+    if (strlen(option) >= sizeof l->text)
+        return false;
+    memcpy(l->text, option, strlen(option) + 1);
+    while (piece) {
+        char *comma = strchr(piece, ',');
+
+        if (comma)
+            *comma = '\0';
+        if (!*piece || l->n == MAX_LORAS)
+            return false;
+        l->files[l->n] = piece;
+        cut_scale(piece, &l->scales[l->n++]);
+        piece = comma ? comma + 1 : NULL;
+    }
+    return true;
+}
+
+static int convert_main(int argc, char **argv)
+{
+    struct convert_values v = {0};
+    struct unstir_error err = {0};
+    struct loras loras = {.n = 0};
+    char *json;
+    int rc = opts_parse(&command_convert, argc, argv, &v);
+    if (rc != OPTS_GO_ON)
+        return rc;
+    if (!cut_loras(&loras, v.lora)) {
+        cli_error("--lora %s: wanted: up to %d of FILE or FILE:SCALE, with "
+                  "commas between",
+                  v.lora, MAX_LORAS);
+        return CLI_USAGE;
+    }
+    struct unstir_convert_options o = {
+        .input = v.common.operands[0],
+        .output = v.common.operands[1],
+        .dtype = v.dtype,
+        .prediction_type = v.prediction,
+        .merges_path = cli_shared_file("clip-bpe/merges.txt"),
+        .loras = loras.files,
+        .lora_scales = loras.scales,
+        .n_loras = loras.n,
+    };
+    if (unstir_convert(&o, &json, &err) != UNSTIR_OK)
+        return cli_fail(&err);
+    if (v.common.is_json)
+        fputs(json, stdout);
+    else if (!v.common.is_quiet)
+        cli_note("%s written", o.output);
+    unstir_free(json);
+    return CLI_OK;
+}
+
+const struct command command_convert = {
+    .name = "convert",
+    .summary = "a model in another layout or number format",
+    .synopsis = "[options] INPUT OUTPUT",
+    .text = "INPUT is a diffusers folder or a single .safetensors file of "
+            "Stable Diffusion 1.x, 2.x or SDXL.  An OUTPUT that ends in "
+            ".safetensors is one file, anything else a folder; it must not "
+            "be there yet.",
+    .examples = "unstir convert model.safetensors model --dtype f16\n"
+                "unstir convert model merged --lora style.safetensors:0.8\n",
+    .options = options,
+    .n_options = sizeof(options) / sizeof(*options),
+    .min_operands = 2,
+    .max_operands = 2,
+    .has_json = true,
+    .main = convert_main,
+};

@@ -1,0 +1,309 @@
+/* t_convert.c - models rewritten: folder and single file, number formats,
+ * LoRAs.
+ *
+ * The model has the smallest tensors that its configuration can be read off;
+ * whole ones are in t_single_file.c.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/mapfile.h"
+#include "format/diffusers_folder.h"
+#include "format/json.h"
+#include "format/safetensors.h"
+#include "format/single_file.h"
+#include "scratch.h"
+#include "text/bpe.h"
+#include "unstir.h"
+
+#define MERGES "models/clip-bpe/merges.txt"
+#define UNET   "model.diffusion_model."
+#define TO_Q   "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+
+static float numbers[64 * 12];
+
+static const struct safetensors_entry tensors[] = {
+#define ENTRY(text, a, b)                                                      \
+    {                                                                          \
+        .name = text, .dtype = DTYPE_F32, .rank = (b) ? 2 : 1, .dims = {a, b}, \
+        .data = numbers                                                        \
+    }
+    ENTRY(UNET "input_blocks.0.0.weight", 8, 4),
+    ENTRY(UNET "input_blocks.1.0.in_layers.2.weight", 8, 8),
+    ENTRY(UNET "input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight", 8, 8),
+    ENTRY(UNET "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", 8, 6),
+    ENTRY(UNET "out.2.weight", 4, 8),
+    ENTRY("first_stage_model.encoder.down.0.block.0.conv1.weight", 4, 3),
+    ENTRY("cond_stage_model.transformer.text_model.embeddings."
+          "token_embedding.weight",
+          12, 64),
+};
+
+struct place {
+    char folder[SCRATCH_PATH];
+    char file[SCRATCH_PATH], out[SCRATCH_PATH], again[SCRATCH_PATH];
+};
+
+static void place_open(struct place *p)
+{
+    struct unstir_error err = {0};
+
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        numbers[i] = (float)i / 7;
+    scratch_make(p->folder);
+    scratch_path(p->file, p->folder, "model.safetensors");
+    scratch_path(p->out, p->folder, "out");
+    scratch_path(p->again, p->folder, "again.safetensors");
+    if (safetensors_write(p->file, tensors, ARRAY_LEN(tensors), NULL, 0, &err))
+        fail_msg("%s", err.detail);
+}
+
+static void convert(const struct unstir_convert_options *o)
+{
+    struct unstir_error err = {0};
+    struct json *parsed;
+    char *json;
+
+    if (unstir_convert(o, &json, &err) != UNSTIR_OK)
+        fail_msg("%s", err.detail);
+    assert_int_equal(json_parse(&parsed, json, strlen(json), NULL), UNSTIR_OK);
+    assert_true(json_len(json_get(parsed, "parts")) >= 1);
+    json_free(parsed);
+    unstir_free(json);
+}
+
+static void refuse(const struct unstir_convert_options *o, const char *told)
+{
+    struct unstir_error err = {0};
+    char *json;
+
+    assert_int_not_equal(unstir_convert(o, &json, &err), UNSTIR_OK);
+    assert_null(json);
+    if (!strstr(err.detail, told))
+        fail_msg("told \"%s\", wanted \"%s\"", err.detail, told);
+}
+
+static struct weights *open_part(const char *folder, const char *part,
+                                 const char *stem)
+{
+    struct unstir_error err = {0};
+    char path[SCRATCH_PATH];
+    struct weights *w;
+
+    scratch_path(path, folder, part);
+    if (diffusers_folder_weights(&w, path, stem, &err))
+        fail_msg("%s", err.detail);
+    return w;
+}
+
+/* Same names, shapes and bytes. */
+static void check_same(const struct weights *a, const struct weights *b)
+{
+    assert_int_equal(weights_len(a), weights_len(b));
+    for (size_t i = 0; i < weights_len(a); i++) {
+        const struct tensor_view *x = weights_at(a, i), *y = weights_at(b, i);
+
+        assert_string_equal(x->name, y->name);
+        assert_int_equal(x->dtype, y->dtype);
+        assert_int_equal(x->rank, y->rank);
+        assert_memory_equal(x->dims, y->dims, x->rank * sizeof x->dims[0]);
+        assert_memory_equal(x->data, y->data, x->n_bytes);
+    }
+}
+
+static void check_folder_is_file(const char *folder, const char *path)
+{
+    struct unstir_error err = {0};
+    struct single_file f;
+
+    if (single_file_open(&f, path, NULL, &err))
+        fail_msg("%s", err.detail);
+    for (size_t i = 0; i <= SINGLE_FILE_TEXT; i++) {
+        struct weights *w = open_part(
+            folder, f.parts[i].folder,
+            i == SINGLE_FILE_TEXT ? "model" : "diffusion_pytorch_model");
+
+        check_same(w, f.parts[i].weights);
+        weights_close(w);
+    }
+    single_file_close(&f);
+}
+
+/* File to folder and back: identical bytes on the way. */
+static void test_there_and_back(void **state)
+{
+    struct place p;
+    char tokenizer[SCRATCH_PATH];
+    struct unstir_error err = {0};
+    struct single_file f;
+    struct bpe *b;
+
+    place_open(&p);
+    convert(&(struct unstir_convert_options){.input = p.file,
+                                             .output = p.out,
+                                             .prediction_type = "v_prediction",
+                                             .merges_path = MERGES});
+    check_folder_is_file(p.out, p.file);
+    scratch_path(tokenizer, p.out, "tokenizer");
+    if (bpe_open_folder(&b, tokenizer, &err))
+        fail_msg("%s", err.detail);
+    assert_int_equal(bpe_info(b)->n_tokens, 49408);
+    assert_int_equal(bpe_info(b)->max_length, 77);
+    bpe_free(b);
+    convert(
+        &(struct unstir_convert_options){.input = p.out, .output = p.again});
+    check_folder_is_file(p.out, p.again);
+    /* What it predicts is not lost on the way. */
+    if (single_file_open(&f, p.again, NULL, &err))
+        fail_msg("%s", err.detail);
+    assert_string_equal(f.prediction_type, "v_prediction");
+    single_file_close(&f);
+    scratch_remove(p.folder);
+}
+
+static void test_formats(void **state)
+{
+    static const struct {
+        const char *name;
+        enum dtype dtype;
+        double error; /* half a unit in the last place of 1 */
+    } rows[] = {{"f16", DTYPE_F16, 0x1p-11}, {"bf16", DTYPE_BF16, 0x1p-8}};
+    struct place p;
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct tensor_view *t;
+        float got[768];
+        struct weights *w;
+
+        place_open(&p);
+        convert(&(struct unstir_convert_options){.input = p.file,
+                                                 .output = p.out,
+                                                 .dtype = rows[i].name,
+                                                 .merges_path = MERGES});
+        w = open_part(p.out, "text_encoder", "model");
+        t = weights_at(w, 0);
+        assert_int_equal(t->dtype, rows[i].dtype);
+        dtype_load(got, t->data, t->dtype, 768);
+        for (size_t k = 0; k < 768; k++) {
+            double d = (double)got[k] - numbers[k];
+
+            if (d > rows[i].error * numbers[k] ||
+                -d > rows[i].error * numbers[k])
+                fail_msg("%s [%zu]: %g, wanted %g", rows[i].name, k,
+                         (double)got[k], (double)numbers[k]);
+        }
+        weights_close(w);
+        scratch_remove(p.folder);
+    }
+}
+
+static void write_lora(const char *path, const char *layer)
+{
+    static const float down[8] = {1, 0, 0, 0, 0, 0, 0, 2};
+    static const float up[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    char names[2][200];
+    struct safetensors_entry entries[] = {
+        {.name = names[0],
+         .dtype = DTYPE_F32,
+         .rank = 2,
+         .dims = {1, 8},
+         .data = down},
+        {.name = names[1],
+         .dtype = DTYPE_F32,
+         .rank = 2,
+         .dims = {8, 1},
+         .data = up},
+    };
+
+    snprintf(names[0], sizeof names[0], "unet.%s.lora_A.weight", layer);
+    snprintf(names[1], sizeof names[1], "unet.%s.lora_B.weight", layer);
+    assert_int_equal(safetensors_write(path, entries, 2, NULL, 0, NULL),
+                     UNSTIR_OK);
+}
+
+static void test_lora(void **state)
+{
+    char path[SCRATCH_PATH];
+    const char *files[1] = {path};
+    static const double scales[1] = {0.5};
+    const struct tensor_view *t;
+    struct weights *w;
+    struct place p;
+    float got[64];
+
+    place_open(&p);
+    scratch_path(path, p.folder, "lora.safetensors");
+    write_lora(path, TO_Q);
+    struct unstir_convert_options o = {.input = p.file,
+                                       .output = p.out,
+                                       .merges_path = MERGES,
+                                       .loras = files,
+                                       .lora_scales = scales,
+                                       .n_loras = 1};
+    convert(&o);
+    w = open_part(p.out, "unet", "diffusion_pytorch_model");
+    t = weights_find(w, TO_Q ".weight");
+    assert_non_null(t);
+    dtype_load(got, t->data, t->dtype, 64);
+    for (size_t i = 0; i < 64; i++) {
+        float up = (float)(1 + i / 8);
+        float want = numbers[i];
+
+        want += i % 8 == 0 ? 0.5F * up : i % 8 == 7 ? up : 0;
+        if (got[i] != want)
+            fail_msg("[%zu]: %g, wanted %g", i, (double)got[i], (double)want);
+    }
+    weights_close(w);
+    write_lora(path, "another.layer");
+    o.output = p.again;
+    refuse(&o, "touch no layer of this model");
+    scratch_remove(p.folder);
+}
+
+static void test_errors(void **state)
+{
+    struct place p;
+    struct unstir_convert_options o = {.merges_path = MERGES};
+
+    place_open(&p);
+    o.input = p.file;
+    o.output = p.file;
+    refuse(&o, "is there already");
+    o.output = p.out;
+    o.dtype = "f8";
+    refuse(&o, "allowed: f32, f16, bf16");
+    o.dtype = NULL;
+    o.prediction_type = "sample";
+    refuse(&o, "supported: epsilon, v_prediction");
+    o.prediction_type = NULL;
+    o.input = p.folder;
+    refuse(&o, "no unet/config.json");
+    o.prediction_type = "epsilon";
+    refuse(&o, "it is told for single files");
+    o.prediction_type = NULL;
+    o.input = MERGES;
+    refuse(&o, MERGES);
+    o.input = NULL;
+    refuse(&o, "input and output are wanted");
+    scratch_remove(p.folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_lora),
+        cmocka_unit_test(test_errors),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
