@@ -132,5 +132,6 @@ struct vector_kernels {
 /* The rungs' tables of this file's kernels. */
 void vector_kernels_scalar(struct vector_kernels *v);
 void vector_kernels_avx2(struct vector_kernels *v);
+void vector_kernels_avx512bf16(struct vector_kernels *v); /* over avx2's      */
 
 #endif

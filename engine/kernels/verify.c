@@ -192,6 +192,34 @@ static bool verify_panel(const struct gemm_kernels *g, size_t k, unsigned n)
     return true;
 }
 
+/* Two blocks of a running softmax: some ulp of f32 for the exponentials. */
+static bool verify_softmax(const struct vector_kernels *v, size_t cols)
+{
+    enum { ROWS = 7, LD = 41 };
+    float s[2][ROWS * LD], max[2][LD], sum[2][LD], factor[2][LD];
+    struct vector_kernels twin;
+    vector_kernels_scalar(&twin);
+    for (unsigned j = 0; j < LD; j++) {
+        max[0][j] = max[1][j] = -3e38f;
+        sum[0][j] = sum[1][j] = factor[0][j] = factor[1][j] = 0;
+    }
+    for (unsigned block = 0; block < 2; block++) {
+        for (unsigned i = 0; i < ROWS * LD; i++)
+            s[0][i] = s[1][i] = verify_value(i + 5 * block);
+        v->softmax_columns(ROWS, cols, s[0], LD, max[0], sum[0], factor[0]);
+        twin.softmax_columns(ROWS, cols, s[1], LD, max[1], sum[1], factor[1]);
+        for (unsigned j = 0; j < LD; j++)
+            if (max[0][j] != max[1][j] ||
+                !(fabsf(sum[0][j] - sum[1][j]) <= 1e-5f * sum[1][j]) ||
+                !(fabsf(factor[0][j] - factor[1][j]) <= 1e-5f))
+                return false;
+        for (unsigned i = 0; i < ROWS * LD; i++)
+            if (!(fabsf(s[0][i] - s[1][i]) <= 1e-5f * fabsf(s[1][i])))
+                return false;
+    }
+    return true;
+}
+
 static bool verify_operands(const struct gemm_kernels *g)
 {
     if (g->narrow && !verify_narrow(g))
@@ -338,6 +366,9 @@ bool kernels_verify(const struct kernel_table *table)
             if (!verify_tile(g, m, n, false) ||
                 (g->dots && n <= GEMM_MAX_DOTS && !verify_tile(g, m, n, true)))
                 return false;
+    for (size_t cols = 1; cols <= 40; cols += 3)
+        if (!verify_softmax(&table->vec, cols))
+            return false;
     return verify_outer(g) && verify_operands(g) &&
            verify_either_winograd(table);
 }

@@ -9,6 +9,9 @@
  * and at the end O is divided by the sums (Milakov and Gimelshein 2018,
  * "Online normalizer calculation for softmax"; Dao et al. 2022).
  *
+ * Where the rung's operands are bf16 it is attention_bf16.c, but for what an
+ * adjoint will follow: that recomputes in f32 what it needs.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include "ops/attention.h"
@@ -20,6 +23,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+#include "ops/attention_bf16.h"
 #include "ops/attention_tile.h"
 
 struct job {
@@ -42,7 +46,12 @@ static size_t worker_bytes(const struct attention_args *a)
 size_t attention_scratch(const struct kernel_table *k, unsigned n_threads,
                          const struct attention_args *shape)
 {
-    return n_threads * worker_bytes(shape);
+    size_t plain = n_threads * worker_bytes(shape), narrow = 0;
+
+    /* Only a run knows whether lse is wanted. */
+    if (attention_bf16_fits(k))
+        narrow = attention_bf16_scratch(k, n_threads, shape);
+    return narrow > plain ? narrow : plain;
 }
 
 /* The rows of o become o * factor, unless every factor is 1. */
@@ -131,5 +140,9 @@ void attention_run(const struct op_ctx *ctx, const void *args)
     struct job job = {ctx, a};
     size_t per_head = (a->len_q + TILE_QUERIES - 1) / TILE_QUERIES;
 
+    if (attention_bf16_fits(ctx->k) && !a->lse) {
+        attention_bf16_run(ctx, a);
+        return;
+    }
     pool_run(ctx->pool, (size_t)a->n * a->heads * per_head, attend_piece, &job);
 }

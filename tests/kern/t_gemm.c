@@ -464,6 +464,20 @@ static void fill_wrong_f2(struct kernel_table *table)
     table->wino.is_used = true;
 }
 
+static void wrong_softmax(size_t rows, size_t cols, float *s, size_t ld,
+                          float *max, float *sum, float *factor)
+{
+    struct kernel_table scalar;
+    assert_true(kernels_select(&scalar, "scalar"));
+    scalar.vec.softmax_columns(rows, cols, s, ld, max, sum, factor);
+    sum[cols - 1] *= 1.001f;
+}
+static void fill_wrong_softmax(struct kernel_table *table)
+{
+    fill_narrow(table);
+    table->vec.softmax_columns = wrong_softmax;
+}
+
 static void (*right_tile)(const struct gemm_tile *t);
 static void wrong_tile(const struct gemm_tile *t)
 {
@@ -575,7 +589,8 @@ static void miscomputing_rungs_are_refused(void **state)
     (void)state;
     static void (*const fills[])(struct kernel_table *) = {
         fill_wrong,          fill_stray,        fill_no_outer,
-        fill_wrong_winograd, fill_wrong_narrow, fill_wrong_f2};
+        fill_wrong_winograd, fill_wrong_narrow, fill_wrong_f2,
+        fill_wrong_softmax};
     for (size_t i = 0; i < ARRAY_LEN(fills); i++) {
         struct kernel_table k;
         assert_true(select_with(&k, NULL, is_always, fills[i]));

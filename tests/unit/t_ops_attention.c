@@ -12,6 +12,7 @@
 
 #include "base/compiler.h"
 #include "ops/attention.h"
+#include "tables.h"
 
 struct shape_row {
     uint32_t n, heads, d, len_q, len_k, pad;
@@ -252,6 +253,125 @@ static void test_forward(void **state)
         }
 }
 
+/* -- operands of bf16 ------------------------------------------------------ */
+
+static const char *const bf16_tables[] = {"scalar bf16", "portable bf16",
+                                          "avx2 bf16", "emulated"};
+
+/* Rounding an operand errs by 2^-8 of it at most, a product of two by 2.01 *
+ * 2^-8.  So a score errs by e = 2.01 * 2^-8 scale sum |q| |k|, p by a factor
+ * between exp(-2 e) and exp(2 e), and o by that and one more product. */
+static double bf16_bound(const struct naive *h, size_t i, size_t c)
+{
+    double e = 0, sum = 0;
+
+    for (size_t j = 0; j < h->len_k; j++) {
+        double size = 0;
+
+        for (size_t x = 0; x < h->d; x++)
+            size += fabs(h->q[i * h->d + x] * h->k[j * h->d + x]);
+        e = fmax(e, 2.01 * 0x1p-8 * fabs(h->scale) * size);
+        sum += h->p[i * h->len_k + j] * fabs(h->v[j * h->d + c]);
+    }
+    return (expm1(2 * e) + 2.01 * 0x1p-8 * exp(2 * e) + h->len_k * EPS) * sum +
+           1e-6;
+}
+
+static void check_bf16(const struct kernel_table *k, struct attention_case *t)
+{
+    const struct attention_args *a = &t->a;
+    double error = 0, size = 0;
+
+    t->a.lse = NULL;
+    run_forward(k, 1, a);
+    for (size_t image = 0; image < a->n; image++)
+        for (size_t head = 0; head < a->heads; head++) {
+            float *o = t->o + head_at(t, image, head, a->len_q);
+            struct naive h;
+
+            naive_open(&h, t, image, head);
+            naive_forward(&h, NULL);
+            for (size_t i = 0; i < a->len_q * a->d; i++) {
+                double got = o[i / a->d * a->ldo + i % a->d];
+
+                assert_near("o", k->isa, i, got, h.o[i],
+                            bf16_bound(&h, i / a->d, i % a->d));
+                error += pow(got - h.o[i], 2);
+                size += pow(h.o[i], 2);
+            }
+            naive_close(&h);
+        }
+    assert_guards("o", t->o, t->nq);
+    print_message("%s, d %u, %u x %u: error %.2g of the outputs\n", k->isa,
+                  a->d, a->len_q, a->len_k, sqrt(error / size));
+}
+
+/* The same bytes by any number of threads, and for a picture alone. */
+static void check_bf16_bytes(const struct kernel_table *k,
+                             struct attention_case *t)
+{
+    float *first = numbers_copy(t->o, t->nq);
+    uint32_t n = t->a.n;
+
+    for (unsigned threads = 2; threads <= 4; threads += 2) {
+        run_forward(k, threads, &t->a);
+        assert_memory_equal(first, t->o, t->nq * sizeof *first);
+    }
+    t->a.n = 1;
+    t->a.q += (n - 1) * (t->nq / n);
+    t->a.k += (n - 1) * (t->nk / n);
+    t->a.v += (n - 1) * (t->nk / n);
+    t->a.o += (n - 1) * (t->nq / n);
+    run_forward(k, 1, &t->a);
+    assert_memory_equal(first, t->o, t->nq * sizeof *first);
+    numbers_free(first);
+}
+
+static void test_bf16(void **state)
+{
+    struct kernel_table k;
+
+    for (size_t r = 0; r < ARRAY_LEN(bf16_tables); r++) {
+        if (!tables_select(&k, bf16_tables[r])) {
+            print_message("SKIP %s: it cannot run here\n", bf16_tables[r]);
+            continue;
+        }
+        for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
+            struct attention_case t;
+
+            case_open(&t, &shapes[i]);
+            check_bf16(&k, &t);
+            check_bf16_bytes(&k, &t);
+            case_close(&t);
+        }
+    }
+}
+
+/* Scores in the thousands and, with lse wanted, f32 as before. */
+static void test_bf16_edges(void **state)
+{
+    static const struct shape_row shape = {1, 1, 16, 70, 300, 0, false};
+    struct kernel_table narrow, plain;
+    struct attention_case t;
+
+    case_open(&t, &shape);
+    assert_true(tables_select(&narrow, "scalar bf16"));
+    assert_true(tables_select(&plain, "scalar"));
+    run_forward(&plain, 1, &t.a);
+    float *first = numbers_copy(t.o, t.nq);
+    run_forward(&narrow, 1, &t.a);
+    assert_memory_equal(first, t.o, t.nq * sizeof *first);
+    numbers_free(first);
+    t.a.lse = NULL;
+    t.a.scale = 1000;
+    run_forward(&narrow, 1, &t.a);
+    for (size_t i = 0; i < t.nq; i++)
+        assert_true(isfinite(t.o[i]) && fabsf(t.o[i]) < 6);
+    case_close(&t);
+}
+
+/* -- threads, edges -------------------------------------------------------- */
+
 static void test_forward_any_threads(void **state)
 {
     struct kernel_table tables[MAX_RUNGS];
@@ -432,6 +552,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forward),
+        cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_bf16_edges),
         cmocka_unit_test(test_forward_any_threads),
         cmocka_unit_test(test_large_scores),
         cmocka_unit_test(test_closed_form),

@@ -48,8 +48,8 @@ static void run_norms(const struct op_ctx *ctx, struct memory *m)
 
 static void run_attention(const struct op_ctx *ctx, struct memory *m)
 {
-    struct attention_args a = {N, 2,    C / 2, HW,   HW,   C,    C,   C,
-                               C, 0.5f, m->x,  m->y, m->z, m->v, m->d};
+    struct attention_args a = {N, 2,    C / 2, HW,   HW,   C,    C,    C,
+                               C, 0.5f, false, m->x, m->y, m->z, m->v, m->d};
     struct attention_bwd_args bwd = {a, m->x, m->v, m->z, m->y};
 
     attention_run(ctx, &a);

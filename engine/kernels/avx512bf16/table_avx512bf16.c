@@ -1,7 +1,7 @@
 /* table_avx512bf16.c - what the avx512bf16 rung puts into the table.
  *
- * Streaming kernels, the adjoints' outer products and sums of rows stay those
- * of avx2.
+ * Most streaming kernels, the adjoints' outer products and sums of rows stay
+ * those of avx2.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -10,6 +10,7 @@
 void kernels_fill_avx512bf16(struct kernel_table *table)
 {
     gemm_kernels_avx512bf16(&table->gemm);
+    vector_kernels_avx512bf16(&table->vec);
     winograd_kernels_f2_avx512bf16(&table->wino);
     table->wino_f2 = table->wino;
 }
