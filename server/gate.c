@@ -94,7 +94,7 @@ static bool refuse_body(struct request *request, const struct framing *framing)
 }
 
 bool gate_pass(struct request *request, const struct framing *framing,
-               const struct config *config, bool is_draining)
+               const struct config *config)
 {
     char allow[64];
     enum route_found found;
@@ -126,13 +126,5 @@ bool gate_pass(struct request *request, const struct framing *framing,
         refuse_route(request, found, allow);
         return false;
     }
-    if (refuse_body(request, framing) || refuse_query(request))
-        return false;
-    if (is_draining && request->route->scope == SCOPE_CREATE) {
-        reply_header(request, "Retry-After", "5");
-        reply_error(request, ERROR_DRAINING,
-                    "the server is stopping and takes no new work");
-        return false;
-    }
-    return true;
+    return !refuse_body(request, framing) && !refuse_query(request);
 }

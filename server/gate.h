@@ -2,8 +2,7 @@
  *
  * In this order: a host that is ours, a target that can be read, an address
  * and method of the table, a body of a size and kind that the address takes,
- * query arguments that it knows, and for new work a server that is not
- * stopping.
+ * query arguments that it knows.
  *
  * Loop-only, no state.
  *
@@ -20,6 +19,6 @@
 
 /* Fills request->route, params, path and query.  False: it was answered.   */
 bool gate_pass(struct request *request, const struct framing *framing,
-               const struct config *config, bool is_draining);
+               const struct config *config);
 
 #endif

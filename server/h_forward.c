@@ -167,10 +167,15 @@ static struct model *find_model(struct service *service,
 void h_forward(struct service *service, struct request *request)
 {
     struct model *model = find_model(service, request);
+    struct jobs_refusal refusal;
     struct forward *f;
 
     if (model == NULL)
         return;
+    if (jobs_refuse_draining(service->jobs, &refusal)) {
+        h_refuse(request, &refusal);
+        return;
+    }
     f = mem_zero(1, sizeof *f);
     if (f == NULL) {
         reply_error(request, ERROR_NO_MEMORY, "out of memory");

@@ -508,8 +508,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *method,
         return queue_answer(x);
     }
     request->target = framing.path;
-    if (gate_pass(request, &framing, x->http->config,
-                  x->http->service->is_draining))
+    if (gate_pass(request, &framing, x->http->config))
         x->body_limit = request->route->body_limit;
     if (x->state == EXCHANGE_ANSWERED &&
         (framing.is_chunked || framing.length > DISCARD_BYTES ||

@@ -248,20 +248,29 @@ static struct queue_forecast forecast(struct jobs *jobs,
     return result;
 }
 
+bool jobs_refuse_draining(const struct jobs *jobs, struct jobs_refusal *refusal)
+{
+    struct queue_load load;
+
+    if (!jobs->is_draining)
+        return false;
+    sched_load(jobs, &load);
+    refuse(jobs, &load, refusal, ERROR_DRAINING,
+           queue_backlog_s(&jobs->queue, &load));
+    (void)snprintf(refusal->detail, sizeof refusal->detail,
+                   "the server is stopping and takes no new work");
+    return true;
+}
+
 static bool is_admitted(struct jobs *jobs, const struct genreq *req,
                         double cost_s, struct jobs_refusal *refusal)
 {
     struct queue_load load;
     double wait_s;
 
-    sched_load(jobs, &load);
-    if (jobs->is_draining) {
-        refuse(jobs, &load, refusal, ERROR_DRAINING,
-               queue_backlog_s(&jobs->queue, &load));
-        (void)snprintf(refusal->detail, sizeof refusal->detail,
-                       "the server is about to stop");
+    if (jobs_refuse_draining(jobs, refusal))
         return false;
-    }
+    sched_load(jobs, &load);
     if (!queue_admits(&jobs->queue, cost_s, &load, &wait_s)) {
         refuse(jobs, &load, refusal, ERROR_QUEUE_FULL, wait_s);
         (void)snprintf(refusal->detail, sizeof refusal->detail,

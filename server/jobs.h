@@ -97,6 +97,10 @@ struct job *jobs_submit(struct jobs *jobs, struct genreq *req,
 bool jobs_estimate(struct jobs *jobs, const struct genreq *req, double *start_s,
                    double *finish_s, struct jobs_refusal *refusal);
 
+/* Refuse other new work while draining: true, *refusal says until when. */
+bool jobs_refuse_draining(const struct jobs *jobs,
+                          struct jobs_refusal *refusal);
+
 struct job *jobs_find(struct jobs *jobs, const char *id);
 struct job *jobs_find_key(struct jobs *jobs, const char *key);
 bool jobs_is_gone(const struct jobs *jobs, const char *id);

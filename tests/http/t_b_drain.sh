@@ -15,7 +15,8 @@ until [ "$(status "$URL/health/ready")" = 503 ]; do :; done
 is "draining: alive" "$(status "$URL/health/live")" 200
 post /generate '{}' -D "$TMP/h" >"$TMP/j"
 is "draining: new work gets 503" "$(jq -r '.status,.code' "$TMP/j" | xargs)" "503 draining"
-like "draining: Retry-After" "$(header "$TMP/h" Retry-After)" '[1-9]*'
+is "draining: Retry-After is the work that is left" "$(jq --arg after "$(header "$TMP/h" Retry-After)" '.predicted_s == .queue.backlog_s and .predicted_s > 0 and ($after|tonumber) == .retry_after_s and .retry_after_s >= .predicted_s' "$TMP/j")" true
+is "draining: forward as well" "$(curl -s "$URL/v1/forward" --data-binary 'x' | jq -r '.status,.code' | xargs)" "503 draining"
 is "draining: polls are served" "$(wait_job "$slow" | jq -r .status)" succeeded
 is "draining: queued work is finished" "$(wait_job "$queued" | jq -r .status)" succeeded
 wait $client
