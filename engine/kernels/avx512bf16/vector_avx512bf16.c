@@ -1,7 +1,8 @@
 /* vector_avx512bf16.c - the softmax of attention, sixteen queries at once.
  *
- * Beside products of bf16 the exponentials of the scores take the most time;
- * here one takes fourteen instructions for sixteen, half of what avx2 needs.
+ * Beside products of bf16 the exponentials of the scores take the most time.
+ * An estimate, not measured (llvm-mca 14, sapphirerapids): 4 cycles for the
+ * maximum and 13 for the exponential of sixteen scores.
  *
  * SPDX-License-Identifier: MIT
  */
