@@ -56,6 +56,7 @@ enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
                                             struct unstir_error *err)
 {
     struct unstir_request r = UNSTIR_REQUEST_INIT, resolved;
+    size_t decoder;
 
     *bytes = 0;
     r.width = width;
@@ -63,8 +64,16 @@ enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
     r.class_id = n_embeds(model) ? 0 : UNSTIR_CLASS_UNSET;
     TRY(request_check(model, &r, &resolved, NULL, NULL, err));
     /* Guidance evaluates two pictures at once. */
-    return network_arena_bytes(model->net, model->info.null_class >= 0 ? 2 : 1,
-                               height, width, bytes, err);
+    TRY(network_arena_bytes(model->net, model->info.null_class >= 0 ? 2 : 1,
+                            height / model->factor, width / model->factor,
+                            bytes, err));
+    if (!model->decoder)
+        return UNSTIR_OK;
+    TRY(network_arena_bytes(model->decoder, 1, height / model->factor,
+                            width / model->factor, &decoder, err));
+    if (decoder > *bytes)
+        *bytes = decoder;
+    return UNSTIR_OK;
 }
 
 const struct unstir_sampler_info *unstir_samplers(size_t *n)

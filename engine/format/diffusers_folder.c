@@ -1,11 +1,12 @@
 /* diffusers_folder.c - the diffusers layout of a model on disk.
  *
- * A component lives in the subfolder of its name, or, in old repositories of
- * one network, at the root.  Weights are looked for in this order: one plain
+ * model_index.json names the pipeline, and that which components there are.  A
+ * component lives in the subfolder of its name, or, in old repositories of one
+ * network, at the root.  Weights are looked for in this order: one plain
  * file, a plain index of shards, one fp16 file, an fp16 index.  Pickle files
  * can run code when they are read and are never opened.
  *
- * The digest covers the bytes of the network's config.json, of
+ * The digest covers the bytes of the networks' config.json, of
  * scheduler_config.json and of all weight files, each with its role; not
  * unstir.json, whose titles and labels change no number.
  *
@@ -37,10 +38,22 @@
 #define MAX_WEIGHT_NAME  128u
 #define UNET_STEM        "diffusion_pytorch_model"
 
-/* Pipelines whose only learned part is a UNet2DModel. */
-static const char *const pipeline_classes[] = {
-    "DDPMPipeline",       "DDIMPipeline",     "PNDMPipeline",
-    "ScoreSdeVePipeline", "KarrasVePipeline",
+/* Pipelines by class name: the network's component and its class, and the
+ * autoencoder's component if pictures are painted as latents. */
+static const struct pipeline {
+    const char *name, *net, *classes[2], *vae;
+} pipelines[] = {
+    {"DDPMPipeline", "unet", {"UNet2DModel"}, NULL},
+    {"DDIMPipeline", "unet", {"UNet2DModel"}, NULL},
+    {"PNDMPipeline", "unet", {"UNet2DModel"}, NULL},
+    {"ScoreSdeVePipeline", "unet", {"UNet2DModel"}, NULL},
+    {"KarrasVePipeline", "unet", {"UNet2DModel"}, NULL},
+    {"ConsistencyModelPipeline", "unet", {"UNet2DModel"}, NULL},
+    {"LDMPipeline", "unet", {"UNet2DModel"}, "vqvae"},
+    {"DiTPipeline",
+     "transformer",
+     {"DiTTransformer2DModel", "Transformer2DModel"},
+     "vae"},
 };
 
 /* Behind the stem of a component's weights. */
@@ -294,7 +307,7 @@ enum unstir_status diffusers_folder_weights(struct weights **out,
 }
 
 static enum unstir_status open_weights(struct diffusers_folder *f,
-                                       const char *folder,
+                                       struct weights **out, const char *folder,
                                        bool allows_no_weights,
                                        struct unstir_error *err)
 {
@@ -304,7 +317,7 @@ static enum unstir_status open_weights(struct diffusers_folder *f,
                                  : no_weights(folder, UNET_STEM, err);
     if (strstr(name, "fp16"))
         TRY(add_note(f, "weights are the fp16 variant (%s)", name, err));
-    return diffusers_folder_weights(&f->unet_weights, folder, UNET_STEM, err);
+    return diffusers_folder_weights(out, folder, UNET_STEM, err);
 }
 
 /* -- names ----------------------------------------------------------------- */
@@ -384,37 +397,58 @@ static enum unstir_status update_names(struct diffusers_folder *f,
 
 /* -- the folder ------------------------------------------------------------ */
 
+static const struct pipeline *find_pipeline(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(pipelines); i++)
+        if (strcmp(name, pipelines[i].name) == 0)
+            return &pipelines[i];
+    return NULL;
+}
+
+static enum unstir_status unknown_pipeline(const struct diffusers_folder *f,
+                                           struct unstir_error *err)
+{
+    char names[240] = "";
+    size_t n = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(pipelines) && n < sizeof(names); i++)
+        n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s",
+                              i ? ", " : "", pipelines[i].name);
+    return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                     "%.200s/model_index.json: pipeline class \"%.60s\" "
+                     "is not supported (%s are)",
+                     f->path, f->pipeline_class, names);
+}
+
+/* *out: what the index says, or a pipeline of a UNet2DModel alone. */
 static enum unstir_status check_pipeline(struct diffusers_folder *f,
+                                         const struct pipeline **out,
                                          struct unstir_error *err)
 {
-    const struct json *unet = json_get(f->index, "unet");
+    const struct pipeline *p = *out = &pipelines[0];
+    const struct json *net;
     f->pipeline_class = "";
     if (!f->index)
         return UNSTIR_OK;
     TRY(json_get_string(f->index, "_class_name", "", &f->pipeline_class, err));
-    size_t i = 0;
-    while (i < ARRAY_LEN(pipeline_classes) &&
-           strcmp(f->pipeline_class, pipeline_classes[i]) != 0)
-        i++;
-    if (i == ARRAY_LEN(pipeline_classes))
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "%.200s/model_index.json: pipeline class \"%.60s\" "
-                         "is not supported (DDPMPipeline, DDIMPipeline, "
-                         "PNDMPipeline, ScoreSdeVePipeline, KarrasVePipeline "
-                         "are)",
-                         f->path, f->pipeline_class);
-    if (json_type(unet) != JSON_ARRAY || json_len(unet) != 2 ||
-        json_type(json_at(unet, 1)) != JSON_STRING)
+    p = find_pipeline(f->pipeline_class);
+    if (!p)
+        return unknown_pipeline(f, err);
+    net = json_get(f->index, p->net);
+    if (json_type(net) != JSON_ARRAY || json_len(net) != 2 ||
+        json_type(json_at(net, 1)) != JSON_STRING)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "%.200s/model_index.json: has no \"unet\" of the form "
+                         "%.200s/model_index.json: has no \"%s\" of the form "
                          "[library, class]",
-                         f->path);
-    const char *class = json_string(json_at(unet, 1));
-    if (strcmp(class, "UNet2DModel") != 0)
+                         f->path, p->net);
+    const char *class = json_string(json_at(net, 1));
+    if (strcmp(class, p->classes[0]) != 0 &&
+        (!p->classes[1] || strcmp(class, p->classes[1]) != 0))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "%.200s/model_index.json: unet class \"%.60s\" is not "
-                         "supported (UNet2DModel is)",
-                         f->path, class);
+                         "%.200s/model_index.json: %s class \"%.60s\" is not "
+                         "supported (%s is)",
+                         f->path, p->net, class, p->classes[0]);
+    *out = p;
     return UNSTIR_OK;
 }
 
@@ -431,15 +465,42 @@ static enum unstir_status component_folder(char out[MAX_PATH_BYTES],
     return UNSTIR_OK;
 }
 
+/* A network: its configuration, and its weights under today's names. */
+static enum unstir_status
+read_network(struct diffusers_folder *f, const char *name, struct json **config,
+             struct weights **weights, bool allows_no_weights,
+             struct digest *digest, struct unstir_error *err)
+{
+    char folder[MAX_PATH_BYTES];
+    TRY(component_folder(folder, f->path, name, err));
+    TRY(read_object(config, folder, "config.json", MAX_CONFIG_BYTES, digest,
+                    err));
+    if (!*config)
+        return error_set(err, UNSTIR_ERR_IO,
+                         "%.200s: no %s/config.json and no config.json; not "
+                         "a model folder in the diffusers layout",
+                         f->path, name);
+    TRY(open_weights(f, weights, folder, allows_no_weights, err));
+    if (!*weights)
+        return UNSTIR_OK;
+    for (size_t i = 0; i < (*weights)->n_sources; i++) {
+        const struct mapfile *m = &(*weights)->sources[i].map;
+        digest_add(digest, "weights", m->bytes, m->n_bytes);
+        f->weight_file_bytes += m->n_bytes;
+    }
+    return update_names(f, *weights, err);
+}
+
 static enum unstir_status read_parts(struct diffusers_folder *f,
                                      bool allows_no_weights,
                                      struct digest *digest,
                                      struct unstir_error *err)
 {
+    const struct pipeline *pipeline;
     char folder[MAX_PATH_BYTES];
     TRY(read_object(&f->index, f->path, "model_index.json", MAX_CONFIG_BYTES,
                     NULL, err));
-    TRY(check_pipeline(f, err));
+    TRY(check_pipeline(f, &pipeline, err));
     TRY(read_object(&f->unstir, f->path, "unstir.json", MAX_CONFIG_BYTES, NULL,
                     err));
     TRY(component_folder(folder, f->path, "scheduler", err));
@@ -448,23 +509,12 @@ static enum unstir_status read_parts(struct diffusers_folder *f,
     if (!f->scheduler_config)
         TRY(add_note(f, "no %s: defaults of DDPM", "scheduler_config.json",
                      err));
-    TRY(component_folder(folder, f->path, "unet", err));
-    TRY(read_object(&f->unet_config, folder, "config.json", MAX_CONFIG_BYTES,
-                    digest, err));
-    if (!f->unet_config)
-        return error_set(err, UNSTIR_ERR_IO,
-                         "%.200s: no unet/config.json and no config.json; not "
-                         "a model folder in the diffusers layout",
-                         f->path);
-    TRY(open_weights(f, folder, allows_no_weights, err));
-    if (!f->unet_weights)
+    TRY(read_network(f, pipeline->net, &f->unet_config, &f->unet_weights,
+                     allows_no_weights, digest, err));
+    if (!pipeline->vae)
         return UNSTIR_OK;
-    for (size_t i = 0; i < f->unet_weights->n_sources; i++) {
-        const struct mapfile *m = &f->unet_weights->sources[i].map;
-        digest_add(digest, "weights", m->bytes, m->n_bytes);
-        f->weight_file_bytes += m->n_bytes;
-    }
-    return update_names(f, f->unet_weights, err);
+    return read_network(f, pipeline->vae, &f->vae_config, &f->vae_weights,
+                        allows_no_weights, digest, err);
 }
 
 enum unstir_status diffusers_folder_open(struct diffusers_folder *f,
@@ -503,6 +553,8 @@ void diffusers_folder_close(struct diffusers_folder *f)
     json_free(f->unstir);
     json_free(f->scheduler_config);
     json_free(f->unet_config);
+    weights_close(f->vae_weights);
+    json_free(f->vae_config);
     json_free(f->index);
     alloc_free(f->path);
     *f = (struct diffusers_folder){.pipeline_class = ""};

@@ -1,7 +1,8 @@
 /* diffusers_folder.h - the diffusers layout of a model on disk.
  *
  *   model_index.json, unet/{config.json, diffusion_pytorch_model.safetensors},
- *   scheduler/scheduler_config.json; old repositories keep config, weights and
+ *   scheduler/scheduler_config.json; latent models have an autoencoder beside
+ *   (vae/ or vqvae/), and DiT's network is transformer/; old repositories keep config, weights and
  *   scheduler at the root; weights may be sharded by an index, or stand as an
  *   fp16 variant; old attention names are brought up to date.  Pickle files
  *   are refused with advice.  unstir.json beside them gives labels and
@@ -24,10 +25,12 @@ struct diffusers_folder {
     char *path;
     const char *pipeline_class; /* "DDPMPipeline"; "" if no model_index     */
     struct json *index;         /* model_index.json or NULL                 */
-    struct json *unet_config;
+    struct json *unet_config; /* of the network, also if it is a transformer */
     struct weights *unet_weights;  /* NULL if there is no weight file and the
                                      caller allowed that                     */
     struct json *scheduler_config; /* NULL: none                             */
+    struct json *vae_config;       /* of latent models, else NULL            */
+    struct weights *vae_weights;   /* as unet_weights                        */
     struct json *unstir;           /* unstir.json or NULL                    */
     char digest[65];               /* SHA-256 over configuration and weights */
     size_t weight_file_bytes;

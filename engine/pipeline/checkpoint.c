@@ -108,6 +108,36 @@ static enum unstir_status samplers_load(struct unstir_model *m,
 
 /* -- network ---------------------------------------------------------------- */
 
+/* Of a latent model: what turns its latents into pictures. */
+static enum unstir_status decoder_load(struct unstir_model *m,
+                                       const struct checkpoint_parts *parts,
+                                       const struct network_options *o,
+                                       struct unstir_error *err)
+{
+    const struct network_info *n = network_info(m->net), *d;
+    struct network_options options = *o;
+
+    m->sample_channels = m->info.channels = n->in_channels;
+    m->factor = 1;
+    if (!parts->vae_config)
+        return UNSTIR_OK;
+    options.part = "decode";
+    options.cache.part = "vae";
+    if (!parts->vae_weights)
+        options.cache.folder = NULL;
+    TRY(network_open(&m->decoder, parts->vae_config, parts->vae_weights,
+                     parts->seed, &options, err));
+    TRY(vae_scaling(&m->scaling, parts->vae_config, err));
+    d = network_info(m->decoder);
+    if (d->in_channels != n->in_channels)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "the network paints %u channels; its %s reads %u",
+                         n->in_channels, d->family, d->in_channels);
+    m->info.channels = d->out_channels;
+    m->factor = d->up;
+    return UNSTIR_OK;
+}
+
 static enum unstir_status network_load(struct unstir_model *m,
                                        const struct checkpoint_parts *parts,
                                        const struct unstir_model_options *o,
@@ -130,10 +160,11 @@ static enum unstir_status network_load(struct unstir_model *m,
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "a %s alone cannot paint: it %s", n->family,
                          n->has_timestep ? "reads a text" : "takes no steps");
-    if (n->in_channels != 1 && n->in_channels != 3)
+    TRY(decoder_load(m, parts, &options, err));
+    if (m->info.channels != 1 && m->info.channels != 3)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "the network paints %u channels; pictures have 1 or 3",
-                         n->in_channels);
+                         m->info.channels);
     if (n->out_channels != n->in_channels &&
         n->out_channels != 2 * n->in_channels)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
@@ -197,12 +228,15 @@ static void info_from_network(struct unstir_model *m)
     info->packs = pack_source_name(n->pack_source);
     info->n_parameters = n->n_parameters;
     info->weight_bytes = n->weight_bytes;
-    info->channels = n->in_channels;
-    info->size_multiple = n->size_multiple ? n->size_multiple : 1;
-    info->default_width = n->sample_w;
-    info->default_height = n->sample_h;
+    info->size_multiple = (n->size_multiple ? n->size_multiple : 1) * m->factor;
+    info->default_width = n->sample_w * m->factor;
+    info->default_height = n->sample_h * m->factor;
     info->n_classes = n->n_class_embeds;
     info->null_class = -1;
+    if (m->decoder) {
+        info->n_parameters += network_info(m->decoder)->n_parameters;
+        info->weight_bytes += network_info(m->decoder)->weight_bytes;
+    }
 }
 
 /* -- unstir.json ------------------------------------------------------------ */
@@ -348,10 +382,12 @@ static enum unstir_status read_classes(struct unstir_model *m,
                                        struct unstir_error *err)
 {
     uint32_t n = network_info(m->net)->n_class_embeds;
+    /* The last row of a DiT's table is its null class. */
+    bool is_dit = strstr(m->info.family, "Transformer2DModel") != NULL;
     int64_t null_class;
 
-    TRY(json_get_int(parts->unstir, "null_class", -1, -1, (int64_t)n - 1,
-                     &null_class, err));
+    TRY(json_get_int(parts->unstir, "null_class", is_dit ? (int64_t)n - 1 : -1,
+                     -1, (int64_t)n - 1, &null_class, err));
     m->info.null_class = null_class;
     m->info.n_classes = n - (null_class >= 0);
     TRY(labels_read(&m->labels, &m->info.n_labels, &m->label_text, n,
@@ -591,6 +627,8 @@ enum unstir_status checkpoint_open(struct unstir_model **out, const char *path,
             .scheduler_config = m->folder.scheduler_config,
             .unstir = m->folder.unstir,
             .weights = m->folder.unet_weights,
+            .vae_config = m->folder.vae_config,
+            .vae_weights = m->folder.vae_weights,
         };
         st = build(m, &parts, options, err);
         if (st)
@@ -607,6 +645,7 @@ void checkpoint_free(struct unstir_model *m)
 {
     if (!m)
         return;
+    network_free(m->decoder);
     network_free(m->net);
     for (size_t i = 0; i < SAMPLER_COUNT; i++)
         schedule_fini(&m->samplers[i].schedule);

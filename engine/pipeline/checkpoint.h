@@ -22,6 +22,7 @@
 
 #include "base/error.h"
 #include "format/diffusers_folder.h"
+#include "model/vae_kl.h"
 #include "sample/sampler.h"
 
 struct json;
@@ -40,6 +41,10 @@ struct checkpoint_sampler {
 struct unstir_model {
     struct diffusers_folder folder; /* zeroed when made from parts           */
     struct network *net;
+    struct network *decoder;    /* of latent models, else NULL               */
+    struct vae_scaling scaling; /* of its latents                            */
+    uint32_t sample_channels;   /* of what the sampler works on              */
+    uint32_t factor;            /* pixels an edge of its pixels; 1: pictures */
     struct checkpoint_sampler samplers[SAMPLER_COUNT];
     size_t default_sampler;
     const struct sampler_schedule *default_schedule; /* or NULL              */
@@ -61,6 +66,8 @@ struct checkpoint_parts {
     const struct json *scheduler_config; /* or NULL                          */
     const struct json *unstir;           /* or NULL                          */
     const struct weights *weights;       /* NULL: drawn from `seed`          */
+    const struct json *vae_config;       /* of latent models, else NULL      */
+    const struct weights *vae_weights;   /* NULL: drawn from `seed`          */
     uint64_t seed;
 };
 

@@ -12,6 +12,7 @@
 #include "model/network.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/guidance.h"
+#include "pipeline/latent.h"
 #include "pipeline/picture.h"
 #include "pipeline/request.h"
 
@@ -54,11 +55,12 @@ static enum unstir_status take_memory(struct unstir_generation *g,
 }
 
 /* The shift of flow matching grows with the picture: linear in its tokens, of
- * 2 x 2 pixels each, as the reference's pipelines of such models count. */
+ * 2 x 2 pixels of the sample each, as the reference's pipelines of such models
+ * count. */
 static double flow_mu(const struct schedule_config *c,
-                      const struct unstir_request *r)
+                      const struct unstir_request *r, uint32_t factor)
 {
-    double tokens = (double)(r->width / 2) * (r->height / 2);
+    double tokens = (double)(r->width / factor / 2) * (r->height / factor / 2);
     double slope = (c->max_shift - c->base_shift) /
                    ((double)c->max_seq - (double)c->base_seq);
 
@@ -76,11 +78,12 @@ static enum unstir_status begin(struct unstir_generation *g,
         .n_steps = r->steps,
         .eta = r->eta,
         .schedule = r->schedule ? sampler_schedule_find(r->schedule) : NULL,
-        .mu = flow_mu(&g->model->samplers[sampler_index(s)].schedule.config, r),
+        .mu = flow_mu(&g->model->samplers[sampler_index(s)].schedule.config, r,
+                      g->model->factor),
         .has_learned_variance = g->model->has_learned_variance,
     };
 
-    o.n = (size_t)g->model->info.channels * r->height * r->width;
+    o.n = latent_floats(g->model, r->width, r->height);
     TRY(sampler_run_init(
         &g->run, s, &g->model->samplers[sampler_index(s)].schedule, &o, err));
     TRY(take_memory(g, err));
@@ -117,6 +120,7 @@ void generation_free(struct unstir_generation *g)
     if (!g)
         return;
     sampler_run_fini(&g->run);
+    alloc_free(g->decoded);
     alloc_free(g->memory);
     alloc_free(g);
 }
@@ -173,13 +177,13 @@ static float label_of(const struct unstir_generation *g, size_t i)
 static size_t gather(struct unstir_generation *g, uint32_t eval,
                      struct unstir_executor *x, size_t at)
 {
-    const struct unstir_model_info *info = &g->model->info;
-    size_t n = g->run.n, hw = n / info->channels;
+    size_t channels = g->model->sample_channels;
+    size_t n = g->run.n, hw = n / channels;
     const float *input =
         sampler_scale_input(&g->run, g->step, eval, g->next.sample, g->input);
     float t = (float)sampler_timestep(&g->run, g->step, eval);
 
-    to_nhwc(x->sample + at * n, input, info->channels, hw);
+    to_nhwc(x->sample + at * n, input, channels, hw);
     for (size_t i = 0; i < n_images(g); i++, at++) {
         if (i)
             memcpy(x->sample + at * n, x->sample + (at - 1) * n,
@@ -205,7 +209,7 @@ static void guide(struct unstir_generation *g, size_t n)
 static size_t scatter(struct unstir_generation *g, uint32_t eval,
                       struct unstir_executor *x, size_t at)
 {
-    uint32_t channels = g->model->info.channels;
+    uint32_t channels = g->model->sample_channels;
     uint32_t out_channels = channels << g->model->has_learned_variance;
     size_t n = g->run.n, hw = n / channels, n_out = hw * out_channels;
 
@@ -300,8 +304,8 @@ static enum unstir_status eval_batch(struct unstir_generation *const *members,
     struct ahead ahead = {members, images, longest(members, n)};
     struct network_io io = {
         .n = (uint32_t)images,
-        .h = first->request.height,
-        .w = first->request.width,
+        .h = first->request.height / m->factor,
+        .w = first->request.width / m->factor,
         .sample = x->sample,
         .timestep = x->timestep,
         .label = network_info(m->net)->has_class_input ? x->label : NULL,
@@ -404,6 +408,34 @@ static enum unstir_status check_members(struct unstir_generation *const *gens,
     return UNSTIR_OK;
 }
 
+static const float *result_of(const struct unstir_generation *g,
+                              const struct sampler_state *state)
+{
+    bool is_estimate = g->is_early || g->run.sampler->is_result_estimate;
+
+    return is_estimate ? state->estimate : state->sample;
+}
+
+/* The picture of what the last step made; it is a part of that step. */
+static enum unstir_status decode_last(struct unstir_generation *g,
+                                      struct unstir_executor *x,
+                                      const struct cancel *cancel,
+                                      struct unstir_error *err)
+{
+    uint32_t width = g->request.width, height = g->request.height;
+    void *p;
+
+    if (!g->model->decoder)
+        return UNSTIR_OK;
+    if (!g->decoded) {
+        TRY(alloc_aligned(&p, latent_picture_floats(g->model, width, height),
+                          sizeof(float), err));
+        g->decoded = p;
+    }
+    return latent_decode(g->model, x->inner, result_of(g, &g->next), width,
+                         height, g->decoded, cancel, err);
+}
+
 enum unstir_status generation_step(struct unstir_generation *const *gens,
                                    size_t n, struct unstir_executor *x,
                                    struct unstir_error *err)
@@ -421,6 +453,9 @@ enum unstir_status generation_step(struct unstir_generation *const *gens,
         else
             st = eval_round(gens, n, eval, x, &is_any, err);
     }
+    for (size_t i = 0; i < n && !st; i++)
+        if (gens[i]->step + 1 == gens[i]->run.n_steps)
+            st = decode_last(gens[i], x, &gens[0]->cancel, err);
     for (size_t i = 0; i < n; i++) {
         gens[i]->cancel.next = NULL;
         if (!st)
@@ -441,25 +476,54 @@ size_t generation_floats(const struct unstir_generation *g)
     return g->run.n;
 }
 
-/* x * scale as a picture; samplers of unit range keep 0 .. 1. */
+/* x * scale at the range of pictures; samplers of unit range keep 0 .. 1. */
+static void to_range(const struct unstir_generation *g, const float *x,
+                     float scale, float *out)
+{
+    bool is_unit = g->run.sampler->is_unit_range;
+
+    for (size_t i = 0; i < g->run.n; i++)
+        out[i] = (is_unit ? 2 * x[i] - 1 : x[i]) * scale;
+}
+
+/* Decode with a thread of its own. */
+static enum unstir_status decode_alone(const struct unstir_generation *g,
+                                       const float *x, float *planes,
+                                       struct unstir_error *err)
+{
+    enum unstir_status st;
+    struct executor *executor;
+
+    TRY(executor_new(&executor, 1, 0, 0, err));
+    st = latent_decode(g->model, executor, x, g->request.width,
+                       g->request.height, planes, NULL, err);
+    executor_free(executor);
+    return st;
+}
+
+/* How a sample becomes a picture: as a sketch, or through the decoder. */
+enum how { SKETCHED, DECODED };
+
 static enum unstir_status paint(const struct unstir_generation *g,
-                                const float *x, float scale,
+                                const float *x, float scale, enum how how,
                                 struct unstir_image *image,
                                 struct unstir_error *err)
 {
     const struct unstir_request *r = &g->request;
-    bool is_unit = g->run.sampler->is_unit_range;
-    void *memory = NULL;
+    size_t n = latent_picture_floats(g->model, r->width, r->height);
+    enum unstir_status st = UNSTIR_OK;
+    void *memory;
 
-    if (scale != 1 || is_unit) {
-        TRY(alloc_aligned(&memory, g->run.n, sizeof(float), err));
-        float *scaled = memory;
-        for (size_t i = 0; i < g->run.n; i++)
-            scaled[i] = (is_unit ? 2 * x[i] - 1 : x[i]) * scale;
-        x = scaled;
-    }
-    enum unstir_status st = picture_from_planes(image, x, r->width, r->height,
-                                                g->model->info.channels, err);
+    TRY(alloc_aligned(&memory, g->run.n + n, sizeof(float), err));
+    float *ranged = memory, *planes = ranged + g->run.n;
+    to_range(g, x, scale, ranged);
+    if (how == DECODED && g->model->decoder)
+        st = decode_alone(g, ranged, planes, err);
+    else
+        latent_sketch(g->model, ranged, r->width, r->height, planes);
+    if (!st)
+        st = picture_from_planes(image, planes, r->width, r->height,
+                                 g->model->info.channels, err);
     alloc_free(memory);
     return st;
 }
@@ -470,17 +534,18 @@ enum unstir_status generation_view(const struct unstir_generation *g,
                                    struct unstir_error *err)
 {
     if (view == UNSTIR_VIEW_ESTIMATE)
-        return paint(g, g->now.estimate, 1, image, err);
-    return paint(g, g->now.sample, sampler_view_scale(&g->run, g->step), image,
-                 err);
+        return paint(g, g->now.estimate, 1, SKETCHED, image, err);
+    return paint(g, g->now.sample, sampler_view_scale(&g->run, g->step),
+                 SKETCHED, image, err);
 }
 
 enum unstir_status generation_result(const struct unstir_generation *g,
                                      struct unstir_image *image,
                                      struct unstir_error *err)
 {
-    bool is_estimate = g->is_early || g->run.sampler->is_result_estimate;
-
-    return paint(g, is_estimate ? g->now.estimate : g->now.sample, 1, image,
-                 err);
+    if (g->decoded && !g->is_early && g->step == g->run.n_steps)
+        return picture_from_planes(image, g->decoded, g->request.width,
+                                   g->request.height, g->model->info.channels,
+                                   err);
+    return paint(g, result_of(g, &g->now), 1, DECODED, image, err);
 }

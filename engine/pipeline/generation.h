@@ -34,6 +34,7 @@ struct unstir_generation {
     struct sampler_state now, next;
     float *memory; /* behind the states and the four below   */
     float *input, *output, *unguided, *noise;
+    float *decoded;    /* planes of a latent model's last sample, or NULL    */
     uint32_t step;     /* steps taken                            */
     bool is_early;     /* finished by generation_finish_early()  */
     bool is_evaluated; /* in the round of a batch under way      */
@@ -62,7 +63,7 @@ enum unstir_status generation_step(struct unstir_generation *const *gens,
 
 bool generation_is_done(const struct unstir_generation *g);
 
-/* Floats of a sample. */
+/* Floats of a sample; of a latent model it is smaller than the picture. */
 size_t generation_floats(const struct unstir_generation *g);
 
 /* What `view` shows, as a picture: samples at the scale of pictures and unit
@@ -73,7 +74,8 @@ enum unstir_status generation_view(const struct unstir_generation *g,
                                    struct unstir_error *err);
 
 /* The result: the sample, or the estimate when finished early or where the
- * sampler says so. */
+ * sampler says so.  The last step of a latent model decodes it; what was
+ * finished early is decoded here, by one thread. */
 enum unstir_status generation_result(const struct unstir_generation *g,
                                      struct unstir_image *image,
                                      struct unstir_error *err);

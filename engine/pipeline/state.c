@@ -50,7 +50,8 @@ static enum unstir_status build(const struct unstir_generation *g,
                                 unsigned char **bytes, size_t *n_bytes,
                                 struct unstir_error *err)
 {
-    const struct unstir_model_info *info = &g->model->info;
+    const struct unstir_model *m = g->model;
+    const struct unstir_model_info *info = &m->info;
     const struct unstir_request *r = &g->request;
     const struct sampler_state *s = &g->now;
     struct safetensors_meta meta[] = {
@@ -64,18 +65,19 @@ static enum unstir_status build(const struct unstir_generation *g,
         {"sample",
          DTYPE_F32,
          3,
-         {info->channels, r->height, r->width},
+         {m->sample_channels, r->height / m->factor, r->width / m->factor},
          s->sample},
         {"estimate",
          DTYPE_F32,
          3,
-         {info->channels, r->height, r->width},
+         {m->sample_channels, r->height / m->factor, r->width / m->factor},
          s->estimate},
         {"rng", DTYPE_I32, 1, {RNG_WORDS}, s->rng.state},
         {"history",
          DTYPE_F32,
          4,
-         {s->n_held, info->channels, r->height, r->width},
+         {s->n_held, m->sample_channels, r->height / m->factor,
+          r->width / m->factor},
          s->history},
     };
     size_t n = ARRAY_LEN(entries) - (s->n_held == 0);
@@ -243,8 +245,9 @@ static enum unstir_status read_tensors(struct unstir_generation *g,
                                        struct unstir_error *err)
 {
     const struct unstir_request *r = &g->request;
-    uint64_t dims[] = {g->now.n_held, g->model->info.channels, r->height,
-                       r->width};
+    const struct unstir_model *m = g->model;
+    uint64_t dims[] = {g->now.n_held, m->sample_channels, r->height / m->factor,
+                       r->width / m->factor};
     const uint64_t rng_dims[] = {RNG_WORDS};
     const struct tensor_view *rng;
 

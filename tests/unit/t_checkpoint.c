@@ -321,6 +321,48 @@ static void test_refusals(void **state)
 
 /* A network with a second half of output channels: DDPM takes it for the
  * variance, DDIM leaves it alone; without it, learned variances are refused. */
+/* Networks that cannot paint alone, and decoders that do not fit. */
+static void test_latent_refusals(void **state)
+{
+    static const char vae[] =
+        "{\"_class_name\":\"AutoencoderKL\",\"block_out_channels\":[4],"
+        "\"norm_num_groups\":2%s}";
+    static const struct {
+        const char *unet, *vae, *said;
+    } rows[] = {
+        {"{\"_class_name\":\"UNet2DConditionModel\",\"norm_num_groups\":2,"
+         "\"block_out_channels\":[4],\"cross_attention_dim\":4,"
+         "\"down_block_types\":[\"DownBlock2D\"],\"up_block_types\":"
+         "[\"UpBlock2D\"],\"attention_head_dim\":1}",
+         NULL, "reads a text"},
+        {"{\"_class_name\":\"AutoencoderTiny\"}", NULL, "takes no steps"},
+        {NULL, ",\"latent_channels\":5", "reads 5"},
+        {NULL, ",\"latent_channels\":1,\"out_channels\":2", "2 channels"},
+        {NULL, ",\"latent_channels\":1,\"scaling_factor\":0", "scaling_factor"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct unstir_error err = {0};
+        struct unstir_model *model;
+        char unet[1024], text[256];
+
+        (void)snprintf(unet, sizeof unet, UNET, GREY);
+        (void)snprintf(text, sizeof text, vae, rows[i].vae ? rows[i].vae : "");
+        struct json *u = parse(rows[i].unet ? rows[i].unet : unet);
+        struct json *v = rows[i].vae ? parse(text) : NULL;
+        struct checkpoint_parts parts = {
+            .name = "x", .digest = "d", .unet_config = u, .vae_config = v};
+        if (!checkpoint_new(&model, &parts, NULL, &err))
+            fail_msg("row %zu was taken", i);
+        if (!strstr(err.detail, rows[i].said))
+            fail_msg("row %zu: \"%s\" does not say \"%s\"", i, err.detail,
+                     rows[i].said);
+        json_free(u);
+        json_free(v);
+    }
+}
+
 static void test_learned_variance(void **state)
 {
     struct texts texts = {.unet = ",\"in_channels\":1,\"out_channels\":2,"
@@ -401,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_id2label),
         cmocka_unit_test(test_no_null_class),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_latent_refusals),
         cmocka_unit_test(test_learned_variance),
         cmocka_unit_test(test_no_memory),
     };

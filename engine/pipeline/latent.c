@@ -1,0 +1,119 @@
+/* latent.c - from what a sampler works on to the pixels of a picture.
+ *
+ * The sketch of four latent channels is a fixed linear map, roughly that of
+ * Stable Diffusion 1's autoencoder; its rows were fitted by its users
+ * (discuss.huggingface.co, "Decoding latents to RGB without upscaling").  Of
+ * other numbers of channels the first ones are shown as they are.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "pipeline/latent.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "model/network.h"
+#include "pipeline/checkpoint.h"
+
+static const float colours[4][3] = {
+    {0.298F, 0.207F, 0.208F},
+    {0.187F, 0.286F, 0.173F},
+    {-0.158F, 0.189F, 0.264F},
+    {-0.184F, -0.271F, -0.473F},
+};
+
+size_t latent_floats(const struct unstir_model *m, uint32_t width,
+                     uint32_t height)
+{
+    return (size_t)m->sample_channels * (height / m->factor) *
+           (width / m->factor);
+}
+
+size_t latent_picture_floats(const struct unstir_model *m, uint32_t width,
+                             uint32_t height)
+{
+    return (size_t)m->info.channels * height * width;
+}
+
+/* -- decoding ---------------------------------------------------------------- */
+
+static enum unstir_status
+decode(const struct unstir_model *m, struct executor *x, const float *sample,
+       uint32_t width, uint32_t height, float *planes, float *latent,
+       float *pixels, const struct cancel *cancel, struct unstir_error *err)
+{
+    size_t c = m->sample_channels, n = latent_floats(m, width, height);
+    size_t hw = (size_t)width * height, channels = m->info.channels;
+    struct network_io io = {
+        .n = 1,
+        .h = height / m->factor,
+        .w = width / m->factor,
+        .sample = latent,
+        .out = pixels,
+    };
+
+    for (size_t i = 0; i < n; i++) {
+        double v = (double)sample[i % c * (n / c) + i / c];
+
+        latent[i] = (float)(v / m->scaling.factor + m->scaling.shift);
+    }
+    TRY(network_eval(m->decoder, x, &io, cancel, err));
+    for (size_t k = 0; k < channels; k++)
+        for (size_t i = 0; i < hw; i++)
+            planes[k * hw + i] = pixels[i * channels + k];
+    return UNSTIR_OK;
+}
+
+enum unstir_status latent_decode(const struct unstir_model *m,
+                                 struct executor *x, const float *sample,
+                                 uint32_t width, uint32_t height, float *planes,
+                                 const struct cancel *cancel,
+                                 struct unstir_error *err)
+{
+    size_t n = latent_floats(m, width, height);
+    size_t n_picture = latent_picture_floats(m, width, height);
+    enum unstir_status status;
+    void *memory;
+
+    if (!m->decoder) {
+        memcpy(planes, sample, n * sizeof *planes);
+        return UNSTIR_OK;
+    }
+    TRY(alloc_aligned(&memory, n + n_picture, sizeof(float), err));
+    status = decode(m, x, sample, width, height, planes, memory,
+                    (float *)memory + n, cancel, err);
+    alloc_free(memory);
+    return status;
+}
+
+/* -- sketches ---------------------------------------------------------------- */
+
+static float colour(const struct unstir_model *m, const float *sample,
+                    size_t hw, size_t at, size_t channel)
+{
+    float sum = 0;
+
+    if (m->sample_channels != 4 || m->info.channels != 3)
+        return sample[channel % m->sample_channels * hw + at];
+    for (size_t k = 0; k < 4; k++)
+        sum += colours[k][channel] * sample[k * hw + at];
+    return sum;
+}
+
+void latent_sketch(const struct unstir_model *m, const float *sample,
+                   uint32_t width, uint32_t height, float *planes)
+{
+    uint32_t w = width / m->factor, h = height / m->factor;
+    size_t hw = (size_t)h * w, n = latent_picture_floats(m, width, height);
+
+    if (!m->decoder) {
+        memcpy(planes, sample, n * sizeof *planes);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t channel = i / ((size_t)width * height);
+        size_t y = i / width % height / m->factor, x = i % width / m->factor;
+
+        planes[i] = colour(m, sample, hw, y * w + x, channel);
+    }
+}

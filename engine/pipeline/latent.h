@@ -1,0 +1,38 @@
+/* latent.h - from what a sampler works on to the pixels of a picture.
+ *
+ * Pixel models: the sample is the picture.  Latent models: the decoder makes
+ * pictures of latents; previews are made of the latents directly, each of
+ * whose pixels becomes a square of one colour.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef PIPELINE_LATENT_H
+#define PIPELINE_LATENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct cancel;
+struct executor;
+struct unstir_model;
+
+/* Floats of a sample, of the planes of a picture. */
+size_t latent_floats(const struct unstir_model *m, uint32_t width,
+                     uint32_t height);
+size_t latent_picture_floats(const struct unstir_model *m, uint32_t width,
+                             uint32_t height);
+
+/* Planes [channels][height][width] in the network's range, from a sample. */
+enum unstir_status latent_decode(const struct unstir_model *m,
+                                 struct executor *x, const float *sample,
+                                 uint32_t width, uint32_t height, float *planes,
+                                 const struct cancel *cancel,
+                                 struct unstir_error *err);
+
+/* The same at once and roughly; of a pixel model it is the picture. */
+void latent_sketch(const struct unstir_model *m, const float *sample,
+                   uint32_t width, uint32_t height, float *planes);
+
+#endif

@@ -1,0 +1,223 @@
+/* t_latent.c - whole pictures of latent pipelines against the reference's.
+ *
+ * LDM (an unconditional UNet2DModel, VQModel) and DiT (class and guidance,
+ * AutoencoderKL), with weights drawn by rule.  Tolerance: >= 99 % of the bytes
+ * within 1 level, 3 at most (REFERENCE 7.2).
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "format/json.h"
+#include "format/safetensors.h"
+#include "format/weights.h"
+#include "golden.h"
+#include "json_file.h"
+#include "pipeline/checkpoint.h"
+#include "unstir.h"
+
+/* A model of drawn weights and the picture that it should paint. */
+struct latent_case {
+    struct weights *golden;
+    struct json *net, *vae, *scheduler;
+    struct unstir_model *model;
+    struct golden_tensor want;
+};
+
+static long number(const struct latent_case *c, const char *key)
+{
+    return strtol(weights_metadata(c->golden, key), NULL, 10);
+}
+
+static struct latent_case case_open(const char *name, const char *isa)
+{
+    struct unstir_model_options options = {.isa = isa};
+    struct unstir_error err = {0};
+    struct latent_case c;
+    char path[128];
+
+    snprintf(path, sizeof path, "tests/data/latent/%s.safetensors", name);
+    c.golden = golden_open(path);
+    c.net = json_text(weights_metadata(c.golden, "net"));
+    c.vae = json_text(weights_metadata(c.golden, "vae"));
+    c.scheduler = json_text(weights_metadata(c.golden, "scheduler"));
+    struct checkpoint_parts parts = {
+        .name = name,
+        .digest = "d",
+        .unet_config = c.net,
+        .vae_config = c.vae,
+        .scheduler_config = c.scheduler,
+        .seed = (uint64_t)number(&c, "weight_seed"),
+    };
+    if (checkpoint_new(&c.model, &parts, &options, &err))
+        fail_msg("%s: %s", name, err.detail);
+    c.want = golden_get(c.golden, "image");
+    return c;
+}
+
+static void case_close(struct latent_case *c)
+{
+    golden_tensor_fini(&c->want);
+    checkpoint_free(c->model);
+    json_free(c->net);
+    json_free(c->vae);
+    json_free(c->scheduler);
+    weights_close(c->golden);
+}
+
+static struct unstir_request request_of(const struct latent_case *c)
+{
+    struct unstir_request r = UNSTIR_REQUEST_INIT;
+
+    r.seed = (uint64_t)number(c, "seed");
+    r.steps = (uint32_t)number(c, "steps");
+    r.guidance = (double)number(c, "guidance");
+    r.eta = 0;
+    r.sampler = "ddim";
+    if (number(c, "class") >= 0)
+        r.class_id = number(c, "class");
+    return r;
+}
+
+static struct unstir_executor *new_executor(unsigned n_threads)
+{
+    struct unstir_executor_options options = {.n_threads = n_threads};
+    struct unstir_executor *x;
+
+    assert_int_equal(unstir_executor_new(&x, &options, NULL), UNSTIR_OK);
+    return x;
+}
+
+static void must(enum unstir_status status, const struct unstir_error *err)
+{
+    if (status)
+        fail_msg("%s", err->detail);
+}
+
+static void check_picture(const struct unstir_image *image,
+                          const struct golden_tensor *want, const char *what)
+{
+    size_t n = want->n_floats, off = 0, worst = 0;
+
+    assert_int_equal(image->width, want->w);
+    assert_int_equal(image->height, want->h);
+    assert_int_equal(image->channels, want->c);
+    for (size_t i = 0; i < n; i++) {
+        size_t d = (size_t)abs(image->pixels[i] - (int)lrintf(want->data[i]));
+
+        off += d > 1;
+        worst = d > worst ? d : worst;
+    }
+    printf("    %s: %zu of %zu bytes off by more than 1, worst %zu\n", what,
+           off, n, worst);
+    if (worst > 3 || 100 * off > n)
+        fail_msg("%s: %zu of %zu bytes off by more than 1, worst %zu", what,
+                 off, n, worst);
+}
+
+static void test_pictures(void **state)
+{
+    const char *name = *state;
+
+    for (size_t i = 0; golden_rung(i); i++) {
+        struct latent_case c = case_open(name, golden_rung(i));
+        struct unstir_request r = request_of(&c);
+        struct unstir_executor *x = new_executor(2);
+        struct unstir_error err = {0};
+        struct unstir_generation *g;
+        struct unstir_image image;
+        char what[64];
+
+        must(unstir_generation_begin(&g, c.model, &r, &err), &err);
+        while (!unstir_generation_is_done(g))
+            must(unstir_generation_step(g, x, &err), &err);
+        must(unstir_generation_image(g, &image, &err), &err);
+        snprintf(what, sizeof what, "%s %s", name, golden_rung(i));
+        check_picture(&image, &c.want, what);
+        unstir_image_fini(&image);
+        unstir_generation_free(g);
+        unstir_executor_free(x);
+        case_close(&c);
+    }
+}
+
+/* Previews have the picture's size; finishing early decodes the estimate; a
+ * saved state goes on to the same picture. */
+static void test_previews_and_states(void **state)
+{
+    struct latent_case c = case_open(*state, NULL);
+    struct unstir_request r = request_of(&c);
+    struct unstir_executor *x = new_executor(1);
+    struct unstir_error err = {0};
+    struct unstir_generation *g, *again;
+    struct unstir_image image, other;
+    unsigned char *bytes;
+    size_t n_bytes;
+
+    must(unstir_generation_begin(&g, c.model, &r, &err), &err);
+    must(unstir_generation_step(g, x, &err), &err);
+    must(unstir_generation_preview(g, UNSTIR_VIEW_ESTIMATE, &image, &err),
+         &err);
+    assert_int_equal(image.width, c.want.w);
+    assert_int_equal(image.channels, c.want.c);
+    unstir_image_fini(&image);
+    must(unstir_generation_save(g, &bytes, &n_bytes, &err), &err);
+    must(unstir_generation_restore(&again, c.model, bytes, n_bytes, &err),
+         &err);
+    unstir_free(bytes);
+    while (!unstir_generation_is_done(again))
+        must(unstir_generation_step(again, x, &err), &err);
+    must(unstir_generation_image(again, &image, &err), &err);
+    check_picture(&image, &c.want, "restored");
+    must(unstir_generation_save(again, &bytes, &n_bytes, &err), &err);
+    unstir_generation_free(again);
+    must(unstir_generation_restore(&again, c.model, bytes, n_bytes, &err),
+         &err);
+    must(unstir_generation_image(again, &other, &err), &err);
+    assert_memory_equal(image.pixels, other.pixels, c.want.n_floats);
+    unstir_image_fini(&image);
+    unstir_image_fini(&other);
+    must(unstir_generation_finish_early(g, &err), &err);
+    must(unstir_generation_image(g, &image, &err), &err);
+    assert_int_equal(image.height, c.want.h);
+    unstir_image_fini(&image);
+    unstir_free(bytes);
+    unstir_generation_free(again);
+    unstir_generation_free(g);
+    unstir_executor_free(x);
+    case_close(&c);
+}
+
+static void test_facts(void **state)
+{
+    struct latent_case c = case_open("dit", NULL);
+    const struct unstir_model_info *info = unstir_model_info(c.model);
+
+    (void)state;
+    assert_int_equal(info->channels, 3);
+    assert_int_equal(info->default_width, 32);
+    assert_int_equal(info->size_multiple, 8);
+    assert_int_equal(info->n_classes, 10);
+    assert_int_equal(info->null_class, 10);
+    case_close(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        {"ldm", test_pictures, NULL, NULL, (void *)"ldm"},
+        {"dit", test_pictures, NULL, NULL, (void *)"dit"},
+        {"ldm states", test_previews_and_states, NULL, NULL, (void *)"ldm"},
+        {"dit states", test_previews_and_states, NULL, NULL, (void *)"dit"},
+        cmocka_unit_test(test_facts),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
