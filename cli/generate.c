@@ -293,7 +293,8 @@ static int list_samplers(void)
     size_t n;
     const struct unstir_sampler_info *s = unstir_samplers(&n);
     for (size_t i = 0; i < n; i++)
-        printf("%-12s %s%s%s%s%s\n", s[i].name, s[i].title,
+        printf("%-12s %s, order %u, %s%s%s%s%s\n", s[i].name, s[i].title,
+               s[i].order, s[i].source,
                s[i].is_stochastic ? ", draws fresh noise" : "",
                s[i].alias[0] ? " (also: " : "", s[i].alias,
                s[i].alias[0] ? ")" : "");

@@ -197,6 +197,8 @@ struct unstir_sampler_info {
     const char *title;  /* "DDIM"                                           */
     const char *alias;  /* other accepted spellings, comma separated, or "" */
     bool is_stochastic; /* draws noise after the first one                  */
+    uint32_t order;     /* of the method                                    */
+    const char *source; /* "arXiv:2010.02502"                               */
 };
 
 /* The table of samplers, in order; stops at n. */

@@ -39,6 +39,8 @@ static void write_samplers(struct json_out *out)
         jout_string(out, "title", samplers[i].title);
         jout_string(out, "alias", samplers[i].alias);
         jout_bool(out, "stochastic", samplers[i].is_stochastic);
+        jout_int(out, "order", samplers[i].order);
+        jout_string(out, "source", samplers[i].source);
         jout_end_object(out);
     }
     jout_end_array(out);
