@@ -1,7 +1,7 @@
 # table.jq - the Markdown table of tests/bench/run.sh from all JSON lines.
 
 def number($d): . * pow(10; $d) | round / pow(10; $d) | tostring;
-def percent: (. * 100 | round | tostring) + " %";
+def percent: if . == null then "unknown share" else (. * 100 | round | tostring) + " %" end;
 def model: sub(".*models/"; "");
 def row($what; $figure; $more): "| \($what) | \($figure) | \($more) |";
 
