@@ -33,6 +33,7 @@ sources() {
 . tests/lint/headers.sh
 . tests/lint/exports.sh
 . tests/lint/lengths.sh
+. tests/lint/modes.sh
 . tests/lint/format.sh
 
 echo "$passed passed, $failed failed"
