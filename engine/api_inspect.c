@@ -229,6 +229,8 @@ static void put_defaults(struct inspection *s,
     json_put_string(s->json, "sampler", info->default_sampler);
     json_put_int(s->json, "steps", info->default_steps);
     json_put_real(s->json, "guidance_scale", info->default_guidance);
+    json_put_real(s->json, "guidance_start", info->default_guidance_start);
+    json_put_real(s->json, "guidance_end", info->default_guidance_end);
     json_put_int(s->json, "width", info->default_width);
     json_put_int(s->json, "height", info->default_height);
     json_close(s->json);

@@ -151,6 +151,7 @@ struct unstir_model_info {
     const char *const *notes; /* oddities seen while loading                */
     size_t n_notes;
     const char *default_schedule; /* of the default sampler; NULL: its own  */
+    double default_guidance_start, default_guidance_end; /* shares of steps */
 };
 const struct unstir_model_info *
 unstir_model_info(const struct unstir_model *model);
@@ -238,7 +239,8 @@ struct unstir_request {
     double guidance_rescale; /* 0 .. 1: bring guided outputs back to the
                                 deviation of unguided ones; 0: off           */
     double guidance_start, guidance_end; /* shares of the steps, 0 .. 1:
-                                guided from the one to before the other      */
+                                guided from the one to before the other; both
+                                unset: the model's own                       */
 };
 
 #define UNSTIR_REQUEST_INIT                                         \

@@ -719,6 +719,17 @@ static void write_text(struct json_out *out, const char *key, const char *text)
         jout_null(out, key);
 }
 
+/* Whether the steps that guidance acts in must be said, so that the request
+ * means the same when it comes again. */
+static bool has_interval(const struct genreq *req)
+{
+    const struct unstir_request *r = &req->resolved;
+    const struct unstir_model_info *info = req->model->info;
+    return r->guidance > 1 &&
+           (r->guidance_start > 0 || r->guidance_end < 1 ||
+            info->default_guidance_start > 0 || info->default_guidance_end < 1);
+}
+
 static void write_engine_part(const struct genreq *req, struct json_out *out)
 {
     const struct unstir_request *r = &req->resolved;
@@ -738,10 +749,10 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
     jout_number(out, "guidance_scale", r->guidance);
     if (r->guidance_rescale > 0)
         jout_number(out, "guidance_rescale", r->guidance_rescale);
-    if (r->guidance_start > 0)
+    if (has_interval(req)) {
         jout_number(out, "guidance_start", r->guidance_start);
-    if (r->guidance_end < 1)
         jout_number(out, "guidance_end", r->guidance_end);
+    }
     jout_number(out, "eta", r->eta);
     jout_int(out, "width", r->width);
     jout_int(out, "height", r->height);

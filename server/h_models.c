@@ -33,6 +33,8 @@ static void write_limits(const struct unstir_model_info *info,
     if (info->default_schedule != NULL)
         jout_string(out, "schedule", info->default_schedule);
     jout_number(out, "guidance_scale", info->default_guidance);
+    jout_number(out, "guidance_start", info->default_guidance_start);
+    jout_number(out, "guidance_end", info->default_guidance_end);
     jout_end_object(out);
     jout_object(out, "limits");
     jout_int(out, "min_size", info->min_size);

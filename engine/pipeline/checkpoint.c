@@ -349,12 +349,30 @@ static enum unstir_status read_default_schedule(struct unstir_model *m,
     return UNSTIR_OK;
 }
 
+static enum unstir_status read_guidance_interval(struct unstir_model_info *info,
+                                                 const struct json *o,
+                                                 struct unstir_error *err)
+{
+    double *start = &info->default_guidance_start;
+    double *end = &info->default_guidance_end;
+
+    TRY(json_get_real(o, "guidance_start", *start, start, err));
+    TRY(json_get_real(o, "guidance_end", *end, end, err));
+    if (!(*start >= 0 && *start <= *end && *end <= 1))
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "guidance_start %g and guidance_end %g must be "
+                         "0 to 1, the first not behind the second",
+                         *start, *end);
+    return UNSTIR_OK;
+}
+
 static enum unstir_status read_defaults(struct unstir_model *m,
                                         const struct json *u,
                                         struct unstir_error *err)
 {
-    static const char *const known[] = {"steps",          "sampler", "schedule",
-                                        "guidance_scale", "width",   "height"};
+    static const char *const known[] = {
+        "steps",          "sampler",      "schedule", "guidance_scale",
+        "guidance_start", "guidance_end", "width",    "height"};
     struct unstir_model_info *info = &m->info;
     const struct json *o;
 
@@ -372,6 +390,7 @@ static enum unstir_status read_defaults(struct unstir_model *m,
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "guidance_scale is %g, allowed is 0 to 100",
                          info->default_guidance);
+    TRY(read_guidance_interval(info, o, err));
     TRY(get_u32(o, "width", 1, CHECKPOINT_MAX_SIZE, &info->default_width, err));
     return get_u32(o, "height", 1, CHECKPOINT_MAX_SIZE, &info->default_height,
                    err);
@@ -477,6 +496,7 @@ static void derive_limits(struct unstir_model *m)
     info->n_train_timesteps = s->config.n_timesteps;
     info->max_steps = s->config.n_timesteps;
     info->default_guidance = 1;
+    info->default_guidance_end = 1;
     info->min_size = info->size_multiple;
     info->max_size =
         native > CHECKPOINT_MAX_SIZE / 4 ? CHECKPOINT_MAX_SIZE : native * 4;

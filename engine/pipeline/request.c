@@ -287,9 +287,15 @@ static void check_guidance(struct check *c)
     c->out->guidance = is_off ? 1 : g;
     c->out->guidance_rescale =
         check_share(c, "guidance_rescale", c->request->guidance_rescale, 0);
+    /* The model's interval holds where neither of its ends is said. */
+    const struct unstir_request *q = c->request;
+    bool is_said = q->guidance_start != UNSTIR_UNSET_F ||
+                   q->guidance_end != UNSTIR_UNSET_F;
     double start =
-        check_share(c, "guidance_start", c->request->guidance_start, 0);
-    double end = check_share(c, "guidance_end", c->request->guidance_end, 1);
+        check_share(c, "guidance_start", q->guidance_start,
+                    is_said ? 0 : c->model->info.default_guidance_start);
+    double end = check_share(c, "guidance_end", q->guidance_end,
+                             is_said ? 1 : c->model->info.default_guidance_end);
     if (start > end)
         violate(c, "guidance_start", "0",
                 "guidance_start %g lies behind guidance_end %g", start, end);
@@ -364,6 +370,17 @@ bool request_is_guided(const struct unstir_request *resolved)
     return resolved->guidance > 1;
 }
 
+/* Whether the steps that guidance acts in must be said, so that the request
+ * means the same when it comes again. */
+static bool request_has_interval(const struct unstir_model *model,
+                                 const struct unstir_request *r)
+{
+    const struct unstir_model_info *info = &model->info;
+    return request_is_guided(r) &&
+           (r->guidance_start > 0 || r->guidance_end < 1 ||
+            info->default_guidance_start > 0 || info->default_guidance_end < 1);
+}
+
 /* Shares are cut to whole steps, as the reference's guiders do. */
 bool request_is_guided_at(const struct unstir_request *r, uint32_t step)
 {
@@ -394,10 +411,10 @@ enum unstir_status request_write(const struct unstir_model *model,
     json_put_real(w, "guidance_scale", r->guidance);
     if (r->guidance_rescale > 0)
         json_put_real(w, "guidance_rescale", r->guidance_rescale);
-    if (r->guidance_start > 0)
+    if (request_has_interval(model, r)) {
         json_put_real(w, "guidance_start", r->guidance_start);
-    if (r->guidance_end < 1)
         json_put_real(w, "guidance_end", r->guidance_end);
+    }
     json_put_real(w, "eta", r->eta);
     json_put_int(w, "width", r->width);
     json_put_int(w, "height", r->height);

@@ -261,6 +261,50 @@ static void test_no_null_class(void **state)
 
 #define CLASSES GREY ",\"num_class_embeds\":3"
 
+/* A model's interval of guidance holds where neither end is said, and is
+ * written down, so that a written request means the same without it. */
+static void test_guidance_interval(void **state)
+{
+    static const struct {
+        double said_start, said_end, start, end;
+    } rows[] = {
+        {UNSTIR_UNSET_F, UNSTIR_UNSET_F, 0.25, 0.5},
+        {0.75, UNSTIR_UNSET_F, 0.75, 1},
+        {UNSTIR_UNSET_F, 0.125, 0, 0.125},
+        {0, 1, 0, 1},
+    };
+    struct texts texts = {
+        .unet = CLASSES,
+        .unstir = "{\"null_class\":2,\"defaults\":{\"guidance_scale\":3,"
+                  "\"guidance_start\":0.25,\"guidance_end\":0.5}}"};
+    struct unstir_error err = {0};
+    struct opened o;
+
+    must_open(&o, &texts, "folder");
+    assert_true(unstir_model_info(o.model)->default_guidance_start == 0.25);
+    assert_true(unstir_model_info(o.model)->default_guidance_end == 0.5);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct unstir_request r = UNSTIR_REQUEST_INIT, full;
+        char *json;
+
+        r.class_id = 1;
+        r.guidance_start = rows[i].said_start;
+        r.guidance_end = rows[i].said_end;
+        assert_int_equal(
+            unstir_request_check(o.model, &r, &full, NULL, NULL, &err), 0);
+        if (full.guidance_start != rows[i].start ||
+            full.guidance_end != rows[i].end)
+            fail_msg("row %zu: got %g to %g, wanted %g to %g", i,
+                     full.guidance_start, full.guidance_end, rows[i].start,
+                     rows[i].end);
+        assert_int_equal(unstir_request_json(o.model, &full, &json, &err), 0);
+        assert_non_null(strstr(json, "\"guidance_start\""));
+        assert_non_null(strstr(json, "\"guidance_end\""));
+        unstir_free(json);
+    }
+    close_texts(&o);
+}
+
 static void test_refusals(void **state)
 {
     static const struct {
@@ -287,6 +331,12 @@ static void test_refusals(void **state)
         {{NULL, NULL, "{\"defaults\":{\"sampler\":\"dimm\"}}", NULL}, "dimm"},
         {{NULL, NULL, "{\"defaults\":{\"guidance_scale\":-1}}", NULL},
          "guidance_scale"},
+        {{NULL, NULL, "{\"defaults\":{\"guidance_end\":1.5}}", NULL},
+         "guidance_end 1.5"},
+        {{NULL, NULL,
+          "{\"defaults\":{\"guidance_start\":0.5,\"guidance_end\":0.25}}",
+          NULL},
+         "guidance_start 0.5"},
         {{NULL, NULL, "{\"defaults\":{\"width\":15}}", NULL}, "width"},
         {{NULL, NULL, "{\"defaults\":{\"height\":1024}}", NULL}, "height"},
         {{NULL, NULL, "{\"limits\":[]}", NULL}, "limits"},
@@ -442,6 +492,7 @@ int main(void)
         cmocka_unit_test(test_unusable_sampler),
         cmocka_unit_test(test_id2label),
         cmocka_unit_test(test_no_null_class),
+        cmocka_unit_test(test_guidance_interval),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_latent_refusals),
         cmocka_unit_test(test_learned_variance),

@@ -12,11 +12,13 @@ judge (classifier.py):
 
     python tools/quality/measure.py MODEL --judge judge.pt [--per-class 100]
         [--steps 25,50] [--guidance 1,1.5,2] [--sampler ddim,ddpm]
-        [--schedule default,karras] [--sheet samples.png] [--neighbours neighbours.png] [--json out.json]
+        [--first-seed 0] [--sheet samples.png] [--neighbours neighbours.png]
+        [--json out.json]
 
-Lists are measured in every combination: a curve.  100 a class take about a
-minute a point on two cores, 1,000 a class ten times that.  Seeds are fixed
-(class * 100,000 + i), so that two models or settings can be compared.
+Lists are measured in every combination: a curve.  What is not given is the
+model's default.  Seeds are fixed (class * 100,000 + first seed + i), so that
+two models or settings can be compared, and a last figure can be taken on
+seeds by which nothing was chosen.
 
 SPDX-License-Identifier: MIT
 """
@@ -38,6 +40,10 @@ from classifier import DATA, Classifier, load, run
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNSTIR = os.path.join(HERE, "..", "..", "build", "unstir")
 N_CLASSES = 10
+# Options of `unstir generate` that a curve may run over; where one is not
+# given, the model's default holds.
+SETTINGS = ["sampler", "schedule", "steps", "guidance", "guidance-start",
+            "guidance-end", "eta"]
 
 
 def quantise(x):
@@ -45,17 +51,17 @@ def quantise(x):
     return (((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5) - 1
 
 
-def generate(model, per_class, steps, guidance, sampler, schedule, unstir,
-             folder):
+def generate(model, per_class, point, first_seed, unstir, folder):
     """f32 [10 * per_class][1][28][28], classes one after the other."""
     out = []
+    raw = os.path.join(folder, "raw.safetensors")
     for c in range(N_CLASSES):
-        raw = os.path.join(folder, "raw.safetensors")
         cmd = [unstir, "generate", "-m", model, "--class", str(c), "-n",
-               str(per_class), "--seed", str(c * 100000), "--steps",
-               str(steps), "--guidance", str(guidance), "--sampler", sampler,
-               "--schedule", schedule, "--raw", raw, "-o", os.path.join(folder, "{i}.png"), "--force",
+               str(per_class), "--seed", str(c * 100000 + first_seed),
+               "--raw", raw, "-o", os.path.join(folder, "{i}.png"), "--force",
                "--no-metadata", "-q"]
+        for name, value in point.items():
+            cmd += ["--" + name, value]
         subprocess.run(cmd, check=True, stdout=subprocess.DEVNULL)
         out.append(torch.from_numpy(load_file(raw)["sample"]))
     return quantise(torch.cat(out))
@@ -171,10 +177,6 @@ def neighbour_report(judge, x, per_class, path):
                 test_rms_median=round(real.median().item(), 2))
 
 
-def floats(text):
-    return [float(v) for v in text.split(",")]
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("model")
@@ -182,10 +184,9 @@ def main():
     p.add_argument("--data", default=DATA)
     p.add_argument("--unstir", default=UNSTIR)
     p.add_argument("--per-class", type=int, default=100)
-    p.add_argument("--steps", default="25")
-    p.add_argument("--guidance", default="1")
-    p.add_argument("--sampler", default="ddim")
-    p.add_argument("--schedule", default="default")
+    p.add_argument("--first-seed", type=int, default=0)
+    for name in SETTINGS:
+        p.add_argument("--" + name, help="values, with commas between")
     p.add_argument("--sheet")
     p.add_argument("--neighbours")
     p.add_argument("--json")
@@ -195,15 +196,15 @@ def main():
     print("real test pictures: accuracy %.4f by class %s" %
           (sum(judge.real) / N_CLASSES, judge.real), file=sys.stderr)
     results = []
-    points = itertools.product(a.sampler.split(","), a.schedule.split(","),
-                               floats(a.steps),
-                               floats(a.guidance))
-    for sampler, schedule, steps, guidance in points:
+    given = {name: getattr(a, name.replace("-", "_")) for name in SETTINGS}
+    given = {name: v.split(",") for name, v in given.items() if v}
+    for values in itertools.product(*given.values()):
+        point = dict(zip(given, values))
         with tempfile.TemporaryDirectory() as folder:
-            x = generate(a.model, a.per_class, int(steps), guidance, sampler,
-                         schedule, a.unstir, folder)
-        r = dict(sampler=sampler, schedule=schedule, steps=int(steps), guidance=guidance,
-                 per_class=a.per_class, **judge.measure(x, a.per_class))
+            x = generate(a.model, a.per_class, point, a.first_seed, a.unstir,
+                         folder)
+        r = dict(point, per_class=a.per_class, first_seed=a.first_seed,
+                 **judge.measure(x, a.per_class))
         if a.neighbours:
             r.update(neighbour_report(judge, x, a.per_class, a.neighbours))
         if a.sheet:
