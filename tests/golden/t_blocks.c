@@ -210,7 +210,7 @@ static void test_timestep_embeddings(void **state)
             struct golden_tensor want;
             struct op_ctx ctx = {0};
             float y[5 * 32];
-            char name[32];
+            char name[40];
 
             snprintf(name, sizeof name, "emb_flip%d_shift%d", flip, shift);
             want = golden_get(golden, name);

@@ -64,7 +64,8 @@ static void test_reference_made_the_same(void **state)
     if (unstir_executor_new(&exec, NULL, &err) != UNSTIR_OK)
         fail_msg("%s", err.detail);
     for (size_t i = 0; golden_rung(i); i++) {
-        struct unstir_model_options o = {golden_rung(i), UNSTIR_PRECISION_F32};
+        struct unstir_model_options o = {.isa = golden_rung(i),
+                                         .precision = UNSTIR_PRECISION_F32};
         if (unstir_model_open(&model, FOLDER "bars", &o, &err) != UNSTIR_OK)
             fail_msg("%s", err.detail);
         for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
