@@ -19,7 +19,14 @@
 
 #include "rawclient.h"
 
-#define LATE_MS 1000 /* after a deadline; what is promised                 */
+/* After a deadline; 1000 is what is promised.  Under the thread sanitizer the
+ * server is many times slower and may wait for a CPU: there its own clock, in
+ * the log, is what shows the promise, and this only that the cut came. */
+#if defined(__SANITIZE_THREAD__)
+#define LATE_MS 4000
+#else
+#define LATE_MS 1000
+#endif
 #define FEED_MS 50
 #define N_LORIS 100
 
