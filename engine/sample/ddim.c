@@ -20,25 +20,6 @@
 
 #include <math.h>
 
-/* The noise that one output element stands for. */
-static float epsilon_at(const struct sampler_run *run, float signal,
-                        float noise, float output, float sample, float estimate)
-{
-    if (run->has_clipped_output)
-        return (sample - signal * estimate) / noise;
-    switch (run->schedule->config.prediction) {
-    case PREDICTION_SAMPLE:
-        return (sample - signal * output) / noise;
-    case PREDICTION_V:
-        return signal * output + noise * sample;
-    case PREDICTION_EPSILON:
-    case PREDICTION_FLOW:
-    case PREDICTION_COUNT:
-    default:
-        return output;
-    }
-}
-
 static void ddim_advance(const struct sampler_run *run, uint32_t step,
                          uint32_t eval, const struct sampler_io *io,
                          struct sampler_state *state)
@@ -58,8 +39,10 @@ static void ddim_advance(const struct sampler_run *run, uint32_t step,
 
     sampler_estimate(run, abar, io->output, x, state->estimate);
     for (size_t i = 0; i < run->n; i++) {
-        float e = epsilon_at(run, signal, noise, io->output[i], x[i],
-                             state->estimate[i]);
+        float e =
+            run->has_clipped_output
+                ? (x[i] - signal * state->estimate[i]) / noise
+                : sampler_noise_of(run, signal, noise, io->output[i], x[i]);
         x[i] = signal_p * state->estimate[i] + direction * e;
     }
     if (!(run->eta > 0))

@@ -21,16 +21,18 @@ static void inverse_advance(const struct sampler_run *run, uint32_t step,
     int64_t from = (int64_t)t - s->config.n_timesteps / run->n_steps;
     float abar =
         schedule_abar(s, from, s->config.is_last_alpha_one ? 1 : s->abar[0]);
-    float signal = sqrtf(s->abar[t]), noise = sqrtf(1 - s->abar[t]);
+    float signal = sqrtf(abar), noise = sqrtf(1 - abar);
+    float signal_t = sqrtf(s->abar[t]), noise_t = sqrtf(1 - s->abar[t]);
     float *x = state->sample;
 
     (void)eval;
     sampler_estimate_free(run, abar, io->output, x, state->estimate);
     for (size_t i = 0; i < run->n; i++) /* of the estimate before clipping */
-        io->noise[i] = sampler_noise_of(run, abar, io->output[i], x[i]);
+        io->noise[i] =
+            sampler_noise_of(run, signal, noise, io->output[i], x[i]);
     sampler_limit(run, state->estimate);
     for (size_t i = 0; i < run->n; i++)
-        x[i] = signal * state->estimate[i] + noise * io->noise[i];
+        x[i] = signal_t * state->estimate[i] + noise_t * io->noise[i];
 }
 
 static enum unstir_status inverse_prepare(struct sampler_run *run,

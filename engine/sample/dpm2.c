@@ -50,27 +50,6 @@ static enum unstir_status dpm2_prepare(struct sampler_run *run,
     return UNSTIR_OK;
 }
 
-static uint32_t dpm2_n_evals(const struct sampler_run *run, uint32_t step)
-{
-    return step + 1 < run->n_steps ? 2 : 1;
-}
-
-static double dpm2_timestep(const struct sampler_run *run, uint32_t step,
-                            uint32_t eval)
-{
-    return (double)(eval ? run->middle_times[step] : run->times[step]);
-}
-
-static void dpm2_scale_input(const struct sampler_run *run, uint32_t step,
-                             uint32_t eval, const float *sample, float *out)
-{
-    float sigma = eval ? run->middle_sigmas[step] : run->sigmas[step];
-    float scale = sqrtf(sigma * sigma + 1);
-
-    for (size_t i = 0; i < run->n; i++)
-        out[i] = sample[i] / scale;
-}
-
 static void dpm2_advance(const struct sampler_run *run, uint32_t step,
                          uint32_t eval, const struct sampler_io *io,
                          struct sampler_state *state)
@@ -94,13 +73,14 @@ static void dpm2_advance(const struct sampler_run *run, uint32_t step,
         x[i] += io->noise[i] * up;
 }
 
-#define DPM2(id, which)                                              \
-    {                                                                \
-        .info = &sampler_infos[id], .method = which, .n_history = 1, \
-        .sigma_kinds = SIGMA_USUAL, .has_spacings = true,            \
-        .prepare = dpm2_prepare, .n_evals = dpm2_n_evals,            \
-        .timestep = dpm2_timestep, .scale_input = dpm2_scale_input,  \
-        .mixture = sampler_mix_exploding, .advance = dpm2_advance,   \
+#define DPM2(id, which)                                                        \
+    {                                                                          \
+        .info = &sampler_infos[id], .method = which, .n_history = 1,           \
+        .sigma_kinds = SIGMA_USUAL, .has_spacings = true,                      \
+        .prepare = dpm2_prepare, .n_evals = sampler_n_evals_twice,             \
+        .timestep = sampler_timestep_middle,                                   \
+        .scale_input = sampler_scale_middle, .mixture = sampler_mix_exploding, \
+        .advance = dpm2_advance,                                               \
     }
 
 const struct sampler sampler_dpm2 = DPM2(SAMPLER_DPM2, METHOD_DPM2);

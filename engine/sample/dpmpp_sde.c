@@ -44,27 +44,6 @@ static enum unstir_status sde_prepare(struct sampler_run *run,
     return UNSTIR_OK;
 }
 
-static uint32_t sde_n_evals(const struct sampler_run *run, uint32_t step)
-{
-    return step + 1 < run->n_steps ? 2 : 1;
-}
-
-static double sde_timestep(const struct sampler_run *run, uint32_t step,
-                           uint32_t eval)
-{
-    return (double)(eval ? run->middle_times[step] : run->times[step]);
-}
-
-static void sde_scale_input(const struct sampler_run *run, uint32_t step,
-                            uint32_t eval, const float *sample, float *out)
-{
-    float sigma = eval ? run->middle_sigmas[step] : run->sigmas[step];
-    float scale = sqrtf(sigma * sigma + 1);
-
-    for (size_t i = 0; i < run->n; i++)
-        out[i] = sample[i] / scale;
-}
-
 /* noise = the second stage's, from the first's and a fresh draw. */
 static void join_noises(const struct sampler_run *run, uint32_t step,
                         const float *first, float *noise)
@@ -118,9 +97,9 @@ const struct sampler sampler_dpmpp_sde = {
     .sigma_kinds = SIGMA_USUAL,
     .has_spacings = true,
     .prepare = sde_prepare,
-    .n_evals = sde_n_evals,
-    .timestep = sde_timestep,
-    .scale_input = sde_scale_input,
+    .n_evals = sampler_n_evals_twice,
+    .timestep = sampler_timestep_middle,
+    .scale_input = sampler_scale_middle,
     .mixture = sampler_mix_exploding,
     .advance = sde_advance,
 };

@@ -13,11 +13,6 @@
 
 #include "sample/sampler.h"
 
-static uint32_t heun_n_evals(const struct sampler_run *run, uint32_t step)
-{
-    return step + 1 < run->n_steps ? 2 : 1;
-}
-
 static double heun_timestep(const struct sampler_run *run, uint32_t step,
                             uint32_t eval)
 {
@@ -55,7 +50,7 @@ const struct sampler sampler_heun = {
     .sigma_kinds = SIGMA_USUAL,
     .has_spacings = true,
     .prepare = sampler_prepare_exploding,
-    .n_evals = heun_n_evals,
+    .n_evals = sampler_n_evals_twice,
     .timestep = heun_timestep,
     .scale_input = sampler_scale_exploding,
     .mixture = sampler_mix_exploding,

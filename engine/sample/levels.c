@@ -178,14 +178,37 @@ enum unstir_status sampler_prepare_exploding(struct sampler_run *run,
     return sampler_check_levels(run, err);
 }
 
-void sampler_scale_exploding(const struct sampler_run *run, uint32_t step,
-                             uint32_t eval, const float *sample, float *out)
+static void scale_to_one(const struct sampler_run *run, float sigma,
+                         const float *sample, float *out)
 {
-    float sigma = run->sigmas[step + eval];
     float scale = sqrtf(sigma * sigma + 1);
 
     for (size_t i = 0; i < run->n; i++)
         out[i] = sample[i] / scale;
+}
+
+void sampler_scale_exploding(const struct sampler_run *run, uint32_t step,
+                             uint32_t eval, const float *sample, float *out)
+{
+    scale_to_one(run, run->sigmas[step + eval], sample, out);
+}
+
+uint32_t sampler_n_evals_twice(const struct sampler_run *run, uint32_t step)
+{
+    return step + 1 < run->n_steps ? 2 : 1;
+}
+
+double sampler_timestep_middle(const struct sampler_run *run, uint32_t step,
+                               uint32_t eval)
+{
+    return (double)(eval ? run->middle_times[step] : run->times[step]);
+}
+
+void sampler_scale_middle(const struct sampler_run *run, uint32_t step,
+                          uint32_t eval, const float *sample, float *out)
+{
+    scale_to_one(run, eval ? run->middle_sigmas[step] : run->sigmas[step],
+                 sample, out);
 }
 
 void sampler_mix_exploding(const struct sampler_run *run, uint32_t step,

@@ -336,11 +336,9 @@ void sampler_estimate(const struct sampler_run *run, float abar,
     sampler_limit(run, estimate);
 }
 
-float sampler_noise_of(const struct sampler_run *run, float abar, float output,
-                       float sample)
+float sampler_noise_of(const struct sampler_run *run, float signal, float noise,
+                       float output, float sample)
 {
-    float signal = sqrtf(abar), noise = sqrtf(1 - abar);
-
     switch (run->schedule->config.prediction) {
     case PREDICTION_SAMPLE:
         return (sample - signal * output) / noise;

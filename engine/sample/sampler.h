@@ -249,9 +249,10 @@ void sampler_estimate(const struct sampler_run *run, float abar,
 void sampler_estimate_free(const struct sampler_run *run, float abar,
                            const float *output, const float *sample,
                            float *estimate);
-/* The noise that one element of an output stands for. */
-float sampler_noise_of(const struct sampler_run *run, float abar, float output,
-                       float sample);
+/* The noise that one element of an output stands for; signal and noise are
+ * the roots of abar and 1 - abar. */
+float sampler_noise_of(const struct sampler_run *run, float signal, float noise,
+                       float output, float sample);
 /* The same for a sample x0 + sigma z. */
 void sampler_estimate_exploding(const struct sampler_run *run, float sigma,
                                 const float *output, const float *sample,
@@ -286,6 +287,14 @@ void sampler_scale_exploding(const struct sampler_run *run, uint32_t step,
                              uint32_t eval, const float *sample, float *out);
 void sampler_mix_exploding(const struct sampler_run *run, uint32_t step,
                            float *signal, float *noise);
+
+/* Two in every step but the last. */
+uint32_t sampler_n_evals_twice(const struct sampler_run *run, uint32_t step);
+/* Of second evaluations at middle_times and middle_sigmas. */
+double sampler_timestep_middle(const struct sampler_run *run, uint32_t step,
+                               uint32_t eval);
+void sampler_scale_middle(const struct sampler_run *run, uint32_t step,
+                          uint32_t eval, const float *sample, float *out);
 
 /* A step from `sigma` to `next` as one down and fresh noise on top. */
 struct sampler_ancestral {

@@ -23,14 +23,16 @@ static void tcd_advance(const struct sampler_run *run, uint32_t step,
     uint32_t p = is_last ? 0 : run->timesteps[step + 1];
     float abar = s->abar[t], abar_p = s->abar[p];
     float abar_s = s->abar[(uint32_t)floorf((float)(1 - run->eta) * (float)p)];
-    float signal = sqrtf(abar_s), noise = sqrtf(1 - abar_s);
+    float signal = sqrtf(abar), noise = sqrtf(1 - abar);
+    float signal_s = sqrtf(abar_s), noise_s = sqrtf(1 - abar_s);
     float *x = state->sample;
 
     (void)eval;
     sampler_estimate_free(run, abar, io->output, x, state->estimate);
     for (size_t i = 0; i < run->n; i++)
-        x[i] = signal * state->estimate[i] +
-               noise * sampler_noise_of(run, abar, io->output[i], x[i]);
+        x[i] =
+            signal_s * state->estimate[i] +
+            noise_s * sampler_noise_of(run, signal, noise, io->output[i], x[i]);
     if (!(run->eta > 0) || is_last)
         return;
     float keep = sqrtf(abar_p / abar_s), add = sqrtf(1 - abar_p / abar_s);
