@@ -11,6 +11,10 @@
 
 #include <stddef.h>
 
+#include "base/pool.h"
+#include "kernels/kernels.h"
+#include "ops/op.h"
+
 #define STREAM_CHUNK ((size_t)16384)
 
 static inline size_t chunks_of(size_t n, size_t chunk)
@@ -49,6 +53,20 @@ static inline struct row_piece row_piece_at(size_t hw, size_t c, size_t i)
     size_t k = i % per_image;
 
     return (struct row_piece){i / per_image, k * rows, chunk_len(hw, rows, k)};
+}
+
+/* What a piece of an operation gets, and running n of them. */
+struct vec_job {
+    const struct vector_kernels *vec;
+    const void *args;
+};
+
+static inline void vec_run(const struct op_ctx *ctx, size_t n, pool_fn fn,
+                           const void *args)
+{
+    struct vec_job job = {&ctx->k->vec, args};
+
+    pool_run(ctx->pool, n, fn, &job);
 }
 
 #endif

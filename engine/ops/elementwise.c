@@ -6,27 +6,11 @@
 
 #include <string.h>
 
-#include "base/pool.h"
-#include "kernels/kernels.h"
 #include "ops/chunks.h"
-
-/* A pool function needs table and arguments. */
-struct job {
-    const struct vector_kernels *vec;
-    const void *args;
-};
-
-static void run(const struct op_ctx *ctx, size_t n, pool_fn fn,
-                const void *args)
-{
-    struct job job = {&ctx->k->vec, args};
-
-    pool_run(ctx->pool, n, fn, &job);
-}
 
 static void axpby_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct axpby_args *a = job->args;
     size_t at = i * STREAM_CHUNK;
 
@@ -38,12 +22,12 @@ void axpby(const struct op_ctx *ctx, const void *args)
 {
     const struct axpby_args *a = args;
 
-    run(ctx, chunks_of(a->n, STREAM_CHUNK), axpby_piece, args);
+    vec_run(ctx, chunks_of(a->n, STREAM_CHUNK), axpby_piece, args);
 }
 
 static void add_vec_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct add_vec_args *a = job->args;
     struct row_piece p = row_piece_at(a->hw, a->c, i);
     size_t at = (p.image * a->hw + p.row) * a->c;
@@ -56,7 +40,7 @@ void add_vec(const struct op_ctx *ctx, const void *args)
 {
     const struct add_vec_args *a = args;
 
-    run(ctx, row_pieces(a->n, a->hw, a->c), add_vec_piece, args);
+    vec_run(ctx, row_pieces(a->n, a->hw, a->c), add_vec_piece, args);
 }
 
 /* Columns of one image that an adjoint sums at a time; rows of one f32 sum. */
@@ -92,7 +76,7 @@ static void sum_columns(const struct vector_kernels *vec, size_t hw, size_t c,
 
 static void add_vec_bwd_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct add_vec_bwd_args *a = job->args;
     size_t image = i / column_groups(a->c), group = i % column_groups(a->c);
     size_t c0 = group * SUM_COLUMNS;
@@ -110,12 +94,12 @@ void add_vec_bwd(const struct op_ctx *ctx, const void *args)
 {
     const struct add_vec_bwd_args *a = args;
 
-    run(ctx, a->n * column_groups(a->c), add_vec_bwd_piece, args);
+    vec_run(ctx, a->n * column_groups(a->c), add_vec_bwd_piece, args);
 }
 
 static void scale_shift_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct scale_shift_args *a = job->args;
     struct row_piece p = row_piece_at(a->hw, a->c, i);
     size_t at = (p.image * a->hw + p.row) * a->c;
@@ -129,14 +113,14 @@ void scale_shift(const struct op_ctx *ctx, const void *args)
 {
     const struct scale_shift_args *a = args;
 
-    run(ctx, row_pieces(a->n, a->hw, a->c), scale_shift_piece, args);
+    vec_run(ctx, row_pieces(a->n, a->hw, a->c), scale_shift_piece, args);
 }
 
 /* de of one image and SUM_COLUMNS columns: sums of dy x and of dy.  Done
  * before dx is written, which may be dy. */
 static void scale_shift_de_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct scale_shift_bwd_args *a = job->args;
     size_t image = i / column_groups(a->c), group = i % column_groups(a->c);
     size_t c0 = group * SUM_COLUMNS;
@@ -155,7 +139,7 @@ static void scale_shift_de_piece(void *arg, size_t i, unsigned worker)
 
 static void scale_shift_dx_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct scale_shift_bwd_args *a = job->args;
     struct row_piece p = row_piece_at(a->hw, a->c, i);
     size_t at = (p.image * a->hw + p.row) * a->c;
@@ -169,13 +153,13 @@ void scale_shift_bwd(const struct op_ctx *ctx, const void *args)
 {
     const struct scale_shift_bwd_args *a = args;
 
-    run(ctx, a->n * column_groups(a->c), scale_shift_de_piece, args);
-    run(ctx, row_pieces(a->n, a->hw, a->c), scale_shift_dx_piece, args);
+    vec_run(ctx, a->n * column_groups(a->c), scale_shift_de_piece, args);
+    vec_run(ctx, row_pieces(a->n, a->hw, a->c), scale_shift_dx_piece, args);
 }
 
 static void copy_columns_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct copy_columns_args *a = job->args;
     size_t step = chunk_rows(a->c), rows = chunk_len(a->rows, step, i);
     const float *src = a->src + i * step * a->src_c + a->src_c0;
@@ -193,12 +177,13 @@ void copy_columns(const struct op_ctx *ctx, const void *args)
 {
     const struct copy_columns_args *a = args;
 
-    run(ctx, chunks_of(a->rows, chunk_rows(a->c)), copy_columns_piece, args);
+    vec_run(ctx, chunks_of(a->rows, chunk_rows(a->c)), copy_columns_piece,
+            args);
 }
 
 static void div_vec_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct div_vec_args *a = job->args;
     size_t per_image = chunks_of(a->m, STREAM_CHUNK);
     size_t image = i / per_image, k = i % per_image;
@@ -212,5 +197,5 @@ void div_vec(const struct op_ctx *ctx, const void *args)
 {
     const struct div_vec_args *a = args;
 
-    run(ctx, a->n * chunks_of(a->m, STREAM_CHUNK), div_vec_piece, args);
+    vec_run(ctx, a->n * chunks_of(a->m, STREAM_CHUNK), div_vec_piece, args);
 }

@@ -9,24 +9,10 @@
 
 #include <string.h>
 
-#include "base/pool.h"
-#include "kernels/kernels.h"
+#include "ops/chunks.h"
 
 #define MAX_TAPS  8
 #define MAX_TERMS (MAX_TAPS * MAX_TAPS + 1)
-
-struct job {
-    const struct vector_kernels *vec;
-    const void *args;
-};
-
-static void run(const struct op_ctx *ctx, size_t n, pool_fn fn,
-                const void *args)
-{
-    struct job job = {&ctx->k->vec, args};
-
-    pool_run(ctx->pool, n, fn, &job);
-}
 
 static size_t nearest(size_t o, size_t in, size_t out)
 {
@@ -35,7 +21,7 @@ static size_t nearest(size_t o, size_t in, size_t out)
 
 static void upsample_row(void *arg, size_t i, unsigned worker)
 {
-    const struct upsample_nearest_args *a = ((const struct job *)arg)->args;
+    const struct upsample_nearest_args *a = ((const struct vec_job *)arg)->args;
     size_t image = i / a->oh, iy = nearest(i % a->oh, a->h, a->oh);
     const float *x = a->x + (image * a->h + iy) * a->w * a->c;
     float *y = a->y + i * a->ow * a->c;
@@ -49,7 +35,7 @@ void upsample_nearest(const struct op_ctx *ctx, const void *args)
 {
     const struct upsample_nearest_args *a = args;
 
-    run(ctx, (size_t)a->n * a->oh, upsample_row, args);
+    vec_run(ctx, (size_t)a->n * a->oh, upsample_row, args);
 }
 
 /* The first output place whose nearest source is at least i. */
@@ -80,7 +66,7 @@ static void upsample_bwd_cell(const struct vector_kernels *vec,
 
 static void upsample_bwd_row(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct upsample_nearest_bwd_args *a = job->args;
 
     for (size_t ix = 0; ix < a->w; ix++)
@@ -91,12 +77,12 @@ void upsample_nearest_bwd(const struct op_ctx *ctx, const void *args)
 {
     const struct upsample_nearest_bwd_args *a = args;
 
-    run(ctx, (size_t)a->n * a->h, upsample_bwd_row, args);
+    vec_run(ctx, (size_t)a->n * a->h, upsample_bwd_row, args);
 }
 
 static void avg_pool2_row(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct avg_pool2_args *a = job->args;
     size_t oh = a->h / 2, ow = a->w / 2, row = (size_t)a->w * a->c;
     const float *x = a->x + (i / oh * a->h + i % oh * 2) * row;
@@ -108,12 +94,12 @@ void avg_pool2(const struct op_ctx *ctx, const void *args)
 {
     const struct avg_pool2_args *a = args;
 
-    run(ctx, (size_t)a->n * (a->h / 2), avg_pool2_row, args);
+    vec_run(ctx, (size_t)a->n * (a->h / 2), avg_pool2_row, args);
 }
 
 static void avg_pool2_bwd_row(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct avg_pool2_bwd_args *a = job->args;
     size_t oh = a->h / 2, ow = a->w / 2, image = i / a->h, iy = i % a->h;
     float *dx = a->dx + i * a->w * a->c;
@@ -137,7 +123,7 @@ void avg_pool2_bwd(const struct op_ctx *ctx, const void *args)
 {
     const struct avg_pool2_bwd_args *a = args;
 
-    run(ctx, (size_t)a->n * a->h, avg_pool2_bwd_row, args);
+    vec_run(ctx, (size_t)a->n * a->h, avg_pool2_bwd_row, args);
 }
 
 /* Along one axis: the samples that an output (or, for the adjoint, an input)
@@ -208,7 +194,7 @@ static void fir_pixel(const struct vector_kernels *vec,
 
 static void fir_row(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct fir_args *a = job->args;
     const float *x = a->x + i / a->oh * a->h * a->w * a->c;
     struct axis_terms ty = fir_gather(a, i % a->oh, a->h);
@@ -225,12 +211,12 @@ void fir_run(const struct op_ctx *ctx, const void *args)
 {
     const struct fir_args *a = args;
 
-    run(ctx, (size_t)a->n * a->oh, fir_row, args);
+    vec_run(ctx, (size_t)a->n * a->oh, fir_row, args);
 }
 
 static void fir_bwd_row(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct fir_bwd_args *b = job->args;
     const struct fir_args *a = &b->fwd;
     const float *dy = b->dy + i / a->h * a->oh * a->ow * a->c;
@@ -249,5 +235,5 @@ void fir_bwd(const struct op_ctx *ctx, const void *args)
 {
     const struct fir_bwd_args *b = args;
 
-    run(ctx, (size_t)b->fwd.n * b->fwd.h, fir_bwd_row, args);
+    vec_run(ctx, (size_t)b->fwd.n * b->fwd.h, fir_bwd_row, args);
 }

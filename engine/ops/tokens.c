@@ -7,27 +7,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/pool.h"
-#include "kernels/kernels.h"
 #include "ops/chunks.h"
-
-/* A pool function needs table and arguments. */
-struct job {
-    const struct vector_kernels *vec;
-    const void *args;
-};
-
-static void run(const struct op_ctx *ctx, size_t n, pool_fn fn,
-                const void *args)
-{
-    struct job job = {&ctx->k->vec, args};
-
-    pool_run(ctx->pool, n, fn, &job);
-}
 
 static void layer_norm_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct layer_norm_args *a = job->args;
     size_t step = chunk_rows(a->c), at = i * step;
 
@@ -40,12 +24,12 @@ void layer_norm(const struct op_ctx *ctx, const void *args)
 {
     const struct layer_norm_args *a = args;
 
-    run(ctx, chunks_of(a->rows, chunk_rows(a->c)), layer_norm_piece, args);
+    vec_run(ctx, chunks_of(a->rows, chunk_rows(a->c)), layer_norm_piece, args);
 }
 
 static void glu_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct glu_args *a = job->args;
     size_t step = chunk_rows(a->c), at = i * step;
 
@@ -57,12 +41,12 @@ void glu(const struct op_ctx *ctx, const void *args)
 {
     const struct glu_args *a = args;
 
-    run(ctx, chunks_of(a->rows, chunk_rows(a->c)), glu_piece, args);
+    vec_run(ctx, chunks_of(a->rows, chunk_rows(a->c)), glu_piece, args);
 }
 
 static void mul_vec_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct mul_vec_args *a = job->args;
     struct row_piece p = row_piece_at(a->hw, a->c, i);
     const float *v = a->v + p.image * a->v_stride;
@@ -77,12 +61,12 @@ void mul_vec(const struct op_ctx *ctx, const void *args)
 {
     const struct mul_vec_args *a = args;
 
-    run(ctx, row_pieces(a->n, a->hw, a->c), mul_vec_piece, args);
+    vec_run(ctx, row_pieces(a->n, a->hw, a->c), mul_vec_piece, args);
 }
 
 static void add_rows_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct add_rows_args *a = job->args;
     size_t per_image = chunks_of(a->m, STREAM_CHUNK);
     size_t image = i / per_image, k = i % per_image;
@@ -96,7 +80,7 @@ void add_rows(const struct op_ctx *ctx, const void *args)
 {
     const struct add_rows_args *a = args;
 
-    run(ctx, a->n * chunks_of(a->m, STREAM_CHUNK), add_rows_piece, args);
+    vec_run(ctx, a->n * chunks_of(a->m, STREAM_CHUNK), add_rows_piece, args);
 }
 
 void table_rows(const struct op_ctx *ctx, const void *args)
@@ -116,7 +100,7 @@ static void put_wave(float *y, uint32_t quarter, double angle)
 
 static void grid_embed_row(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct grid_embed_args *a = job->args;
     uint32_t half = a->c / 2, quarter = a->c / 4;
     /* Places are rounded to f32 where the reference rounds. */
@@ -138,13 +122,13 @@ void grid_embed(const struct op_ctx *ctx, const void *args)
 {
     const struct grid_embed_args *a = args;
 
-    run(ctx, a->h, grid_embed_row, args);
+    vec_run(ctx, a->h, grid_embed_row, args);
 }
 
 /* One row of pixels. */
 static void unpatch_row(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct unpatch_args *a = job->args;
     size_t p = a->patch, run_len = p * a->c, token = p * run_len;
     size_t row = i / p, sub = i % p; /* row counts over all images */
@@ -159,7 +143,7 @@ void unpatch(const struct op_ctx *ctx, const void *args)
 {
     const struct unpatch_args *a = args;
 
-    run(ctx, (size_t)a->n * a->h * a->patch, unpatch_row, args);
+    vec_run(ctx, (size_t)a->n * a->h * a->patch, unpatch_row, args);
 }
 
 #define NEAREST_ROWS 64
@@ -185,7 +169,7 @@ static const float *nearest_code(const struct nearest_args *a, const float *x)
 
 static void nearest_piece(void *arg, size_t i, unsigned worker)
 {
-    const struct job *job = arg;
+    const struct vec_job *job = arg;
     const struct nearest_args *a = job->args;
     size_t rows = chunk_len(a->rows, NEAREST_ROWS, i);
 
@@ -200,5 +184,5 @@ void nearest(const struct op_ctx *ctx, const void *args)
 {
     const struct nearest_args *a = args;
 
-    run(ctx, chunks_of(a->rows, NEAREST_ROWS), nearest_piece, args);
+    vec_run(ctx, chunks_of(a->rows, NEAREST_ROWS), nearest_piece, args);
 }
