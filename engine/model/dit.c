@@ -81,11 +81,7 @@ static enum unstir_status parse(struct dit_config *c, const struct json *config,
                       err));
     TRY(json_get_bool(config, "norm_elementwise_affine", false, &c->has_affine,
                       err));
-    TRY(field_finite(config, "norm_eps", 1e-5, &c->eps, err));
-    if (c->eps <= 0)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: norm_eps is %g; it must be above 0",
-                         c->eps);
+    TRY(field_positive(config, "norm_eps", 1e-5, &c->eps, err));
     return UNSTIR_OK;
 }
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/compiler.h"
 #include "format/json.h"
 
 #define MAX_SIZE 16384
@@ -39,6 +40,31 @@ enum unstir_status field_finite(const struct json *config, const char *key,
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "config.json: %s is %g; allowed is -1e9 to 1e9", key,
                          *out);
+    return UNSTIR_OK;
+}
+
+enum unstir_status field_positive(const struct json *config, const char *key,
+                                  double fallback, double *out,
+                                  struct unstir_error *err)
+{
+    TRY(field_finite(config, key, fallback, out, err));
+    if (*out <= 0)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "config.json: %s is %g; it must be above 0", key,
+                         *out);
+    return UNSTIR_OK;
+}
+
+enum unstir_status field_divisor(const struct json *config, const char *key,
+                                 double fallback, double *out,
+                                 struct unstir_error *err)
+{
+    TRY(field_finite(config, key, fallback, out, err));
+    if (fabs(*out) < 1e-9)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "config.json: %s is %g; it divides and must not be "
+                         "near 0",
+                         key, *out);
     return UNSTIR_OK;
 }
 
@@ -74,6 +100,39 @@ enum unstir_status field_word(const struct json *config, const char *key,
 
     TRY(json_get_string(config, key, words[0], &v, err));
     return find_word(key, v, words, n, out, err);
+}
+
+enum unstir_status field_act(const struct json *config, enum act fallback,
+                             enum act *out, struct unstir_error *err)
+{
+    static const char *const words[] = {"silu", "swish", "mish", "gelu",
+                                        "relu"};
+    static const enum act kinds[] = {ACT_SILU, ACT_SILU, ACT_MISH, ACT_GELU,
+                                     ACT_RELU};
+    const struct json *v = json_get(config, "act_fn");
+    int word;
+
+    *out = fallback;
+    if (!v || json_type(v) == JSON_NULL)
+        return UNSTIR_OK;
+    TRY(field_word(config, "act_fn", words, ARRAY_LEN(words), &word, err));
+    *out = kinds[word];
+    return UNSTIR_OK;
+}
+
+enum unstir_status field_groups(const struct json *config,
+                                const uint32_t *channels, uint32_t n,
+                                uint32_t max, uint32_t *out,
+                                struct unstir_error *err)
+{
+    TRY(field_u32(config, "norm_num_groups", 32, 1, max, out, err));
+    for (uint32_t i = 0; i < n; i++)
+        if (channels[i] % *out != 0)
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "config.json: block_out_channels[%u] is %u; it "
+                             "must be a multiple of norm_num_groups, %u",
+                             i, channels[i], *out);
+    return UNSTIR_OK;
 }
 
 enum unstir_status field_sample_size(const struct json *config, uint32_t *h,

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "tensor/act.h"
 
 struct json;
 
@@ -32,6 +33,24 @@ enum unstir_status field_finite(const struct json *config, const char *key,
 enum unstir_status field_word(const struct json *config, const char *key,
                               const char *const *words, int n, int *out,
                               struct unstir_error *err);
+
+/* The same above 0, or not near it: for what divides. */
+enum unstir_status field_positive(const struct json *config, const char *key,
+                                  double fallback, double *out,
+                                  struct unstir_error *err);
+enum unstir_status field_divisor(const struct json *config, const char *key,
+                                 double fallback, double *out,
+                                 struct unstir_error *err);
+
+/* "act_fn". */
+enum unstir_status field_act(const struct json *config, enum act fallback,
+                             enum act *out, struct unstir_error *err);
+
+/* "norm_num_groups", which divides each of n channels. */
+enum unstir_status field_groups(const struct json *config,
+                                const uint32_t *channels, uint32_t n,
+                                uint32_t max, uint32_t *out,
+                                struct unstir_error *err);
 
 /* A number or a pair; h and w are left alone if it is not said. */
 enum unstir_status field_sample_size(const struct json *config, uint32_t *h,

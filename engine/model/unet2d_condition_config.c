@@ -10,7 +10,6 @@
  */
 #include "model/unet2d_condition.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "format/json.h"
@@ -67,14 +66,8 @@ static enum unstir_status get_mid(struct unetc_config *c,
                    err));
     c->mid = field_is_null(config, "mid_block_type") ? UNETC_MID_NONE
                                                      : (enum unetc_mid)word;
-    TRY(field_finite(config, "mid_block_scale_factor", 1, &c->mid_divisor,
-                     err));
-    if (fabs(c->mid_divisor) < 1e-9)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: mid_block_scale_factor is %g; it "
-                         "divides and must not be near 0",
-                         c->mid_divisor);
-    return UNSTIR_OK;
+    return field_divisor(config, "mid_block_scale_factor", 1, &c->mid_divisor,
+                         err);
 }
 
 static enum unstir_status get_norm(struct unetc_config *c,
@@ -82,34 +75,19 @@ static enum unstir_status get_norm(struct unetc_config *c,
                                    struct unstir_error *err)
 {
     static const char *const shifts[] = {"default", "scale_shift"};
-    static const char *const acts[] = {"silu", "swish", "mish", "gelu", "relu"};
-    static const enum act kinds[] = {ACT_SILU, ACT_SILU, ACT_MISH, ACT_GELU,
-                                     ACT_RELU};
     int word;
 
-    TRY(field_word(config, "act_fn", acts, ARRAY_LEN(acts), &word, err));
-    c->act = kinds[word];
+    TRY(field_act(config, ACT_SILU, &c->act, err));
     TRY(field_word(config, "resnet_time_scale_shift", shifts, ARRAY_LEN(shifts),
                    &word, err));
     c->is_scale_shift = word == 1;
-    TRY(field_finite(config, "norm_eps", 1e-5, &c->eps, err));
-    if (c->eps <= 0)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: norm_eps is %g; it must be above 0",
-                         c->eps);
+    TRY(field_positive(config, "norm_eps", 1e-5, &c->eps, err));
     if (field_is_null(config, "norm_num_groups"))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "config.json: norm_num_groups is null; a number is "
                          "needed");
-    TRY(field_u32(config, "norm_num_groups", 32, 1, MAX_CHANNELS, &c->groups,
-                  err));
-    for (uint32_t i = 0; i < c->n_levels; i++)
-        if (c->channels[i] % c->groups != 0)
-            return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: block_out_channels[%u] is %u; it "
-                             "must be a multiple of norm_num_groups, %u",
-                             i, c->channels[i], c->groups);
-    return UNSTIR_OK;
+    return field_groups(config, c->channels, c->n_levels, MAX_CHANNELS,
+                        &c->groups, err);
 }
 
 /* -- transformers ------------------------------------------------------ */

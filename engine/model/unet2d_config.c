@@ -11,7 +11,6 @@
  */
 #include "model/unet2d.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "format/json.h"
@@ -171,13 +170,8 @@ static enum unstir_status get_mid(struct unet2d_config *c,
     TRY(field_word(config, "mid_block_type", words, 1, &word, err));
     TRY(json_get_bool(config, "add_attention", true, &c->has_mid_attention,
                       err));
-    TRY(field_finite(config, "mid_block_scale_factor", 1, &c->mid_divisor,
-                     err));
-    if (fabs(c->mid_divisor) < 1e-9)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: mid_block_scale_factor is %g; it "
-                         "divides and must not be near 0",
-                         c->mid_divisor);
+    TRY(field_divisor(config, "mid_block_scale_factor", 1, &c->mid_divisor,
+                      err));
     return field_u32(config, "attn_norm_num_groups", 0, 1, MAX_CHANNELS,
                      &c->mid_attn_groups, err);
 }
@@ -187,21 +181,13 @@ static enum unstir_status get_norm(struct unet2d_config *c,
                                    struct unstir_error *err)
 {
     static const char *const shifts[] = {"default", "scale_shift"};
-    static const char *const acts[] = {"silu", "swish", "mish", "gelu", "relu"};
-    static const enum act kinds[] = {ACT_SILU, ACT_SILU, ACT_MISH, ACT_GELU,
-                                     ACT_RELU};
     int word;
 
-    TRY(field_word(config, "act_fn", acts, ARRAY_LEN(acts), &word, err));
-    c->act = kinds[word];
+    TRY(field_act(config, ACT_SILU, &c->act, err));
     TRY(field_word(config, "resnet_time_scale_shift", shifts, ARRAY_LEN(shifts),
                    &word, err));
     c->is_scale_shift = word == 1;
-    TRY(field_finite(config, "norm_eps", 1e-5, &c->eps, err));
-    if (c->eps <= 0)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: norm_eps is %g; it must be above 0",
-                         c->eps);
+    TRY(field_positive(config, "norm_eps", 1e-5, &c->eps, err));
     if (!field_is_null(config, "norm_num_groups"))
         TRY(field_u32(config, "norm_num_groups", 32, 1, MAX_CHANNELS,
                       &c->groups, err));

@@ -41,22 +41,9 @@ static enum unstir_status get_norm(struct vae_config *c,
                                    const struct json *config,
                                    struct unstir_error *err)
 {
-    static const char *const acts[] = {"silu", "swish", "mish", "gelu", "relu"};
-    static const enum act kinds[] = {ACT_SILU, ACT_SILU, ACT_MISH, ACT_GELU,
-                                     ACT_RELU};
-    int word;
-
-    TRY(field_word(config, "act_fn", acts, ARRAY_LEN(acts), &word, err));
-    c->act = kinds[word];
-    TRY(field_u32(config, "norm_num_groups", 32, 1, MAX_CHANNELS, &c->groups,
-                  err));
-    for (uint32_t i = 0; i < c->n_levels; i++)
-        if (c->channels[i] % c->groups != 0)
-            return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: block_out_channels[%u] is %u; it "
-                             "must be a multiple of norm_num_groups, %u",
-                             i, c->channels[i], c->groups);
-    return UNSTIR_OK;
+    TRY(field_act(config, ACT_SILU, &c->act, err));
+    return field_groups(config, c->channels, c->n_levels, MAX_CHANNELS,
+                        &c->groups, err);
 }
 
 enum unstir_status vae_parse(struct vae_config *c, const struct json *config,

@@ -63,9 +63,6 @@ static enum unstir_status parse(struct tiny_config *c,
 {
     static const uint32_t encoder_blocks[] = {1, 3, 3, 3};
     static const uint32_t decoder_blocks[] = {3, 3, 3, 1};
-    static const char *const acts[] = {"relu", "silu", "swish", "mish", "gelu"};
-    static const enum act kinds[] = {ACT_RELU, ACT_SILU, ACT_SILU, ACT_MISH,
-                                     ACT_GELU};
     static const char *const upsamplings[] = {"nearest"};
     uint32_t factor;
     int word;
@@ -78,8 +75,7 @@ static enum unstir_status parse(struct tiny_config *c,
     TRY(field_u32(config, "latent_channels", 4, 1, MAX_PICTURE_CHANNELS,
                   &c->latent_channels, err));
     TRY(field_u32(config, "upsampling_scaling_factor", 2, 2, 2, &factor, err));
-    TRY(field_word(config, "act_fn", acts, ARRAY_LEN(acts), &word, err));
-    c->act = kinds[word];
+    TRY(field_act(config, ACT_RELU, &c->act, err));
     TRY(field_word(config, "upsample_fn", upsamplings, 1, &word, err));
     TRY(get_side(&c->encoder, config, "encoder_block_out_channels",
                  "num_encoder_blocks", encoder_blocks, err));
