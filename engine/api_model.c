@@ -131,6 +131,12 @@ enum unstir_status unstir_request_check(const struct unstir_model *model,
     return request_check(model, request, resolved, report, user, err);
 }
 
+bool unstir_request_has_interval(const struct unstir_model *model,
+                                 const struct unstir_request *resolved)
+{
+    return request_has_interval(model, resolved);
+}
+
 enum unstir_status unstir_request_json(const struct unstir_model *model,
                                        const struct unstir_request *resolved,
                                        char **json, struct unstir_error *err)

@@ -263,6 +263,11 @@ enum unstir_status unstir_request_check(const struct unstir_model *model,
                                         unstir_violation_fn report, void *user,
                                         struct unstir_error *err);
 
+/* Whether a resolved request must say guidance_start and guidance_end to mean
+ * the same when it comes again.                                            */
+bool unstir_request_has_interval(const struct unstir_model *model,
+                                 const struct unstir_request *resolved);
+
 /* The canonical JSON of one resolved picture, as it stands in the PNG.
  * *json is ended by unstir_free().                                         */
 enum unstir_status unstir_request_json(const struct unstir_model *model,

@@ -719,17 +719,6 @@ static void write_text(struct json_out *out, const char *key, const char *text)
         jout_null(out, key);
 }
 
-/* Whether the steps that guidance acts in must be said, so that the request
- * means the same when it comes again. */
-static bool has_interval(const struct genreq *req)
-{
-    const struct unstir_request *r = &req->resolved;
-    const struct unstir_model_info *info = req->model->info;
-    return r->guidance > 1 &&
-           (r->guidance_start > 0 || r->guidance_end < 1 ||
-            info->default_guidance_start > 0 || info->default_guidance_end < 1);
-}
-
 static void write_engine_part(const struct genreq *req, struct json_out *out)
 {
     const struct unstir_request *r = &req->resolved;
@@ -749,7 +738,7 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
     jout_number(out, "guidance_scale", r->guidance);
     if (r->guidance_rescale > 0)
         jout_number(out, "guidance_rescale", r->guidance_rescale);
-    if (has_interval(req)) {
+    if (unstir_request_has_interval(req->model->engine, r)) {
         jout_number(out, "guidance_start", r->guidance_start);
         jout_number(out, "guidance_end", r->guidance_end);
     }

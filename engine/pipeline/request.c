@@ -370,10 +370,8 @@ bool request_is_guided(const struct unstir_request *resolved)
     return resolved->guidance > 1;
 }
 
-/* Whether the steps that guidance acts in must be said, so that the request
- * means the same when it comes again. */
-static bool request_has_interval(const struct unstir_model *model,
-                                 const struct unstir_request *r)
+bool request_has_interval(const struct unstir_model *model,
+                          const struct unstir_request *r)
 {
     const struct unstir_model_info *info = &model->info;
     return request_is_guided(r) &&

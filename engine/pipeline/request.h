@@ -31,10 +31,14 @@ bool request_is_guided(const struct unstir_request *resolved);
 /* In this step (0-based)? */
 bool request_is_guided_at(const struct unstir_request *resolved, uint32_t step);
 
-/* The canonical JSON: model, class, seed, steps, sampler, schedule (if it is not
- * the model's own), guidance_scale, guidance_rescale, guidance_start,
- * guidance_end (these three if they change something), eta, width, height, in
- * this order, compact; a body that can be posted again.
+/* See unstir_request_has_interval(). */
+bool request_has_interval(const struct unstir_model *model,
+                          const struct unstir_request *resolved);
+
+/* The canonical JSON: model, class, seed, steps, sampler, schedule (if it is
+ * not the model's own), guidance_scale, guidance_rescale (if it changes
+ * something), guidance_start and guidance_end (by request_has_interval()),
+ * eta, width, height, in this order, compact; a body that can be posted again.
  * *json is ended by alloc_free(). */
 enum unstir_status request_write(const struct unstir_model *model,
                                  const struct unstir_request *resolved,
