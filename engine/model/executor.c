@@ -368,22 +368,19 @@ static enum unstir_status row_work_init(struct row_work *w,
     return UNSTIR_OK;
 }
 
-static const float *picture_key(const struct row_work *w, size_t i)
+/* Of place i among timesteps and labels. */
+static const float *make_key(const struct row_work *w, const float *timestep,
+                             const float *label, size_t i)
 {
-    w->key[0] = w->io->timestep[i];
+    w->key[0] = timestep[i];
     if (w->n_label)
-        memcpy(w->key + 1, w->io->label + i * w->n_label,
-               w->n_label * sizeof(float));
+        memcpy(w->key + 1, label + i * w->n_label, w->n_label * sizeof(float));
     return w->key;
 }
 
-static const float *waiting_key(const struct row_work *w, size_t i)
+static const float *picture_key(const struct row_work *w, size_t i)
 {
-    w->key[0] = w->timestep[i];
-    if (w->n_label)
-        memcpy(w->key + 1, w->label + i * w->n_label,
-               w->n_label * sizeof(float));
-    return w->key;
+    return make_key(w, w->io->timestep, w->io->label, i);
 }
 
 /* Compute the rows of all keys that wait and keep them. */
@@ -403,8 +400,9 @@ static enum unstir_status run_heads(struct row_work *w,
         TRY(run_part(w->x, w->net, LOWER_HEAD, &io, w->out, NULL, w->cancel,
                      err));
         for (uint32_t k = 0; k < io.n; k++)
-            memcpy(rows_put(w->rows, waiting_key(w, at + k)),
-                   w->out + k * w->n_row, w->n_row * sizeof(float));
+            memcpy(
+                rows_put(w->rows, make_key(w, w->timestep, w->label, at + k)),
+                w->out + k * w->n_row, w->n_row * sizeof(float));
         at += io.n;
     }
     w->n = 0;
