@@ -1,0 +1,35 @@
+/* checkpoint_inside.h - what the files of an opened model share.
+ *
+ * checkpoint.c opens, checkpoint_samplers.c finds out which samplers suit,
+ * checkpoint_json.c reads unstir.json and settles defaults and limits.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef PIPELINE_CHECKPOINT_INSIDE_H
+#define PIPELINE_CHECKPOINT_INSIDE_H
+
+#include "pipeline/checkpoint.h"
+
+/* One more oddity; of more than a ceiling the rest is left out. */
+enum unstir_status checkpoint_note(struct unstir_model *m,
+                                   struct unstir_error *err, const char *format,
+                                   ...) PRINTF_LIKE(3, 4);
+
+/* Schedules of all samplers that this configuration (or NULL) suits; the
+ * folder's own one must be among them. */
+enum unstir_status checkpoint_samplers_load(struct unstir_model *m,
+                                            const struct json *config,
+                                            struct unstir_error *err);
+
+/* With the network known: refuse samplers that want output channels that it
+ * lacks. */
+enum unstir_status checkpoint_samplers_check(struct unstir_model *m,
+                                             struct unstir_error *err);
+
+/* Identity, labels, defaults and limits: what unstir.json says, else what
+ * follows from network and schedule. */
+enum unstir_status checkpoint_describe(struct unstir_model *m,
+                                       const struct checkpoint_parts *parts,
+                                       struct unstir_error *err);
+
+#endif
