@@ -11,7 +11,7 @@ FROM debian:bookworm-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
         gcc libc6-dev binutils make pkg-config libmicrohttpd-dev libuv1-dev \
         libjansson-dev libopenblas-serial-dev libpng-dev zlib1g-dev nettle-dev \
-        libutf8proc-dev \
+        libutf8proc-dev libturbojpeg0-dev libwebp-dev \
         libcmocka-dev curl jq procps python3 \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
@@ -23,7 +23,7 @@ RUN make -s -j"$(nproc)" check-bins \
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \
         libmicrohttpd12 libuv1 libjansson4 libopenblas0-serial libpng16-16 \
-        zlib1g libnettle8 libutf8proc2 \
+        zlib1g libnettle8 libutf8proc2 libturbojpeg0 libwebp7 libwebpmux3 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin unstir
 COPY --from=build /out/usr/bin/unstir /usr/bin/unstir

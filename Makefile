@@ -36,7 +36,7 @@ MULTIARCH := $(shell $(CC) -print-multiarch)
 BLAS_DIR := $(firstword $(wildcard /usr/lib/$(MULTIARCH)/openblas-serial))
 BLAS_LIBS := $(if $(BLAS_DIR),$(BLAS_DIR)/libopenblas.so.0,-lopenblas)
 BLAS_CFLAGS := $(if $(wildcard /usr/include/$(MULTIARCH)/openblas-serial),-I/usr/include/$(MULTIARCH)/openblas-serial)
-ENGINE_LIBS := $(BLAS_LIBS) -ljansson -lnettle -lutf8proc -lpng -lz -lm -lpthread
+ENGINE_LIBS := $(BLAS_LIBS) -ljansson -lnettle -lutf8proc -lpng -lturbojpeg -lwebpmux -lwebp -lz -lm -lpthread
 
 ENGINE_SRC := $(wildcard engine/*.c engine/*/*.c engine/kernels/*/*.c)
 ifeq ($(filter x86_64%,$(MULTIARCH)),)

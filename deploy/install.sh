@@ -36,6 +36,6 @@ Name: unstir
 Description: Pictures from noise by reverse diffusion
 Version: ${VERSION:-0.1.0}
 Libs: -L\${libdir} -lunstir
-Libs.private: -lopenblas -ljansson -lpng -lz -lnettle -lutf8proc -lm -lpthread
+Libs.private: -lopenblas -ljansson -lpng -lturbojpeg -lwebpmux -lwebp -lz -lnettle -lutf8proc -lm -lpthread
 Cflags: -I\${includedir}
 PC

@@ -301,6 +301,68 @@ enum unstir_status unstir_png_decode(const unsigned char *bytes, size_t n_bytes,
                                      struct unstir_image *image,
                                      struct unstir_error *err);
 
+enum unstir_format {
+    UNSTIR_FORMAT_PNG,
+    UNSTIR_FORMAT_JPEG,
+    UNSTIR_FORMAT_WEBP,
+    UNSTIR_N_FORMATS
+};
+struct unstir_format_info {
+    const char *name;       /* "jpeg"                                       */
+    const char *media_type; /* "image/jpeg"                                 */
+    const char *suffixes;   /* ".jpg,.jpeg"                                 */
+    bool has_quality;       /* 1..100; of WebP 100 is lossless              */
+};
+const struct unstir_format_info *unstir_format_info(enum unstir_format format);
+
+/* Read a picture of any of these formats, found out by its content, as 8-bit
+ * grey or RGB: alpha over white, 16 bits cut to 8, turned as EXIF says.
+ * max_edge 0: 16384.  probe looks at the head of the file alone, allocates
+ * nothing and gives the shape (pixels NULL); decode does the same before it
+ * takes memory.
+ *
+ *   UNSTIR_ERR_LIMIT, _FORMAT; _UNSUPPORTED: films, CMYK, arithmetic coding  */
+enum unstir_status unstir_image_probe(const unsigned char *bytes,
+                                      size_t n_bytes, uint32_t max_edge,
+                                      enum unstir_format *format,
+                                      struct unstir_image *shape,
+                                      struct unstir_error *err);
+enum unstir_status unstir_image_decode(const unsigned char *bytes,
+                                       size_t n_bytes, uint32_t max_edge,
+                                       struct unstir_image *image,
+                                       struct unstir_error *err);
+
+struct unstir_encode_options {
+    enum unstir_format format;
+    int png_level; /* 0..9, -1: fast                                        */
+    int quality;   /* 1..100, 0: 90                                         */
+};
+#define UNSTIR_ENCODE_INIT       \
+    {                            \
+        UNSTIR_FORMAT_PNG, -1, 0 \
+    }
+
+/* options NULL: PNG.  Of the texts, JPEG and WebP keep "parameters" (as EXIF
+ * comment) and "XML:com.adobe.xmp", in JPEG only what 64 KiB can hold.
+ * *bytes: unstir_free().                                                    */
+enum unstir_status
+unstir_image_encode(const struct unstir_image *image,
+                    const struct unstir_encode_options *options,
+                    const struct unstir_text *texts, size_t n_texts,
+                    unsigned char **bytes, size_t *n_bytes,
+                    struct unstir_error *err);
+
+/* Pictures of one size as a WebP film that repeats.  *bytes: unstir_free(). */
+struct unstir_film_options {
+    uint32_t frame_ms, last_ms; /* a picture, and the last one, are shown   */
+    int quality;                /* 1..100, 0: 90                            */
+};
+enum unstir_status unstir_film_encode(const struct unstir_image *images,
+                                      size_t n,
+                                      const struct unstir_film_options *options,
+                                      unsigned char **bytes, size_t *n_bytes,
+                                      struct unstir_error *err);
+
 /* Area-average or nearest resize by whole-picture bilinear filter.          */
 enum unstir_status unstir_image_resize(const struct unstir_image *image,
                                        uint32_t width, uint32_t height,

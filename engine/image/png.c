@@ -24,6 +24,7 @@
 
 #include "base/alloc.h"
 #include "base/size.h"
+#include "image/codec.h"
 #include "image/image.h"
 #include "image/png_text.h"
 
@@ -282,24 +283,6 @@ static bool decode(struct decoder *d)
     return true;
 }
 
-static uint8_t over_white(unsigned value, unsigned alpha)
-{
-    return (uint8_t)((value * alpha + 255 * (255 - alpha) + 127) / 255);
-}
-
-static void lay_over_white(const struct decoder *d, struct unstir_image *image)
-{
-    size_t n = (size_t)d->width * d->height;
-    uint32_t colours = image->channels;
-
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *from = d->pixels + i * d->channels;
-        unsigned alpha = d->channels > colours ? from[colours] : 255;
-        for (uint32_t c = 0; c < colours; c++)
-            image->pixels[i * colours + c] = over_white(from[c], alpha);
-    }
-}
-
 static enum unstir_status make_decoder(struct decoder *d)
 {
     d->png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &d->failure,
@@ -315,42 +298,31 @@ static enum unstir_status make_decoder(struct decoder *d)
 
 /* The header is looked at before libpng is: a limit is then a limit, not a
  * damaged file. */
-static enum unstir_status check_edges(const unsigned char *bytes, size_t n,
-                                      uint32_t max_edge,
-                                      struct unstir_error *err)
+static enum unstir_status png_probe(const unsigned char *bytes, size_t n,
+                                    uint32_t max_edge, struct codec_head *head,
+                                    struct unstir_error *err)
 {
-    uint32_t width, height;
-
     if (n < 8 || png_sig_cmp(bytes, 0, 8) != 0)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "PNG: the file does not begin with a PNG signature");
-    if (n < 24 || memcmp(bytes + 12, "IHDR", 4) != 0)
+    if (n < 26 || memcmp(bytes + 12, "IHDR", 4) != 0)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "PNG: the first chunk is not a whole IHDR");
-    width = png_get_uint_32(bytes + 16);
-    height = png_get_uint_32(bytes + 20);
-    if (width == 0 || height == 0)
-        return error_set(err, UNSTIR_ERR_FORMAT, "PNG: a picture of no pixels");
-    if (width > max_edge || height > max_edge)
-        return error_set(err, UNSTIR_ERR_LIMIT,
-                         "PNG: %u x %u pixels, edges may have at most %u",
-                         width, height, max_edge);
-    return UNSTIR_OK;
+    head->width = png_get_uint_32(bytes + 16);
+    head->height = png_get_uint_32(bytes + 20);
+    head->channels = bytes[25] & PNG_COLOR_MASK_COLOR ? 3 : 1;
+    return codec_check_edges("PNG", head->width, head->height, max_edge, err);
 }
 
-enum unstir_status unstir_png_decode(const unsigned char *bytes, size_t n_bytes,
-                                     uint32_t max_edge,
+static enum unstir_status png_decode(const unsigned char *bytes, size_t n_bytes,
+                                     const struct codec_head *head,
                                      struct unstir_image *image,
                                      struct unstir_error *err)
 {
     struct decoder d = {.failure = {.err = err}, .bytes = bytes, .n = n_bytes};
     enum unstir_status status;
 
-    *image = (struct unstir_image){0};
-    if (max_edge == 0 || max_edge > IMAGE_MAX_EDGE)
-        max_edge = IMAGE_MAX_EDGE;
-    d.max_edge = max_edge;
-    TRY(check_edges(bytes, n_bytes, max_edge, err));
+    d.max_edge = head->width > head->height ? head->width : head->height;
     status = make_decoder(&d);
     if (status == UNSTIR_OK && !decode(&d))
         status = d.failure.status;
@@ -359,7 +331,44 @@ enum unstir_status unstir_png_decode(const unsigned char *bytes, size_t n_bytes,
         status =
             image_init(image, d.width, d.height, d.channels >= 3 ? 3 : 1, err);
     if (status == UNSTIR_OK)
-        lay_over_white(&d, image);
+        codec_lay_over_white(d.pixels, d.channels, image);
     alloc_free(d.pixels);
     return status;
 }
+
+enum unstir_status unstir_png_decode(const unsigned char *bytes, size_t n_bytes,
+                                     uint32_t max_edge,
+                                     struct unstir_image *image,
+                                     struct unstir_error *err)
+{
+    struct codec_head head = {0};
+
+    *image = (struct unstir_image){0};
+    if (max_edge == 0 || max_edge > IMAGE_MAX_EDGE)
+        max_edge = IMAGE_MAX_EDGE;
+    TRY(png_probe(bytes, n_bytes, max_edge, &head, err));
+    return png_decode(bytes, n_bytes, &head, image, err);
+}
+
+static bool is_png(const unsigned char *bytes, size_t n)
+{
+    return n >= 8 && png_sig_cmp(bytes, 0, 8) == 0;
+}
+
+static enum unstir_status
+png_encode_as(const struct unstir_image *image,
+              const struct unstir_encode_options *options,
+              const struct unstir_text *texts, size_t n_texts,
+              unsigned char **bytes, size_t *n_bytes, struct unstir_error *err)
+{
+    return unstir_png_encode(image, options->png_level, texts, n_texts, bytes,
+                             n_bytes, err);
+}
+
+const struct codec codec_png = {
+    .info = {"png", "image/png", ".png", false},
+    .is_mine = is_png,
+    .probe = png_probe,
+    .decode = png_decode,
+    .encode = png_encode_as,
+};

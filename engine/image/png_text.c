@@ -12,28 +12,11 @@
 #include <png.h>
 
 #include "base/alloc.h"
+#include "image/utf8.h"
 
 #define MAX_TEXT_BYTES (1u << 20)
 #define MAX_TEXTS      64u
 #define XMP_KEYWORD    "XML:com.adobe.xmp"
-
-/* Next code point of UTF-8 text, or -1 (cut, overlong, surrogate ...). */
-static int32_t next_code_point(const unsigned char **p)
-{
-    static const int32_t smallest[4] = {0, 0x80, 0x800, 0x10000};
-    int32_t c = *(*p)++;
-    int n = c < 0x80 ? 0 : c < 0xc0 ? -1 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
-    if (n < 0 || c > 0xf4)
-        return -1;
-    c = n == 0 ? c : c & (0x3f >> n);
-    for (int i = 0; i < n; i++) {
-        if ((**p & 0xc0) != 0x80)
-            return -1;
-        c = c << 6 | (*(*p)++ & 0x3f);
-    }
-    bool is_surrogate = c >= 0xd800 && c < 0xe000;
-    return c < smallest[n] || is_surrogate || c > 0x10ffff ? -1 : c;
-}
 
 /* Length in Latin-1, 0 in *is_latin1 if a character is not printable there;
  * false if the text is not UTF-8 at all. */
@@ -42,7 +25,7 @@ static bool measure_text(const char *text, size_t *n, bool *is_latin1)
     const unsigned char *p = (const unsigned char *)text;
     *is_latin1 = true;
     for (*n = 0; *p; ++*n) {
-        int32_t c = next_code_point(&p);
+        int32_t c = utf8_next(&p);
         if (c < 0)
             return false;
         bool is_printable =
@@ -57,7 +40,7 @@ static char *store_latin1(char *to, const char *text)
 {
     const unsigned char *p = (const unsigned char *)text;
     while (*p)
-        *to++ = (char)(unsigned char)next_code_point(&p);
+        *to++ = (char)(unsigned char)utf8_next(&p);
     *to = '\0';
     return to + 1;
 }

@@ -61,6 +61,9 @@ door jansson.h server/json.c engine/format/json.c
 door cblas.h engine/ops/gemm_blas.c
 door nettle/ engine/format/digest.c server/digest.c
 door utf8proc.h engine/text/words.c
+door png.h engine/image/png.c engine/image/png_text.c
+door turbojpeg.h engine/image/jpeg.c
+door webp/ engine/image/webp.c
 door sqlite3.h server/store_sqlite.c
 verdict layers_doors "$tmp/doors"
 
