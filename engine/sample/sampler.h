@@ -149,6 +149,7 @@ enum sampler_id {
     SAMPLER_CONSISTENCY,
     SAMPLER_SCORE_VE,
     SAMPLER_SCORE_VP,
+    SAMPLER_ANNEALED_LANGEVIN,
     SAMPLER_COUNT
 };
 extern const struct sampler *const samplers[SAMPLER_COUNT];
@@ -341,5 +342,6 @@ extern const struct sampler sampler_flow_euler;
 extern const struct sampler sampler_consistency;
 extern const struct sampler sampler_score_ve;
 extern const struct sampler sampler_score_vp;
+extern const struct sampler sampler_annealed_langevin;
 
 #endif

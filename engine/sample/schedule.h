@@ -203,6 +203,8 @@ struct schedule_config {
     double noise_gain; /* consistency: s_noise */
     double snr;        /* score VE: of the corrector                      */
     uint32_t n_corrections;
+    uint32_t n_langevin;     /* annealed Langevin: walks a level             */
+    double langevin_epsilon; /* their length at sigma_min; NAN: by rule      */
     double sampling_eps; /* score: where time ends                          */
     double beta_min, beta_max; /* score VP                                   */
 };

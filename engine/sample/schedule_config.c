@@ -235,6 +235,8 @@ void schedule_config_defaults(struct schedule_config *c, enum schedule_method m)
         .noise_gain = 1,
         .snr = 0.15,
         .n_corrections = 1,
+        .n_langevin = 5,
+        .langevin_epsilon = NAN,
         .beta_min = 0.1,
         .beta_max = 20,
     };
@@ -400,6 +402,8 @@ static const struct field fields[] = {
     REAL("s_noise", noise_gain, M(CONSISTENCY), 0, 10),
     REAL("snr", snr, M(SCORE_VE), 1e-6, 100),
     UINT("correct_steps", n_corrections, M(SCORE_VE), 0, 16),
+    UINT("langevin_steps", n_langevin, M(SCORE_VE), 1, 1000),
+    REAL("langevin_epsilon", langevin_epsilon, M(SCORE_VE), 1e-15, 1e9),
     REAL("sampling_eps", sampling_eps, M(SCORE_VE) | M(SCORE_VP), 1e-9, 0.5),
     REAL("beta_min", beta_min, M(SCORE_VP), 1e-6, 1e3),
     REAL("beta_max", beta_max, M(SCORE_VP), 1e-6, 1e3),
