@@ -9,13 +9,15 @@
  * down a second time from their papers (tools/goldens/make_own_samplers.py).
  *
  * Tolerance.  A sample carries the roundings of all steps before it: an
- * evaluation does some ten f32 operations an element (5e-7 of the largest
- * value so far) and multiplies them with weights that are differences of
- * exponentials and logarithms in f32.  Those are right to 2^-22 of numbers up to
- * 10, which is 1e-5 of the differences (steps of lambda, 0.2 and more).  So 2e-5
- * of the largest value of the run up to there; where noise is predicted
- * or extrapolated, x0 = (x - s e) / a magnifies the roundings of x by 1 / a, the root of the
- * table's last abar: 2^-23 / a more.
+ * evaluation does some ten f32 operations an element, each worth 2^-24 of the
+ * largest value so far, so 1e-6 of it.  Solvers multiply by weights that are
+ * differences of exponentials and logarithms in f32, right to 2^-22 of numbers
+ * up to 10, which is 1e-5 of the differences (steps of lambda, 0.2 and more):
+ * 2e-5.  Samples x0 + sigma z are seen by the network at the scale of unit
+ * noise, and so are errors.  Where they are, or noise is predicted or
+ * extrapolated, a step computes a' ((x - s e) / a + ...), with a = 1 for such
+ * samples: a sum that cancels, of four roundings of x / a, of which a' arrive.
+ * These add up over the steps.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -33,9 +35,10 @@
 #include "json_file.h"
 #include "sample/sampler.h"
 
-#define TOLERANCE 2e-5
-#define MAX_CASES 1000
-#define N         16
+#define TOLERANCE        1e-6
+#define SOLVER_TOLERANCE 2e-5
+#define MAX_CASES        1000
+#define N                16
 
 struct rig {
     bool is_score; /* the network: else the stand-in                         */
@@ -77,6 +80,12 @@ static void rig_fini(struct rig *r)
     schedule_fini(&r->schedule);
 }
 
+/* Of samples before `step`, over unit noise. */
+static double scale_at(const struct rig *r, uint32_t step)
+{
+    return 1 / (double)sampler_view_scale(&r->run, step);
+}
+
 static double largest_of(const struct json *values)
 {
     double largest = 0;
@@ -112,18 +121,42 @@ static void evaluate(struct rig *r, uint32_t step, uint32_t eval, float t)
     sampler_advance(&r->run, step, eval, &io, &r->state);
 }
 
-/* What x0 = (x - s e) / a adds, see the head of this file. */
-static double magnified(const struct rig *r)
+static double tolerance(const struct rig *r)
+{
+    return r->run.sampler->prepare == sampler_prepare_exploding
+               ? TOLERANCE
+               : SOLVER_TOLERANCE;
+}
+
+/* The share of the picture at the start of a step. */
+static double signal_at(const struct rig *r, uint32_t step)
+{
+    float ones[N], zeros[N] = {0};
+
+    if (step >= r->run.n_steps)
+        return 1;
+    for (size_t i = 0; i < N; i++)
+        ones[i] = 1;
+    sampler_add_noise(&r->run, step, ones, zeros, ones);
+    return (double)ones[0];
+}
+
+/* What a step's sum that cancels adds, see the head of this file. */
+static double cancelled(const struct rig *r, uint32_t step)
 {
     const struct schedule *s = &r->schedule;
-
-    bool is_of_noise = s->config.method == METHOD_DEIS ||
+    bool is_of_noise = scale_at(r, 0) > 1 || /* x0 + sigma z */
+                       s->config.method == METHOD_DEIS ||
                        s->config.algorithm == ALGORITHM_DPM ||
                        s->config.algorithm == ALGORITHM_SDE_DPM;
+    double largest = 0;
+
     if (!s->abar ||
         (!is_of_noise && s->config.prediction != PREDICTION_EPSILON))
         return 0;
-    return 0x1p-23 / sqrt((double)s->abar[s->config.n_timesteps - 1]);
+    for (size_t i = 0; i < N; i++)
+        largest = fmax(largest, fabs((double)r->sample[i]));
+    return 4 * 0x1p-24 * largest * signal_at(r, step + 1) / signal_at(r, step);
 }
 
 /* Logarithms of levels make timesteps: 1e-4 of a step where the table's is
@@ -155,7 +188,7 @@ static void test_run(void **state)
     const struct json *row = *state, *x = json_get(row, "x");
     const struct json *times = json_get(row, "timesteps");
     struct unstir_error err = {0};
-    double largest = 0;
+    double largest = 0, added = 0;
     size_t n = 0;
     struct rig r;
 
@@ -172,17 +205,21 @@ static void test_run(void **state)
             if (!(fabs(t - w) <= time_tolerance(&r, k, w)))
                 fail_msg("step %u, evaluation %u: timestep %.9g, wanted %.9g",
                          k, e, t, w);
+            bool is_last = e + 1 == sampler_n_evals(&r.run, k);
+            double scale = scale_at(&r, k + is_last);
             for (size_t i = 0; i < N; i++)
-                largest = fmax(largest, fabs((double)r.sample[i]));
+                largest =
+                    fmax(largest, fabs((double)r.sample[i]) / scale_at(&r, k));
+            added += cancelled(&r, k);
             evaluate(&r, k, e, (float)w);
-            largest = fmax(largest, largest_of(json_at(x, n)));
+            largest = fmax(largest, largest_of(json_at(x, n)) / scale);
             check_close("sample", k, e, r.sample, json_at(x, n),
-                        (TOLERANCE + magnified(&r)) * largest);
+                        tolerance(&r) * largest * scale + added);
         }
     assert_int_equal(n, json_len(x));
     if (json_get(row, "mean"))
         check_close("result", r.run.n_steps, 0, r.estimate,
-                    json_get(row, "mean"), TOLERANCE * largest);
+                    json_get(row, "mean"), tolerance(&r) * largest + added);
     rig_fini(&r);
 }
 
