@@ -1,25 +1,41 @@
 /* latent.c - from what a sampler works on to the pixels of a picture.
  *
- * The sketch of four latent channels is a fixed linear map, roughly that of
- * Stable Diffusion 1's autoencoder; its rows were fitted by its users
- * (discuss.huggingface.co, "Decoding latents to RGB without upscaling").  Of
- * other numbers of channels the first ones are shown as they are.
+ * The sketch of four latent channels is a fixed linear map, fitted by users to
+ * what an autoencoder shows: discuss.huggingface.co, "Decoding latents to RGB
+ * without upscaling" (Stable Diffusion 1.4, and 2 trained behind the same
+ * encoder); StAlKeR7779's for XL, as InvokeAI 4 shows it.  An autoencoder is
+ * known by its scaling_factor: the nearest ratio counts, and latents of another
+ * scale are brought to that of the fit.  Of other numbers of channels the first
+ * ones are shown as they are.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "pipeline/latent.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "model/network.h"
 #include "pipeline/checkpoint.h"
 
-static const float colours[4][3] = {
-    {0.298F, 0.207F, 0.208F},
-    {0.187F, 0.286F, 0.173F},
-    {-0.158F, 0.189F, 0.264F},
-    {-0.184F, -0.271F, -0.473F},
+struct colours {
+    double scaling_factor; /* of the autoencoder that it was fitted to */
+    float rgb[4][3];
+};
+
+static const struct colours colours[] = {
+    {0.18215,
+     {{0.298F, 0.207F, 0.208F},
+      {0.187F, 0.286F, 0.173F},
+      {-0.158F, 0.189F, 0.264F},
+      {-0.184F, -0.271F, -0.473F}}},
+    {0.13025,
+     {{0.3816F, 0.4930F, 0.5320F},
+      {-0.3753F, 0.1631F, 0.1739F},
+      {0.1770F, 0.3588F, -0.2048F},
+      {-0.4350F, -0.2644F, -0.4289F}}},
 };
 
 size_t latent_floats(const struct unstir_model *m, uint32_t width,
@@ -88,16 +104,32 @@ enum unstir_status latent_decode(const struct unstir_model *m,
 
 /* -- sketches ---------------------------------------------------------------- */
 
-static float colour(const struct unstir_model *m, const float *sample,
-                    size_t hw, size_t at, size_t channel)
+static const struct colours *colours_of(const struct unstir_model *m)
+{
+    const struct colours *best = NULL;
+    double least = INFINITY;
+
+    if (m->sample_channels != 4 || m->info.channels != 3)
+        return NULL;
+    for (size_t i = 0; i < ARRAY_LEN(colours); i++) {
+        double d =
+            fabs(log(fabs(m->scaling.factor) / colours[i].scaling_factor));
+        if (d < least) {
+            least = d;
+            best = &colours[i];
+        }
+    }
+    return best;
+}
+
+static float colour(const struct colours *map, double scale,
+                    const float *sample, size_t hw, size_t at, size_t channel)
 {
     float sum = 0;
 
-    if (m->sample_channels != 4 || m->info.channels != 3)
-        return sample[channel % m->sample_channels * hw + at];
     for (size_t k = 0; k < 4; k++)
-        sum += colours[k][channel] * sample[k * hw + at];
-    return sum;
+        sum += map->rgb[k][channel] * sample[k * hw + at];
+    return (float)((double)sum * scale);
 }
 
 void latent_sketch(const struct unstir_model *m, const float *sample,
@@ -110,10 +142,13 @@ void latent_sketch(const struct unstir_model *m, const float *sample,
         memcpy(planes, sample, n * sizeof *planes);
         return;
     }
+    const struct colours *map = colours_of(m);
+    double scale = map ? map->scaling_factor / m->scaling.factor : 1;
     for (size_t i = 0; i < n; i++) {
         size_t channel = i / ((size_t)width * height);
         size_t y = i / width % height / m->factor, x = i % width / m->factor;
 
-        planes[i] = colour(m, sample, hw, y * w + x, channel);
+        planes[i] = map ? colour(map, scale, sample, hw, y * w + x, channel)
+                        : sample[channel % m->sample_channels * hw + y * w + x];
     }
 }

@@ -6,8 +6,9 @@
  *
  * history: noises, newest first.
  *
- * Sources.  Liu et al., arXiv:2202.09778 (weights); diffusers 0.42.1,
- * IPNDMScheduler (order of operations).
+ * Sources.  Zhang and Chen, arXiv:2204.13902 (iPNDM: PNDM that begins with
+ * lower orders instead of Runge-Kutta); Liu et al., arXiv:2202.09778, eq. 12
+ * (weights); diffusers 0.42.1, IPNDMScheduler (order of operations).
  *
  * SPDX-License-Identifier: MIT
  */

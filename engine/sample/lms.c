@@ -7,7 +7,8 @@
  *
  * history: slopes, newest first.
  *
- * Source.  diffusers 0.42.1, LMSDiscreteScheduler.
+ * Sources.  k-diffusion, sample_lms() (Adams and Bashforth's method over
+ * sigma); diffusers 0.42.1, LMSDiscreteScheduler.
  *
  * SPDX-License-Identifier: MIT
  */

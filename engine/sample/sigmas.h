@@ -10,7 +10,9 @@
  * Sources.  diffusers 0.42.1, set_timesteps() of the classes named in
  * schedule_config.c; Karras et al., arXiv:2206.00364, eq. 5 (karras); Lu et
  * al., arXiv:2211.01095 (uniform in log-SNR); Sabour et al., arXiv:2404.14507
- * (align your steps: its tables, interpolated log-linearly as its authors do).
+ * (align your steps: its tables, interpolated log-linearly as its authors do;
+ * their last level, 0.029, is that of timestep 0, where diffusers' constant
+ * AysSchedules writes the 0 that a run ends with).
  *
  * SPDX-License-Identifier: MIT
  */

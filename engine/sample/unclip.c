@@ -4,7 +4,9 @@
  * the table itself where a step goes back by one: 1 - abar_t / abar_p differs
  * from them by 5e-4 in f32.
  *
- * Source.  diffusers 0.42.1, UnCLIPScheduler (order of operations).
+ * Sources.  Ramesh et al., arXiv:2204.06125 (unCLIP; its decoder samples as
+ * arXiv:2006.11239, eqs. 7 and 15); diffusers 0.42.1, UnCLIPScheduler (order of
+ * operations).
  *
  * SPDX-License-Identifier: MIT
  */

@@ -14,6 +14,7 @@
 #include "format/json.h"
 #include "json_file.h"
 #include "sample/schedule.h"
+#include "sample/sigmas.h"
 
 static void make(struct schedule *s, const char *config, enum schedule_method m)
 {
@@ -243,9 +244,36 @@ static void test_zero_snr(void **state)
     schedule_fini(&plain);
 }
 
+/* The authors' tables (align your steps, quickstart; the first ten of each are
+ * diffusers' constants too), and what lies between: geometric means. */
+static void test_align_your_steps(void **state)
+{
+    static const double tables[2][11] = {
+        {14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152,
+         0.029},
+        {14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113,
+         0.029},
+    };
+    double got[20];
+
+    for (int xl = 0; xl < 2; xl++) {
+        sigmas_align_your_steps(got, 10, xl);
+        for (size_t i = 0; i < 10; i++)
+            assert_true(fabs(got[i] - tables[xl][i]) <= 1e-14 * got[i]);
+        sigmas_align_your_steps(got, 20, xl);
+        for (size_t i = 0; i < 20; i++) {
+            double a = tables[xl][i / 2], b = tables[xl][i / 2 + i % 2];
+            if (!(fabs(got[i] - sqrt(a * b)) <= 1e-14 * got[i]))
+                fail_msg("%d, level %zu of 20: got %.9g, wanted %.9g", xl, i,
+                         got[i], sqrt(a * b));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_align_your_steps),
         cmocka_unit_test(test_known_values),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_from_other_class),
