@@ -3,7 +3,6 @@
  * SPDX-License-Identifier: MIT
  */
 #include <stdio.h>
-#include <string.h>
 
 #include "format/json.h"
 #include "pipeline/checkpoint_inside.h"
@@ -82,8 +81,7 @@ static uint32_t few_steps(const struct sampler *s, const struct schedule *c)
 }
 
 /* A sampler that wants output channels that the network lacks is no use; the
- * folder's own one must be.  What another schedule or number of steps can mend
- * is each request's own affair. */
+ * folder's own one must be. */
 enum unstir_status checkpoint_samplers_check(struct unstir_model *m,
                                              struct unstir_error *err)
 {
@@ -100,8 +98,6 @@ enum unstir_status checkpoint_samplers_check(struct unstir_model *m,
         enum unstir_status st =
             sampler_run_init(&run, samplers[i], &s->schedule, &o, &why);
         sampler_run_fini(&run);
-        if (strcmp(why.field, "schedule") == 0)
-            continue;
         if (st && (i == m->default_sampler || st == UNSTIR_ERR_NOMEM))
             return error_set(err, st, "scheduler_config.json: %.400s",
                              why.detail);

@@ -4,8 +4,7 @@
  * spacing, sigma schedules, orders, algorithms, endings; the sample after every
  * evaluation of a stand-in network x * t / (t + 1).  What the reference turns
  * into NaN is refused here with a reason, or computed (a last step that stands
- * still); what buries the picture there (is_buried) is refused.
- * samplers_own.json has the samplers that the reference lacks, written
+ * still).  samplers_own.json has the samplers that the reference lacks, written
  * down a second time from their papers (tools/goldens/make_own_samplers.py).
  *
  * Tolerance.  A sample carries the roundings of all steps before it: an
@@ -241,26 +240,6 @@ static void test_not_finite(void **state)
     rig_fini(&r);
 }
 
-/* The reference ends far outside of any picture: t x / (t + 1) is nearly x. */
-static void test_buried(void **state)
-{
-    const struct json *x = json_get(*state, "x");
-    struct unstir_error err = {0};
-    struct rig r;
-
-    assert_true(largest_of(json_at(x, json_len(x) - 1)) > 10);
-    if (!rig_init(&r, *state, &err) || strcmp(err.field, "schedule") != 0)
-        fail_msg("not refused for its schedule: \"%s\"", err.detail);
-    rig_fini(&r);
-}
-
-static CMUnitTestFunction test_of(const struct json *row)
-{
-    if (json_bool(json_get(row, "is_buried")))
-        return test_buried;
-    return json_bool(json_get(row, "is_nan")) ? test_not_finite : test_run;
-}
-
 static size_t add_cases(struct CMUnitTest *tests, size_t n,
                         const struct json *rows)
 {
@@ -268,7 +247,8 @@ static size_t add_cases(struct CMUnitTest *tests, size_t n,
         const struct json *row = json_at(rows, i);
         tests[n] = (struct CMUnitTest){
             .name = json_string(json_get(row, "name")),
-            .test_func = test_of(row),
+            .test_func =
+                json_bool(json_get(row, "is_nan")) ? test_not_finite : test_run,
             .initial_state = (void *)row,
         };
     }

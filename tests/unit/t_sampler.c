@@ -168,35 +168,6 @@ static void test_quantile(void **state)
     }
 }
 
-/* What heun takes of a schedule whose first level has no signal. */
-#define COSINE "{\"beta_schedule\":\"squaredcos_cap_v2\""
-
-static void test_heun_takes(void **state)
-{
-    static const struct {
-        const char *config;
-        uint32_t n_steps;
-    } rows[] = {
-        {COSINE ",\"timestep_spacing\":\"trailing\"}", 1},
-        {COSINE ",\"timestep_spacing\":\"trailing\"}", 100},
-        {COSINE ",\"timestep_spacing\":\"leading\"}", 2},
-        {COSINE ",\"use_exponential_sigmas\":true}", 8},
-        {COSINE ",\"use_karras_sigmas\":true}", 8},
-        {"{\"beta_schedule\":\"scaled_linear\",\"beta_start\":0.00085,"
-         "\"beta_end\":0.012}",
-         2},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct unstir_error err = {0};
-        struct rig r;
-        if (rig_init(&r, &sampler_heun, rows[i].config, rows[i].n_steps, 0,
-                     &err))
-            fail_msg("row %zu: %s", i, err.detail);
-        rig_fini(&r);
-    }
-}
-
 static void test_refusals(void **state)
 {
     static const struct {
@@ -218,8 +189,6 @@ static void test_refusals(void **state)
          "{\"rescale_betas_zero_snr\":true,"
          "\"timestep_spacing\":\"trailing\"}",
          10, 0, "no signal"},
-        {&sampler_heun, COSINE ",\"timestep_spacing\":\"trailing\"}", 8, 0,
-         "bury the picture"},
         {&sampler_ddim, "{\"steps_offset\":1}", 1000, 0, "999"},
     };
 
@@ -400,7 +369,6 @@ int main(void)
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_find_scheduled),
         cmocka_unit_test(test_quantile),
-        cmocka_unit_test(test_heun_takes),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_one_step_is_estimate),
         cmocka_unit_test(test_predictions_agree),

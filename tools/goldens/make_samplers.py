@@ -270,15 +270,7 @@ def run(cls, steps, config):
     row["timesteps"] = [float(f"{float(t):.9g}") for t in times]
     if mean is not None:
         row["mean"] = floats(mean)
-    if is_buried(cls, config):
-        row["is_buried"] = True
     return {**row, "x": [floats(x) for x in xs]}
-
-
-def is_buried(cls, config):
-    """Heun's first step from a level without signal; see engine/sample/heun.c."""
-    return cls == "HeunDiscrete" and \
-        config.get("beta_schedule") == "squaredcos_cap_v2"
 
 
 def main():
