@@ -29,8 +29,8 @@ struct train_values {
 
 #define TRAIN(field) offsetof(struct train_values, field)
 
-static const char *const objectives[] = {"epsilon",   "x0",    "v", "origin",
-                                         "origin-x0", "score", NULL};
+static const char *const objectives[] = {
+    "epsilon", "x0", "v", "origin", "origin-x0", "origin-bits", "score", NULL};
 static const char *const noise_schedules[] = {"linear", "cosine",
                                               "scaled-linear", NULL};
 static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
@@ -130,8 +130,9 @@ static const struct opt options[] = {
      .offset = TRAIN(o.objective),
      .fallback = "v",
      .help = "epsilon, x0, v; the origin's own: origin (the head says the "
-             "noise), origin-x0 (the head says the picture); or score, the "
-             "gradient of the noisy density over geometric levels",
+             "noise), origin-x0 (the head says the picture), origin-bits (the "
+             "binomial chain, for pictures of pure black and white); or "
+             "score, the gradient of the noisy density over geometric levels",
      .group = "Noise"},
     {.name = "noise-schedule",
      .kind = OPT_CHOICE,
@@ -488,19 +489,20 @@ static enum unstir_status tell_bound(struct training *t,
     enum unstir_status status = unstir_trainer_bound(t->trainer, &b, err);
     if (status != UNSTIR_OK)
         return status;
+    bool is_bits = strcmp(objective, "origin-bits") == 0;
     bool is_known = b.known_bits == b.known_bits;
     if (t->v->common.is_json) {
-        printf("{\"bound_bits\":%.6g,\"gaussian_bits\":%.6g,\"known_bits\":",
-               b.bits, b.gaussian_bits);
+        printf("{\"bound_bits\":%.6g,\"%s_bits\":%.6g,\"known_bits\":", b.bits,
+               is_bits ? "coin" : "gaussian", b.null_bits);
         cli_json_real(stdout, b.known_bits); /* NaN: null */
         printf("}\n");
         return UNSTIR_OK;
     }
-    printf("bound: %.3f bits a dimension, %+.3f against an isotropic Gaussian",
-           b.bits, b.bits - b.gaussian_bits);
+    printf("bound: %.3f bits a dimension, %+.3f against %s", b.bits,
+           b.bits - b.null_bits,
+           is_bits ? "fair coins" : "an isotropic Gaussian");
     if (is_known)
-        printf(" (all there is to know: %+.3f)",
-               b.known_bits - b.gaussian_bits);
+        printf(" (all there is to know: %+.3f)", b.known_bits - b.null_bits);
     printf("\n");
     return UNSTIR_OK;
 }

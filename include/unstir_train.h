@@ -29,7 +29,8 @@ extern "C" {
 struct unstir_train_options {
     const char *data;      /* folder, IDX files' folder, or a named set      */
     const char *output;    /* the model being made; state in training/       */
-    const char *objective; /* "epsilon" "x0" "v" "origin" "origin-x0" "score" */
+    const char *objective; /* "epsilon" "x0" "v" "origin" "origin-x0"
+                              "origin-bits" "score"                          */
     const char *noise_schedule; /* "linear" "cosine" "scaled-linear"         */
     const char *isa;       /* NULL: best                                     */
     const char *precision; /* "auto" "f32" "bf16": of the products' operands;
@@ -119,13 +120,14 @@ enum unstir_status unstir_trainer_report(struct unstir_trainer *trainer,
 /* The objective's name, also of a resumed training. */
 const char *unstir_trainer_objective(const struct unstir_trainer *trainer);
 
-/* What the averaged weights know of the pictures: mean log2 density, bits a
- * dimension, of pictures in -1..1 with a uniform part of a byte added. */
+/* What the averaged weights know of the pictures, a dimension: mean log2
+ * density of pictures in -1..1 with a uniform part of a byte added; with
+ * "origin-bits" the mean log2 probability of a bit. */
 struct unstir_train_bound {
-    double bits; /* lower bound by the chain; see engine/train/bound.c */
-    double
-        gaussian_bits; /* by the best Gaussian of one mean and variance     */
-    double known_bits; /* by the set's own distribution; NaN: not known     */
+    double bits;       /* lower bound by the chain; engine/train/bound.c     */
+    double null_bits;  /* by what the chain ends in: the best Gaussian of one
+                          mean and variance; fair coins                      */
+    double known_bits; /* by the set's own distribution; NaN: not known      */
 };
 
 /* Some thousand evaluations.  UNSTIR_ERR_ARG for the objective "score". */

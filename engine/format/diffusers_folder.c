@@ -47,6 +47,7 @@ static const struct pipeline {
     {"DDIMPipeline", "unet", {"UNet2DModel"}, NULL},
     {"PNDMPipeline", "unet", {"UNet2DModel"}, NULL},
     {"ScoreSdeVePipeline", "unet", {"UNet2DModel"}, NULL},
+    {"BinomialDiffusionPipeline", "unet", {"UNet2DModel"}, NULL}, /* ours */
     {"KarrasVePipeline", "unet", {"UNet2DModel"}, NULL},
     {"ConsistencyModelPipeline", "unet", {"UNet2DModel"}, NULL},
     {"LDMPipeline", "unet", {"UNet2DModel"}, "vqvae"},

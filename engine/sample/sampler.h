@@ -150,6 +150,7 @@ enum sampler_id {
     SAMPLER_SCORE_VE,
     SAMPLER_SCORE_VP,
     SAMPLER_ANNEALED_LANGEVIN,
+    SAMPLER_BINOMIAL,
     SAMPLER_COUNT
 };
 extern const struct sampler *const samplers[SAMPLER_COUNT];
@@ -343,5 +344,6 @@ extern const struct sampler sampler_consistency;
 extern const struct sampler sampler_score_ve;
 extern const struct sampler sampler_score_vp;
 extern const struct sampler sampler_annealed_langevin;
+extern const struct sampler sampler_binomial;
 
 #endif

@@ -40,6 +40,7 @@ const struct sampler *const samplers[SAMPLER_COUNT] = {
     [SAMPLER_SCORE_VE] = &sampler_score_ve,
     [SAMPLER_SCORE_VP] = &sampler_score_vp,
     [SAMPLER_ANNEALED_LANGEVIN] = &sampler_annealed_langevin,
+    [SAMPLER_BINOMIAL] = &sampler_binomial,
 };
 
 /* Name, title, other spellings, draws noise after the first, order (unipc, deis:
@@ -94,6 +95,8 @@ const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT] = {
                           "arXiv:2011.13456"},
     [SAMPLER_ANNEALED_LANGEVIN] = {"annealed_langevin", "Annealed Langevin",
                                    "ald", true, 1, "arXiv:1907.05600"},
+    [SAMPLER_BINOMIAL] = {"binomial", "Binomial", "bits", true, 1,
+                          "arXiv:1503.03585"},
 };
 
 const struct unstir_schedule_info sampler_schedule_infos[SAMPLER_N_SCHEDULES] =

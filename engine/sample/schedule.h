@@ -137,6 +137,7 @@ enum schedule_method {
     METHOD_CONSISTENCY,
     METHOD_SCORE_VE,
     METHOD_SCORE_VP,
+    METHOD_BINOMIAL,
     METHOD_COUNT
 };
 
@@ -149,6 +150,7 @@ enum schedule_kin {
     KIN_CONSISTENCY,
     KIN_SCORE_VE,
     KIN_SCORE_VP,
+    KIN_BITS, /* binomial.h */
     KIN_COUNT
 };
 

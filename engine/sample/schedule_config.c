@@ -110,6 +110,7 @@ static const struct method_row {
     [METHOD_CONSISTENCY] = {"CMStochasticIterativeScheduler", KIN_CONSISTENCY},
     [METHOD_SCORE_VE] = {"ScoreSdeVeScheduler", KIN_SCORE_VE},
     [METHOD_SCORE_VP] = {"ScoreSdeVpScheduler", KIN_SCORE_VP},
+    [METHOD_BINOMIAL] = {"BinomialDiffusionScheduler", KIN_BITS}, /* ours */
 };
 
 const char *schedule_class_name(enum schedule_method m)
@@ -158,6 +159,7 @@ const char *schedule_kin_text(enum schedule_kin kin)
         [KIN_CONSISTENCY] = "consistency models",
         [KIN_SCORE_VE] = "score networks with exploding variance",
         [KIN_SCORE_VP] = "score networks with preserved variance",
+        [KIN_BITS] = "networks that say the chance of a bit (binomial)",
     };
     return texts[kin];
 }
@@ -282,6 +284,7 @@ void schedule_config_defaults(struct schedule_config *c, enum schedule_method m)
     case METHOD_DDIM:
     case METHOD_DDIM_INVERSE:
     case METHOD_IPNDM:
+    case METHOD_BINOMIAL:
         break;
     default:
         defaults_of_solvers(c, m);

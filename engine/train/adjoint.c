@@ -17,6 +17,7 @@
 #include "ops/elementwise.h"
 #include "ops/norm.h"
 #include "ops/resample.h"
+#include "train/bit_loss.h"
 #include "train/train_lower.h"
 
 #define NAME_BYTES 200
@@ -496,7 +497,30 @@ static void lower_backward(struct train_lowering *l)
 
 /* -- assembly ------------------------------------------------------------ */
 
-static void lower_loss(struct train_lowering *l)
+size_t train_loss_weights(enum train_loss loss)
+{
+    return loss == TRAIN_LOSS_BITS ? BIT_WEIGHTS : 1;
+}
+
+static void lower_bit_loss(struct train_lowering *l)
+{
+    value_id y = graph_output_at(l->g, 0), x = graph_input_at(l->g, 0);
+    struct shape s = shape_of(l, y);
+    struct bit_loss_args a = {.n = s.n, .m = (size_t)s.h * s.w * s.c};
+    buffer_id dy = plan_buffer(l->b, bytes_of(l, y));
+    struct plan_slot slots[] = {
+        SLOT(bit_loss_args, y, l->values[y], PLAN_READ),
+        SLOT(bit_loss_args, sample, l->values[x], PLAN_READ),
+        SLOT(bit_loss_args, target, l->target, PLAN_READ),
+        SLOT(bit_loss_args, weight, l->weight, PLAN_READ),
+        SLOT(bit_loss_args, dy, dy, PLAN_WRITE),
+        SLOT(bit_loss_args, loss, l->loss, PLAN_WRITE),
+    };
+    plan_add(l->b, "loss", bit_loss, &a, sizeof a, 0, slots, ARRAY_LEN(slots));
+    grad_start(l, y, dy);
+}
+
+static void lower_squared_error(struct train_lowering *l)
 {
     value_id y = graph_output_at(l->g, 0);
     struct shape s = shape_of(l, y);
@@ -578,7 +602,8 @@ enum unstir_status lower_training(struct plan **out, const struct graph *g,
                                   const struct kernel_table *table,
                                   const struct params *params,
                                   const struct train_packs *packs,
-                                  unsigned n_threads, struct unstir_error *err)
+                                  enum train_loss loss, unsigned n_threads,
+                                  struct unstir_error *err)
 {
     struct train_lowering l = {.g = g,
                                .table = table,
@@ -604,7 +629,10 @@ enum unstir_status lower_training(struct plan **out, const struct graph *g,
         l.loss = plan_external(l.b, "loss");
         train_find_joins(&l);
         train_lower_forward(&l);
-        lower_loss(&l);
+        if (loss == TRAIN_LOSS_BITS)
+            lower_bit_loss(&l);
+        else
+            lower_squared_error(&l);
         lower_backward(&l);
     }
     if (l.status == UNSTIR_OK) {

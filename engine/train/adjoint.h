@@ -15,7 +15,7 @@
  * another still has to read it.
  *
  * Externals, in order: the graph's inputs; "target" (as the graph's output);
- * "weight" [n]; "loss" [n].
+ * "weight" [n], of bits [n][BIT_WEIGHTS]; "loss" [n].
  *
  * SPDX-License-Identifier: MIT
  */
@@ -30,12 +30,22 @@ struct params;
 struct plan;
 struct train_packs;
 
+/* What the output is held to the target by. */
+enum train_loss {
+    TRAIN_LOSS_SQUARES = 0, /* weighted squared error                        */
+    TRAIN_LOSS_BITS,        /* bit_loss.h; the first input is the sample     */
+};
+
+/* Floats of "weight" a picture. */
+size_t train_loss_weights(enum train_loss loss);
+
 /* params and packs are bound: their memory must outlive the plan.  The graph
  * has one output. */
 enum unstir_status lower_training(struct plan **out, const struct graph *g,
                                   const struct kernel_table *table,
                                   const struct params *params,
                                   const struct train_packs *packs,
-                                  unsigned n_threads, struct unstir_error *err);
+                                  enum train_loss loss, unsigned n_threads,
+                                  struct unstir_error *err);
 
 #endif

@@ -16,6 +16,11 @@
  * learner computes anyway: its gradient is thrown away.  Times are spread
  * evenly over the chain, so the sum is the mean times T - 1.
  *
+ * Bits.  Of the chain of bits (sample/binomial.h) the bound is the first line
+ * alone, t = 1 included: the last step is exact and ends in fair coins.  The
+ * sum is the learner's loss itself.  Probabilities, not densities; beside the
+ * bound stand fair coins, -1 bit a bit, which is what the chain ends in.
+ *
  * Pictures are bytes; a uniform part of a byte is added, so that there is a
  * density.  Beside K stands the likelihood under the best Gaussian with one
  * mean and one variance for all dimensions and, for a set made by rule, that
@@ -30,6 +35,7 @@
 
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "train/bit_loss.h"
 
 #define MIN_DRAWS    4096u /* pictures that the divergences are averaged over */
 #define STREAM       5u    /* of trainer_seed()                              */
@@ -50,7 +56,20 @@ static double factor_of(const struct unstir_trainer *t, uint32_t step)
     return says[0] == 's' ? x0 : x0 * (1 - abar) / abar;
 }
 
-/* Picture j of `n`, with a time of 1 .. T - 1. */
+/* Picture x_0 at place `at` to bits after `step`. */
+static void draw_bits(struct unstir_trainer *t, size_t at, uint32_t step,
+                      struct rng *rng)
+{
+    size_t m = (size_t)t->data.width * t->data.height * t->data.channels;
+    uint32_t n = t->options.n_timesteps;
+    float *x = t->sample + at * m;
+    rng_fill_uniform_f32(rng, t->noise, m);
+    objective_apply_bits(n, step, x, t->noise, m, x, t->target + at * m);
+    objective_bit_weights(n, step, t->weight + at * BIT_WEIGHTS);
+    t->timestep[at] = (float)step;
+}
+
+/* Picture j of `n`, with a time of 1 .. T - 1, of bits 0 .. T - 1. */
 static void draw_one(struct unstir_trainer *t, uint64_t j, uint64_t n)
 {
     const struct unstir_train_options *o = &t->options;
@@ -61,9 +80,16 @@ static void draw_one(struct unstir_trainer *t, uint64_t j, uint64_t n)
     struct rng rng;
     rng_seed(&rng, trainer_seed(t, STREAM, j));
     double u = ((double)j + rng_uniform_f64(&rng)) / (double)n;
+    if (t->data.n_classes)
+        t->label[at] = (float)t->data.labels[picture];
+    dataset_picture(&t->data, picture, 0, x);
+    if (t->objective == OBJECTIVE_ORIGIN_BITS) {
+        uint32_t any = (uint32_t)(u * o->n_timesteps);
+        draw_bits(t, at, any < last ? any : last, &rng);
+        return;
+    }
     uint32_t step = 1 + (uint32_t)(u * last);
     step = step < last ? step : last;
-    dataset_picture(&t->data, picture, 0, x);
     rng_fill_uniform_f32(&rng, t->noise, m);
     for (size_t i = 0; i < m; i++)
         x[i] += (t->noise[i] - 0.5f) / 127.5f;
@@ -72,11 +98,10 @@ static void draw_one(struct unstir_trainer *t, uint64_t j, uint64_t n)
                     target);
     t->timestep[at] = (float)step;
     t->weight[at] = (float)factor_of(t, step);
-    if (t->data.n_classes)
-        t->label[at] = (float)t->data.labels[picture];
 }
 
-/* Mean divergence of a step, nats a dimension, of the weights in place. */
+/* Mean divergence of a step, nats a dimension, of the weights in place; of
+ * bits times T. */
 static enum unstir_status mean_divergence(struct unstir_trainer *t, double *out,
                                           struct unstir_error *err)
 {
@@ -140,6 +165,12 @@ enum unstir_status unstir_trainer_bound(struct unstir_trainer *t,
     learner_forget(&t->learner);
     if (status != UNSTIR_OK)
         return status;
+    if (t->objective == OBJECTIVE_ORIGIN_BITS) {
+        out->bits = -divergence / NATS_PER_BIT;
+        out->null_bits = -1;
+        out->known_bits = dataset_known_bits(t->options.data) - log2(127.5);
+        return UNSTIR_OK;
+    }
     moments(&t->data, &mean, &variance);
     uint32_t last = t->options.n_timesteps - 1;
     double square = mean * mean + variance, end = (double)s->abar[last];
@@ -148,7 +179,7 @@ enum unstir_status unstir_trainer_bound(struct unstir_trainer *t,
                0.5 * (LOG_2PI + end * square + 1 - end) +
                0.5 * first * (1 - square);
     out->bits = k / NATS_PER_BIT;
-    out->gaussian_bits = -0.5 * (LOG_2PI + 1 + log(variance)) / NATS_PER_BIT;
+    out->null_bits = -0.5 * (LOG_2PI + 1 + log(variance)) / NATS_PER_BIT;
     out->known_bits = dataset_known_bits(t->options.data);
     return UNSTIR_OK;
 }

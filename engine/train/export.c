@@ -4,7 +4,8 @@
  * The scheduler is DDIM with trailing spacing, which visits the last timestep
  * with any number of steps: a cosine schedule ends in almost pure noise, and
  * a first step taken at an earlier t would see a picture that is not there.
- * A score network goes out with the predictor-corrector scheduler of its kind.
+ * A score network goes out with the predictor-corrector scheduler of its kind,
+ * one of bits with a scheduler that the reference does not have and refuses.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -20,11 +21,33 @@
 
 #define DEFAULT_STEPS       25
 #define DEFAULT_SCORE_STEPS 200 /* each with a correction                   */
+#define DEFAULT_BIT_STEPS   100 /* bits of one step are drawn apart          */
+
+/* What drives a network of each objective. */
+struct driver {
+    const char *pipeline, *scheduler, *sampler;
+    uint32_t steps;
+};
+
+static struct driver driver_of(enum objective o)
+{
+    switch (o) {
+    case OBJECTIVE_SCORE:
+        return (struct driver){"ScoreSdeVePipeline", "ScoreSdeVeScheduler",
+                               "score_ve", DEFAULT_SCORE_STEPS};
+    case OBJECTIVE_ORIGIN_BITS:
+        return (struct driver){"BinomialDiffusionPipeline",
+                               "BinomialDiffusionScheduler", "binomial",
+                               DEFAULT_BIT_STEPS};
+    default:
+        return (struct driver){"DDIMPipeline", "DDIMScheduler", "ddim",
+                               DEFAULT_STEPS};
+    }
+}
 
 uint32_t trainer_default_steps(const struct unstir_trainer *t)
 {
-    uint32_t n =
-        t->objective == OBJECTIVE_SCORE ? DEFAULT_SCORE_STEPS : DEFAULT_STEPS;
+    uint32_t n = driver_of(t->objective).steps;
     return t->options.n_timesteps < n ? t->options.n_timesteps : n;
 }
 
@@ -54,15 +77,13 @@ static enum unstir_status write_index(const struct unstir_trainer *t,
                                       const char *folder,
                                       struct unstir_error *err)
 {
-    bool is_score = t->objective == OBJECTIVE_SCORE;
+    struct driver driver = driver_of(t->objective);
     struct json_writer *w;
     TRY(json_writer_new(&w, err));
     json_open_object(w, NULL);
-    json_put_string(w, "_class_name",
-                    is_score ? "ScoreSdeVePipeline" : "DDIMPipeline");
+    json_put_string(w, "_class_name", driver.pipeline);
     json_put_string(w, "_diffusers_version", "0.42.1");
-    put_pair(w, "scheduler", "diffusers",
-             is_score ? "ScoreSdeVeScheduler" : "DDIMScheduler");
+    put_pair(w, "scheduler", "diffusers", driver.scheduler);
     put_pair(w, "unet", "diffusers", "UNet2DModel");
     json_close(w);
     return write_json(w, folder, "model_index.json", err);
@@ -88,6 +109,20 @@ static enum unstir_status write_score_scheduler(const struct unstir_trainer *t,
     return write_json(w, folder, "scheduler/scheduler_config.json", err);
 }
 
+/* The chain of bits has its betas from its length. */
+static enum unstir_status write_bit_scheduler(const struct unstir_trainer *t,
+                                              const char *folder,
+                                              struct unstir_error *err)
+{
+    struct json_writer *w;
+    TRY(json_writer_new(&w, err));
+    json_open_object(w, NULL);
+    json_put_string(w, "_class_name", driver_of(t->objective).scheduler);
+    json_put_int(w, "num_train_timesteps", t->options.n_timesteps);
+    json_close(w);
+    return write_json(w, folder, "scheduler/scheduler_config.json", err);
+}
+
 static enum unstir_status write_scheduler(const struct unstir_trainer *t,
                                           const char *folder,
                                           struct unstir_error *err)
@@ -100,6 +135,8 @@ static enum unstir_status write_scheduler(const struct unstir_trainer *t,
     struct json_writer *w;
     if (t->objective == OBJECTIVE_SCORE)
         return write_score_scheduler(t, folder, err);
+    if (t->objective == OBJECTIVE_ORIGIN_BITS)
+        return write_bit_scheduler(t, folder, err);
     TRY(json_writer_new(&w, err));
     json_open_object(w, NULL);
     json_put_string(w, "_class_name", "DDIMScheduler");
@@ -132,7 +169,6 @@ static enum unstir_status write_card(const struct unstir_trainer *t,
                                      struct unstir_error *err)
 {
     const struct dataset *d = &t->data;
-    bool is_score = t->objective == OBJECTIVE_SCORE;
     uint32_t steps = trainer_default_steps(t);
     struct json_writer *w;
     TRY(json_writer_new(&w, err));
@@ -149,7 +185,7 @@ static enum unstir_status write_card(const struct unstir_trainer *t,
     }
     json_open_object(w, "defaults");
     json_put_int(w, "steps", steps);
-    json_put_string(w, "sampler", is_score ? "score_ve" : "ddim");
+    json_put_string(w, "sampler", driver_of(t->objective).sampler);
     json_put_real(w, "guidance_scale", 1.0);
     json_put_int(w, "width", d->width);
     json_put_int(w, "height", d->height);

@@ -13,7 +13,6 @@
 #include "model/network.h"
 #include "ops/elementwise.h"
 #include "ops/plan.h"
-#include "train/adjoint.h"
 
 #define ADAM_EPS  1e-8f
 #define SUM_CHUNK 16384 /* floats */
@@ -37,7 +36,7 @@ static enum unstir_status run_micro(struct learner *l,
     if (b->label)
         externals[n++] = (float *)b->label + at;
     externals[n++] = (float *)b->target + at * m_out;
-    externals[n++] = (float *)b->weight + at;
+    externals[n++] = (float *)b->weight + at * train_loss_weights(l->spec.loss);
     externals[n++] = b->loss + at;
     TRY(plan_run(lane->plan, NULL, arena, externals, NULL, &lane->err));
     for (uint32_t j = 0; j < l->spec.micro; j++)
@@ -189,7 +188,7 @@ static enum unstir_status open_lane(struct learner *l, uint32_t i,
         lane->params.g = lane->g;
     }
     return lower_training(&lane->plan, l->graph, &l->table, &lane->params,
-                          &l->packs, 1, err);
+                          &l->packs, l->spec.loss, 1, err);
 }
 
 static enum unstir_status choose_table(struct kernel_table *t,

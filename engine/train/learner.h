@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "kernels/kernels.h"
+#include "train/adjoint.h"
 #include "train/params.h"
 #include "unstir.h"
 
@@ -39,6 +40,7 @@ struct learner_spec {
     enum unstir_precision precision; /* of operands: packed weights and what
                                         they multiply; the products for the
                                         weights' gradients have f32 ones     */
+    enum train_loss loss;
     unsigned n_threads;
     int nice;
 };
@@ -46,6 +48,7 @@ struct learner_spec {
 /* Pictures of one step, NHWC; label NULL where the network has no classes. */
 struct learner_batch {
     const float *sample, *timestep, *label, *target, *weight;
+    /* weight: train_loss_weights() floats a picture                         */
     float *loss; /* [batch], written                                         */
 };
 

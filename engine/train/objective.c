@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "sample/binomial.h"
 #include "sample/schedule.h"
 
 const char *const objective_names[OBJECTIVE_COUNT] = {
@@ -16,6 +17,7 @@ const char *const objective_names[OBJECTIVE_COUNT] = {
     [OBJECTIVE_ORIGIN] = "origin",
     [OBJECTIVE_ORIGIN_X0] = "origin-x0",
     [OBJECTIVE_SCORE] = "score",
+    [OBJECTIVE_ORIGIN_BITS] = "origin-bits",
 };
 
 bool objective_parse(enum objective *out, const char *name)
@@ -88,4 +90,25 @@ void objective_apply_score(double sigma, const float *x0, const float *noise,
         sample[i] = 0.5f * (x0[i] + 1) + s * e;
         target[i] = down * e;
     }
+}
+
+void objective_apply_bits(uint32_t n_timesteps, uint32_t t, const float *x0,
+                          const float *uniform, size_t m, float *sample,
+                          float *target)
+{
+    float kept = (float)(0.5 * (1 + binomial_kept(n_timesteps, t)));
+    for (size_t i = 0; i < m; i++) {
+        float bit = x0[i], u = uniform[i];
+        sample[i] = u < kept ? bit : -bit;
+        target[i] = bit;
+    }
+}
+
+void objective_bit_weights(uint32_t n_timesteps, uint32_t t, float *weights)
+{
+    struct binomial_back back = binomial_back(n_timesteps, t, (int64_t)t - 1);
+    weights[0] = (float)back.same;
+    weights[1] = (float)back.other;
+    weights[2] = (float)binomial_evidence(n_timesteps, t);
+    weights[3] = (float)n_timesteps;
 }

@@ -16,6 +16,10 @@
  * pixel.  x_t cancels, so it is a squared error of the head's own target with
  * the weight c0^2 / (2 beta_t) (x0), times (s/a)^2 (epsilon).
  *
+ *   origin-bits  the same paper's chain of bits (sample/binomial.h) on pictures
+ *              of pure black and white.  The head says the log-odds that
+ *              the other bits give each bit of x_0; the loss is the divergence of the step itself
+ *              (bit_loss.h) times T: the bound, in nats a bit.
  *   score      pictures lie in 0..1, x = x_0 + sigma e; target -e / sigma, the
  *              gradient of the noisy density [2], weight sigma^2.  The
  *              network is told sigma and divides its output by it.
@@ -46,6 +50,7 @@ enum objective {
     OBJECTIVE_ORIGIN,
     OBJECTIVE_ORIGIN_X0,
     OBJECTIVE_SCORE,
+    OBJECTIVE_ORIGIN_BITS,
     OBJECTIVE_COUNT
 };
 
@@ -54,8 +59,8 @@ extern const char *const objective_names[OBJECTIVE_COUNT];
 /* false: no such name. */
 bool objective_parse(enum objective *out, const char *name);
 
-/* prediction_type of a scheduler_config.json; not of a score, whose scheduler
- * has none. */
+/* prediction_type of a scheduler_config.json; not of scores and bits, whose
+ * schedulers have none. */
 const char *objective_prediction(enum objective o);
 
 /* c0 above, in double from the schedule's tables; abar before step 0 is 1. */
@@ -77,5 +82,14 @@ double objective_sigma(double sigma_min, double sigma_max, uint32_t n,
  * is taken to 0..1. */
 void objective_apply_score(double sigma, const float *x0, const float *noise,
                            size_t m, float *sample, float *target);
+
+/* Bits x0 (-1 and 1) and uniform numbers of 0..1 to bits after step t of T;
+ * target is x0.  sample may be x0, target may be uniform. */
+void objective_apply_bits(uint32_t n_timesteps, uint32_t t, const float *x0,
+                          const float *uniform, size_t m, float *sample,
+                          float *target);
+
+/* What bit_loss() wants of a picture at step t: BIT_WEIGHTS floats. */
+void objective_bit_weights(uint32_t n_timesteps, uint32_t t, float *weights);
 
 #endif

@@ -27,6 +27,7 @@
 #include "format/digest.h"
 #include "format/diffusers_folder.h"
 #include "format/json.h"
+#include "train/bit_loss.h"
 
 static double now_s(void)
 {
@@ -88,9 +89,17 @@ static void draw_picture(void *arg, size_t j, unsigned worker)
     uint32_t step = draw_timestep(t, &rng, j);
     int is_mirrored = rng_uniform_f32(&rng) < 0.5f && o->flip;
     bool is_dropped = rng_uniform_f32(&rng) < (float)o->label_dropout;
-    rng_normal_f32(&rng, noise, m);
     dataset_picture(&t->data, t->picks[j], is_mirrored, x0);
-    if (t->objective == OBJECTIVE_SCORE) {
+    if (t->objective == OBJECTIVE_ORIGIN_BITS)
+        rng_fill_uniform_f32(&rng, noise, m);
+    else
+        rng_normal_f32(&rng, noise, m);
+    if (t->objective == OBJECTIVE_ORIGIN_BITS) {
+        objective_apply_bits(o->n_timesteps, step, x0, noise, m, x0, target);
+        t->timestep[j] = (float)step;
+        objective_bit_weights(o->n_timesteps, step,
+                              t->weight + j * BIT_WEIGHTS);
+    } else if (t->objective == OBJECTIVE_SCORE) {
         double sigma =
             objective_sigma(o->sigma_min, o->sigma_max, o->n_timesteps, step);
         objective_apply_score(sigma, x0, noise, m, x0, target);
@@ -383,6 +392,9 @@ static enum unstir_status open_network(struct unstir_trainer *t,
     TRY(trainer_network_config(&t->config_text, o, &t->data, err));
     TRY(json_parse(&t->config, t->config_text, strlen(t->config_text), err));
     struct learner_spec spec = {.config = t->config,
+                                .loss = t->objective == OBJECTIVE_ORIGIN_BITS
+                                            ? TRAIN_LOSS_BITS
+                                            : TRAIN_LOSS_SQUARES,
                                 .batch = o->batch,
                                 .micro = o->batch / o->accumulate,
                                 .h = t->data.height,
@@ -405,7 +417,8 @@ static enum unstir_status open_memory(struct unstir_trainer *t,
                       m * sizeof(float), err));
     TRY(alloc_aligned((void **)&t->timestep, batch, sizeof(float), err));
     TRY(alloc_aligned((void **)&t->label, batch, sizeof(float), err));
-    TRY(alloc_aligned((void **)&t->weight, batch, sizeof(float), err));
+    TRY(alloc_aligned((void **)&t->weight, batch, BIT_WEIGHTS * sizeof(float),
+                      err));
     TRY(alloc_aligned((void **)&t->loss, batch, sizeof(float), err));
     TRY(alloc_zero((void **)&t->picks, batch, sizeof *t->picks, err));
     TRY(alloc_zero((void **)&t->order, t->data.n, sizeof *t->order, err));
@@ -426,6 +439,20 @@ static void plan_length(struct unstir_trainer *t)
     }
 }
 
+static enum unstir_status check_bits(const struct dataset *d,
+                                     struct unstir_error *err)
+{
+    size_t m = (size_t)d->width * d->height * d->channels;
+    for (size_t i = 0; i < d->n * m; i++)
+        if (d->pixels[i] != 0 && d->pixels[i] != 255)
+            return error_field(err, "data",
+                               "picture %zu has a grey of %u; origin-bits "
+                               "learns pictures of pure black and white, 0 "
+                               "and 255",
+                               i / m, d->pixels[i]);
+    return UNSTIR_OK;
+}
+
 static enum unstir_status build_parts(struct unstir_trainer *t,
                                       struct unstir_error *err)
 {
@@ -434,6 +461,8 @@ static enum unstir_status build_parts(struct unstir_trainer *t,
                      t->options.max_pictures, err));
     train_options_fit(&t->options, &t->data);
     (void)objective_parse(&t->objective, t->options.objective); /* checked */
+    if (t->objective == OBJECTIVE_ORIGIN_BITS)
+        TRY(check_bits(&t->data, err));
     TRY(digest_data(t, err));
     TRY(open_schedule(t, err));
     TRY(open_network(t, err));

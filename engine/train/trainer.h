@@ -47,7 +47,8 @@ struct unstir_trainer {
     struct schedule schedule;
     float *sample, *target; /* [batch][h][w][c]                              */
     float *noise;           /* [threads][h][w][c]                            */
-    float *timestep, *label, *weight, *loss; /* [batch]                      */
+    float *timestep, *label, *loss; /* [batch]                               */
+    float *weight;   /* [batch] or, of bits, [batch][BIT_WEIGHTS]            */
     uint32_t *picks; /* [batch] pictures of this step                 */
     uint32_t *order; /* [data.n] permutation of `order_epoch`         */
     uint64_t order_epoch;

@@ -308,6 +308,12 @@ tiny_training -o roll4 --objective origin >roll.out 2>/dev/null
 equal train_tells_the_bound "$(grep -c 'bound: .* bits a dimension, .* against an isotropic Gaussian' roll.out)" 1
 tiny_training -o roll5 --objective origin --json 2>/dev/null | tail -n 1 >roll.out
 equal train_bound_json "$(jq -c '[.bound_bits < .known_bits, .gaussian_bits < .known_bits]' roll.out)" '[true,true]'
+"$U" train --data heartbeat-bits --max-pictures 64 --channels 8 --head-dim 8 --attention none --batch 8 --timesteps 10 \
+    --steps 3 --sample-every 0 -o beat --objective origin-bits >beat.out 2>/dev/null
+equal train_bits_bound "$(grep -c 'bound: .* bits a dimension, .* against fair coins (all there is to know: +0.884)' beat.out)" 1
+expect train_bits_samples 0 "b.png" "$U" generate -m beat --steps 3 --seed 1 -o b.png --force
+expect train_bits_other_sampler 2 "does not suit this model" "$U" generate -m beat --sampler ddim -o b.png --force
+expect train_bits_grey 2 "black and white" tiny_training -o roll8 --objective origin-bits
 tiny_training -o roll6 --objective score >roll.out 2>&1
 equal train_score_scheduler "$(jq -r ._class_name roll6/scheduler/scheduler_config.json)" ScoreSdeVeScheduler
 expect train_score_samples 0 "s.png" "$U" generate -m roll6 --steps 3 --seed 1 -o s.png --force

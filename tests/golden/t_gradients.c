@@ -117,8 +117,8 @@ static void run_plan(struct fixture *f, const struct kernel_table *table,
     size_t n = 0;
     unsigned n_threads = pool_threads(pool);
     must(train_packs_init(&packs, f->graph, table, &f->params, &err), &err);
-    must(lower_training(&plan, f->graph, table, &f->params, &packs, n_threads,
-                        &err),
+    must(lower_training(&plan, f->graph, table, &f->params, &packs,
+                        TRAIN_LOSS_SQUARES, n_threads, &err),
          &err);
     must(alloc_aligned(&arena, plan_arena_bytes(plan), 1, &err), &err);
     struct op_ctx ctx = {.k = table, .pool = pool};

@@ -10,6 +10,9 @@ a picture without any signal, -x / (1 + sigma^2), instead of the stand-in.
 annealed_langevin   Song and Ermon, arXiv:1907.05600, algorithm 1, with the
                     step by technique 4 of arXiv:2006.09011 and its last
                     denoising
+binomial            Sohl-Dickstein et al., arXiv:1503.03585, the chain of bits;
+                    steps back by Bayes from the chances of both values of a
+                    bit, where the house has a closed form
 
 SPDX-License-Identifier: MIT
 """
@@ -82,10 +85,51 @@ def langevin_row(steps, low, high, walks, epsilon=None):
                     + (f", epsilon {epsilon}" if epsilon else "")}
 
 
+def throw(kept):
+    """2 x 2 chances from a bit (column) to a bit (row)."""
+    return np.array([[1 + kept, 1 - kept], [1 - kept, 1 + kept]]) / 2
+
+
+def binomial(steps, n):
+    """Bits 0 and 1 in double; the network has them as -1 and 1."""
+    draw = Draw()
+    ends = [n * (steps - i) // steps for i in range(steps)] + [0]
+    x = (draw.normal() > 0).astype(int)
+    xs, times, estimate = [], [], None
+    for now, then in zip(ends, ends[1:]):
+        left, before = 1 - now / n, 1 - then / n
+        head = score((2 * x - 1).astype(F), F(now - 1)).astype(float)
+        p0 = np.stack([1 / (1 + np.exp(head)), 1 / (1 + np.exp(-head))])
+        p0 = p0 * throw(left)[x].T              # and what x itself says
+        p0 /= p0.sum(0)
+        to = np.zeros((2, 16))
+        for bit in (0, 1):                      # of x_0
+            joint = throw(left / before)[x].T * throw(before)[:, [bit]]
+            to += p0[bit] * joint / joint.sum(0)
+        keep = to[x, np.arange(16)]
+        u = torch.rand(16, generator=draw.generator).numpy()
+        x = np.where(u < keep, x, 1 - x)
+        xs.append(2 * x - 1)
+        times.append(now - 1)
+        estimate = p0[1] - p0[0]
+    return xs, times, estimate
+
+
+def binomial_row(steps, n):
+    xs, times, mean = binomial(steps, n)
+    return {"sampler": "binomial", "source": "arXiv:1503.03585",
+            "network": "score", "steps": steps, "seed": SEED,
+            "config": {"_class_name": "BinomialDiffusionScheduler",
+                       "num_train_timesteps": n},
+            "timesteps": floats(times), "mean": floats(mean),
+            "x": [floats(x) for x in xs], "name": f"binomial {steps} of {n}"}
+
+
 def main():
     rows = [langevin_row(4, 0.1, 5.0, 3), langevin_row(2, 0.01, 1.0, 1),
             langevin_row(10, 0.01, 1.0, 2, epsilon=2e-5),
-            langevin_row(12, 0.01, 30.0, 2)]
+            langevin_row(12, 0.01, 30.0, 2),
+            binomial_row(6, 6), binomial_row(7, 50), binomial_row(1, 10)]
     with open(sys.argv[1], "w", encoding="ascii") as file:
         file.write("[\n" + ",\n".join(
             json.dumps(r, separators=(",", ":")) for r in rows) + "\n]\n")
