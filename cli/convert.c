@@ -127,11 +127,14 @@ const struct command command_convert = {
     .name = "convert",
     .summary = "a model in another layout or number format",
     .synopsis = "[options] INPUT OUTPUT",
-    .text = "INPUT is a diffusers folder or a single .safetensors file of "
-            "Stable Diffusion 1.x, 2.x or SDXL.  An OUTPUT that ends in "
+    .text = "INPUT is a diffusers folder or a single .safetensors or .gguf "
+            "file of Stable Diffusion 1.x, 2.x or SDXL.  Quantised weights "
+            "(Q8_0, Q4_0, Q4_K) are stored as f16 unless told otherwise.  An "
+            "OUTPUT that ends in "
             ".safetensors is one file, anything else a folder; it must not "
             "be there yet.",
     .examples = "unstir convert model.safetensors model --dtype f16\n"
+                "unstir convert model-q8_0.gguf model\n"
                 "unstir convert model merged --lora style.safetensors:0.8\n",
     .options = options,
     .n_options = sizeof(options) / sizeof(*options),

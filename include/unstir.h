@@ -173,13 +173,14 @@ enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
 enum unstir_status unstir_inspect(const char *path, bool with_tensors,
                                   char **json, struct unstir_error *err);
 
-/* Rewrite a model: a diffusers folder or a single .safetensors file (Stable
- * Diffusion 1.x, 2.x, SDXL) into the other, into another number format, with
- * LoRAs added.  An output that ends in .safetensors is one file, with the
+/* Rewrite a model: a diffusers folder or a single .safetensors or .gguf file
+ * (Stable Diffusion 1.x, 2.x, SDXL) into the other (but not into .gguf), into
+ * another number format, with LoRAs added.  An output that ends in .safetensors is one file, with the
  * folder's names ("unet.*"); it must not be there yet.                     */
 struct unstir_convert_options {
     const char *input, *output;
-    const char *dtype;           /* "f32", "f16", "bf16"; NULL: as it is    */
+    const char *dtype;           /* "f32", "f16", "bf16"; NULL: as it is,
+                                    quantised weights f16                   */
     const char *prediction_type; /* of a single file; NULL: found out       */
     const char *merges_path;     /* of the standard tokenizer, for folders
                                     from single files                       */

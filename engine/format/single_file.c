@@ -1,4 +1,4 @@
-/* single_file.c - a whole model in one safetensors file, seen as a folder.
+/* single_file.c - a whole model in one file, seen as a folder.
  *
  * Two passes: the first finds the kind and what names depend on, the second
  * gives every tensor its part and name.  The configurations are then read off
@@ -184,7 +184,8 @@ static enum unstir_status add_split(struct single_file *f,
     struct tensor_view third = *view;
     char *mark, name[SINGLE_FILE_NAME_BYTES];
 
-    if (view->rank < 1 || view->dims[0] == 0 || view->dims[0] % 3 != 0)
+    if (view->rank < 1 || view->dims[0] == 0 || view->dims[0] % 3 != 0 ||
+        view->n / 3 % dtype_block(view->dtype) != 0)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "tensor %.200s: its rows must be those of q, k and v",
                          view->name);
@@ -202,21 +203,50 @@ static enum unstir_status add_split(struct single_file *f,
     return UNSTIR_OK;
 }
 
-static enum unstir_status add_transposed(struct single_file *f,
-                                         const struct single_file_target *t,
-                                         const struct tensor_view *view,
-                                         struct unstir_error *err)
+static enum unstir_status new_block(struct single_file *f, void **block,
+                                    size_t n, size_t size,
+                                    struct unstir_error *err)
 {
-    size_t size = dtype_size(view->dtype);
-    struct tensor_view turned = *view;
-    unsigned char *out;
+    TRY(alloc_zero(block, n, size, err));
+    f->blocks[f->n_blocks++] = *block;
+    return UNSTIR_OK;
+}
+
+/* Numbers of a block cannot be moved one by one: those of quantised types
+ * become f32. */
+static enum unstir_status unblock(struct single_file *f,
+                                  struct tensor_view *view,
+                                  struct unstir_error *err)
+{
     void *memory;
 
-    if (view->rank != 2 || f->n_blocks == SINGLE_FILE_MAX_BLOCKS)
+    if (dtype_block(view->dtype) == 1)
+        return UNSTIR_OK;
+    TRY(new_block(f, &memory, view->n, sizeof(float), err));
+    dtype_load(memory, view->data, view->dtype, view->n);
+    view->data = memory;
+    view->dtype = DTYPE_F32;
+    view->n_bytes = view->n * sizeof(float);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status add_transposed(struct single_file *f,
+                                         const struct single_file_target *t,
+                                         struct tensor_view *view,
+                                         struct unstir_error *err)
+{
+    struct tensor_view turned;
+    unsigned char *out;
+    void *memory;
+    size_t size;
+
+    if (view->rank != 2 || f->n_blocks + 2 > SINGLE_FILE_MAX_BLOCKS)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "tensor %.200s: must be a matrix", view->name);
-    TRY(alloc_zero(&memory, view->n_bytes, 1, err));
-    f->blocks[f->n_blocks++] = memory;
+    TRY(unblock(f, view, err));
+    TRY(new_block(f, &memory, view->n_bytes, 1, err));
+    turned = *view;
+    size = dtype_size(view->dtype);
     out = memory;
     for (size_t j = 0; j < view->dims[1]; j++)
         for (size_t i = 0; i < view->dims[0]; i++, out += size)
@@ -241,7 +271,7 @@ static enum unstir_status add_tensor(struct single_file *f,
     case CHANGE_SPLIT_QKV:
         return add_split(f, t, view, err);
     case CHANGE_TRANSPOSE:
-        return add_transposed(f, t, view, err);
+        return add_transposed(f, t, &flat, err);
     case CHANGE_SQUEEZE:
         while (flat.rank > 2 && flat.dims[flat.rank - 1] == 1)
             flat.rank--;
@@ -365,7 +395,7 @@ enum unstir_status single_file_open(struct single_file *f, const char *path,
     struct weights *file;
 
     *f = (struct single_file){.file = NULL};
-    TRY(safetensors_open(&file, path, err));
+    TRY(weights_open(&file, path, err));
     status = single_file_from_weights(f, file, prediction_type, err);
     return status == UNSTIR_OK ? status : error_prefix(err, path);
 }

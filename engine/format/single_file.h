@@ -1,11 +1,14 @@
-/* single_file.h - a whole model in one safetensors file, seen as a folder.
+/* single_file.h - a whole model in one safetensors or GGUF file, seen as a
+ * folder.
  *
  * Stable Diffusion 1.x, 2.x, SDXL and its refiner, with the original names
  * (CompVis, StabilityAI; "model.diffusion_model.*") or the reference's
  * ("unet.*", "vae.*", "text_encoder.*", "text_encoder_2.*").  Each part is
  * given the names and the configuration that it has in the diffusers layout;
  * its tensors are views of the file, but for the projection of OpenCLIP text
- * encoders, which is stored the other way round and is copied.
+ * encoders, which is stored the other way round and is copied.  GGUF files
+ * have original names, but for their text encoders: the reference's, behind
+ * "cond_stage_model.transformer." and "cond_stage_model.1.transformer.".
  *
  * Such a file does not say all that a folder does.  Taken from its tensors:
  * sizes, levels, depths, kinds of blocks.  By rule: 8 heads with 1x1

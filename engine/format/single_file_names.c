@@ -264,9 +264,32 @@ static bool vae_name(char out[SINGLE_FILE_NAME_BYTES], const char *name,
 
 /* -- text encoders ----------------------------------------------------- */
 
-static bool clip_name(char out[SINGLE_FILE_NAME_BYTES], const char *name)
+/* The names of the reference's classes, but for what writers of GGUF files
+ * keep of OpenCLIP: the turned projection, q, k and v in one, and (2.x) the
+ * layer whose output nobody reads. */
+static bool clip_name(struct single_file_target *t, const char *name,
+                      const struct single_file_layout *layout)
 {
-    snprintf(out, SINGLE_FILE_NAME_BYTES, "%s", name);
+    const char *rest, *tail = strstr(name, ".self_attn.in_proj.");
+    unsigned k;
+
+    if (strcmp(name, "text_model.text_projection") == 0) {
+        t->change = CHANGE_TRANSPOSE;
+        snprintf(t->name, sizeof t->name, "text_projection.weight");
+        return t->part == SINGLE_FILE_TEXT_2;
+    }
+    if (layout->kind == SINGLE_FILE_SD2 &&
+        single_file_strip(name, "text_model.encoder.layers.", &rest) &&
+        number_and_point(&rest, &k) && k == SD2_DROPPED_LAYER)
+        return false;
+    if (tail) {
+        t->change = CHANGE_SPLIT_QKV;
+        snprintf(t->name, sizeof t->name, "%.*s.self_attn.%%c_proj.%.16s",
+                 (int)(tail - name), name,
+                 tail + strlen(".self_attn.in_proj."));
+        return !strchr(name, '%');
+    }
+    snprintf(t->name, sizeof t->name, "%s", name);
     return !strstr(name, "position_ids") && strcmp(name, "logit_scale") != 0;
 }
 
@@ -323,6 +346,7 @@ static const struct {
     {"first_stage_model.", NAMING_VAE, SINGLE_FILE_VAE},
     {"vae.", NAMING_VAE, SINGLE_FILE_VAE},
     {"cond_stage_model.transformer.", NAMING_CLIP, SINGLE_FILE_TEXT},
+    {"cond_stage_model.1.transformer.", NAMING_CLIP, SINGLE_FILE_TEXT_2},
     {"cond_stage_model.model.", NAMING_OPEN_CLIP, SINGLE_FILE_TEXT},
     {"conditioner.embedders.0.transformer.", NAMING_CLIP, SINGLE_FILE_TEXT},
     {"conditioner.embedders.1.model.", NAMING_OPEN_CLIP, SINGLE_FILE_TEXT_2},
@@ -347,7 +371,7 @@ bool single_file_target(struct single_file_target *out, const char *name,
         case NAMING_VAE:
             return vae_name(out->name, rest, layout->vae_levels, &out->change);
         case NAMING_CLIP:
-            return clip_name(out->name, rest);
+            return clip_name(out, rest, layout);
         case NAMING_OPEN_CLIP:
             return open_clip_name(out, rest, layout);
         }

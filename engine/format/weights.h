@@ -1,5 +1,5 @@
-/* weights.h - named tensors of a checkpoint, over one or more safetensors
- * files, read in place.
+/* weights.h - named tensors of a checkpoint, over one or more files
+ * (safetensors, GGUF), read in place.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -24,6 +24,10 @@ struct tensor_view {
     const void *data; /* maybe unaligned: use dtype_load()                  */
     size_t n_bytes;
 };
+
+/* Map a file of tensors, whichever of the formats its first bytes say. */
+enum unstir_status weights_open(struct weights **out, const char *path,
+                                struct unstir_error *err);
 
 size_t weights_len(const struct weights *w);
 const struct tensor_view *weights_at(const struct weights *w, size_t i);

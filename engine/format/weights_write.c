@@ -12,7 +12,7 @@
 #include "base/size.h"
 #include "format/json.h"
 
-#define PIECE_ELEMENTS 32768u
+#define PIECE_ELEMENTS 32768u /* whole blocks of every type               */
 
 struct placed {
     const struct tensor_view *view;
@@ -30,7 +30,15 @@ struct writing {
 
 static bool is_float(enum dtype t)
 {
-    return t <= DTYPE_F8_E5M2;
+    return t <= DTYPE_F8_E5M2 || t >= DTYPE_FIRST_BLOCK;
+}
+
+/* The format has no quantised types; half precision keeps what they say. */
+static enum dtype stored_as(enum dtype t, const enum dtype *told)
+{
+    if (told && is_float(t))
+        return *told;
+    return t >= DTYPE_FIRST_BLOCK ? DTYPE_F16 : t;
 }
 
 /* Widest types first, so that every tensor is aligned to its own size. */
@@ -107,7 +115,7 @@ static enum unstir_status put_tensor(const struct writing *x,
     for (size_t i = 0; i < v->n; i += PIECE_ELEMENTS) {
         size_t n = v->n - i < PIECE_ELEMENTS ? v->n - i : PIECE_ELEMENTS;
 
-        dtype_load(x->floats, from + i * dtype_size(v->dtype), v->dtype, n);
+        dtype_load(x->floats, from + dtype_bytes(v->dtype, i), v->dtype, n);
         dtype_store(x->bytes, p->dtype, x->floats, n);
         TRY(mapfile_put(sink, x->bytes, n * dtype_size(p->dtype), err));
     }
@@ -138,7 +146,7 @@ static enum unstir_status prepare(struct writing *x, const struct weights *w,
         struct placed *p = &x->tensors[x->n];
 
         p->view = v;
-        p->dtype = dtype && is_float(v->dtype) ? *dtype : v->dtype;
+        p->dtype = stored_as(v->dtype, dtype);
         if (!size_mul(v->n, dtype_size(p->dtype), &p->n_bytes))
             return error_set(err, UNSTIR_ERR_LIMIT,
                              "tensor %.200s does not fit memory", v->name);

@@ -10,7 +10,8 @@
 
 #include "format/safetensors.h"
 
-/* Float tensors are stored as *dtype (NULL: as they are), whole numbers stay;
+/* Float tensors are stored as *dtype (NULL: as they are, quantised ones in
+ * half precision), whole numbers stay;
  * the file appears whole or not at all.  meta may be NULL. */
 enum unstir_status weights_write(const char *path, const struct weights *w,
                                  const enum dtype *dtype,

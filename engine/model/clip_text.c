@@ -387,7 +387,7 @@ static void load_row(float *out, const struct tensor_view *t, size_t row)
     size_t c = (size_t)t->dims[1];
 
     dtype_load(out,
-               (const unsigned char *)t->data + row * c * dtype_size(t->dtype),
+               (const unsigned char *)t->data + dtype_bytes(t->dtype, row * c),
                t->dtype, c);
 }
 

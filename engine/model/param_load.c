@@ -19,6 +19,9 @@ bool param_is_float(enum dtype t)
     case DTYPE_F64:
     case DTYPE_F8_E4M3:
     case DTYPE_F8_E5M2:
+    case DTYPE_Q8_0:
+    case DTYPE_Q4_0:
+    case DTYPE_Q4_K:
         return true;
     default:
         return false;
@@ -84,7 +87,7 @@ enum unstir_status param_load(const float **param, float **own,
     if (!param_is_float(t->dtype))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "tensor %s is stored as %s; supported: F32, F16, "
-                         "BF16, F64, F8_E4M3, F8_E5M2",
+                         "BF16, F64, F8_E4M3, F8_E5M2, Q8_0, Q4_0, Q4_K",
                          want->name, dtype_name(t->dtype));
     if (t->dtype == DTYPE_F32 && (uintptr_t)t->data % _Alignof(float) == 0) {
         *param = t->data;

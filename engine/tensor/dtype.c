@@ -11,22 +11,36 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "tensor/blocks.h"
 
 static const struct {
     const char *name;
-    size_t size;
+    size_t size, block;
 } types[] = {
-    [DTYPE_F32] = {"F32", 4},         [DTYPE_F16] = {"F16", 2},
-    [DTYPE_BF16] = {"BF16", 2},       [DTYPE_F64] = {"F64", 8},
-    [DTYPE_F8_E4M3] = {"F8_E4M3", 1}, [DTYPE_F8_E5M2] = {"F8_E5M2", 1},
-    [DTYPE_I8] = {"I8", 1},           [DTYPE_U8] = {"U8", 1},
-    [DTYPE_I32] = {"I32", 4},         [DTYPE_I64] = {"I64", 8},
+    [DTYPE_F32] = {"F32", 4, 1},
+    [DTYPE_F16] = {"F16", 2, 1},
+    [DTYPE_BF16] = {"BF16", 2, 1},
+    [DTYPE_F64] = {"F64", 8, 1},
+    [DTYPE_F8_E4M3] = {"F8_E4M3", 1, 1},
+    [DTYPE_F8_E5M2] = {"F8_E5M2", 1, 1},
+    [DTYPE_I8] = {"I8", 1, 1},
+    [DTYPE_U8] = {"U8", 1, 1},
+    [DTYPE_I32] = {"I32", 4, 1},
+    [DTYPE_I64] = {"I64", 8, 1},
+    [DTYPE_Q8_0] = {"Q8_0", Q8_0_BYTES, Q8_0_BLOCK},
+    [DTYPE_Q4_0] = {"Q4_0", Q4_0_BYTES, Q4_0_BLOCK},
+    [DTYPE_Q4_K] = {"Q4_K", Q4_K_BYTES, Q4_K_BLOCK},
 };
 _Static_assert(ARRAY_LEN(types) == DTYPE_COUNT, "a row for every type");
 
 size_t dtype_size(enum dtype t)
 {
     return (size_t)t < DTYPE_COUNT ? types[t].size : 0;
+}
+
+size_t dtype_block(enum dtype t)
+{
+    return (size_t)t < DTYPE_COUNT ? types[t].block : 1;
 }
 
 const char *dtype_name(enum dtype t)
@@ -36,7 +50,7 @@ const char *dtype_name(enum dtype t)
 
 bool dtype_parse(const char *name, enum dtype *out)
 {
-    for (size_t i = 0; i < DTYPE_COUNT; i++) {
+    for (size_t i = 0; i < DTYPE_FIRST_BLOCK; i++) {
         if (strcmp(name, types[i].name) == 0) {
             *out = (enum dtype)i;
             return true;
@@ -189,6 +203,15 @@ void dtype_load(float *dst, const void *src, enum dtype t, size_t n)
     case DTYPE_I64:
         LOAD_LOOP(int64_t, (float));
         break;
+    case DTYPE_Q8_0:
+        blocks_load_q8_0(dst, src, n / Q8_0_BLOCK);
+        break;
+    case DTYPE_Q4_0:
+        blocks_load_q4_0(dst, src, n / Q4_0_BLOCK);
+        break;
+    case DTYPE_Q4_K:
+        blocks_load_q4_k(dst, src, n / Q4_K_BLOCK);
+        break;
     case DTYPE_COUNT:
         break;
     }
@@ -265,6 +288,9 @@ void dtype_store(void *dst, enum dtype t, const float *src, size_t n)
     case DTYPE_I64:
         STORE_LOOP(int64_t, to_i64);
         break;
+    case DTYPE_Q8_0:
+    case DTYPE_Q4_0:
+    case DTYPE_Q4_K:
     case DTYPE_COUNT:
         break;
     }

@@ -1,5 +1,8 @@
 /* dtype.h - element types and exact conversions to and from f32.
  *
+ * Quantised types (those of GGUF files) keep whole numbers in blocks that share
+ * scales.  They are read only; a row of a tensor is made of whole blocks.
+ *
  * SPDX-License-Identifier: MIT
  */
 #ifndef TENSOR_DTYPE_H
@@ -20,11 +23,23 @@ enum dtype {
     DTYPE_U8,
     DTYPE_I32,
     DTYPE_I64,
+    DTYPE_Q8_0,
+    DTYPE_Q4_0,
+    DTYPE_Q4_K,
     DTYPE_COUNT
 };
 
-size_t dtype_size(enum dtype t);
+#define DTYPE_FIRST_BLOCK DTYPE_Q8_0
+
+size_t dtype_size(enum dtype t);  /* bytes of an element, or of a block      */
+size_t dtype_block(enum dtype t); /* elements a block; 1: not quantised      */
+/* Bytes of n elements, n a multiple of the block. */
+static inline size_t dtype_bytes(enum dtype t, size_t n)
+{
+    return n / dtype_block(t) * dtype_size(t);
+}
 const char *dtype_name(enum dtype t); /* safetensors spelling: "F32"         */
+/* A type of safetensors, so none of the quantised ones. */
 bool dtype_parse(const char *name, enum dtype *out);
 
 float dtype_from_f16(uint16_t bits);
@@ -32,7 +47,8 @@ uint16_t dtype_to_f16(float x); /* round to nearest even                    */
 float dtype_from_bf16(uint16_t bits);
 uint16_t dtype_to_bf16(float x); /* round to nearest even, NaN stays NaN     */
 
-/* n elements of type t (unaligned allowed) to f32 and back. */
+/* n elements of type t (unaligned allowed) to f32 and back; of quantised
+ * types whole blocks, and only to f32. */
 void dtype_load(float *dst, const void *src, enum dtype t, size_t n);
 void dtype_store(void *dst, enum dtype t, const float *src, size_t n);
 

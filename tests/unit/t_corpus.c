@@ -56,6 +56,11 @@ static void test_safetensors(void **state)
     replay("safetensors", fuzz_safetensors);
 }
 
+static void test_gguf(void **state)
+{
+    replay("gguf", fuzz_gguf);
+}
+
 static void test_png(void **state)
 {
     replay("png", fuzz_png);
@@ -103,6 +108,7 @@ int main(void)
         cmocka_unit_test(test_safetensors),
         cmocka_unit_test(test_png),
         cmocka_unit_test(test_image),
+        cmocka_unit_test(test_gguf),
         cmocka_unit_test(test_folder_config),
         cmocka_unit_test(test_idx),
         cmocka_unit_test(test_pack_file),
