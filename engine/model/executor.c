@@ -261,7 +261,7 @@ run_part(struct executor *x, const struct network *net, enum lower_part part,
 {
     const struct model_facts *facts = &net->facts;
     enum unstir_status status;
-    void *externals[10];
+    void *externals[11];
     size_t n = 0;
     struct plan *plan;
 
@@ -282,7 +282,8 @@ run_part(struct executor *x, const struct network *net, enum lower_part part,
         externals[n++] = (void *)io->timestep_cond;
     externals[n++] = io->out;
     externals[n++] = rows;
-    externals[n] = text_rows;
+    externals[n++] = text_rows;
+    externals[n] = io->deep;
     pool_hold(x->pool);
     status = plan_run(plan, x->pool, x->arena.base, externals, cancel, err);
     pool_release(x->pool);
@@ -541,6 +542,11 @@ static enum unstir_status check_io(const struct network *net,
         return error_set(err, UNSTIR_ERR_ARG,
                          "an evaluation needs pictures, timesteps and a place "
                          "for the result");
+    if (io->deep ? !net->info.is_deep : io->is_shallow)
+        return error_set(err, UNSTIR_ERR_ARG,
+                         io->deep ? "the network has no shallow layers that "
+                                    "could be evaluated alone"
+                                  : "what the deep layers left is missing");
     TRY(check_conditions(facts, io, err));
     if (facts->has_label && !io->label)
         return error_set(err, UNSTIR_ERR_ARG,
@@ -555,6 +561,13 @@ static enum unstir_status check_io(const struct network *net,
     if (io->label)
         TRY(check_rows("the class", io->label, io->n, facts->label_rows, err));
     return UNSTIR_OK;
+}
+
+static enum lower_part body_of(const struct network_io *io)
+{
+    if (!io->deep)
+        return LOWER_BODY;
+    return io->is_shallow ? LOWER_BODY_SHALLOW : LOWER_BODY_DEEP;
 }
 
 enum unstir_status network_eval(const struct network *net, struct executor *x,
@@ -572,7 +585,7 @@ enum unstir_status network_eval(const struct network *net, struct executor *x,
         TRY(gather_rows(&w, err));
     if (net->rows.text)
         TRY(gather_texts(x, net, io, cancel, err));
-    return run_part(x, net, LOWER_BODY, io, w.of_pictures, x->text_rows.rows,
+    return run_part(x, net, body_of(io), io, w.of_pictures, x->text_rows.rows,
                     cancel, err);
 }
 

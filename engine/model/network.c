@@ -108,6 +108,25 @@ enum unstir_status network_plan(struct plan **out, const struct network *net,
     return status;
 }
 
+enum unstir_status network_deep_floats(const struct network *net, uint32_t h,
+                                       uint32_t w, size_t *floats,
+                                       struct unstir_error *err)
+{
+    struct model_size size = {1, h, w, 1};
+    struct graph *g;
+    struct shape s;
+
+    *floats = 0;
+    if (!net->info.is_deep)
+        return UNSTIR_OK;
+    TRY(check_size(&net->facts, &size, err));
+    TRY(build_graph(&g, net->family, net->config, &size, err));
+    s = graph_shape(g, graph_deep(g));
+    *floats = (size_t)s.h * s.w * s.c;
+    graph_free(g);
+    return UNSTIR_OK;
+}
+
 /* -- notes ------------------------------------------------------------- */
 
 static enum unstir_status add_note(struct network *net, const char *text,
@@ -368,6 +387,7 @@ static enum unstir_status fill(struct network *net, const struct json *config,
     status = pack_params(net, g, weights, seed, options, err);
     if (status == UNSTIR_OK && options->mode == LOWER_FUSED)
         status = lower_row_floats(&net->rows, g, err);
+    net->info.is_deep = net->rows.step > 0 && graph_deep(g) != GRAPH_NO_VALUE;
     graph_free(g);
     describe(net);
     return status;

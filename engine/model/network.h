@@ -63,6 +63,7 @@ struct network_info {
                                 input's                                      */
     uint64_t n_parameters;
     size_t weight_bytes;
+    bool is_deep; /* the shallow layers can be evaluated alone            */
     enum pack_source pack_source;
     const char *const *notes;
     size_t n_notes;
@@ -104,13 +105,19 @@ enum unstir_status network_draw(const struct graph *g, uint64_t seed,
  * as a ceiling lets it), so it pays to say what comes next: ahead, if not
  * NULL, writes the k-th timestep and label (if the network has one) that may
  * be evaluated after this and returns false when there are no more.  It is
- * asked only if this evaluation meets something new, and changes no bit. */
+ * asked only if this evaluation meets something new, and changes no bit.
+ *
+ * deep, of a network that is_deep (else NULL): n times network_deep_floats(),
+ * where the deep layers leave what the shallow ones build upon; is_shallow
+ * takes it from there, as an earlier evaluation left it, and evaluates the
+ * shallow layers alone. */
 struct network_io {
     uint32_t n, h, w;
     const float *sample, *timestep, *label;
     const float *context, *text_embeds, *time_ids, *timestep_cond;
     uint32_t context_len;
-    float *out;
+    float *out, *deep;
+    bool is_shallow;
     bool (*ahead)(const void *arg, size_t k, float *timestep, float *label);
     const void *ahead_arg;
 };
@@ -118,6 +125,11 @@ enum unstir_status network_eval(const struct network *net, struct executor *x,
                                 const struct network_io *io,
                                 const struct cancel *cancel,
                                 struct unstir_error *err);
+
+/* Floats that the deep layers leave of one picture; 0: not is_deep. */
+enum unstir_status network_deep_floats(const struct network *net, uint32_t h,
+                                       uint32_t w, size_t *floats,
+                                       struct unstir_error *err);
 
 /* Bytes of arena an evaluation of this size takes, with a context of
  * NETWORK_CONTEXT_LEN tokens if the network has one. */

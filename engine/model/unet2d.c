@@ -243,8 +243,13 @@ static value_id up_block(struct builder *b, uint32_t i, value_id x)
     bool is_last = i + 1 == b->c->n_levels;
     struct name block = name_of("up_blocks.%u", i);
 
-    for (uint32_t j = 0; j <= b->c->n_layers; j++)
+    for (uint32_t j = 0; j <= b->c->n_layers; j++) {
+        /* What the last two layers begin with, unless a picture beside the
+         * network comes from below as well. */
+        if (is_last && j + 1 == b->c->n_layers && b->picture == GRAPH_NO_VALUE)
+            graph_set_deep(b->g, x);
         x = up_layer(b, block.text, j, x, kind, cout);
+    }
     if (kind == UNET2D_ATTN_SKIP)
         x = block_attention(b, block.text, 0, x, kind);
     if (is_skip(kind))

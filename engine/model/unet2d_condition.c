@@ -109,6 +109,8 @@ static value_id up_block(struct builder *b, uint32_t i, value_id x)
     struct name block = name_of("up_blocks.%u", i);
 
     for (uint32_t j = 0; j <= c->n_layers[level]; j++) {
+        if (level == 0 && j + 1 == c->n_layers[0])
+            graph_set_deep(b->g, x); /* what the last two layers begin with */
         x = graph_concat(b->g, x, b->skips[--b->n_skips]);
         x = residual(b, name_of("%s.resnets.%u", block.text, j).text, x,
                      c->channels[level], 1);

@@ -30,6 +30,7 @@ enum unstir_status graph_new(struct graph **out, struct unstir_error *err)
     *out = NULL;
     TRY(alloc_zero(&p, 1, sizeof(struct graph), err));
     *out = p;
+    (*out)->deep = GRAPH_NO_VALUE;
     return UNSTIR_OK;
 }
 
@@ -193,6 +194,12 @@ void graph_output(struct graph *g, const char *name, value_id v)
         !push_id(g, &g->outputs, &g->n_outputs, &g->cap_outputs, v))
         return;
     g->values[v].n_uses++;
+}
+
+void graph_set_deep(struct graph *g, value_id v)
+{
+    if (graph_is_readable(g, v))
+        g->deep = v;
 }
 
 static bool is_same_param(const struct graph_param *p, uint32_t rank,
@@ -623,6 +630,11 @@ size_t graph_n_inputs(const struct graph *g)
 value_id graph_input_at(const struct graph *g, size_t i)
 {
     return g->inputs[i];
+}
+
+value_id graph_deep(const struct graph *g)
+{
+    return g->deep;
 }
 
 size_t graph_n_outputs(const struct graph *g)

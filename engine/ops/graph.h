@@ -131,6 +131,11 @@ enum unstir_status graph_status(const struct graph *g,
 value_id graph_input(struct graph *g, const char *name, struct shape shape);
 void graph_output(struct graph *g, const char *name, value_id v);
 
+/* v stands between the deep layers and the shallow ones: with v from an earlier
+ * evaluation the shallow layers make an output alone (DeepCache,
+ * arXiv:2312.00858).  One a graph. */
+void graph_set_deep(struct graph *g, value_id v);
+
 /* The parameter of that name, made at first mention (later mentions must
  * agree in shape). */
 param_id graph_param(struct graph *g, const char *name, enum param_role role,
@@ -204,6 +209,7 @@ size_t graph_n_inputs(const struct graph *g);
 value_id graph_input_at(const struct graph *g, size_t i);
 size_t graph_n_outputs(const struct graph *g);
 value_id graph_output_at(const struct graph *g, size_t i);
+value_id graph_deep(const struct graph *g); /* or GRAPH_NO_VALUE */
 
 /* 2 * multiply-adds of convolutions, linear layers and attention products. */
 double graph_flops(const struct graph *g);

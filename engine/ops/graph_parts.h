@@ -24,6 +24,7 @@ struct graph {
     size_t n_inputs, cap_inputs;
     value_id *outputs;
     size_t n_outputs, cap_outputs;
+    value_id deep;
 };
 
 _Static_assert(GRAPH_NO_VALUE == GRAPH_NO_PARAM, "FAIL serves both");

@@ -140,6 +140,12 @@ static void count_readers(struct lowering *l)
     }
 }
 
+static bool is_body(enum lower_part part)
+{
+    return part == LOWER_BODY || part == LOWER_BODY_DEEP ||
+           part == LOWER_BODY_SHALLOW;
+}
+
 static void bind_externals(struct lowering *l)
 {
     for (size_t i = 0; i < graph_n_inputs(l->g); i++) {
@@ -152,7 +158,7 @@ static void bind_externals(struct lowering *l)
         value_id v = graph_output_at(l->g, i);
         buffer_id id = plan_external(l->b, graph_value_at(l->g, v)->name);
 
-        if (l->part == LOWER_WHOLE || l->part == LOWER_BODY)
+        if (l->part == LOWER_WHOLE || is_body(l->part))
             l->values[v].external = id;
     }
 }
@@ -164,9 +170,9 @@ static enum hoist_kind kind_of_part(enum lower_part part)
     return part == LOWER_HEAD ? HOIST_STEP : HOIST_BODY;
 }
 
-/* The externals of both kinds of rows. */
+/* The externals of both kinds of rows and of the deep value. */
 struct row_buffers {
-    buffer_id step, text;
+    buffer_id step, text, deep;
 };
 
 static struct place row_place(const struct lowering *l,
@@ -193,10 +199,47 @@ static void cut(struct lowering *l, const struct row_buffers *rows)
             l->is_done[i] = true;
         if (l->hoist.column[op->out] == HOIST_NO_COLUMN)
             continue;
-        if (l->part == LOWER_BODY)
+        if (is_body(l->part))
             lower_set_stored(l, op->out, row_place(l, rows, op->out));
         else
             l->values[op->out].n_readers++;
+    }
+}
+
+static struct place deep_place(const struct lowering *l,
+                               const struct row_buffers *rows)
+{
+    return (struct place){rows->deep, 0, shape_of(l, graph_deep(l->g)).c};
+}
+
+/* The operands of operation i are wanted, and so is what leads a joined
+ * product. */
+static void want_operands(struct lowering *l, size_t i)
+{
+    const struct graph_op *op = graph_op_at(l->g, i);
+    size_t leader = packs_op(l->packs, i)->leader;
+
+    for (uint32_t j = 0; j < op->n_in; j++)
+        l->values[op->in[j]].is_wanted = true;
+    l->values[graph_op_at(l->g, leader)->out].is_wanted = true;
+}
+
+/* Leave out what the output does not need when the deep value is given. */
+static void cut_shallow(struct lowering *l, const struct row_buffers *rows)
+{
+    value_id deep = graph_deep(l->g);
+
+    lower_set_stored(l, deep, deep_place(l, rows));
+    l->is_done[graph_value_at(l->g, deep)->op] = true;
+    for (size_t i = 0; i < graph_n_outputs(l->g); i++)
+        l->values[graph_output_at(l->g, i)].is_wanted = true;
+    for (size_t i = graph_n_ops(l->g); i-- > 0;) {
+        if (l->is_done[i])
+            continue;
+        if (l->values[graph_op_at(l->g, i)->out].is_wanted)
+            want_operands(l, i);
+        else
+            l->is_done[i] = true;
     }
 }
 
@@ -227,10 +270,31 @@ static void finish_outputs(struct lowering *l)
     }
 }
 
+/* The deep value is one reader's more and copied as soon as it is there. */
+static void lower_body(struct lowering *l, const struct row_buffers *rows)
+{
+    value_id deep =
+        l->part == LOWER_BODY_DEEP ? graph_deep(l->g) : GRAPH_NO_VALUE;
+    struct shape s;
+
+    if (l->part == LOWER_BODY_SHALLOW)
+        cut_shallow(l, rows);
+    if (deep != GRAPH_NO_VALUE)
+        l->values[deep].n_readers++;
+    for (size_t i = 0; i < graph_n_ops(l->g); i++) {
+        lower_op(l, i);
+        if (graph_op_at(l->g, i)->out != deep || deep == GRAPH_NO_VALUE)
+            continue;
+        s = shape_of(l, deep);
+        lower_copy_columns(l, "deep", n_rows(s), s.c, lower_require(l, deep),
+                           deep_place(l, rows), 0);
+    }
+}
+
 static enum unstir_status lower_all(struct lowering *l,
                                     struct unstir_error *err)
 {
-    struct row_buffers rows = {PLAN_NO_BUFFER, PLAN_NO_BUFFER};
+    struct row_buffers rows = {PLAN_NO_BUFFER, PLAN_NO_BUFFER, PLAN_NO_BUFFER};
     void *p;
 
     TRY(alloc_zero(&p, graph_n_values(l->g), sizeof *l->values, err));
@@ -247,14 +311,14 @@ static enum unstir_status lower_all(struct lowering *l,
         TRY(hoist_init(&l->hoist, l->g, err));
         rows.step = plan_external(l->b, "rows");
         rows.text = plan_external(l->b, "text rows");
+        rows.deep = plan_external(l->b, "deep");
         cut(l, &rows);
     }
     if (l->part == LOWER_HEAD || l->part == LOWER_TEXT) {
         finish_rows(l, &rows);
         return UNSTIR_OK;
     }
-    for (size_t i = 0; i < graph_n_ops(l->g); i++)
-        lower_op(l, i);
+    lower_body(l, &rows);
     finish_outputs(l);
     return UNSTIR_OK;
 }
@@ -299,6 +363,10 @@ lower_inference_part(struct plan **out, const struct graph *g,
         return error_set(err, UNSTIR_ERR_INTERNAL,
                          "lower: packs of %zu operations, graph of %zu",
                          packs_n_ops(packs), graph_n_ops(g));
+    if ((part == LOWER_BODY_DEEP || part == LOWER_BODY_SHALLOW) &&
+        graph_deep(g) == GRAPH_NO_VALUE)
+        return error_set(err, UNSTIR_ERR_INTERNAL,
+                         "lower: the graph has no deep value");
     TRY(plan_builder_new(&l.b, l.k, n_threads, err));
     status = lower_all(&l, err);
     alloc_free(l.values);

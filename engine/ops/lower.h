@@ -17,6 +17,10 @@
  * what depends on the context alone, one row a token; the body reads such rows.
  * Together they compute the bits of the whole.
  *
+ * Of a graph with a deep value (graph_set_deep) the body comes in two more
+ * forms: one that leaves the deep value behind, and the shallow one, which is
+ * given it and has only the operations that the output still needs.
+ *
  * SPDX-License-Identifier: MIT
  */
 #ifndef OPS_LOWER_H
@@ -68,12 +72,21 @@ uint64_t packs_layout(const struct packs *packs);
 /* Whether plans still read params[p] after packing. */
 bool packs_needs(const struct packs *packs, param_id p);
 
-/* Which operations a plan has.  Parts have two externals more, after inputs and
- * outputs: rows [n][step], written by the head, and text rows
- * [n][context_len][text], written by the text; the body reads both.  What a
- * part does not touch may be bound to NULL: a head's outputs and its inputs
- * other than timestep and label, a text's but for the context. */
-enum lower_part { LOWER_WHOLE, LOWER_HEAD, LOWER_TEXT, LOWER_BODY };
+/* Which operations a plan has.  Parts have three externals more, after inputs
+ * and outputs: rows [n][step], written by the head, text rows
+ * [n][context_len][text], written by the text, both read by the bodies, and the
+ * deep value [n][h][w][c], written by LOWER_BODY_DEEP, read by
+ * LOWER_BODY_SHALLOW.  What a part does not touch may be bound to NULL: a
+ * head's outputs and its inputs other than timestep and label, a text's but for
+ * the context. */
+enum lower_part {
+    LOWER_WHOLE,
+    LOWER_HEAD,
+    LOWER_TEXT,
+    LOWER_BODY,
+    LOWER_BODY_DEEP,
+    LOWER_BODY_SHALLOW
+};
 
 /* Floats of a row of each kind; 0: there is nothing of it to hoist. */
 struct lower_rows {

@@ -43,6 +43,7 @@ struct value_state {
     buffer_id external; /* of an output, else PLAN_NO_BUFFER                 */
     uint32_t n_readers; /* joined operations count once                      */
     size_t reader;      /* one of them                                       */
+    bool is_wanted;     /* by a shallow body                                 */
 };
 
 struct lowering {

@@ -28,6 +28,8 @@
 #define EDGE       8
 #define MAX_N      4
 #define MAX_PARAMS 256
+#define N_TOKENS   5
+#define TOKEN      12 /* floats */
 #define N_PIXELS   (MAX_N * 2 * EDGE * 2 * EDGE)
 
 static const char config_text[] =
@@ -36,6 +38,14 @@ static const char config_text[] =
     "\"norm_num_groups\":8,\"num_class_embeds\":5,"
     "\"down_block_types\":[\"DownBlock2D\",\"AttnDownBlock2D\"],"
     "\"up_block_types\":[\"AttnUpBlock2D\",\"UpBlock2D\"]}";
+
+static const char condition_text[] =
+    "{\"_class_name\":\"UNet2DConditionModel\",\"in_channels\":1,"
+    "\"out_channels\":1,\"sample_size\":8,\"block_out_channels\":[16,32],"
+    "\"layers_per_block\":1,\"norm_num_groups\":8,"
+    "\"cross_attention_dim\":12,\"attention_head_dim\":4,"
+    "\"down_block_types\":[\"CrossAttnDownBlock2D\",\"DownBlock2D\"],"
+    "\"up_block_types\":[\"UpBlock2D\",\"CrossAttnUpBlock2D\"]}";
 
 static struct json *parse(const char *text)
 {
@@ -341,6 +351,92 @@ static void test_head_and_body_are_the_whole(void **state)
         executor_free(x);
         network_free(net);
         json_free(config);
+    }
+}
+
+static size_t n_steps_of(const struct network *net, enum lower_part part)
+{
+    const struct model_size size = {1, EDGE, EDGE, 1};
+    struct plan *plan;
+    size_t n;
+
+    assert_int_equal(network_plan(&plan, net, part, &size, 1, NULL), UNSTIR_OK);
+    n = plan_n_steps(plan);
+    plan_free(plan);
+    return n;
+}
+
+static void check_bytes(const char *what, const float *got, const float *want,
+                        size_t n)
+{
+    if (memcmp(got, want, n * sizeof *got) != 0)
+        fail_msg("%s: got %g ..., wanted %g ...", what, (double)got[0],
+                 (double)want[0]);
+}
+
+/* Leaving the deep value behind changes no bit; the shallow layers make of it
+ * the output that it belongs to, whoever else is in the batch, and of another
+ * sample another output. */
+static void check_deep(const char *text, const float *context, const char *isa)
+{
+    struct network_options options = {.isa = isa, .mode = LOWER_FUSED};
+    struct json *config = parse(text);
+    struct executor *x = new_executor(0);
+    const size_t n_out = MAX_N * EDGE * EDGE;
+    float want[MAX_N * EDGE * EDGE], deep[MAX_N * 32 * EDGE * EDGE];
+    struct io *io = make_io(MAX_N, EDGE, EDGE);
+    struct network *net;
+    size_t n_deep;
+
+    assert_int_equal(network_open(&net, config, NULL, 1, &options, NULL),
+                     UNSTIR_OK);
+    io->io.context = context;
+    io->io.context_len = N_TOKENS;
+    if (context)
+        io->io.label = NULL;
+    assert_true(net->info.is_deep);
+    assert_int_equal(network_deep_floats(net, EDGE, EDGE, &n_deep, NULL),
+                     UNSTIR_OK);
+    assert_int_equal(n_deep, 32 * EDGE * EDGE);
+    eval_good(net, x, &io->io);
+    memcpy(want, io->out, sizeof want);
+    io->io.deep = deep;
+    eval_good(net, x, &io->io);
+    check_bytes("deep", io->out, want, n_out);
+    io->io.is_shallow = true;
+    memset(io->out, 0, sizeof io->out);
+    eval_good(net, x, &io->io);
+    check_bytes("shallow", io->out, want, n_out);
+    io->io.n = 1;
+    io->io.deep = deep + n_deep;
+    io->io.sample += EDGE * EDGE;
+    io->io.timestep++;
+    if (context)
+        io->io.context += (size_t)N_TOKENS * TOKEN;
+    else
+        io->io.label++;
+    eval_good(net, x, &io->io);
+    check_bytes("alone", io->out, want + EDGE * EDGE, EDGE * EDGE);
+    io->io.timestep++;
+    eval_good(net, x, &io->io);
+    assert_true(memcmp(io->out, want + EDGE * EDGE, EDGE * EDGE) != 0);
+    assert_true(n_steps_of(net, LOWER_BODY_SHALLOW) <
+                n_steps_of(net, LOWER_BODY));
+    executor_free(x);
+    network_free(net);
+    json_free(config);
+}
+
+static void test_deep_and_shallow(void **state)
+{
+    float context[MAX_N * N_TOKENS * TOKEN];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(context); i++)
+        context[i] = (float)(i % 13) / 6 - 1;
+    for (size_t r = 0; golden_rung(r); r++) {
+        check_deep(config_text, NULL, golden_rung(r));
+        check_deep(condition_text, context, golden_rung(r));
     }
 }
 
@@ -697,6 +793,7 @@ int main(void)
         cmocka_unit_test(test_plans_belong_to_their_network),
         cmocka_unit_test(test_many_sizes),
         cmocka_unit_test(test_head_and_body_are_the_whole),
+        cmocka_unit_test(test_deep_and_shallow),
         cmocka_unit_test(test_a_schedule_is_computed_ahead),
         cmocka_unit_test(test_refused_inputs),
         cmocka_unit_test(test_cancel),
