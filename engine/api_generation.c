@@ -94,11 +94,12 @@ struct unstir_progress
 unstir_generation_progress(const struct unstir_generation *generation)
 {
     const struct unstir_generation *g = generation;
-    uint32_t coming = g->step < g->run.n_steps ? g->step : g->run.n_steps - 1;
+    const struct start *s = &g->start;
+    uint32_t coming = g->step < s->end ? g->step : s->end - 1;
 
     return (struct unstir_progress){
-        .step = g->step,
-        .steps = g->run.n_steps,
+        .step = g->step - s->first,
+        .steps = s->end - s->first,
         .timestep = sampler_timestep(&g->run, coming, 0),
     };
 }
@@ -144,8 +145,8 @@ static enum unstir_status check_done(const struct unstir_generation *g,
     if (generation_is_done(g))
         return UNSTIR_OK;
     return error_set(err, UNSTIR_ERR_ARG,
-                     "the picture is not finished: step %u of %u", g->step,
-                     g->run.n_steps);
+                     "the picture is not finished: step %u of %u",
+                     g->step - g->start.first, g->start.end - g->start.first);
 }
 
 enum unstir_status

@@ -145,7 +145,7 @@ enum unstir_status unstir_request_json(const struct unstir_model *model,
 
     *json = NULL;
     TRY(request_check(model, resolved, &again, NULL, NULL, err));
-    return request_write(model, &again, json, err);
+    return request_write(model, &again, NULL, json, err);
 }
 
 enum unstir_status unstir_forward_image(const struct unstir_forward *forward,

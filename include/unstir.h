@@ -226,7 +226,8 @@ int unstir_schedule_find(const char *name);
 #define UNSTIR_UNSET_F     (-1e30) /* a double field that takes the default     */
 
 /* One picture.  Start from UNSTIR_REQUEST_INIT; zero, NULL and _UNSET mean
- * the model's default.  Strings are copied by unstir_generation_begin().    */
+ * the model's default.  unstir_generation_begin() copies strings and what it
+ * needs of pictures.                                                       */
 struct unstir_request {
     const char *label; /* label or decimal class; NULL: see class_id      */
     int64_t class_id;  /* used when label is NULL                         */
@@ -242,20 +243,29 @@ struct unstir_request {
     double guidance_start, guidance_end; /* shares of the steps, 0 .. 1:
                                 guided from the one to before the other; both
                                 unset: the model's own                       */
+    const struct unstir_image *init_image; /* to begin with, of any size and
+                                colours; NULL: noise alone                   */
+    const struct unstir_image *mask; /* white: paint anew, black: keep; needs
+                                init_image; NULL: all is painted             */
+    double strength; /* 0 .. 1: how far to leave init_image: this share of the
+                        steps is run; unset: 0.8, with a mask or an inverse
+                        sampler 1                                            */
 };
 
 #define UNSTIR_REQUEST_INIT                                         \
     {                                                               \
         NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F, \
             UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,   \
-            UNSTIR_UNSET_F                                          \
+            UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F                                          \
     }
 
 /* Check every field against the model.  Calls `report` once a violation
  * (field as in SETTLED words: "steps"; nearest: a JSON value text such as
  * "1000" or "\"euler\"", or NULL); returns UNSTIR_ERR_ARG if there was any.
  * On success *resolved (may be NULL) has every default filled in; its
- * strings belong to the model.                                             */
+ * strings belong to the model.  Pictures need no pixels for this: their shape
+ * is enough; where width and height are unset, they are init_image's, cut to a
+ * size that the model makes.                                               */
 typedef void (*unstir_violation_fn)(void *user, const char *field,
                                     const char *detail, const char *nearest);
 enum unstir_status unstir_request_check(const struct unstir_model *model,
@@ -263,6 +273,10 @@ enum unstir_status unstir_request_check(const struct unstir_model *model,
                                         struct unstir_request *resolved,
                                         unstir_violation_fn report, void *user,
                                         struct unstir_error *err);
+
+/* Steps that a resolved request really runs: fewer than `steps` from a picture.
+ */
+uint32_t unstir_request_steps(const struct unstir_request *resolved);
 
 /* Whether a resolved request must say guidance_start and guidance_end to mean
  * the same when it comes again.                                            */

@@ -83,15 +83,20 @@ static enum unstir_status begin(struct unstir_generation *g,
         .has_learned_variance = g->model->has_learned_variance,
     };
 
+    start_plan(&g->start, r, s);
+    o.first = g->start.first;
     o.n = latent_floats(g->model, r->width, r->height);
     TRY(sampler_run_init(
         &g->run, s, &g->model->samplers[sampler_index(s)].schedule, &o, err));
     TRY(take_memory(g, err));
+    TRY(start_init(&g->start, g->model, r, g->run.n, err));
     rng_seed(&g->now.rng, r->seed);
-    rng_normal_f32(&g->now.rng, g->now.sample, g->run.n);
-    for (size_t i = 0; i < g->run.n; i++)
-        g->now.sample[i] *= g->run.first_scale;
-    memcpy(g->now.estimate, g->now.sample, g->run.n * sizeof(float));
+    start_sample(&g->start, &g->run, &g->now);
+    g->step = g->start.first;
+    if (g->request.init_image)
+        g->request.init_image = &request_absent_picture;
+    if (g->request.mask)
+        g->request.mask = &request_absent_picture;
     return UNSTIR_OK;
 }
 
@@ -119,6 +124,7 @@ void generation_free(struct unstir_generation *g)
 {
     if (!g)
         return;
+    start_fini(&g->start);
     sampler_run_fini(&g->run);
     alloc_free(g->decoded);
     alloc_free(g->memory);
@@ -224,6 +230,7 @@ static size_t scatter(struct unstir_generation *g, uint32_t eval,
         .noise = g->noise,
     };
     sampler_advance(&g->run, g->step, eval, &io, &g->next);
+    start_keep(&g->start, &g->run, g->step, eval, g->noise, &g->next);
     g->is_evaluated = true;
     return at;
 }
@@ -237,7 +244,8 @@ static enum unstir_status check_finite(const struct unstir_generation *g,
                              "numbers ran away in step %u of %u: the sampler's "
                              "settings do not suit this network, or its "
                              "weights are damaged",
-                             g->step + 1, g->run.n_steps);
+                             g->step + 1 - g->start.first,
+                             g->start.end - g->start.first);
     return UNSTIR_OK;
 }
 
@@ -254,7 +262,7 @@ static uint32_t longest(struct unstir_generation *const *members, size_t n)
     uint32_t steps = 0;
 
     for (size_t i = 0; i < n; i++) {
-        uint32_t left = members[i]->run.n_steps - members[i]->step;
+        uint32_t left = members[i]->start.end - members[i]->step;
         steps = left > steps ? left : steps;
     }
     return steps;
@@ -276,8 +284,8 @@ static bool ahead_at(const void *arg, size_t k, float *timestep, float *label)
         i -= n_images(a->members[m]);
     g = a->members[m];
     step = g->step + later;
-    if (step >= g->run.n_steps) /* ends earlier than another member */
-        step = g->run.n_steps - 1;
+    if (step >= g->start.end) /* ends earlier than another member */
+        step = g->start.end - 1;
     if (eval >= sampler_n_evals(&g->run, (uint32_t)step))
         eval = 0;
     *timestep = (float)sampler_timestep(&g->run, (uint32_t)step, eval);
@@ -399,7 +407,7 @@ static enum unstir_status check_members(struct unstir_generation *const *gens,
         if (generation_is_done(gens[i]))
             return error_set(err, UNSTIR_ERR_ARG,
                              "the picture is finished after %u steps",
-                             gens[i]->step);
+                             gens[i]->step - gens[i]->start.first);
         for (size_t k = 0; k < i; k++)
             if (gens[k] == gens[i])
                 return error_set(err, UNSTIR_ERR_ARG,
@@ -454,7 +462,7 @@ enum unstir_status generation_step(struct unstir_generation *const *gens,
             st = eval_round(gens, n, eval, x, &is_any, err);
     }
     for (size_t i = 0; i < n && !st; i++)
-        if (gens[i]->step + 1 == gens[i]->run.n_steps)
+        if (gens[i]->step + 1 == gens[i]->start.end)
             st = decode_last(gens[i], x, &gens[0]->cancel, err);
     for (size_t i = 0; i < n; i++) {
         gens[i]->cancel.next = NULL;
@@ -468,7 +476,7 @@ enum unstir_status generation_step(struct unstir_generation *const *gens,
 
 bool generation_is_done(const struct unstir_generation *g)
 {
-    return g->is_early || g->step == g->run.n_steps;
+    return g->is_early || g->step == g->start.end;
 }
 
 size_t generation_floats(const struct unstir_generation *g)
@@ -543,7 +551,7 @@ enum unstir_status generation_result(const struct unstir_generation *g,
                                      struct unstir_image *image,
                                      struct unstir_error *err)
 {
-    if (g->decoded && !g->is_early && g->step == g->run.n_steps)
+    if (g->decoded && !g->is_early && g->step == g->start.end)
         return picture_from_planes(image, g->decoded, g->request.width,
                                    g->request.height, g->model->info.channels,
                                    err);

@@ -20,6 +20,7 @@
 
 #include "base/cancel.h"
 #include "base/error.h"
+#include "pipeline/start.h"
 #include "sample/sampler.h"
 
 /* Pictures a network evaluation takes at most. */
@@ -31,11 +32,12 @@ struct unstir_generation {
     const struct unstir_model *model;
     struct unstir_request request; /* resolved                               */
     struct sampler_run run;
+    struct start start;
     struct sampler_state now, next;
     float *memory; /* behind the states and the four below   */
     float *input, *output, *unguided, *noise;
     float *decoded;    /* planes of a latent model's last sample, or NULL    */
-    uint32_t step;     /* steps taken                            */
+    uint32_t step;     /* of the plan; before it start.first are not run     */
     bool is_early;     /* finished by generation_finish_early()  */
     bool is_evaluated; /* in the round of a batch under way      */
     struct cancel cancel;

@@ -38,7 +38,7 @@ static enum unstir_status write_parameters(const struct unstir_generation *g,
     const struct unstir_request *r = &g->request;
     const struct unstir_model_info *info = &g->model->info;
     char text[1024], prompt[256] = "", early[64] = "", eta[40] = "";
-    char schedule[64] = "";
+    char schedule[64] = "", strength[64] = "";
 
     if (r->label)
         (void)snprintf(prompt, sizeof prompt, "%.200s", r->label);
@@ -49,15 +49,19 @@ static enum unstir_status write_parameters(const struct unstir_generation *g,
     if (r->schedule && sampler_schedule_find(r->schedule))
         (void)snprintf(schedule, sizeof schedule, ", Schedule type: %s",
                        sampler_schedule_find(r->schedule)->info->title);
+    if (g->start.has_picture)
+        (void)snprintf(strength, sizeof strength, ", Denoising strength: %g%s",
+                       r->strength, g->start.has_mask ? ", Mask: yes" : "");
     if (g->is_early)
-        (void)snprintf(early, sizeof early, ", Finished after: %u", g->step);
+        (void)snprintf(early, sizeof early, ", Finished after: %u",
+                       g->step - g->start.first);
     (void)snprintf(text, sizeof text,
                    "%s\nSteps: %u, Sampler: %s%s, CFG scale: %g, Seed: %" PRIu64
-                   ", Size: %ux%u%s%s, Model hash: %.10s, Model: %.100s, "
+                   ", Size: %ux%u%s%s%s, Model hash: %.10s, Model: %.100s, "
                    "Version: unstir " UNSTIR_VERSION,
                    prompt, r->steps, g->run.sampler->info->title, schedule,
-                   r->guidance, r->seed, r->width, r->height, eta, early,
-                   info->digest, info->id);
+                   r->guidance, r->seed, r->width, r->height, eta, strength,
+                   early, info->digest, info->id);
     return alloc_strdup(out, text, err);
 }
 
@@ -72,7 +76,7 @@ static enum unstir_status write_origin(const struct unstir_generation *g,
     json_put_string(w, "software", "unstir " UNSTIR_VERSION);
     json_put_string(w, "model_digest", info->digest);
     json_put_string(w, "fingerprint", info->fingerprint);
-    json_put_int(w, "steps_taken", g->step);
+    json_put_int(w, "steps_taken", g->step - g->start.first);
     json_close(w);
     return json_finish(out, w, false, err);
 }
@@ -84,7 +88,7 @@ enum unstir_status metadata_init(struct metadata *m,
     *m = (struct metadata){0};
     if (!is_brief) {
         TRY(write_parameters(g, &m->parameters, err));
-        TRY(request_write(g->model, &g->request, &m->request, err));
+        TRY(request_write(g->model, &g->request, &g->start, &m->request, err));
         TRY(write_origin(g, &m->origin, err));
         add(m, "parameters", m->parameters);
         add(m, "unstir", m->request);

@@ -5,14 +5,17 @@
 #include "pipeline/request.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "format/json.h"
+#include "image/image.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/model_labels.h"
+#include "pipeline/start.h"
 
 /* One check in progress. */
 struct check {
@@ -189,8 +192,13 @@ static void check_run(struct check *c, const struct sampler *s)
 {
     struct sampler_run run;
     struct unstir_error err;
+    struct start plan;
+    start_plan(&plan, c->out, s);
+    if (plan.first >= plan.end)
+        return; /* told by check_strength() */
     struct sampler_run_options o = {
         .n_steps = c->out->steps,
+        .first = plan.first,
         .n = 1,
         .schedule = c->schedule,
         .has_learned_variance = c->model->has_learned_variance,
@@ -206,6 +214,21 @@ static void check_run(struct check *c, const struct sampler *s)
                 err.detail);
     }
     sampler_run_fini(&run);
+}
+
+/* Steps are known: is one of them left to run? */
+static void check_strength(struct check *c)
+{
+    double strength = c->out->strength, steps = c->out->steps;
+    char nearest[32];
+
+    if (!c->out->init_image || !(strength >= 0 && strength <= 1) ||
+        start_skipped(c->out->steps, strength) < c->out->steps)
+        return;
+    (void)snprintf(nearest, sizeof nearest, "%g", ceil(1e4 / steps) / 1e4);
+    violate(c, "strength", nearest,
+            "strength %g leaves none of %u steps to run; at least %s", strength,
+            c->out->steps, nearest);
 }
 
 static void check_steps(struct check *c, const struct sampler *s)
@@ -227,8 +250,56 @@ static void check_steps(struct check *c, const struct sampler *s)
         violate(c, "steps", nearest, "steps must be 1 to %u, not %u", most,
                 steps);
     } else if (s) {
+        check_strength(c);
         check_run(c, s);
     }
+}
+
+static void check_shape(struct check *c, const char *field,
+                        const struct unstir_image *image)
+{
+    if (image->width >= 1 && image->width <= IMAGE_MAX_EDGE &&
+        image->height >= 1 && image->height <= IMAGE_MAX_EDGE &&
+        (image->channels == 1 || image->channels == 3))
+        return;
+    violate(c, field, NULL,
+            "a picture has edges of 1 to %u pixels and 1 or 3 channels, not "
+            "%u x %u x %u",
+            IMAGE_MAX_EDGE, image->width, image->height, image->channels);
+}
+
+/* Before steps and sizes, whose defaults depend on it. */
+static void check_pictures(struct check *c, const struct sampler *s)
+{
+    const struct unstir_request *q = c->request;
+    bool is_inverse = s && s->is_inverse;
+    double strength = q->strength;
+
+    if (!q->init_image) {
+        if (q->mask)
+            violate(c, "mask", NULL, "a mask needs an init_image");
+        if (strength != UNSTIR_UNSET_F)
+            violate(c, "strength", NULL, "strength needs an init_image");
+        if (is_inverse)
+            violate(c, "sampler", NULL,
+                    "%s goes from a picture to noise and needs an init_image",
+                    s->info->name);
+        return;
+    }
+    check_shape(c, "init_image", q->init_image);
+    if (q->mask)
+        check_shape(c, "mask", q->mask);
+    if (c->model->decoder)
+        violate(c, "init_image", NULL,
+                "this model has no encoder and cannot begin with a picture");
+    if (q->mask && is_inverse)
+        violate(c, "mask", NULL, "%s takes no mask", s->info->name);
+    if (strength == UNSTIR_UNSET_F)
+        strength = q->mask || is_inverse ? 1 : 0.8;
+    if (!(strength >= 0 && strength <= 1))
+        violate(c, "strength", strength > 1 ? "1" : "0.8",
+                "strength must be 0 to 1, not %g", strength);
+    c->out->strength = strength;
 }
 
 static uint32_t nearest_size(const struct unstir_model_info *info, uint32_t v)
@@ -257,6 +328,21 @@ static uint32_t check_size(struct check *c, const char *field, uint32_t v,
         violate(c, field, nearest, "%s must be a multiple of %u, not %u", field,
                 info->size_multiple, v);
     return v;
+}
+
+/* Of a request that says none: that of its picture as far as the model can. */
+static uint32_t default_size(const struct check *c, uint32_t of_picture,
+                             uint32_t fallback)
+{
+    const struct unstir_model_info *info = &c->model->info;
+    uint32_t unit = info->size_multiple;
+
+    if (!c->request->init_image || of_picture == 0)
+        return fallback;
+    uint32_t v = of_picture / unit * unit;
+    return v < info->min_size   ? info->min_size
+           : v > info->max_size ? info->max_size / unit * unit
+                                : v;
 }
 
 static double check_share(struct check *c, const char *field, double v,
@@ -339,10 +425,15 @@ enum unstir_status request_check(const struct unstir_model *model,
     check_class(&c);
     const struct sampler *s = check_sampler(&c);
     check_schedule(&c, s);
+    check_pictures(&c, s);
     check_steps(&c, s);
-    out.width = check_size(&c, "width", request->width, info->default_width);
-    out.height =
-        check_size(&c, "height", request->height, info->default_height);
+    const struct unstir_image *init = request->init_image;
+    out.width = check_size(
+        &c, "width", request->width,
+        default_size(&c, init ? init->width : 0, info->default_width));
+    out.height = check_size(
+        &c, "height", request->height,
+        default_size(&c, init ? init->height : 0, info->default_height));
     check_guidance(&c);
     check_eta(&c, s);
     if (c.is_out_of_memory) {
@@ -387,8 +478,47 @@ bool request_is_guided_at(const struct unstir_request *r, uint32_t step)
            step < (uint32_t)(r->guidance_end * r->steps);
 }
 
+const struct unstir_image request_absent_picture = {1, 1, 1, NULL};
+
+uint32_t unstir_request_steps(const struct unstir_request *resolved)
+{
+    if (!resolved->init_image)
+        return resolved->steps;
+    return resolved->steps - start_skipped(resolved->steps, resolved->strength);
+}
+
+static enum unstir_status write_digest(struct json_writer *w, const char *key,
+                                       const char *known,
+                                       const struct unstir_image *image,
+                                       struct unstir_error *err)
+{
+    char hex[65] = "";
+
+    if (!image || (!known && !image->pixels))
+        return UNSTIR_OK;
+    if (!known)
+        TRY(start_digest(image, hex, err));
+    json_put_string(w, key, known ? known : hex);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status write_pictures(struct json_writer *w,
+                                         const struct unstir_request *r,
+                                         const struct start *s,
+                                         struct unstir_error *err)
+{
+    if (!r->init_image)
+        return UNSTIR_OK;
+    json_put_real(w, "strength", r->strength);
+    TRY(write_digest(w, "init_image_sha256", s ? s->digest : NULL,
+                     r->init_image, err));
+    return write_digest(w, "mask_sha256", s ? s->mask_digest : NULL, r->mask,
+                        err);
+}
+
 enum unstir_status request_write(const struct unstir_model *model,
-                                 const struct unstir_request *r, char **json,
+                                 const struct unstir_request *r,
+                                 const struct start *start, char **json,
                                  struct unstir_error *err)
 {
     struct json_writer *w;
@@ -416,6 +546,11 @@ enum unstir_status request_write(const struct unstir_model *model,
     json_put_real(w, "eta", r->eta);
     json_put_int(w, "width", r->width);
     json_put_int(w, "height", r->height);
+    enum unstir_status st = write_pictures(w, r, start, err);
+    if (st) {
+        json_writer_free(w);
+        return st;
+    }
     json_close(w);
     return json_finish(json, w, false, err);
 }
@@ -449,8 +584,9 @@ enum unstir_status request_read(const struct unstir_model *model,
     static const char *const keys[] = {"model", "class",   "seed",
                                        "steps", "sampler", "guidance_scale",
                                        "eta",   "width",   "height"};
-    static const char *const more[] = {"schedule", "guidance_rescale",
-                                       "guidance_start", "guidance_end"};
+    static const char *const more[] = {
+        "schedule", "guidance_rescale",  "guidance_start", "guidance_end",
+        "strength", "init_image_sha256", "mask_sha256"};
     struct unstir_request r = UNSTIR_REQUEST_INIT;
     int64_t steps, width, height;
     size_t n_more = 0;
@@ -478,6 +614,11 @@ enum unstir_status request_read(const struct unstir_model *model,
     TRY(json_get_real(o, "guidance_start", 0, &r.guidance_start, err));
     TRY(json_get_real(o, "guidance_end", 1, &r.guidance_end, err));
     TRY(json_get_real(o, "eta", UNSTIR_UNSET_F, &r.eta, err));
+    TRY(json_get_real(o, "strength", UNSTIR_UNSET_F, &r.strength, err));
+    if (json_get(o, "init_image_sha256"))
+        r.init_image = &request_absent_picture;
+    if (json_get(o, "mask_sha256"))
+        r.mask = &request_absent_picture;
     r.steps = (uint32_t)steps;
     r.width = (uint32_t)width;
     r.height = (uint32_t)height;
@@ -492,6 +633,7 @@ enum unstir_status request_read(const struct unstir_model *model,
     }
     if (resolved->class_id != r.class_id || resolved->steps != r.steps ||
         resolved->guidance != r.guidance || resolved->eta != r.eta ||
+        resolved->strength != r.strength ||
         resolved->guidance_rescale != r.guidance_rescale ||
         resolved->guidance_start != r.guidance_start ||
         resolved->guidance_end != r.guidance_end ||

@@ -13,6 +13,7 @@
 struct json;
 struct sampler;
 struct sampler_run;
+struct start;
 
 #define REQUEST_MAX_GUIDANCE 100.0
 
@@ -35,18 +36,24 @@ bool request_is_guided_at(const struct unstir_request *resolved, uint32_t step);
 bool request_has_interval(const struct unstir_model *model,
                           const struct unstir_request *resolved);
 
+/* Stands for a picture that was given and is not held any more. */
+extern const struct unstir_image request_absent_picture;
+
 /* The canonical JSON: model, class, seed, steps, sampler, schedule (if it is
  * not the model's own), guidance_scale, guidance_rescale (if it changes
  * something), guidance_start and guidance_end (by request_has_interval()),
- * eta, width, height, in this order, compact; a body that can be posted again.
+ * eta, width, height, and from a picture strength, init_image_sha256 and
+ * mask_sha256, in this order, compact; a body that can be posted again.
+ * Digests are those of `start`, or if it is NULL made of the pictures.
  * *json is ended by alloc_free(). */
 enum unstir_status request_write(const struct unstir_model *model,
                                  const struct unstir_request *resolved,
-                                 char **json, struct unstir_error *err);
+                                 const struct start *start, char **json,
+                                 struct unstir_error *err);
 
 /* Back from canonical JSON that may be hostile: every key must be there, no
  * other, and request_check() must find nothing to change.  UNSTIR_ERR_FORMAT.
- */
+ * For pictures there is request_absent_picture. */
 enum unstir_status request_read(const struct unstir_model *model,
                                 const struct json *object,
                                 struct unstir_request *resolved,

@@ -45,6 +45,10 @@ static enum unstir_status write_progress(const struct unstir_generation *g,
     return json_finish(json, w, false, err);
 }
 
+/* Samples; the last three of runs from a picture. */
+static const char *const tensor_names[] = {"sample", "estimate", "known",
+                                           "noise", "mask"};
+
 static enum unstir_status build(const struct unstir_generation *g,
                                 const char *request, const char *progress,
                                 unsigned char **bytes, size_t *n_bytes,
@@ -61,26 +65,23 @@ static enum unstir_status build(const struct unstir_generation *g,
         {"request", request},
         {"progress", progress},
     };
-    struct safetensors_entry entries[] = {
-        {"sample",
-         DTYPE_F32,
-         3,
-         {m->sample_channels, r->height / m->factor, r->width / m->factor},
-         s->sample},
-        {"estimate",
-         DTYPE_F32,
-         3,
-         {m->sample_channels, r->height / m->factor, r->width / m->factor},
-         s->estimate},
-        {"rng", DTYPE_I32, 1, {RNG_WORDS}, s->rng.state},
-        {"history",
-         DTYPE_F32,
-         4,
-         {s->n_held, m->sample_channels, r->height / m->factor,
-          r->width / m->factor},
-         s->history},
-    };
-    size_t n = ARRAY_LEN(entries) - (s->n_held == 0);
+    const float *const tensors[] = {s->sample, s->estimate, g->start.known,
+                                    g->start.known ? g->start.noise : NULL,
+                                    g->start.mask};
+    struct safetensors_entry entries[ARRAY_LEN(tensors) + 2];
+    uint64_t c = m->sample_channels;
+    uint64_t h = r->height / m->factor, w = r->width / m->factor;
+    size_t n = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(tensors); i++)
+        if (tensors[i])
+            entries[n++] = (struct safetensors_entry){
+                tensor_names[i], DTYPE_F32, 3, {c, h, w}, tensors[i]};
+    entries[n++] = (struct safetensors_entry){
+        "rng", DTYPE_I32, 1, {RNG_WORDS}, s->rng.state};
+    if (s->n_held)
+        entries[n++] = (struct safetensors_entry){
+            "history", DTYPE_F32, 4, {s->n_held, c, h, w}, s->history};
 
     return safetensors_build(bytes, n_bytes, entries, n, meta, ARRAY_LEN(meta),
                              err);
@@ -95,7 +96,7 @@ enum unstir_status state_save(const struct unstir_generation *g,
 
     *bytes = NULL;
     *n_bytes = 0;
-    st = request_write(g->model, &g->request, &request, err);
+    st = request_write(g->model, &g->request, &g->start, &request, err);
     if (!st)
         st = write_progress(g, &progress, err);
     if (!st)
@@ -227,7 +228,7 @@ static enum unstir_status read_progress(struct unstir_generation *g,
     if (json_type(o) != JSON_OBJECT || json_len(o) != 5)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "progress is not an object of 5 keys");
-    TRY(json_get_int(o, "step", -1, 0, g->run.n_steps, &step, err));
+    TRY(json_get_int(o, "step", -1, g->start.first, g->start.end, &step, err));
     TRY(json_get_int(o, "n_held", -1, 0, (int64_t)g->run.sampler->n_history,
                      &n_held, err));
     TRY(json_get_int(o, "rng_index", -1, 0, RNG_WORDS, &index, err));
@@ -251,15 +252,49 @@ static enum unstir_status read_tensors(struct unstir_generation *g,
     const uint64_t rng_dims[] = {RNG_WORDS};
     const struct tensor_view *rng;
 
-    if (weights_len(w) != (g->now.n_held ? 4 : 3))
-        return error_set(err, UNSTIR_ERR_FORMAT, "it has %zu tensors, not %d",
-                         weights_len(w), g->now.n_held ? 4 : 3);
-    TRY(read_floats(w, "sample", 3, dims + 1, g->now.sample, err));
-    TRY(read_floats(w, "estimate", 3, dims + 1, g->now.estimate, err));
+    float *const tensors[] = {g->now.sample, g->now.estimate, g->start.known,
+                              g->start.known ? g->start.noise : NULL,
+                              g->start.mask};
+    size_t n = 1 + (g->now.n_held > 0);
+    for (size_t i = 0; i < ARRAY_LEN(tensors); i++)
+        n += tensors[i] != NULL;
+    if (weights_len(w) != n)
+        return error_set(err, UNSTIR_ERR_FORMAT, "it has %zu tensors, not %zu",
+                         weights_len(w), n);
+    for (size_t i = 0; i < ARRAY_LEN(tensors); i++)
+        if (tensors[i])
+            TRY(read_floats(w, tensor_names[i], 3, dims + 1, tensors[i], err));
     if (g->now.n_held)
         TRY(read_floats(w, "history", 4, dims, g->now.history, err));
     TRY(find_tensor(w, "rng", DTYPE_I32, 1, rng_dims, &rng, err));
     memcpy(g->now.rng.state, rng->data, sizeof g->now.rng.state);
+    return UNSTIR_OK;
+}
+
+/* The pictures themselves are gone; what names them stays. */
+static enum unstir_status read_digests(struct unstir_generation *g,
+                                       const struct json *request,
+                                       struct unstir_error *err)
+{
+    const struct {
+        const char *key;
+        char *hex;
+        bool is_there;
+    } rows[] = {
+        {"init_image_sha256", g->start.digest, g->start.has_picture},
+        {"mask_sha256", g->start.mask_digest, g->start.has_mask},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const char *hex = json_string(json_get(request, rows[i].key));
+        if (!rows[i].is_there)
+            continue;
+        if (strlen(hex) != 64 || strspn(hex, "0123456789abcdef") != 64)
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "the request's %s is not 64 hexadecimal digits",
+                             rows[i].key);
+        memcpy(rows[i].hex, hex, 65);
+    }
     return UNSTIR_OK;
 }
 
@@ -282,6 +317,8 @@ static enum unstir_status restore(struct unstir_generation **out,
         st = meta_json(w, "progress", &progress, err);
     if (!st)
         st = generation_new(out, model, &resolved, err);
+    if (!st)
+        st = read_digests(*out, request, err);
     if (!st)
         st = read_progress(*out, progress, err);
     if (!st)

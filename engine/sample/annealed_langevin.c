@@ -121,9 +121,10 @@ static void advance(const struct sampler_run *run, uint32_t step, uint32_t eval,
         x[i] = x[i] + length * score[i] + std * io->noise[i];
 }
 
-static void mixture(const struct sampler_run *run, uint32_t step, float *signal,
-                    float *noise)
+static void mixture(const struct sampler_run *run, uint32_t step, uint32_t eval,
+                    float *signal, float *noise)
 {
+    (void)eval;
     *signal = 1;
     *noise = run->sigmas[step];
 }

@@ -101,12 +101,14 @@ static void advance(const struct sampler_run *run, uint32_t step, uint32_t eval,
 }
 
 /* a / s of the head, by halving: erf(a / (s sqrt 2)) = abar. */
-static void mixture(const struct sampler_run *run, uint32_t step, float *signal,
-                    float *noise)
+static void mixture(const struct sampler_run *run, uint32_t step, uint32_t eval,
+                    float *signal, float *noise)
 {
     double kept =
         binomial_kept(run->schedule->config.n_timesteps, run->timesteps[step]);
     double low = 0, high = 8;
+
+    (void)eval;
 
     for (int i = 0; i < 50; i++) {
         double middle = (low + high) / 2;

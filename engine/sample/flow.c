@@ -110,8 +110,9 @@ static void flow_advance(const struct sampler_run *run, uint32_t step,
 }
 
 static void flow_mixture(const struct sampler_run *run, uint32_t step,
-                         float *signal, float *noise)
+                         uint32_t eval, float *signal, float *noise)
 {
+    (void)eval;
     *noise = run->sigmas[step];
     *signal = 1 - *noise;
 }

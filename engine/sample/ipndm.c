@@ -73,8 +73,9 @@ static void ipndm_advance(const struct sampler_run *run, uint32_t step,
 }
 
 static void ipndm_mixture(const struct sampler_run *run, uint32_t step,
-                          float *signal, float *noise)
+                          uint32_t eval, float *signal, float *noise)
 {
+    (void)eval;
     *noise = run->sigmas[step];
     *signal = signal_of(*noise);
 }

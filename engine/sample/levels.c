@@ -212,10 +212,10 @@ void sampler_scale_middle(const struct sampler_run *run, uint32_t step,
 }
 
 void sampler_mix_exploding(const struct sampler_run *run, uint32_t step,
-                           float *signal, float *noise)
+                           uint32_t eval, float *signal, float *noise)
 {
     *signal = 1;
-    *noise = run->sigmas[step];
+    *noise = run->sigmas[step + (eval > 0)];
 }
 
 void sampler_estimate_exploding(const struct sampler_run *run, float sigma,

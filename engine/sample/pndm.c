@@ -9,6 +9,10 @@
  *                second timestep twice);
  *   Runge-Kutta  steps 0 to 2 evaluate four times each.
  *
+ * A run from a picture, which begins later, has the plain beginning; one that
+ * begins within the Runge-Kutta steps is not defined by the reference either
+ * and is refused.
+ *
  * history: [0 ..] noises, newest first; behind them scratch of a step: [4] its
  * first sample, [5] the sum of weighted noises.
  *
@@ -43,13 +47,17 @@ static uint32_t pndm_n_evals(const struct sampler_run *run, uint32_t step)
 {
     if (is_prk(run, step))
         return 4;
-    return step == 0 && run->n_steps > 1 ? 2 : 1;
+    return step == run->first && run->n_steps > 1 ? 2 : 1;
 }
 
-/* The whole timestep that an evaluation is made at. */
+/* The whole timestep that an evaluation is made at.  A run that begins later
+ * begins as the reference's list of timesteps does when it is cut: in that one
+ * the second timestep stands twice. */
 static int64_t time_of(const struct sampler_run *run, uint32_t step,
                        uint32_t eval)
 {
+    if (run->first > 0 && step == run->first)
+        return run->timesteps[eval || step == 1 ? step : step - 1];
     if (eval == 0)
         return run->timesteps[step];
     int64_t next = run->timesteps[step + 1];
@@ -169,12 +177,25 @@ static enum unstir_status pndm_check(const struct sampler_run *run,
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "pndm extrapolates noise, and the network predicts "
                          "the sample");
+    if (has_prk(run) && run->first > 0)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "pndm with a Runge-Kutta start (skip_prk_steps false) "
+                         "cannot begin from a picture");
     if (has_prk(run) && run->n_steps < 4)
         return error_field(err, "steps",
                            "pndm with a Runge-Kutta start (skip_prk_steps "
                            "false) needs at least 4 steps, not %u",
                            run->n_steps);
     return UNSTIR_OK;
+}
+
+static void pndm_mixture(const struct sampler_run *run, uint32_t step,
+                         uint32_t eval, float *signal, float *noise)
+{
+    float abar = abar_at(run, time_of(run, step, eval));
+
+    *signal = sqrtf(abar);
+    *noise = sqrtf(1 - abar);
 }
 
 const struct sampler sampler_pndm = {
@@ -185,5 +206,6 @@ const struct sampler sampler_pndm = {
     .check = pndm_check,
     .n_evals = pndm_n_evals,
     .timestep = pndm_timestep,
+    .mixture = pndm_mixture,
     .advance = pndm_advance,
 };

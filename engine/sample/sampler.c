@@ -119,6 +119,7 @@ enum unstir_status sampler_run_init(struct sampler_run *run,
         .spacing = schedule->config.spacing,
         .sigma_kind = schedule->config.sigmas,
         .n_steps = options->n_steps,
+        .first = options->first,
         .n = options->n,
         .first_scale = 1,
         .eta = options->eta,
@@ -130,6 +131,9 @@ enum unstir_status sampler_run_init(struct sampler_run *run,
     if (run->n_steps == 0 || run->n_steps > schedule->config.n_timesteps)
         return error_field(err, "steps", "steps must be 1 to %u, not %u",
                            sampler_max_steps(sampler, schedule), run->n_steps);
+    if (run->first >= run->n_steps)
+        return error_field(err, "strength", "no step of %u is left to run",
+                           run->n_steps);
     if (!(options->eta >= 0 && options->eta <= 1))
         return error_field(err, "eta", "eta must be 0 to 1, not %g",
                            options->eta);
@@ -176,10 +180,10 @@ void sampler_advance(const struct sampler_run *run, uint32_t step,
 }
 
 static void mixture_at(const struct sampler_run *run, uint32_t step,
-                       float *signal, float *noise)
+                       uint32_t eval, float *signal, float *noise)
 {
     if (run->sampler->mixture) {
-        run->sampler->mixture(run, step, signal, noise);
+        run->sampler->mixture(run, step, eval, signal, noise);
         return;
     }
     float abar = run->schedule->abar[run->timesteps[step]];
@@ -187,14 +191,33 @@ static void mixture_at(const struct sampler_run *run, uint32_t step,
     *noise = sqrtf(1 - abar);
 }
 
-void sampler_add_noise(const struct sampler_run *run, uint32_t step,
-                       const float *picture, const float *noise, float *out)
+static void add_noise(const struct sampler_run *run, uint32_t step,
+                      uint32_t eval, const float *picture, const float *noise,
+                      float *out)
 {
     float a, s;
 
-    mixture_at(run, step, &a, &s);
+    mixture_at(run, step, eval, &a, &s);
     for (size_t i = 0; i < run->n; i++)
         out[i] = a * picture[i] + s * noise[i];
+}
+
+void sampler_add_noise(const struct sampler_run *run, uint32_t step,
+                       const float *picture, const float *noise, float *out)
+{
+    add_noise(run, step, 0, picture, noise, out);
+}
+
+void sampler_add_noise_after(const struct sampler_run *run, uint32_t step,
+                             uint32_t eval, const float *picture,
+                             const float *noise, float *out)
+{
+    if (eval + 1 < sampler_n_evals(run, step))
+        add_noise(run, step, eval + 1, picture, noise, out);
+    else if (step + 1 < run->n_steps)
+        add_noise(run, step + 1, 0, picture, noise, out);
+    else
+        memcpy(out, picture, run->n * sizeof *out);
 }
 
 /* Only the variance-exploding form keeps the whole signal. */
@@ -204,7 +227,7 @@ float sampler_view_scale(const struct sampler_run *run, uint32_t step)
 
     if (step >= run->n_steps)
         return 1;
-    mixture_at(run, step, &a, &s);
+    mixture_at(run, step, 0, &a, &s);
     return a == 1 ? 1 / sqrtf(s * s + 1) : 1;
 }
 

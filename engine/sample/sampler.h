@@ -113,9 +113,10 @@ struct sampler {
                         uint32_t eval, const float *sample, float *out);
     void (*advance)(const struct sampler_run *run, uint32_t step, uint32_t eval,
                     const struct sampler_io *io, struct sampler_state *state);
-    /* Shares of picture and noise at the start of a step. */
-    void (*mixture)(const struct sampler_run *run, uint32_t step, float *signal,
-                    float *noise);
+    /* Shares of picture and noise in what an evaluation is made of; NULL:
+     * those of the step's timestep. */
+    void (*mixture)(const struct sampler_run *run, uint32_t step, uint32_t eval,
+                    float *signal, float *noise);
 };
 
 /* The table; order is the public one. */
@@ -190,6 +191,7 @@ struct sampler_run {
     float *sigmas;       /* [n_steps + 1] levels, of methods that use them   */
     float *middle_times, *middle_sigmas; /* [n_steps] of second evaluations  */
     uint32_t n_steps;
+    uint32_t first;    /* step that the run begins with                      */
     size_t n;          /* floats of a sample                                 */
     float first_scale; /* of the first noise                                 */
     double eta;
@@ -201,6 +203,7 @@ struct sampler_run {
 
 struct sampler_run_options {
     uint32_t n_steps;
+    uint32_t first; /* below n_steps; above 0: begins from a picture         */
     size_t n;
     double eta;
     const struct sampler_schedule *schedule; /* NULL: as configured          */
@@ -236,6 +239,11 @@ const float *sampler_scale_input(const struct sampler_run *run, uint32_t step,
  * starts from a picture.  `noise` [n] may be `out`. */
 void sampler_add_noise(const struct sampler_run *run, uint32_t step,
                        const float *picture, const float *noise, float *out);
+/* The same to the level that an evaluation leaves the sample at, that of the
+ * next one; after the last one the picture itself. */
+void sampler_add_noise_after(const struct sampler_run *run, uint32_t step,
+                             uint32_t eval, const float *picture,
+                             const float *noise, float *out);
 /* What brings a sample before `step` (n_steps: the result) to the scale of
  * pictures and unit noise. */
 float sampler_view_scale(const struct sampler_run *run, uint32_t step);
@@ -284,11 +292,13 @@ uint32_t sampler_max_steps_solver(const struct schedule *s);
 /* Levels must be finite and fall from step to step. */
 enum unstir_status sampler_check_levels(const struct sampler_run *run,
                                         struct unstir_error *err);
-/* x / sqrt(sigma^2 + 1), and its shares x0 + sigma z. */
+/* x / sqrt(sigma^2 + 1), and its shares x0 + sigma z.  The reference takes the
+ * level where a step ends for that of its second evaluation, also where that is
+ * made half way. */
 void sampler_scale_exploding(const struct sampler_run *run, uint32_t step,
                              uint32_t eval, const float *sample, float *out);
 void sampler_mix_exploding(const struct sampler_run *run, uint32_t step,
-                           float *signal, float *noise);
+                           uint32_t eval, float *signal, float *noise);
 
 /* Two in every step but the last. */
 uint32_t sampler_n_evals_twice(const struct sampler_run *run, uint32_t step);

@@ -99,8 +99,9 @@ static void score_ve_advance(const struct sampler_run *run, uint32_t step,
 }
 
 static void score_ve_mixture(const struct sampler_run *run, uint32_t step,
-                             float *signal, float *noise)
+                             uint32_t eval, float *signal, float *noise)
 {
+    (void)eval;
     *signal = 1;
     *noise = run->times[step];
 }

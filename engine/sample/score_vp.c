@@ -59,8 +59,9 @@ static void score_vp_advance(const struct sampler_run *run, uint32_t step,
 }
 
 static void score_vp_mixture(const struct sampler_run *run, uint32_t step,
-                             float *signal, float *noise)
+                             uint32_t eval, float *signal, float *noise)
 {
+    (void)eval;
     float l = log_signal(&run->schedule->config, run->middle_times[step]);
 
     *signal = expf(l);

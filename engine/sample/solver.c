@@ -27,11 +27,12 @@ struct solver_point solver_point_at(const struct sampler_run *run,
     return p;
 }
 
-void solver_mixture(const struct sampler_run *run, uint32_t step, float *signal,
-                    float *noise)
+void solver_mixture(const struct sampler_run *run, uint32_t step, uint32_t eval,
+                    float *signal, float *noise)
 {
     struct solver_point p = solver_point_at(run, step);
 
+    (void)eval;
     *signal = p.signal;
     *noise = p.noise;
 }

@@ -51,7 +51,7 @@ void solver_advance(const struct sampler_run *run, uint32_t step,
                     const struct sampler_io *io, struct sampler_state *state);
 
 /* The mixture of a method whose samples keep the variance. */
-void solver_mixture(const struct sampler_run *run, uint32_t step, float *signal,
-                    float *noise);
+void solver_mixture(const struct sampler_run *run, uint32_t step, uint32_t eval,
+                    float *signal, float *noise);
 
 #endif

@@ -6,6 +6,8 @@
  * into NaN is refused here with a reason, or computed (a last step that stands
  * still).  samplers_own.json has the samplers that the reference lacks, written
  * down a second time from their papers (tools/goldens/make_own_samplers.py).
+ * img2img.json (make_img2img.py) has runs that begin from a picture part of the
+ * way, with and without a mask; each begins with the first sample.
  *
  * Tolerance.  A sample carries the roundings of all steps before it: an
  * evaluation does some ten f32 operations an element, each worth 2^-24 of the
@@ -32,6 +34,7 @@
 #include "base/compiler.h"
 #include "format/json.h"
 #include "json_file.h"
+#include "pipeline/start.h"
 #include "sample/sampler.h"
 
 #define TOLERANCE        1e-6
@@ -44,9 +47,33 @@ struct rig {
     struct schedule schedule;
     struct sampler_run run;
     struct sampler_state state;
+    struct start start; /* from a picture                                    */
+    float known[N], first_noise[N], mask[N];
     float sample[N], estimate[N], history[SAMPLER_MAX_HISTORY * N];
     float input[N], output[N], noise[N];
 };
+
+/* The picture and the mask of make_img2img.py. */
+static void begin_from_picture(struct rig *r, const struct json *row,
+                               uint32_t n_steps)
+{
+    const struct json *strength = json_get(row, "strength");
+    struct start *s = &r->start;
+
+    if (!strength)
+        return;
+    s->has_picture = true;
+    s->has_mask = json_bool(json_get(row, "has_mask"));
+    s->is_pure = s->has_mask && json_real(strength) == 1;
+    s->first = start_skipped(n_steps, json_real(strength));
+    s->known = r->known;
+    s->noise = r->first_noise;
+    s->mask = s->has_mask ? r->mask : NULL;
+    for (size_t i = 0; i < N; i++) {
+        r->known[i] = (float)cos((double)i);
+        r->mask[i] = i % 3 == 0;
+    }
+}
 
 static enum unstir_status rig_init(struct rig *r, const struct json *row,
                                    struct unstir_error *err)
@@ -64,6 +91,8 @@ static enum unstir_status rig_init(struct rig *r, const struct json *row,
 
     assert_non_null(s);
     memset(r, 0, sizeof *r);
+    begin_from_picture(r, row, o.n_steps);
+    o.first = r->start.first;
     r->is_score = strcmp(json_string(json_get(row, "network")), "score") == 0;
     o.eta = eta ? json_real(eta) : s->default_eta;
     r->state.sample = r->sample;
@@ -194,13 +223,14 @@ static void test_run(void **state)
     if (rig_init(&r, row, &err))
         fail_msg("%s", err.detail);
     rng_seed(&r.state.rng, (uint64_t)json_int(json_get(row, "seed")));
-    rng_normal_f32(&r.state.rng, r.sample, N);
-    for (size_t i = 0; i < N; i++)
-        r.sample[i] *= r.run.first_scale;
-    for (uint32_t k = 0; k < r.run.n_steps; k++)
+    start_sample(&r.start, &r.run, &r.state);
+    if (r.start.has_picture)
+        check_close("the first sample", 0, 0, r.sample, json_at(x, n++),
+                    TOLERANCE * largest_of(json_at(x, 0)));
+    for (uint32_t k = r.run.first; k < r.run.n_steps; k++)
         for (uint32_t e = 0; e < sampler_n_evals(&r.run, k); e++, n++) {
             double t = sampler_timestep(&r.run, k, e);
-            double w = json_real(json_at(times, n));
+            double w = json_real(json_at(times, n - r.start.has_picture));
             if (!(fabs(t - w) <= time_tolerance(&r, k, w)))
                 fail_msg("step %u, evaluation %u: timestep %.9g, wanted %.9g",
                          k, e, t, w);
@@ -211,6 +241,7 @@ static void test_run(void **state)
                     fmax(largest, fabs((double)r.sample[i]) / scale_at(&r, k));
             added += cancelled(&r, k);
             evaluate(&r, k, e, (float)w);
+            start_keep(&r.start, &r.run, k, e, r.noise, &r.state);
             largest = fmax(largest, largest_of(json_at(x, n)) / scale);
             check_close("sample", k, e, r.sample, json_at(x, n),
                         tolerance(&r) * largest * scale + added);
@@ -260,13 +291,16 @@ int main(void)
     static struct CMUnitTest tests[MAX_CASES];
     struct json *rows = json_file_open("tests/data/samplers.json");
     struct json *own = json_file_open("tests/data/samplers_own.json");
-    size_t n_own, n = add_cases(tests, 0, rows);
+    struct json *pictures = json_file_open("tests/data/img2img.json");
+    size_t n_own, n_pictures, n = add_cases(tests, 0, rows);
 
     n_own = add_cases(tests, n, own) - n;
-    if (n < 300 || n_own < 4 || n + n_own == MAX_CASES)
+    n_pictures = add_cases(tests, n + n_own, pictures) - n - n_own;
+    n += n_own + n_pictures;
+    if (n < 300 || n_own < 4 || n_pictures < 100 || n == MAX_CASES)
         return 1;
-    int rc =
-        _cmocka_run_group_tests("t_samplers", tests, n + n_own, NULL, NULL);
+    int rc = _cmocka_run_group_tests("t_samplers", tests, n, NULL, NULL);
+    json_free(pictures);
     json_free(own);
     json_free(rows);
     return rc;

@@ -241,10 +241,17 @@ static struct unstir_request ask(const char *label, int64_t class_id,
                                  uint32_t height, const char *sampler,
                                  double guidance, double eta)
 {
-    return (struct unstir_request){
-        label,         class_id, 0,   steps, width,          height,
-        sampler,       guidance, eta, NULL,  UNSTIR_UNSET_F, UNSTIR_UNSET_F,
-        UNSTIR_UNSET_F};
+    struct unstir_request r = UNSTIR_REQUEST_INIT;
+
+    r.label = label;
+    r.class_id = class_id;
+    r.steps = steps;
+    r.width = width;
+    r.height = height;
+    r.sampler = sampler;
+    r.guidance = guidance;
+    r.eta = eta;
+    return r;
 }
 
 #define UNSET UNSTIR_UNSET_F

@@ -23,6 +23,9 @@
 #define TINY      "tests/data/models/tiny"
 #define MAX_TEXTS 8
 
+static uint8_t grey_pixels[4] = {10, 80, 150, 220};
+static const struct unstir_image grey = {2, 2, 1, grey_pixels};
+
 static struct unstir_model *model;
 static struct unstir_executor *exec;
 
@@ -63,6 +66,8 @@ static struct unstir_generation *begin(const struct unstir_model *m,
     r.eta = eta;
     r.steps = steps;
     r.width = r.height = size;
+    if (sampler && strcmp(sampler, "ddim_inverse") == 0)
+        r.init_image = &grey;
     must(unstir_generation_begin(&gen, m, &r, &err), &err);
     return gen;
 }

@@ -1,0 +1,174 @@
+/* start.c - where a run begins.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "pipeline/start.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/size.h"
+#include "format/digest.h"
+#include "image/fit.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/picture.h"
+
+#define MASK_CUT 128 /* 0.5 of 255, rounded up                               */
+
+/* -- the plan --------------------------------------------------------------- */
+
+/* The product is cut in f64, as the reference's int() does: 0.29 of 100 steps
+ * are 28. */
+uint32_t start_skipped(uint32_t n_steps, double strength)
+{
+    double run = n_steps * strength;
+
+    return run < n_steps ? n_steps - (uint32_t)run : 0;
+}
+
+void start_plan(struct start *s, const struct unstir_request *resolved,
+                const struct sampler *sampler)
+{
+    uint32_t n = resolved->steps, skipped;
+
+    *s = (struct start){.end = n};
+    if (!resolved->init_image)
+        return;
+    skipped = start_skipped(n, resolved->strength);
+    s->has_picture = true;
+    s->has_mask = resolved->mask != NULL;
+    s->is_inverse = sampler->is_inverse;
+    s->is_pure = s->has_mask && resolved->strength == 1;
+    s->first = s->is_inverse ? 0 : skipped;
+    s->end = s->is_inverse ? n - skipped : n;
+}
+
+/* -- pictures ---------------------------------------------------------------- */
+
+enum unstir_status start_digest(const struct unstir_image *image, char hex[65],
+                                struct unstir_error *err)
+{
+    const uint32_t shape[] = {image->width, image->height, image->channels};
+    struct digest *d;
+    unsigned char little[sizeof shape];
+
+    for (size_t i = 0; i < sizeof shape; i++)
+        little[i] = (unsigned char)(shape[i / 4] >> 8 * (i % 4));
+    TRY(digest_new(&d, err));
+    digest_add(d, "shape", little, sizeof little);
+    digest_add(d, "pixels", image->pixels,
+               (size_t)image->width * image->height * image->channels);
+    digest_finish(d, hex);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status read_picture(struct start *s,
+                                       const struct unstir_model *m,
+                                       const struct unstir_request *r,
+                                       const struct sampler *sampler, size_t n,
+                                       struct unstir_error *err)
+{
+    struct unstir_image fitted;
+
+    TRY(image_fit(r->init_image, r->width, r->height, m->info.channels, &fitted,
+                  err));
+    picture_to_planes(s->known, &fitted);
+    if (sampler->is_unit_range)
+        for (size_t i = 0; i < n; i++)
+            s->known[i] = s->known[i] / 2 + 0.5F;
+    unstir_image_fini(&fitted);
+    return UNSTIR_OK;
+}
+
+/* Each latent pixel takes the mask at its upper left one. */
+static enum unstir_status read_mask(struct start *s,
+                                    const struct unstir_model *m,
+                                    const struct unstir_request *r,
+                                    struct unstir_error *err)
+{
+    uint32_t w = r->width / m->factor, h = r->height / m->factor;
+    size_t hw = (size_t)w * h;
+    struct unstir_image fitted;
+
+    TRY(image_fit(r->mask, r->width, r->height, 1, &fitted, err));
+    for (size_t i = 0; i < hw * m->sample_channels; i++) {
+        size_t y = i % hw / w * m->factor, x = i % w * m->factor;
+        s->mask[i] = fitted.pixels[y * r->width + x] >= MASK_CUT;
+    }
+    unstir_image_fini(&fitted);
+    return UNSTIR_OK;
+}
+
+enum unstir_status start_init(struct start *s, const struct unstir_model *model,
+                              const struct unstir_request *resolved, size_t n,
+                              struct unstir_error *err)
+{
+    const struct sampler *sampler = sampler_find(resolved->sampler);
+    const struct unstir_image *init = resolved->init_image;
+    const struct unstir_image *mask = resolved->mask;
+    size_t total;
+    void *memory;
+
+    if (!s->has_picture)
+        return UNSTIR_OK;
+    if (!size_mul(n, s->has_mask ? 3 : 2, &total))
+        return error_set(err, UNSTIR_ERR_LIMIT, "the picture is too large");
+    TRY(alloc_aligned(&memory, total, sizeof(float), err));
+    s->memory = s->known = memory;
+    s->noise = s->known + n;
+    s->mask = s->has_mask ? s->noise + n : NULL;
+    if (!init->pixels) /* of a saved state, which brings them */
+        return UNSTIR_OK;
+    TRY(start_digest(init, s->digest, err));
+    TRY(read_picture(s, model, resolved, sampler, n, err));
+    if (!s->has_mask)
+        return UNSTIR_OK;
+    TRY(start_digest(mask, s->mask_digest, err));
+    return read_mask(s, model, resolved, err);
+}
+
+void start_fini(struct start *s)
+{
+    alloc_free(s->memory);
+    s->memory = s->known = s->noise = s->mask = NULL;
+}
+
+/* -- samples ------------------------------------------------------------------ */
+
+void start_sample(struct start *s, const struct sampler_run *run,
+                  struct sampler_state *state)
+{
+    float *x = state->sample;
+    size_t bytes = run->n * sizeof *x;
+
+    if (s->is_inverse) {
+        memcpy(x, s->known, bytes);
+        memset(s->noise, 0, bytes);
+    } else {
+        rng_normal_f32(&state->rng, x, run->n);
+        if (s->has_picture)
+            memcpy(s->noise, x, bytes);
+        if (s->has_picture && !s->is_pure)
+            sampler_add_noise(run, run->first, s->known, s->noise, x);
+        else
+            for (size_t i = 0; i < run->n; i++)
+                x[i] *= run->first_scale;
+    }
+    memcpy(state->estimate, x, bytes);
+}
+
+void start_keep(const struct start *s, const struct sampler_run *run,
+                uint32_t step, uint32_t eval, float *scratch,
+                struct sampler_state *state)
+{
+    float *x = state->sample, *x0 = state->estimate;
+
+    if (!s->mask)
+        return;
+    sampler_add_noise_after(run, step, eval, s->known, s->noise, scratch);
+    for (size_t i = 0; i < run->n; i++) {
+        float m = s->mask[i];
+        x[i] = (1 - m) * scratch[i] + m * x[i];
+        x0[i] = (1 - m) * s->known[i] + m * x0[i];
+    }
+}

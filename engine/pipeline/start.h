@@ -1,0 +1,89 @@
+/* start.h - where a run begins: in noise, or in a picture noised part of the
+ * way.
+ *
+ * From noise.  The first sample is noise, and all steps are run.
+ *
+ * Picture to picture.  A plan of n steps is cut: with strength s the last
+ * floor(n s) of them are run, and the picture z is noised to the level of the
+ * first of these, x = a z + b e.  The stronger, the less of it is left.
+ *
+ * Inpainting, with a network that knows nothing of masks: where the mask is
+ * black the picture is kept.  After each evaluation the sample there is put
+ * back to the picture at the level of the next one, always with the same first
+ * noise e, so that both halves fit together; after the last step to the picture
+ * itself.  So the pixels of a pixel model come back to the byte outside of the
+ * mask.  Nothing is blended at its border.  With strength 1 and a mask the
+ * run begins in pure noise: what is not kept owes nothing to the picture.
+ *
+ * Inversion (ddim_inverse) goes the other way: it begins in the picture, draws
+ * no noise, runs the first floor(n s) steps of its rising plan, and ends in
+ * the noise that the picture would come from.
+ *
+ * Random numbers.  One generator of the request's seed: of latent models the
+ * posterior's draw first, then e, then, with a mask, the posterior of the
+ * masked picture, then what the sampler draws.
+ *
+ * Pictures are made to the size of the request by image_fit(), masks turned
+ * to grey and cut at 128, and taken to latents by their nearest pixel.
+ *
+ * Sources.  Meng et al., arXiv:2108.01073 (picture to picture); Lugmayr et al.,
+ * arXiv:2201.09865, eq. 8 without resampling (keeping); diffusers 0.42.1,
+ * StableDiffusionImg2ImgPipeline.get_timesteps and prepare_latents,
+ * StableDiffusionInpaintPipeline.__call__ (the case of 4 channels).
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef PIPELINE_START_H
+#define PIPELINE_START_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct sampler;
+struct sampler_run;
+struct sampler_state;
+
+struct start {
+    uint32_t first, end; /* steps first .. end - 1 of the plan are run       */
+    bool has_picture, has_mask;
+    bool is_inverse;
+    bool is_pure; /* begins in pure noise all the same                       */
+    float *memory;
+    float *known; /* [n] the picture as a sample without noise, or NULL      */
+    float *noise; /* [n] e                                                   */
+    float *mask;  /* [n] 0: keep, 1: paint; NULL: paint all                  */
+    char digest[65], mask_digest[65]; /* of the pictures as given, or ""     */
+};
+
+/* Steps of a plan that are not run. */
+uint32_t start_skipped(uint32_t n_steps, double strength);
+
+/* The plan of a resolved request, without memory: first, end, has_*. */
+void start_plan(struct start *s, const struct unstir_request *resolved,
+                const struct sampler *sampler);
+
+/* Memory for samples of n floats; start_fini() in every case.  Of pixel models
+ * `known` is made of the picture. */
+enum unstir_status start_init(struct start *s, const struct unstir_model *model,
+                              const struct unstir_request *resolved, size_t n,
+                              struct unstir_error *err);
+void start_fini(struct start *s);
+
+/* The sample before the first step, by noise from the state's generator. */
+void start_sample(struct start *s, const struct sampler_run *run,
+                  struct sampler_state *state);
+
+/* After an evaluation: put back what is kept, in sample and estimate.
+ * `scratch` [n]. */
+void start_keep(const struct start *s, const struct sampler_run *run,
+                uint32_t step, uint32_t eval, float *scratch,
+                struct sampler_state *state);
+
+/* SHA-256 of a picture's shape and bytes. */
+enum unstir_status start_digest(const struct unstir_image *image, char hex[65],
+                                struct unstir_error *err);
+
+#endif
