@@ -24,6 +24,11 @@ enum unstir_status unstir_model_open(struct unstir_model **out,
     return checkpoint_open(out, path, options, err);
 }
 
+void unstir_model_unload(struct unstir_model *model)
+{
+    checkpoint_unload(model);
+}
+
 void unstir_model_close(struct unstir_model *model)
 {
     checkpoint_free(model);

@@ -98,6 +98,9 @@ struct unstir_model_options {
                                $XDG_CACHE_HOME/unstir or
                                $HOME/.cache/unstir; NULL or "none": nowhere.
                                Changes no picture                          */
+    bool without_weights;   /* to be described and to check requests only:
+                               takes little memory.  info->weight_bytes are
+                               those of opening it whole                   */
 };
 
 struct unstir_model;
@@ -112,6 +115,10 @@ enum unstir_status unstir_model_open(struct unstir_model **out,
                                      const struct unstir_model_options *options,
                                      struct unstir_error *err);
 void unstir_model_close(struct unstir_model *model);
+
+/* Free the weights of a model of which no generation is left: what stays is as
+ * if opened without them, and so do all pointers that it handed out.        */
+void unstir_model_unload(struct unstir_model *model);
 
 struct unstir_label {
     const char *name; /* "sneaker"; as written in the file                 */

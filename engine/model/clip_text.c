@@ -313,6 +313,15 @@ static enum unstir_status pack(struct clip_text *t, const struct graph *g,
     return status;
 }
 
+/* The same numbers without reading a weight. */
+static enum unstir_status measure(struct clip_text *t, const struct graph *g,
+                                  struct unstir_error *err)
+{
+    for (size_t i = 0; i < graph_n_params(g); i++)
+        t->info.n_parameters += graph_param_at(g, (param_id)i)->n;
+    return packs_measure(&t->info.weight_bytes, g, &t->table, LOWER_FUSED, err);
+}
+
 static enum unstir_status fill(struct clip_text *t, const struct json *config,
                                const struct weights *weights,
                                const struct network_options *options,
@@ -329,7 +338,8 @@ static enum unstir_status fill(struct clip_text *t, const struct json *config,
     t->info.length = t->config.length;
     t->info.n_tokens = t->config.n_tokens;
     TRY(build(&g, t, 1, 0, err));
-    status = pack(t, g, weights, err);
+    status = options->without_weights ? measure(t, g, err)
+                                      : pack(t, g, weights, err);
     graph_free(g);
     return status;
 }
@@ -355,14 +365,21 @@ enum unstir_status clip_text_open(struct clip_text **out,
     return UNSTIR_OK;
 }
 
+void clip_text_unload(struct clip_text *t)
+{
+    for (size_t i = 0; t->own && i < t->n_params; i++)
+        alloc_free(t->own[i]);
+    alloc_free(t->own);
+    t->own = NULL;
+    packs_free(t->packs);
+    t->packs = NULL;
+}
+
 void clip_text_free(struct clip_text *t)
 {
     if (!t)
         return;
-    for (size_t i = 0; t->own && i < t->n_params; i++)
-        alloc_free(t->own[i]);
-    alloc_free(t->own);
-    packs_free(t->packs);
+    clip_text_unload(t);
     alloc_free(t);
 }
 
@@ -566,6 +583,10 @@ enum unstir_status clip_text_encode(const struct clip_text *t,
 {
     struct batch b = {.t = t, .io = io};
 
+    if (!t->packs)
+        return error_set(err, UNSTIR_ERR_ARG,
+                         "the text encoder was opened without its weights, or "
+                         "they were unloaded");
     if (io->skip >= t->config.n_layers)
         return error_field(err, "clip_skip",
                            "%u layers are skipped; the text encoder has %u",

@@ -45,6 +45,9 @@ enum unstir_status clip_text_open(struct clip_text **out,
                                   struct unstir_error *err);
 void clip_text_free(struct clip_text *t);
 
+/* Free what was packed: what is left is as if opened without weights. */
+void clip_text_unload(struct clip_text *t);
+
 struct clip_text_info {
     uint32_t channels, n_layers;
     uint32_t length;     /* tokens of a piece, BOS and EOS included          */

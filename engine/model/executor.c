@@ -577,6 +577,7 @@ enum unstir_status network_eval(const struct network *net, struct executor *x,
 {
     struct row_work w = {.x = x, .net = net, .io = io, .cancel = cancel};
 
+    TRY(network_check_loaded(net, err)); /* plans may outlive the weights */
     TRY(check_io(net, io, err));
     x->n_evals++;
     if (net->rows.step == 0 && net->rows.text == 0)

@@ -92,6 +92,17 @@ static enum unstir_status check_size(const struct model_facts *facts,
     return UNSTIR_OK;
 }
 
+enum unstir_status network_check_loaded(const struct network *net,
+                                        struct unstir_error *err)
+{
+    if (net->packs)
+        return UNSTIR_OK;
+    return error_set(err, UNSTIR_ERR_ARG,
+                     "the %s was opened without its weights, or they were "
+                     "unloaded",
+                     net->info.family);
+}
+
 enum unstir_status network_plan(struct plan **out, const struct network *net,
                                 enum lower_part part,
                                 const struct model_size *size,
@@ -101,6 +112,7 @@ enum unstir_status network_plan(struct plan **out, const struct network *net,
     enum unstir_status status;
 
     *out = NULL;
+    TRY(network_check_loaded(net, err));
     TRY(check_size(&net->facts, size, err));
     TRY(build_graph(&g, net->family, net->config, size, err));
     status = lower_inference_part(out, g, net->packs, part, n_threads, err);
@@ -316,6 +328,17 @@ static void drop_params(struct network *net, const struct graph *g)
     }
 }
 
+/* The same numbers without reading a weight. */
+static enum unstir_status measure_params(struct network *net,
+                                         const struct graph *g,
+                                         enum lower_mode mode,
+                                         struct unstir_error *err)
+{
+    for (size_t i = 0; i < graph_n_params(g); i++)
+        net->info.n_parameters += graph_param_at(g, (param_id)i)->n;
+    return packs_measure(&net->info.weight_bytes, g, &net->table, mode, err);
+}
+
 static enum unstir_status
 pack_params(struct network *net, const struct graph *g,
             const struct weights *weights, uint64_t seed,
@@ -384,7 +407,9 @@ static enum unstir_status fill(struct network *net, const struct json *config,
     /* The parameters are those of any size. */
     size.h = size.w = network_smallest_edge(&net->facts);
     TRY(build_graph(&g, net->family, net->config, &size, err));
-    status = pack_params(net, g, weights, seed, options, err);
+    status = options->without_weights
+                 ? measure_params(net, g, options->mode, err)
+                 : pack_params(net, g, weights, seed, options, err);
     if (status == UNSTIR_OK && options->mode == LOWER_FUSED)
         status = lower_row_floats(&net->rows, g, err);
     net->info.is_deep = net->rows.step > 0 && graph_deep(g) != GRAPH_NO_VALUE;
@@ -413,16 +438,23 @@ enum unstir_status network_open(struct network **out, const struct json *config,
     return UNSTIR_OK;
 }
 
+void network_unload(struct network *net)
+{
+    for (size_t i = 0; net->own_params && i < net->n_params; i++)
+        alloc_free(net->own_params[i]);
+    alloc_free(net->own_params);
+    net->own_params = NULL;
+    packs_free(net->packs);
+    net->packs = NULL;
+}
+
 void network_free(struct network *net)
 {
     if (!net)
         return;
-    for (size_t i = 0; net->own_params && i < net->n_params; i++)
-        alloc_free(net->own_params[i]);
+    network_unload(net);
     for (size_t i = 0; i < net->info.n_notes; i++)
         alloc_free(net->notes[i]);
-    alloc_free(net->own_params);
-    packs_free(net->packs);
     json_free(net->config);
     alloc_free(net);
 }

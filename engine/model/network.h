@@ -33,6 +33,8 @@ struct network_options {
     const struct kernel_rung *ladder; /* NULL: built in; for tests           */
     size_t n_rungs;
     struct pack_cache cache; /* of packed weights; zeroed: none              */
+    bool without_weights;    /* to be described and checked, not evaluated;
+                                weight_bytes are those of opening it whole   */
 };
 
 /* Build from a component's config.json and its weights.  `weights` is
@@ -44,6 +46,9 @@ enum unstir_status network_open(struct network **out, const struct json *config,
                                 const struct network_options *options,
                                 struct unstir_error *err);
 void network_free(struct network *net);
+
+/* Free the weights: what is left is as if opened without them. */
+void network_unload(struct network *net);
 
 struct network_info {
     const char *family; /* "UNet2DModel" */

@@ -33,6 +33,10 @@ struct network {
 /* Of a picture that every network of these facts has a graph for. */
 uint32_t network_smallest_edge(const struct model_facts *facts);
 
+/* UNSTIR_ERR_ARG if it has no weights. */
+enum unstir_status network_check_loaded(const struct network *net,
+                                        struct unstir_error *err);
+
 /* A plan for a size; the caller's.  A head depends on n alone, a text on n and
  * context_len. */
 enum unstir_status network_plan(struct plan **out, const struct network *net,

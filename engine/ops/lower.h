@@ -69,6 +69,13 @@ enum unstir_status packs_adopt(struct packs *packs, const struct graph *g,
 const void *packs_image(const struct packs *packs);
 uint64_t packs_layout(const struct packs *packs);
 
+/* Bytes that packs_new() and the parameters beside it will take, without any
+ * weights at hand. */
+enum unstir_status packs_measure(size_t *bytes, const struct graph *g,
+                                 const struct kernel_table *table,
+                                 enum lower_mode mode,
+                                 struct unstir_error *err);
+
 /* Whether plans still read params[p] after packing. */
 bool packs_needs(const struct packs *packs, param_id p);
 

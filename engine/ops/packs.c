@@ -320,6 +320,40 @@ out:
     return status;
 }
 
+static enum unstir_status measure(size_t *bytes, const struct graph *g,
+                                  const struct kernel_table *table,
+                                  enum lower_mode mode, const float **params,
+                                  struct unstir_error *err)
+{
+    static const float any; /* stands for every parameter                    */
+    struct packs *packs;
+
+    for (size_t i = 0; i < graph_n_params(g); i++)
+        params[i] = &any;
+    TRY(packs_new_empty(&packs, g, table, mode, params, err));
+    drop_packed(packs, g);
+    *bytes = packs->bytes;
+    for (size_t i = 0; i < packs->n_params; i++)
+        if (packs->params[i])
+            *bytes += graph_param_at(g, (param_id)i)->n * sizeof(float);
+    packs_free(packs);
+    return UNSTIR_OK;
+}
+
+enum unstir_status packs_measure(size_t *bytes, const struct graph *g,
+                                 const struct kernel_table *table,
+                                 enum lower_mode mode, struct unstir_error *err)
+{
+    enum unstir_status status;
+    void *params;
+
+    *bytes = 0;
+    TRY(alloc_zero(&params, graph_n_params(g), sizeof(float *), err));
+    status = measure(bytes, g, table, mode, params, err);
+    alloc_free(params);
+    return status;
+}
+
 enum unstir_status packs_new(struct packs **out, const struct graph *g,
                              const struct kernel_table *table,
                              enum lower_mode mode, const float *const *params,

@@ -82,6 +82,7 @@ static enum unstir_status network_load(struct unstir_model *m,
         .cache = {.folder = o && parts->weights ? o->pack_cache : NULL,
                   .digest = parts->digest,
                   .part = "unet"},
+        .without_weights = o && o->without_weights,
     };
 
     TRY(network_open(&m->net, parts->unet_config, parts->weights, parts->seed,
@@ -230,6 +231,13 @@ enum unstir_status checkpoint_open(struct unstir_model **out, const char *path,
     else
         *out = m;
     return st;
+}
+
+void checkpoint_unload(struct unstir_model *m)
+{
+    network_unload(m->net);
+    if (m->decoder)
+        network_unload(m->decoder);
 }
 
 void checkpoint_free(struct unstir_model *m)

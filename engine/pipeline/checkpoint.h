@@ -82,5 +82,7 @@ enum unstir_status checkpoint_open(struct unstir_model **out, const char *path,
                                    const struct unstir_model_options *options,
                                    struct unstir_error *err);
 void checkpoint_free(struct unstir_model *m);
+/* Free the weights; the description stays. */
+void checkpoint_unload(struct unstir_model *m);
 
 #endif
