@@ -33,7 +33,6 @@ import tempfile
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.numpy import load_file
 
 from classifier import DATA, Classifier, load, run
 
@@ -46,25 +45,22 @@ SETTINGS = ["sampler", "schedule", "steps", "guidance", "guidance-start",
             "guidance-end", "eta"]
 
 
-def quantise(x):
-    """To 8 bits and back, as in a PNG file."""
-    return (((x.clamp(-1, 1) + 1) * 127.5).round() / 127.5) - 1
-
-
 def generate(model, per_class, point, first_seed, unstir, folder):
-    """f32 [10 * per_class][1][28][28], classes one after the other."""
+    """f32 [10 * per_class][1][28][28], classes one after the other, from the
+    pictures themselves: samplers differ in the range of their tensors."""
     out = []
-    raw = os.path.join(folder, "raw.safetensors")
     for c in range(N_CLASSES):
         cmd = [unstir, "generate", "-m", model, "--class", str(c), "-n",
                str(per_class), "--seed", str(c * 100000 + first_seed),
-               "--raw", raw, "-o", os.path.join(folder, "{i}.png"), "--force",
+               "-o", os.path.join(folder, "{i}.png"), "--force",
                "--no-metadata", "-q"]
         for name, value in point.items():
             cmd += ["--" + name, value]
         subprocess.run(cmd, check=True, stdout=subprocess.DEVNULL)
-        out.append(torch.from_numpy(load_file(raw)["sample"]))
-    return quantise(torch.cat(out))
+        for i in range(1, per_class + 1):
+            with Image.open(os.path.join(folder, f"{i}.png")) as im:
+                out.append(np.asarray(im, np.float32) / 127.5 - 1)
+    return torch.from_numpy(np.stack(out)[:, None])
 
 
 def moments(f):
