@@ -1,12 +1,12 @@
-/* plot.c - the loss curve and clouds of points as pictures, without a plotting
- * library.
+/* plot.c - the loss curve and chains of points and bits as pictures, without a
+ * plotting library.
  *
  * Steps run to the right on a straight scale, the loss upward on a
  * logarithmic one: thin the rows of the history, thick their running mean.
  * Numbers on the axes are drawn with a 3x5 dot font.
  *
- * Pictures of two pixels are points: the data's stand in grey, those that were
- * made over them.
+ * A chain is two rows of panels, forward and back, noise growing to the right.
+ * Points darken where they lie on each other; bits are ink where they are 1.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -27,6 +27,7 @@
 #define DOT    2 /* pixels a font dot */
 
 struct canvas {
+    int w, h;
     uint8_t *rgb;
 };
 
@@ -36,9 +37,9 @@ struct axes {
 
 static void dot(struct canvas *c, int x, int y, uint32_t rgb)
 {
-    if (x < 0 || y < 0 || x >= PLOT_W || y >= PLOT_H)
+    if (x < 0 || y < 0 || x >= c->w || y >= c->h)
         return;
-    uint8_t *p = c->rgb + ((size_t)y * PLOT_W + (size_t)x) * 3;
+    uint8_t *p = c->rgb + ((size_t)y * (size_t)c->w + (size_t)x) * 3;
     p[0] = (uint8_t)(rgb >> 16);
     p[1] = (uint8_t)(rgb >> 8);
     p[2] = (uint8_t)rgb;
@@ -61,6 +62,21 @@ static void line(struct canvas *c, double x0, double y0, double x1, double y1,
             thick, thick, rgb);
 }
 
+static enum unstir_status canvas_open(struct canvas *c, int w, int h,
+                                      struct unstir_error *err)
+{
+    size_t n = (size_t)w * (size_t)h * 3;
+    *c = (struct canvas){.w = w, .h = h};
+    TRY(alloc_zero((void **)&c->rgb, n, 1, err));
+    memset(c->rgb, 0xff, n);
+    return UNSTIR_OK;
+}
+
+static void canvas_give(struct canvas *c, struct unstir_image *out)
+{
+    *out = (struct unstir_image){(uint32_t)c->w, (uint32_t)c->h, 3, c->rgb};
+}
+
 /* -- numbers ------------------------------------------------------------- */
 
 /* Rows of three dots, top row in the highest bits. */
@@ -68,6 +84,15 @@ static uint16_t glyph(char ch)
 {
     static const uint16_t digits[10] = {075557, 026227, 071747, 071717, 055711,
                                         074717, 074757, 071111, 075757, 075717};
+    static const struct {
+        char letter;
+        uint16_t dots;
+    } letters[] = {{'A', 025755}, {'B', 065656}, {'C', 034443}, {'D', 065556},
+                   {'E', 074647}, {'F', 074644}, {'K', 055655}, {'O', 025552},
+                   {'R', 065655}, {'T', 072222}, {'W', 055575}, {'=', 007070}};
+    for (size_t i = 0; i < ARRAY_LEN(letters); i++)
+        if (letters[i].letter == ch)
+            return letters[i].dots;
     switch (ch) {
     case '.':
         return 000002;
@@ -187,41 +212,112 @@ enum unstir_status plot_history(struct unstir_image *out,
                                 struct unstir_error *err)
 {
     struct canvas c;
-    TRY(alloc_zero((void **)&c.rgb, (size_t)PLOT_W * PLOT_H, 3, err));
-    memset(c.rgb, 0xff, (size_t)PLOT_W * PLOT_H * 3);
+    TRY(canvas_open(&c, PLOT_W, PLOT_H, err));
     struct axes a = find_axes(h);
     draw_axes(&c, &a);
     draw_curve(&c, &a, h, 0, 1, 0xb8c8e8);
     draw_curve(&c, &a, h, 0.98, 2, 0x1f4e9e);
-    *out = (struct unstir_image){PLOT_W, PLOT_H, 3, c.rgb};
+    canvas_give(&c, out);
     return UNSTIR_OK;
 }
 
-/* -- points -------------------------------------------------------------- */
+/* -- chains --------------------------------------------------------------- */
 
-#define CLOUD_EDGE 400
+#define PANEL      188 /* pixels                                              */
+#define PANEL_GAP  10
+#define PANEL_TOP  26 /* of a row: its captions                               */
+#define PANEL_SPAN 1.6f /* points are shown within; noise is of unit size     */
+#define PANEL_RIM  0xd8d8d8
 
-/* Point (x, y) in -1..1, bytes 0..255, on a canvas of PLOT_W. */
-static void cloud_dot(struct canvas *c, const uint8_t *xy, uint32_t rgb)
+static uint8_t mixed(uint8_t under, uint32_t over)
 {
-    int x0 = (PLOT_W - CLOUD_EDGE) / 2;
-    box(c, x0 + xy[0] * (CLOUD_EDGE - 4) / 255,
-        (255 - xy[1]) * (CLOUD_EDGE - 4) / 255, 2, 2, rgb);
+    return (uint8_t)((2 * under + 3 * over) / 5);
 }
 
-enum unstir_status plot_points(struct unstir_image *out,
-                               const struct dataset *data,
-                               const struct unstir_image *made, size_t n,
-                               struct unstir_error *err)
+/* A dot of ink through which the paper shows. */
+static void ink(struct canvas *c, int x, int y, uint32_t rgb)
+{
+    for (int j = 0; j < 2; j++)
+        for (int i = 0; i < 2; i++) {
+            const uint8_t *p =
+                c->rgb + ((size_t)(y + j) * (size_t)c->w + (size_t)(x + i)) * 3;
+            dot(c, x + i, y + j,
+                (uint32_t)mixed(p[0], rgb >> 16) << 16 |
+                    (uint32_t)mixed(p[1], rgb >> 8 & 0xff) << 8 |
+                    mixed(p[2], rgb & 0xff));
+        }
+}
+
+static void draw_points(struct canvas *c, int x0, int y0, const float *x,
+                        uint32_t n, uint32_t rgb)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        float u = (x[2 * i] / PANEL_SPAN + 1) / 2;
+        float v = (1 - x[2 * i + 1] / PANEL_SPAN) / 2;
+        if (u > 0 && u < 1 && v > 0 && v < 1)
+            ink(c, x0 + (int)(u * (PANEL - 2)), y0 + (int)(v * (PANEL - 2)),
+                rgb);
+    }
+}
+
+/* Paper at -1, ink at 1. */
+static uint32_t shade(float x, uint32_t rgb)
+{
+    float share = fminf(fmaxf((x + 1) / 2, 0), 1);
+    uint32_t out = 0;
+    for (int shift = 16; shift >= 0; shift -= 8) {
+        float full = (float)(rgb >> shift & 0xff);
+        out |= (uint32_t)(244 + (full - 244) * share) << shift;
+    }
+    return out;
+}
+
+static void draw_bits(struct canvas *c, int x0, int y0, const float *x,
+                      uint32_t n, uint32_t m, uint32_t rgb)
+{
+    int cell = PANEL / (int)m, across = cell * (int)m;
+    int down = PANEL / (cell < 9 ? 9 : cell);
+    int height = PANEL / down;
+    for (int j = 0; j < down && (uint32_t)j < n; j++)
+        for (int i = 0; i < (int)m; i++)
+            box(c, x0 + (PANEL - across) / 2 + i * cell, y0 + j * height + 1,
+                cell - 1, height - 1,
+                shade(x[(uint32_t)j * m + (uint32_t)i], rgb));
+}
+
+static void draw_panels(struct canvas *c, const struct plot_chain *chain,
+                        bool is_back)
+{
+    uint32_t rgb = is_back ? 0xb03a2e : 0x1f4e9e;
+    int y = PANEL_GAP + (is_back ? PANEL_TOP + PANEL + PANEL_GAP : 0);
+    text(c, PANEL_GAP, y + 4, is_back ? "BACK" : "FORWARD");
+    for (int k = 0; k < PLOT_PANELS; k++) {
+        const float *x = is_back ? chain->back[k] : chain->forward[k];
+        int at = PANEL_GAP + k * (PANEL + PANEL_GAP), low = y + PANEL_TOP;
+        char label[24];
+        snprintf(label, sizeof label, "T=%u",
+                 is_back ? chain->back_step[k] : chain->forward_step[k]);
+        text(c, at + PANEL - text_width(label), y + 4, label);
+        if (chain->m == 2)
+            draw_points(c, at, low, x, chain->n, rgb);
+        else
+            draw_bits(c, at, low, x, chain->n, chain->m, rgb);
+        box(c, at - 1, low - 1, PANEL + 2, 1, PANEL_RIM);
+        box(c, at - 1, low + PANEL, PANEL + 2, 1, PANEL_RIM);
+        box(c, at - 1, low - 1, 1, PANEL + 2, PANEL_RIM);
+        box(c, at + PANEL, low - 1, 1, PANEL + 2, PANEL_RIM);
+    }
+}
+
+enum unstir_status plot_chain(struct unstir_image *out,
+                              const struct plot_chain *chain,
+                              struct unstir_error *err)
 {
     struct canvas c;
-    uint32_t shown = data->n < 5000 ? data->n : 5000;
-    TRY(alloc_zero((void **)&c.rgb, (size_t)PLOT_W * PLOT_H, 3, err));
-    memset(c.rgb, 0xff, (size_t)PLOT_W * PLOT_H * 3);
-    for (uint32_t i = 0; i < shown; i++)
-        cloud_dot(&c, data->pixels + (size_t)2 * i, 0xd0d0d0);
-    for (size_t i = 0; i < n; i++)
-        cloud_dot(&c, made[i].pixels, 0x1f4e9e);
-    *out = (struct unstir_image){PLOT_W, PLOT_H, 3, c.rgb};
+    TRY(canvas_open(&c, PANEL_GAP + PLOT_PANELS * (PANEL + PANEL_GAP),
+                    PANEL_GAP + 2 * (PANEL_TOP + PANEL + PANEL_GAP), err));
+    draw_panels(&c, chain, false);
+    draw_panels(&c, chain, true);
+    canvas_give(&c, out);
     return UNSTIR_OK;
 }

@@ -3,8 +3,8 @@
  *
  * The sheet comes from the model folder that is being made, opened and
  * sampled like any other: one row a class (at most ten), the same seeds every
- * time, so that sheets of one training can be compared.  Pictures of two
- * pixels are points, and the sheet is a plot of them.
+ * time, so that sheets of one training can be compared.  Points and rows of
+ * bits have a figure of their chain in its place (chain.c).
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,7 +19,6 @@
 
 #define GRID_COLUMNS 8
 #define GRID_ROWS    10
-#define POINT_ROWS   64
 #define CSV_ROW      160
 
 static enum unstir_status output_path(char path[4096],
@@ -110,11 +109,6 @@ static enum unstir_status make_row(const struct unstir_model *model,
     return status;
 }
 
-static bool is_cloud(const struct unstir_trainer *t)
-{
-    return (size_t)t->data.width * t->data.height * t->data.channels == 2;
-}
-
 static enum unstir_status make_rows(const struct unstir_trainer *t,
                                     const struct unstir_model *model,
                                     struct unstir_executor *exec,
@@ -125,11 +119,30 @@ static enum unstir_status make_rows(const struct unstir_trainer *t,
         struct unstir_request request = UNSTIR_REQUEST_INIT;
         if (t->data.n_classes)
             request.class_id = r;
-        request.seed = is_cloud(t) ? (uint64_t)r * GRID_COLUMNS : 0;
         request.steps = trainer_default_steps(t);
         TRY(make_row(model, exec, &request, images + r * GRID_COLUMNS, err));
     }
     return UNSTIR_OK;
+}
+
+static enum unstir_status make_sheet(const struct unstir_trainer *t,
+                                     const struct unstir_model *model,
+                                     struct unstir_executor *exec,
+                                     struct unstir_image *sheet,
+                                     struct unstir_error *err)
+{
+    struct unstir_image images[GRID_ROWS * GRID_COLUMNS];
+    uint32_t rows =
+        t->data.n_classes < GRID_ROWS ? t->data.n_classes : GRID_ROWS;
+    rows = rows ? rows : 2;
+    memset(images, 0, sizeof images);
+    enum unstir_status status = make_rows(t, model, exec, images, rows, err);
+    if (status == UNSTIR_OK)
+        status = unstir_image_sheet(images, rows * GRID_COLUMNS, GRID_COLUMNS,
+                                    2, 2, sheet, err);
+    for (size_t i = 0; i < ARRAY_LEN(images); i++)
+        unstir_image_fini(&images[i]);
+    return status;
 }
 
 static enum unstir_status write_grid(struct unstir_trainer *t,
@@ -137,26 +150,16 @@ static enum unstir_status write_grid(struct unstir_trainer *t,
                                      struct unstir_executor *exec,
                                      struct unstir_error *err)
 {
-    struct unstir_image images[POINT_ROWS * GRID_COLUMNS], sheet = {0};
-    uint32_t rows =
-        t->data.n_classes < GRID_ROWS ? t->data.n_classes : GRID_ROWS;
+    struct unstir_image sheet = {0};
     char name[64];
-    rows = is_cloud(t) ? POINT_ROWS : rows ? rows : 2;
-    memset(images, 0, sizeof images);
-    enum unstir_status status = make_rows(t, model, exec, images, rows, err);
-    if (status == UNSTIR_OK && is_cloud(t))
-        status = plot_points(&sheet, &t->data, images,
-                             (size_t)rows * GRID_COLUMNS, err);
-    else if (status == UNSTIR_OK)
-        status = unstir_image_sheet(images, rows * GRID_COLUMNS, GRID_COLUMNS,
-                                    2, 2, &sheet, err);
+    enum unstir_status status =
+        trainer_has_chain(t) ? trainer_plot_chain(t, model, exec, &sheet, err)
+                             : make_sheet(t, model, exec, &sheet, err);
     snprintf(name, sizeof name, "training/samples-%08llu.png",
              (unsigned long long)t->step);
     if (status == UNSTIR_OK)
         status = write_png(t, name, &sheet, err);
     unstir_image_fini(&sheet);
-    for (size_t i = 0; i < ARRAY_LEN(images); i++)
-        unstir_image_fini(&images[i]);
     return status;
 }
 

@@ -1,5 +1,5 @@
 /* trainer.h - inside of a trainer, for the files that share it: trainer.c,
- * train_state.c, train_options.c, export.c, report.c, plot.c.
+ * train_state.c, train_options.c, export.c, report.c, chain.c, plot.c.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -58,7 +58,8 @@ struct unstir_trainer {
     struct history history;
 };
 
-/* Seed number i of a stream: 1 order, 2 pictures, 3 first weights, 5 bound. */
+/* Seed number i of a stream: 1 order, 2 pictures, 3 first weights, 5 bound,
+ * 6 the chain that is plotted. */
 uint64_t trainer_seed(const struct unstir_trainer *t, uint64_t stream,
                       uint64_t i);
 
@@ -110,10 +111,25 @@ uint32_t trainer_default_steps(const struct unstir_trainer *t);
 enum unstir_status plot_history(struct unstir_image *out,
                                 const struct history *h,
                                 struct unstir_error *err);
-/* A set of points (pictures of two pixels) and n that were made. plot.c */
-enum unstir_status plot_points(struct unstir_image *out,
-                               const struct dataset *data,
-                               const struct unstir_image *made, size_t n,
-                               struct unstir_error *err);
+/* A chain there and back at PLOT_PANELS times, from the picture to noise: n
+ * pictures of m numbers about -1..1, of two (points) or more (rows of bits). */
+#define PLOT_PANELS   5
+#define PLOT_MAX_BITS 94u /* two dots each fill a panel                      */
+struct plot_chain {
+    uint32_t n, m;
+    float *forward[PLOT_PANELS], *back[PLOT_PANELS]; /* [n][m]               */
+    uint32_t forward_step[PLOT_PANELS], back_step[PLOT_PANELS];
+};
+enum unstir_status plot_chain(struct unstir_image *out,
+                              const struct plot_chain *chain,
+                              struct unstir_error *err); /* plot.c */
+
+/* Points and rows have such a figure instead of a sheet. chain.c */
+bool trainer_has_chain(const struct unstir_trainer *t);
+enum unstir_status trainer_plot_chain(struct unstir_trainer *t,
+                                      const struct unstir_model *model,
+                                      struct unstir_executor *exec,
+                                      struct unstir_image *out,
+                                      struct unstir_error *err);
 
 #endif

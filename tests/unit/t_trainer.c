@@ -584,6 +584,39 @@ static void test_heartbeat(void **state)
     unstir_trainer_free(t);
 }
 
+static bool is_paper(const struct unstir_image *im, uint32_t x, uint32_t y)
+{
+    const uint8_t *p = im->pixels + ((size_t)y * im->width + x) * 3;
+    return p[0] > 240 && p[1] > 240 && p[2] > 240;
+}
+
+/* Panels are 188 pixels wide, the first of the first row from (10, 36) on: a
+ * point in the middle is four pixels of ink there, a row of bits a cell each
+ * of a quarter of it. */
+static void test_plot_chain(void **state)
+{
+    float points[2] = {0, 0}, bits[4] = {-1, 1, -1, -1};
+    struct unstir_error err;
+    (void)state;
+    for (int is_bits = 0; is_bits < 2; is_bits++) {
+        struct plot_chain c = {.n = 1, .m = is_bits ? 4 : 2};
+        struct unstir_image im;
+        int n_ink = 0;
+        for (size_t k = 0; k < PLOT_PANELS; k++)
+            c.forward[k] = c.back[k] = is_bits ? bits : points;
+        must(plot_chain(&im, &c, &err), &err);
+        assert_int_equal(im.width, 1000);
+        for (uint32_t y = 36; y < 36 + 188; y++)
+            for (uint32_t x = 10; x < 10 + 188; x++)
+                n_ink += !is_paper(&im, x, y);
+        assert_int_equal(n_ink, is_bits ? 46 * 46 : 4);
+        assert_false(is_paper(&im, is_bits ? 10 + 47 + 20 : 10 + 93,
+                              36 + 93 - (is_bits ? 70 : 0)));
+        assert_true(is_paper(&im, 12, 36 + 93));
+        unstir_image_fini(&im);
+    }
+}
+
 static void test_bits_are_black_and_white(void **state)
 {
     char out[SCRATCH_PATH];
@@ -831,6 +864,7 @@ int main(void)
         TEST(test_no_bound_of_scores),
         TEST(test_heartbeat),
         TEST(test_bits_are_black_and_white),
+        TEST(test_plot_chain),
         TEST(test_bf16_learns_as_f32),
         cmocka_unit_test(test_history),
     };
