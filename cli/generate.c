@@ -12,6 +12,7 @@
 #include "opts_machine.h"
 #include "opts_size.h"
 #include "output.h"
+#include "pictures.h"
 
 #define MAX_PROMPT_BYTES 8192
 
@@ -57,6 +58,25 @@ static const struct opt options[] = {
      FIELD(seed),
      .help = "0 .. 2^64-1"},
     OPTS_SIZE,
+    {.group = "From a picture",
+     .name = "init",
+     .kind = OPT_TEXT,
+     .meta = "IMG",
+     FIELD(init),
+     .help = "PNG, JPEG or WebP to begin with; - is stdin"},
+    {.name = "strength",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 1,
+     .fallback = "0.8, with a mask 1",
+     FIELD(strength),
+     .help = "how far to leave it: the share of the steps that is run"},
+    {.name = "mask",
+     .kind = OPT_TEXT,
+     .meta = "IMG",
+     FIELD(mask),
+     .help = "white is painted anew, black stays as it is"},
     {.group = "How to make it",
      .name = "steps",
      .kind = OPT_U32,
@@ -123,7 +143,8 @@ static const struct opt options[] = {
      .meta = "NAME",
      .fallback = "out.png, numbered when it exists",
      FIELD(output),
-     .help = "PNG file; {i}, {seed}, {prompt} are filled in; - is stdout"},
+     .help = "file, .png .jpg or .webp; {i}, {seed}, {prompt} are filled in; "
+             "- is stdout"},
     {.name = "grid",
      .kind = OPT_TEXT,
      .meta = "FILE",
@@ -135,6 +156,11 @@ static const struct opt options[] = {
      FIELD(timeline),
      .help = "all steps of the first picture side by side (of more than 255, "
              "evenly spaced ones)"},
+    {.name = "animate",
+     .kind = OPT_TEXT,
+     .meta = "FILE.webp",
+     FIELD(animate),
+     .help = "the same steps as a film"},
     {.name = "raw",
      .kind = OPT_TEXT,
      .meta = "FILE",
@@ -152,10 +178,18 @@ static const struct opt options[] = {
      .fallback = "fast",
      FIELD(png_level),
      .help = "compression level"},
+    {.name = "quality",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 100,
+     .fallback = "90",
+     FIELD(quality),
+     .help = "of JPEG and WebP, where 100 is lossless"},
     {.name = "no-metadata",
      .kind = OPT_FLAG,
      FIELD(has_no_metadata),
-     .help = "leave the parameters out of the PNG"},
+     .help = "leave the parameters out of the picture"},
     {.name = "force",
      .kind = OPT_FLAG,
      FIELD(is_forced),
@@ -184,15 +218,6 @@ static const struct opt options[] = {
      .kind = OPT_LATER,
      .meta = "TEXT",
      .help = "what to keep away from"},
-    {.name = "init",
-     .kind = OPT_LATER,
-     .meta = "IMG",
-     .help = "picture to begin with"},
-    {.name = "strength",
-     .kind = OPT_LATER,
-     .meta = "F",
-     .help = "how much of it may change"},
-    {.name = "mask", .kind = OPT_LATER, .meta = "IMG", .help = "inpainting"},
     {.name = "clip-skip",
      .kind = OPT_LATER,
      .meta = "N",
@@ -201,10 +226,6 @@ static const struct opt options[] = {
      .kind = OPT_LATER,
      .meta = "FILE[:WEIGHT]",
      .help = "low-rank additions"},
-    {.name = "animate",
-     .kind = OPT_LATER,
-     .meta = "FILE",
-     .help = "the denoising as a film"},
 };
 
 /* -- prompts --------------------------------------------------------------- */
@@ -372,7 +393,8 @@ static int check_resume(const struct generate_values *v)
         "schedule",       "guidance",     "guidance-rescale",
         "guidance-start", "guidance-end", "eta",
         "width",          "height",       "raw-steps",
-        "timeline"};
+        "timeline",       "animate",      "init",
+        "strength",       "mask"};
     for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
         if (opts_is_given(&command_generate, v, fixed[i])) {
             cli_error("--%s cannot go with --resume: the state has its own",
@@ -382,10 +404,39 @@ static int check_resume(const struct generate_values *v)
     return CLI_OK;
 }
 
+/* Names of pictures, read and written. */
+static int check_picture_files(const struct generate_values *v)
+{
+    const char *const sheets[] = {v->grid, v->timeline, v->animate};
+    enum unstir_format format;
+    for (size_t i = 0; i < sizeof(sheets) / sizeof(*sheets); i++) {
+        int rc = sheets[i] ? picture_format(sheets[i], &format) : CLI_OK;
+        if (rc != CLI_OK)
+            return rc;
+    }
+    if (v->animate && format != UNSTIR_FORMAT_WEBP) {
+        cli_error("%s: films are written as .webp", v->animate);
+        return CLI_USAGE;
+    }
+    if (!v->init && v->mask) {
+        cli_error("--mask needs --init IMG");
+        return CLI_USAGE;
+    }
+    if (!v->init && opts_is_given(&command_generate, v, "strength")) {
+        cli_error("--strength needs --init IMG");
+        return CLI_USAGE;
+    }
+    return CLI_OK;
+}
+
 static int check_values(const struct generate_values *v)
 {
-    const char *const files[] = {v->grid, v->timeline, v->raw, v->save_state};
+    const char *const files[] = {v->grid, v->timeline, v->animate, v->raw,
+                                 v->save_state};
     bool stops = opts_is_given(&command_generate, v, "stop-after");
+    int wrong = check_picture_files(v);
+    if (wrong != CLI_OK)
+        return wrong;
     for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
         int rc = files[i] ? output_check(files[i], v->is_forced) : CLI_OK;
         if (rc != CLI_OK)
@@ -474,6 +525,10 @@ static void plan_picture(const struct generate_job *job, struct picture *p,
         r.guidance_end = v->guidance_end;
     if (opts_is_given(&command_generate, v, "eta"))
         r.eta = v->eta;
+    if (opts_is_given(&command_generate, v, "strength"))
+        r.strength = v->strength;
+    r.init_image = job->init.pixels ? &job->init : NULL;
+    r.mask = job->mask.pixels ? &job->mask : NULL;
     p->request = r;
 }
 
@@ -490,7 +545,7 @@ static int check_request(struct generate_job *job, struct picture *p)
     if (unstir_request_check(job->model, &p->request, &resolved, NULL, NULL,
                              &err) != UNSTIR_OK)
         return cli_fail(&err);
-    job->steps = resolved.steps;
+    job->steps = unstir_request_steps(&resolved);
     return CLI_OK;
 }
 
@@ -555,6 +610,8 @@ static void job_fini(struct generate_job *job)
     for (size_t i = 0; i < job->n_frames; i++)
         unstir_image_fini(&job->frames[i]);
     free(job->frames);
+    unstir_image_fini(&job->init);
+    unstir_image_fini(&job->mask);
     raw_fini(&job->raw);
     free_prompts(job);
     unstir_executor_free(job->executor);
@@ -578,6 +635,10 @@ static int generate_main(int argc, char **argv)
     rc = check_values(&v);
     if (rc == CLI_OK)
         rc = collect_prompts(&job);
+    if (rc == CLI_OK && v.init)
+        rc = picture_read(&job.init, v.init);
+    if (rc == CLI_OK && v.mask)
+        rc = picture_read(&job.mask, v.mask);
     if (rc == CLI_OK)
         rc = open_model(&job);
     if (rc == CLI_OK)
@@ -600,6 +661,8 @@ const struct command command_generate = {
             "+ i and the same bytes as if it were made alone.",
     .examples = "unstir generate -p sneaker --seed 7 -o sneaker.png\n"
                 "unstir generate --class bag -n 16 --grid bags.png\n"
+                "unstir generate -p \"ankle boot\" --init shoe.jpg --strength "
+                "0.5 -o boot.webp\n"
                 "unstir generate -p dress --steps 20 --timeline steps.png "
                 "--json\n",
     .options = options,

@@ -18,10 +18,13 @@ struct generate_values {
     struct opts_common common;
     const char *model, *prompt, *class, *sampler, *schedule, *precision, *pin,
         *isa, *pack_cache;
-    const char *output, *grid, *timeline, *raw, *save_state, *resume;
-    uint32_t count, steps, width, height, threads, stop_after, png_level;
+    const char *init, *mask;
+    const char *output, *grid, *timeline, *animate, *raw, *save_state, *resume;
+    uint32_t count, steps, width, height, threads, stop_after, png_level,
+        quality;
     uint64_t seed;
-    double eta, guidance, guidance_rescale, guidance_start, guidance_end;
+    double strength, eta, guidance, guidance_rescale, guidance_start,
+        guidance_end;
     bool is_forced, wants_raw_steps, has_no_metadata;
 };
 extern const struct command command_generate;
@@ -46,6 +49,7 @@ struct generate_job {
     const struct generate_values *v;
     struct unstir_model *model;
     struct unstir_executor *executor;
+    struct unstir_image init, mask; /* pixels NULL: none                 */
     char **prompts; /* lines of -p, NULL entries for none                    */
     size_t n_prompts;
     struct picture *pictures;
@@ -53,7 +57,8 @@ struct generate_job {
     size_t n_done;
     uint32_t steps;
     struct raw raw;
-    struct unstir_image *frames; /* of the timeline                          */
+    struct unstir_image
+        *frames; /* of timeline and film                          */
     size_t n_frames;
     double load_ms, denoise_ms, encode_ms;
 };

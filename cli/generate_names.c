@@ -9,6 +9,7 @@
 
 #include "generate.h"
 #include "output.h"
+#include "pictures.h"
 
 struct text {
     char bytes[PATH_MAX];
@@ -79,20 +80,6 @@ static void expand(struct text *t, const char *template,
     t->bytes[t->n] = '\0';
 }
 
-/* Only PNG is written; the suffix says what is meant. */
-static int check_suffix(const char *name)
-{
-    const char *dot = strrchr(name, '.');
-    if (dot && strcasecmp(dot, ".png") == 0)
-        return CLI_OK;
-    cli_error(
-        "%s: the name must end in .png%s", name,
-        dot && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".webp") == 0)
-            ? ", the only format written so far"
-            : "");
-    return CLI_USAGE;
-}
-
 static int compare(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -130,7 +117,8 @@ int generate_name(struct generate_job *job)
         cli_error("-o -: stdout takes one picture, and not with --json");
         return CLI_USAGE;
     }
-    int rc = strcmp(template, "-") == 0 ? CLI_OK : check_suffix(template);
+    enum unstir_format format;
+    int rc = picture_format(template, &format);
     /* Fields that tell pictures apart; without them the number does. */
     bool has_seeds = job->v->count == 1 || strstr(template, "{seed}");
     bool has_prompts = job->n_prompts == 1 || strstr(template, "{prompt}");

@@ -13,6 +13,7 @@
 
 #include "generate.h"
 #include "output.h"
+#include "pictures.h"
 #include "progress.h"
 
 #define MAX_BATCH       8
@@ -63,7 +64,7 @@ static int restore_picture(struct generate_job *job, struct picture *p)
         return cli_fail_on(job->v->resume, &err);
     const struct unstir_request *q = unstir_generation_request(p->generation);
     p->request.seed = q->seed;
-    job->steps = q->steps;
+    job->steps = unstir_generation_progress(p->generation).steps;
     return CLI_OK;
 }
 
@@ -83,13 +84,14 @@ static int save_state(const struct generate_job *job, struct picture *p)
     return rc;
 }
 
-/* The sample of the first picture, for the timeline; of a long run every
+/* The sample of the first picture, for timeline and film; of a long run every
  * few steps, the first noise and the last step always. */
 static int keep_frame(struct generate_job *job, uint32_t step)
 {
     struct unstir_error err = {0};
     uint32_t stride = job->steps / MAX_FRAMES + 1;
-    if (!job->v->timeline || (step % stride != 0 && step != job->steps))
+    if ((!job->v->timeline && !job->v->animate) ||
+        (step % stride != 0 && step != job->steps))
         return CLI_OK;
     struct unstir_image *frame = &job->frames[job->n_frames];
     if (unstir_generation_preview(job->pictures[0].generation,
@@ -135,27 +137,6 @@ static int check_grid(const struct generate_job *job)
     return CLI_LIMIT;
 }
 
-static int write_sheet(const char *file, const struct unstir_image *images,
-                       size_t n)
-{
-    struct unstir_image sheet;
-    struct unstir_error err = {0};
-    unsigned char *png;
-    size_t n_png;
-    uint32_t zoom = SHEET_CELL / images[0].width;
-    if (unstir_image_sheet(images, n, sheet_columns(n), SHEET_GAP,
-                           zoom > 1 ? zoom : 1, &sheet, &err) != UNSTIR_OK)
-        return cli_fail_on(file, &err);
-    enum unstir_status status =
-        unstir_png_encode(&sheet, -1, NULL, 0, &png, &n_png, &err);
-    unstir_image_fini(&sheet);
-    if (status != UNSTIR_OK)
-        return cli_fail_on(file, &err);
-    int rc = output_write(file, png, n_png);
-    unstir_free(png);
-    return rc;
-}
-
 /* -- finishing ------------------------------------------------------------- */
 
 static int choose_name(struct picture *p)
@@ -175,18 +156,23 @@ static int write_picture(struct generate_job *job, struct picture *p)
 {
     const struct generate_values *v = job->v;
     struct unstir_error err = {0};
-    struct unstir_png_options o = {.level = -1,
-                                   .no_metadata = v->has_no_metadata};
-    unsigned char *png;
+    struct unstir_picture_options o = {.file = UNSTIR_ENCODE_INIT,
+                                       .no_metadata = v->has_no_metadata};
+    unsigned char *bytes;
     size_t n;
-    if (opts_is_given(&command_generate, v, "png-level"))
-        o.level = (int)v->png_level;
-    if (unstir_generation_png(p->generation, &o, &png, &n, &err) != UNSTIR_OK)
-        return cli_fail(&err);
     int rc = choose_name(p);
     if (rc == CLI_OK)
-        rc = output_write(p->file, png, n);
-    unstir_free(png);
+        rc = picture_format(p->file, &o.file.format);
+    if (rc != CLI_OK)
+        return rc;
+    o.file.quality = (int)v->quality;
+    if (opts_is_given(&command_generate, v, "png-level"))
+        o.file.png_level = (int)v->png_level;
+    if (unstir_generation_encode(p->generation, &o, &bytes, &n, &err) !=
+        UNSTIR_OK)
+        return cli_fail(&err);
+    rc = output_write(p->file, bytes, n);
+    unstir_free(bytes);
     if (rc == CLI_OK && v->grid &&
         unstir_generation_image(p->generation, &p->image, &err) != UNSTIR_OK)
         rc = cli_fail(&err);
@@ -216,12 +202,22 @@ static int finish_pictures(struct generate_job *job, size_t first, size_t end,
     return CLI_OK;
 }
 
+static int write_sheet(const char *file, const struct unstir_image *images,
+                       size_t n, uint32_t quality)
+{
+    return picture_write_sheet(file, images, n, sheet_columns(n), SHEET_GAP,
+                               SHEET_CELL, quality);
+}
+
 static int write_sheets(struct generate_job *job)
 {
     const struct generate_values *v = job->v;
     int rc = CLI_OK;
     if (v->timeline && job->n_frames > 0)
-        rc = write_sheet(v->timeline, job->frames, job->n_frames);
+        rc = write_sheet(v->timeline, job->frames, job->n_frames, v->quality);
+    if (rc == CLI_OK && v->animate && job->n_frames > 0)
+        rc = picture_write_film(v->animate, job->frames, job->n_frames,
+                                v->quality);
     if (rc != CLI_OK || !v->grid || job->n_done == 0)
         return rc;
     struct unstir_image *images = calloc(job->n_done, sizeof(*images));
@@ -231,7 +227,7 @@ static int write_sheets(struct generate_job *job)
     }
     for (size_t i = 0; i < job->n_done; i++)
         images[i] = job->pictures[i].image;
-    rc = write_sheet(v->grid, images, job->n_done);
+    rc = write_sheet(v->grid, images, job->n_done, v->quality);
     free(images);
     return rc;
 }
@@ -308,7 +304,7 @@ static int prepare(struct generate_job *job)
         rc = check_grid(job);
     if (rc == CLI_OK)
         rc = raw_init(job);
-    if (rc == CLI_OK && job->v->timeline) {
+    if (rc == CLI_OK && (job->v->timeline || job->v->animate)) {
         job->frames = calloc(MAX_FRAMES + 2, sizeof(*job->frames));
         if (!job->frames) {
             cli_error("out of memory");

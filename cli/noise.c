@@ -9,6 +9,7 @@
 #include "cli.h"
 #include "commands.h"
 #include "output.h"
+#include "pictures.h"
 
 #define MAX_FRAMES 64
 
@@ -89,15 +90,9 @@ static int read_picture(struct unstir_image *image,
     const char *path = v->common.operands[0];
     struct unstir_error err = {0};
     struct unstir_image whole;
-    unsigned char *bytes;
-    size_t n;
-    int rc = input_read(&bytes, &n, path);
+    int rc = picture_read(&whole, path);
     if (rc != CLI_OK)
         return rc;
-    enum unstir_status status = unstir_png_decode(bytes, n, 0, &whole, &err);
-    free(bytes);
-    if (status != UNSTIR_OK)
-        return cli_fail_on(path, &err);
     uint32_t edge = whole.width > whole.height ? whole.width : whole.height;
     uint32_t limit = v->size > 0 ? v->size : edge < 512 ? edge : 512;
     if (limit == edge) {
@@ -106,8 +101,8 @@ static int read_picture(struct unstir_image *image,
     }
     uint32_t width = (uint32_t)((uint64_t)whole.width * limit / edge);
     uint32_t height = (uint32_t)((uint64_t)whole.height * limit / edge);
-    status = unstir_image_resize(&whole, width > 0 ? width : 1,
-                                 height > 0 ? height : 1, image, &err);
+    enum unstir_status status = unstir_image_resize(
+        &whole, width > 0 ? width : 1, height > 0 ? height : 1, image, &err);
     unstir_image_fini(&whole);
     return status == UNSTIR_OK ? CLI_OK : cli_fail_on(path, &err);
 }
@@ -125,27 +120,6 @@ static int make_frames(struct unstir_image *frames, uint32_t n,
             return cli_fail(&err);
     }
     return CLI_OK;
-}
-
-static int write_strip(const char *file, const struct unstir_image *frames,
-                       uint32_t n)
-{
-    struct unstir_error err = {0};
-    struct unstir_image strip;
-    unsigned char *png;
-    size_t n_png;
-    uint32_t zoom = 64 / frames[0].width;
-    if (unstir_image_sheet(frames, n, n, 2, zoom > 1 ? zoom : 1, &strip,
-                           &err) != UNSTIR_OK)
-        return cli_fail(&err);
-    enum unstir_status status =
-        unstir_png_encode(&strip, -1, NULL, 0, &png, &n_png, &err);
-    unstir_image_fini(&strip);
-    if (status != UNSTIR_OK)
-        return cli_fail(&err);
-    int rc = output_write(file, png, n_png);
-    unstir_free(png);
-    return rc;
 }
 
 static void report(const struct noise_values *v, const char *file)
@@ -175,7 +149,8 @@ static int noise_run(const struct noise_values *v, const char *file,
     if (rc == CLI_OK)
         rc = make_frames(frames, v->steps, &forward, length, &image);
     if (rc == CLI_OK)
-        rc = write_strip(file, frames, v->steps + 1);
+        rc = picture_write_sheet(file, frames, v->steps + 1, v->steps + 1, 2,
+                                 64, 0);
     for (uint32_t i = 0; i <= v->steps; i++)
         unstir_image_fini(&frames[i]);
     unstir_image_fini(&image);
@@ -193,7 +168,10 @@ static int noise_main(int argc, char **argv)
     if (rc != OPTS_GO_ON)
         return rc;
     if (v.output) {
-        rc = output_check(v.output, v.is_forced);
+        enum unstir_format format;
+        rc = picture_format(v.output, &format);
+        if (rc == CLI_OK)
+            rc = output_check(v.output, v.is_forced);
         snprintf(file, sizeof(file), "%s", v.output);
         if (rc != CLI_OK)
             return rc;
@@ -212,7 +190,7 @@ static int noise_main(int argc, char **argv)
 const struct command command_noise = {
     .name = "noise",
     .summary = "the forward process as a film strip",
-    .synopsis = "[options] IN.png",
+    .synopsis = "[options] PICTURE",
     .text = "A picture and what is left of it after ever more steps of noise: "
             "each step shrinks it toward grey and adds a little static.",
     .examples = "unstir noise cat.png --steps 8 -o strip.png\n"

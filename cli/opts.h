@@ -83,7 +83,7 @@ struct opts_common {
 struct command {
     const char *name;
     const char *summary;  /* one line                                        */
-    const char *synopsis; /* behind the name: "[options] IN.png"             */
+    const char *synopsis; /* behind the name: "[options] PICTURE"             */
     const char *text;     /* a paragraph or two, or NULL                     */
     const char *examples; /* lines that work, each ended by a newline        */
     const struct opt *options;

@@ -159,11 +159,14 @@ unstir_generation_image(const struct unstir_generation *generation,
 }
 
 enum unstir_status
-unstir_generation_png(const struct unstir_generation *generation,
-                      const struct unstir_png_options *options,
-                      unsigned char **bytes, size_t *n_bytes,
-                      struct unstir_error *err)
+unstir_generation_encode(const struct unstir_generation *generation,
+                         const struct unstir_picture_options *options,
+                         unsigned char **bytes, size_t *n_bytes,
+                         struct unstir_error *err)
 {
+    static const struct unstir_picture_options usual = {UNSTIR_ENCODE_INIT,
+                                                        false};
+    const struct unstir_picture_options *o = options ? options : &usual;
     struct unstir_image image;
     struct metadata m;
     enum unstir_status st;
@@ -171,13 +174,28 @@ unstir_generation_png(const struct unstir_generation *generation,
     *bytes = NULL;
     *n_bytes = 0;
     TRY(unstir_generation_image(generation, &image, err));
-    st = metadata_init(&m, generation, options && options->no_metadata, err);
+    st = metadata_init(&m, generation, o->file.format, o->no_metadata, err);
     if (!st)
-        st = unstir_png_encode(&image, options ? options->level : -1, m.texts,
-                               m.n, bytes, n_bytes, err);
+        st = unstir_image_encode(&image, &o->file, m.texts, m.n, bytes, n_bytes,
+                                 err);
     metadata_fini(&m);
     unstir_image_fini(&image);
     return st;
+}
+
+enum unstir_status
+unstir_generation_png(const struct unstir_generation *generation,
+                      const struct unstir_png_options *options,
+                      unsigned char **bytes, size_t *n_bytes,
+                      struct unstir_error *err)
+{
+    struct unstir_picture_options o = {UNSTIR_ENCODE_INIT, false};
+
+    if (options) {
+        o.file.png_level = options->level;
+        o.no_metadata = options->no_metadata;
+    }
+    return unstir_generation_encode(generation, &o, bytes, n_bytes, err);
 }
 
 const float *

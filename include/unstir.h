@@ -247,7 +247,7 @@ struct unstir_request {
     const char *schedule; /* see unstir_schedules(), or "default"            */
     double guidance_rescale; /* 0 .. 1: bring guided outputs back to the
                                 deviation of unguided ones; 0: off           */
-    double guidance_start, guidance_end; /* shares of the steps, 0 .. 1:
+    double guidance_start, guidance_end;   /* shares of the steps, 0 .. 1:
                                 guided from the one to before the other; both
                                 unset: the model's own                       */
     const struct unstir_image *init_image; /* to begin with, of any size and
@@ -263,7 +263,7 @@ struct unstir_request {
     {                                                               \
         NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F, \
             UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,   \
-            UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F                                          \
+            UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F              \
     }
 
 /* Check every field against the model.  Calls `report` once a violation
@@ -502,6 +502,18 @@ unstir_generation_png(const struct unstir_generation *generation,
                       const struct unstir_png_options *options,
                       unsigned char **bytes, size_t *n_bytes,
                       struct unstir_error *err);
+
+/* The same in any format.  JPEG keeps the text as EXIF comment and the JSON in
+ * XMP, as far as 64 KiB hold them; so does WebP.  options NULL: PNG.        */
+struct unstir_picture_options {
+    struct unstir_encode_options file;
+    bool no_metadata;
+};
+enum unstir_status
+unstir_generation_encode(const struct unstir_generation *generation,
+                         const struct unstir_picture_options *options,
+                         unsigned char **bytes, size_t *n_bytes,
+                         struct unstir_error *err);
 
 /* The current sample, f32 [channels][height][width], the network's own
  * range; *sample lives with the generation until its next step.             */

@@ -14,17 +14,87 @@
 #include "pipeline/generation.h"
 #include "pipeline/request.h"
 
-static const char xmp[] =
-    "<?xpacket begin=\"\xef\xbb\xbf\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?>\n"
-    "<x:xmpmeta xmlns:x=\"adobe:ns:meta/\">\n"
-    " <rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\">\n"
-    "  <rdf:Description rdf:about=\"\"\n"
-    "   xmlns:Iptc4xmpExt=\"http://iptc.org/std/Iptc4xmpExt/2008-02-29/\"\n"
-    "   Iptc4xmpExt:DigitalSourceType=\"http://cv.iptc.org/newscodes/"
-    "digitalsourcetype/trainedAlgorithmicMedia\"/>\n"
-    " </rdf:RDF>\n"
-    "</x:xmpmeta>\n"
-    "<?xpacket end=\"r\"?>";
+#define XMP_HEAD                                                             \
+    "<?xpacket begin=\"\xef\xbb\xbf\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?>\n"   \
+    "<x:xmpmeta xmlns:x=\"adobe:ns:meta/\">\n"                               \
+    " <rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\">\n" \
+    "  <rdf:Description rdf:about=\"\"\n"                                    \
+    "   xmlns:Iptc4xmpExt=\"http://iptc.org/std/Iptc4xmpExt/2008-02-29/\"\n" \
+    "   Iptc4xmpExt:DigitalSourceType=\"http://cv.iptc.org/newscodes/"       \
+    "digitalsourcetype/"
+#define XMP_TAIL     \
+    "/>\n"           \
+    " </rdf:RDF>\n"  \
+    "</x:xmpmeta>\n" \
+    "<?xpacket end=\"r\"?>"
+
+/* A JPEG's segment has room for 65,535 bytes with its heading. */
+#define MAX_XMP_BYTES 65000u
+
+/* -- XMP --------------------------------------------------------------------- */
+
+struct text {
+    char *at; /* NULL: only count */
+    size_t n;
+};
+
+static void put(struct text *t, const char *text)
+{
+    size_t n = strlen(text);
+
+    if (t->at)
+        memcpy(t->at + t->n, text, n + 1);
+    t->n += n;
+}
+
+/* As the value of an attribute. */
+static void put_escaped(struct text *t, const char *text)
+{
+    for (; *text; text++) {
+        const char one[] = {*text, '\0'};
+        put(t, *text == '&'   ? "&amp;"
+               : *text == '<' ? "&lt;"
+               : *text == '"' ? "&quot;"
+                              : one);
+    }
+}
+
+static void put_xmp(struct text *t, const struct unstir_generation *g,
+                    const char *request, const char *origin)
+{
+    put(t, XMP_HEAD);
+    put(t, g->start.has_picture ? "compositeWithTrainedAlgorithmicMedia"
+                                : "trainedAlgorithmicMedia");
+    put(t, "\"");
+    if (request) {
+        put(t, "\n   xmlns:unstir=\"urn:unstir:1\"\n   unstir:request=\"");
+        put_escaped(t, request);
+        put(t, "\"\n   unstir:origin=\"");
+        put_escaped(t, origin);
+        put(t, "\"");
+    }
+    put(t, XMP_TAIL);
+}
+
+/* With request and origin where the file has no other place for them. */
+static enum unstir_status write_xmp(const struct unstir_generation *g,
+                                    const char *request, const char *origin,
+                                    char **out, struct unstir_error *err)
+{
+    struct text text = {0};
+    void *memory;
+
+    put_xmp(&text, g, request, origin);
+    if (request && text.n > MAX_XMP_BYTES)
+        return write_xmp(g, NULL, NULL, out, err);
+    TRY(alloc_zero(&memory, text.n + 1, 1, err));
+    text = (struct text){memory, 0};
+    put_xmp(&text, g, request, origin);
+    *out = memory;
+    return UNSTIR_OK;
+}
+
+/* -- texts ------------------------------------------------------------------- */
 
 static void add(struct metadata *m, const char *key, const char *value)
 {
@@ -83,8 +153,11 @@ static enum unstir_status write_origin(const struct unstir_generation *g,
 
 enum unstir_status metadata_init(struct metadata *m,
                                  const struct unstir_generation *g,
-                                 bool is_brief, struct unstir_error *err)
+                                 enum unstir_format format, bool is_brief,
+                                 struct unstir_error *err)
 {
+    bool is_png = format == UNSTIR_FORMAT_PNG;
+
     *m = (struct metadata){0};
     if (!is_brief) {
         TRY(write_parameters(g, &m->parameters, err));
@@ -94,7 +167,8 @@ enum unstir_status metadata_init(struct metadata *m,
         add(m, "unstir", m->request);
         add(m, "unstir-origin", m->origin);
     }
-    add(m, "XML:com.adobe.xmp", xmp);
+    TRY(write_xmp(g, is_png ? NULL : m->request, m->origin, &m->xmp, err));
+    add(m, "XML:com.adobe.xmp", m->xmp);
     return UNSTIR_OK;
 }
 
@@ -103,5 +177,6 @@ void metadata_fini(struct metadata *m)
     alloc_free(m->parameters);
     alloc_free(m->request);
     alloc_free(m->origin);
+    alloc_free(m->xmp);
     *m = (struct metadata){0};
 }

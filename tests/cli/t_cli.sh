@@ -109,7 +109,7 @@ expect extra_operand 2 "takes options only" gen foo
 expect bad_size 2 "" gen --width 13
 expect raw_steps_alone 2 "needs --raw" gen --raw-steps
 expect stop_alone 2 "needs --save-state" gen --stop-after 1
-expect bad_suffix 2 "must end in .png" gen -o x.jpg
+expect bad_suffix 2 "must end in .png" gen -o x.gif
 expect bad_progress 2 "did you mean bar?" gen --progress bra
 expect env_error 2 "UNSTIR_THREADS x: must be a whole number" env UNSTIR_THREADS=x "$U" generate -m "$M/tiny"
 holds nothing_was_written [ -z "$(find . -name '*.png')" ]
@@ -141,6 +141,36 @@ expect rectangular 0 "" gen --width 16 --height 24 --seed 1 -o rect.png
 expect isa_scalar 0 "" gen -p sneaker --seed 7 --isa scalar -o scalar.png
 expect half_precision_model 0 "" "$U" generate -m "$M/tiny-rgb" --seed 1 -o rgb.png
 expect png_level 0 "" gen -p sneaker --seed 7 --png-level 9 -o level.png
+# Formats, and pictures to begin with
+echo "no picture" >notes.txt
+magic() {
+    head -c 12 "$1" | od -An -tx1 | tr -d ' \n'
+}
+gen -p sneaker --seed 7 -o j.jpg --grid g.jpeg --timeline t.webp --animate f.webp >/dev/null
+equal jpeg_signature "$(magic j.jpg | cut -c1-6) $(magic g.jpeg | cut -c1-6)" "ffd8ff ffd8ff"
+equal webp_signature "$(magic t.webp | cut -c17-24)" 57454250
+holds film_has_frames [ "$(grep -c ANMF f.webp)" -ge 1 ]
+expect jpeg_metadata 0 "&quot;seed&quot;:7" grep -a unstir:request j.jpg
+gen -p sneaker --seed 7 -o l.webp --quality 100 >/dev/null
+gen -p bag --init l.webp --strength 0.4 --seed 3 -o i1.png >/dev/null
+gen -p bag --init a.png --strength 0.4 --seed 3 -o i2.png --threads 2 >/dev/null
+expect begun_from_lossless 0 '"strength":0.4' grep -a init_image_sha256 i1.png
+holds init_changes [ "$(cmp -s i2.png a.png; echo $?)" -eq 1 ]
+gen -p bag --init - --strength 0.4 --seed 3 -o i3.png <a.png >/dev/null
+same init_from_stdin i2.png i3.png
+expect mask 0 "" gen -p bag --init a.png --mask a.png --seed 3 -o k.png
+expect mask_alone 2 "--mask needs --init" gen --mask a.png -o zz.png
+expect strength_alone 2 "--strength needs --init" gen --strength 0.5 -o zz.png
+expect no_step_left 2 "at least 0.1" gen --init a.png --steps 10 --strength 0.05 -o zz.png
+expect not_a_picture 3 "neither like PNG nor JPEG nor WebP" gen --init notes.txt -o zz.png
+expect film_suffix 2 "films are written as .webp" gen --animate f.png -o zz.png
+expect inverse_needs_picture 2 "needs an init_image" gen --sampler ddim_inverse -o zz.png
+expect inverse 0 "" gen --sampler ddim_inverse --init a.png -o inv.png
+gen -p bag --init a.png --strength 0.5 --steps 10 --seed 3 -o w1.png >/dev/null
+gen -p bag --init a.png --strength 0.5 --steps 10 --seed 3 --stop-after 2 --save-state half.state -o w2.png >/dev/null 2>&1
+expect resume_of_picture 0 "" gen --resume half.state -o w2.png
+same resumed_picture w1.png w2.png
+expect noise_reads_jpeg 0 "" "$U" noise j.jpg --steps 3 -o strip.webp
 holds seed_is_told [ -n "$(gen -o s.png 2>&1 | grep 'seed [0-9]')" ]
 
 # -- files ------------------------------------------------------------------
