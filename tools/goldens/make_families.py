@@ -7,15 +7,13 @@ and torch 2.15.0); run from the root of the project:
     python tools/goldens/make_families.py tests/data/families [name ...]
 
 A golden holds class, part, configuration, seeds and the outputs of the
-reference; no weights and no inputs: both are drawn by the rule that
-make_unet2d.py states.  Inputs are drawn in this order, as far as the network
+reference; no weights (rule.py) and no inputs: both are drawn.  Inputs are drawn in this order, as far as the network
 has them: sample, label (unless listed), context, text_embeds, timestep_cond.
 Timesteps, other labels and time_ids are listed.
 
 SPDX-License-Identifier: MIT
 """
 import json
-import math
 import pathlib
 import sys
 
@@ -23,6 +21,8 @@ import diffusers
 import torch
 from diffusers.utils import logging
 from safetensors.torch import save_file
+
+from rule import draw_weights
 
 COND = "UNet2DConditionModel"
 KL, VQ, TINY = "AutoencoderKL", "VQModel", "AutoencoderTiny"
@@ -130,36 +130,22 @@ NETWORKS = {
                    "attention_bias": False, "norm_eps": 1e-3,
                    "norm_elementwise_affine": True},
                   1, 4, 4, {"labels": [0]}),
+    "unetc_xl_ends": (COND, None,
+                      {**SMALL,
+                       "down_block_types": ["DownBlock2D",
+                                            "CrossAttnDownBlock2D"],
+                       "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+                       "attention_head_dim": [2, 4],
+                       "use_linear_projection": True,
+                       "transformer_layers_per_block": [1, 2],
+                       "addition_embed_type": "text_time",
+                       "addition_time_embed_dim": 8,
+                       "projection_class_embeddings_input_dim": 68},
+                      2, 8, 8, {"timesteps": [999, 1],
+                                "time_ids": [64, 64, 0, 0, 64, 64] * 2}),
+    "unetc_lcm_ends": (COND, None, {**SMALL, "time_cond_proj_dim": 32},
+                       2, 8, 8, {"timesteps": [999, 1]}),
 }
-
-
-SIDES = {"decode": ("decoder.", "post_quant_conv.", "quantize."),
-         "encode": ("encoder.", "quant_conv."), None: ("",)}
-
-
-def draw_weights(model, part, seed):
-    """Fill the part's parameters by the rule of make_unet2d.py."""
-    gen = torch.Generator().manual_seed(seed)
-    owner = {f"{path}.{name}" if path else name: module
-             for path, module in model.named_modules()
-             for name, _ in module.named_parameters(recurse=False)}
-    norms = (torch.nn.GroupNorm, torch.nn.LayerNorm)
-    for name, p in sorted(model.named_parameters(),
-                          key=lambda item: item[0].encode()):
-        if not name.startswith(SIDES[part]):
-            continue
-        x = torch.randn(p.numel(), generator=gen, dtype=torch.float32)
-        if isinstance(owner[name], (torch.nn.Conv2d, torch.nn.Linear)) \
-                and name.endswith(".weight"):
-            fan_in = p.numel() // p.shape[0]
-            x = x / torch.tensor(math.sqrt(fan_in), dtype=torch.float32)
-        elif name.endswith(".bias"):
-            x = 0.1 * x
-        elif isinstance(owner[name], norms):
-            x = 1 + 0.1 * x
-        else:
-            assert isinstance(owner[name], torch.nn.Embedding), name
-        p.data.copy_(x.reshape(p.shape))
 
 
 def label_width(config):
@@ -239,7 +225,7 @@ def make(name, folder):
     more = {"timesteps": [3, 977][:n], "labels": [], "time_ids": [],
             "context_len": 7, "part": part, **given}
     model = getattr(diffusers, class_name)(**config).eval()
-    draw_weights(model, part, seed)
+    draw_weights(model, seed, part)
     gen = torch.Generator().manual_seed(input_seed)
     args = draw_args(model, class_name, n, h, w, more, gen)
     f32 = evaluate(model, part, args, torch.float32)

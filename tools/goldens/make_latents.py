@@ -24,7 +24,7 @@ from diffusers import (AutoencoderKL, DDIMScheduler, DiTPipeline,
 from diffusers.utils import logging
 from safetensors.torch import save_file
 
-from make_families import draw_weights
+from rule import draw_weights
 
 SEED = 77
 VAE = {"block_out_channels": [16, 16, 16], "norm_num_groups": 8,
@@ -44,7 +44,7 @@ DIT = {"num_attention_heads": 2, "attention_head_dim": 16, "in_channels": 4,
 def drawn(model):
     parts = ["decode", "encode"] if hasattr(model, "decoder") else [None]
     for part in parts:
-        draw_weights(model, part, SEED)
+        draw_weights(model, SEED, part)
     return model.eval()
 
 

@@ -15,7 +15,7 @@ import torch
 from diffusers import ScoreSdeVeScheduler, UNet2DModel
 from safetensors.torch import save_file
 
-from make_unet2d import draw_weights
+from rule import draw_weights
 
 WEIGHTS_SEED, SEED, STEPS = 3, 0, 10
 UNET = {

@@ -10,13 +10,7 @@ A golden holds a configuration, seeds and the outputs of the reference; no
 weights and no inputs, for both are drawn by a rule from the generator that
 the engine reproduces bit for bit:
 
-  weights   parameters in order of name; one generator seeded with `seed`; for
-            each x = randn of its element count, then
-              convolutions and linear layers   x / sqrt(fan_in)
-              tables (nn.Embedding)            x
-              norm weights                     1 + 0.1 x
-              biases                           0.1 x
-              Fourier frequencies              16 x
+  weights   rule.py
   inputs    one generator seeded with `input_seed`: sample = randn of
             [n][c][h][w]; then, for class_embed_type identity, label = randn of
             [n][time_embedding_dim].  Timesteps and other labels are listed.
@@ -36,6 +30,8 @@ import torch
 from diffusers import UNet2DModel
 from diffusers.utils import logging
 from safetensors.torch import save_file
+
+from rule import draw_weights
 
 PLAIN = {"down_block_types": ["DownBlock2D", "DownBlock2D"],
          "up_block_types": ["UpBlock2D", "UpBlock2D"],
@@ -123,33 +119,26 @@ NETWORKS = {
                   1, 5, 4, [8], None),
     "wide": ({**ATTN, "block_out_channels": [64, 96], "norm_num_groups": 32,
               "attention_head_dim": 32}, 1, 32, 32, [640], None),
+    "ddpm_small": ({**PLAIN, "sample_size": 8,
+                    "down_block_types": ["DownBlock2D", "AttnDownBlock2D",
+                                         "DownBlock2D"],
+                    "up_block_types": ["UpBlock2D", "AttnUpBlock2D",
+                                       "UpBlock2D"],
+                    "block_out_channels": [16, 32, 32], "layers_per_block": 2,
+                    "downsample_padding": 0, "flip_sin_to_cos": False,
+                    "freq_shift": 1, "norm_eps": 1e-6},
+                   2, 8, 8, [10, 500], None),
+    "ldm": ({**ATTN, "sample_size": 8}, 2, 8, 8, [10, 500], None),
+    "consistency": ({**ATTN, "sample_size": 8, "num_class_embeds": 10,
+                     "down_block_types": ["ResnetDownsampleBlock2D",
+                                          "AttnDownBlock2D"],
+                     "up_block_types": ["AttnUpBlock2D",
+                                        "ResnetUpsampleBlock2D"],
+                     "resnet_time_scale_shift": "scale_shift",
+                     "attn_norm_num_groups": 8, "upsample_type": "resnet",
+                     "downsample_type": "resnet"},
+                    2, 8, 8, [10, 500], [3, 7]),
 }
-
-
-def draw_weights(model, seed):
-    """Fill the model's parameters by the rule above."""
-    gen = torch.Generator().manual_seed(seed)
-    owner = {f"{path}.{name}" if path else name: module
-             for path, module in model.named_modules()
-             for name, _ in module.named_parameters(recurse=False)}
-    for name, p in sorted(model.named_parameters(),
-                          key=lambda item: item[0].encode()):
-        x = torch.randn(p.numel(), generator=gen, dtype=torch.float32)
-        module = owner[name]
-        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)) \
-                and name.endswith(".weight"):
-            fan_in = p.numel() // p.shape[0]
-            x = x / torch.tensor(math.sqrt(fan_in), dtype=torch.float32)
-        elif isinstance(module, torch.nn.Embedding):
-            pass
-        elif name.endswith(".bias"):
-            x = 0.1 * x
-        elif isinstance(module, torch.nn.GroupNorm):
-            x = 1 + 0.1 * x
-        else:
-            assert name == "time_proj.weight", name
-            x = 16 * x
-        p.data.copy_(x.reshape(p.shape))
 
 
 def evaluate(model, dtype, sample, timesteps, labels):
