@@ -75,6 +75,9 @@ static const char *option_of(const char *field)
 {
     static const char *const pairs[][2] = {
         {"guidance_scale", "guidance"},
+        {"negative_prompt", "negative"},
+        {"prompt_syntax", "prompt-syntax"},
+        {"clip_skip", "clip-skip"},
         {"guidance_rescale", "guidance-rescale"},
         {"guidance_start", "guidance-start"},
         {"guidance_end", "guidance-end"},

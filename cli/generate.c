@@ -19,6 +19,7 @@
 #define FIELD(name) .offset = offsetof(struct generate_values, name)
 
 static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
+static const char *const syntaxes[] = {"weighted", "plain", NULL};
 
 static const struct opt options[] = {
     {.group = "What to make",
@@ -29,14 +30,37 @@ static const struct opt options[] = {
      .env = "UNSTIR_MODEL",
      .fallback = "models/fashion",
      FIELD(model),
-     .help = "model folder in the diffusers layout"},
+     .help = "model folder in the diffusers layout, or a single "
+             ".safetensors file"},
     {.name = "prompt",
      .letter = 'p',
      .kind = OPT_TEXT,
      .meta = "TEXT",
      FIELD(prompt),
-     .help = "label of a class-conditional model; @FILE or - (stdin): one a "
-             "line"},
+     .help = "what to paint; of a model with classes a label; @FILE or - "
+             "(stdin): one a line"},
+    {.name = "negative",
+     .kind = OPT_TEXT,
+     .meta = "TEXT",
+     .fallback = "empty",
+     FIELD(negative),
+     .help = "what to keep away from"},
+    {.name = "prompt-syntax",
+     .kind = OPT_CHOICE,
+     .meta = "weighted|plain",
+     .choices = syntaxes,
+     .fallback = "weighted",
+     FIELD(prompt_syntax),
+     .help = "weighted: (word:1.2), [word], BREAK, long texts; plain: the text "
+             "as it is"},
+    {.name = "clip-skip",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 1000,
+     .fallback = "1",
+     FIELD(clip_skip),
+     .help = "layer of the text encoder: 1 is the last, 2 the one before"},
     {.name = "class",
      .kind = OPT_TEXT,
      .meta = "NAME|N",
@@ -214,15 +238,7 @@ static const struct opt options[] = {
      .help = "go on from a saved state; same bytes at the end"},
     OPTS_MACHINE("The machine"),
     {.group = "Of other models",
-     .name = "negative",
-     .kind = OPT_LATER,
-     .meta = "TEXT",
-     .help = "what to keep away from"},
-    {.name = "clip-skip",
-     .kind = OPT_LATER,
-     .meta = "N",
-     .help = "layer of the text encoder"},
-    {.name = "lora",
+     .name = "lora",
      .kind = OPT_LATER,
      .meta = "FILE[:WEIGHT]",
      .help = "low-rank additions"},
@@ -394,7 +410,8 @@ static int check_resume(const struct generate_values *v)
         "guidance-start", "guidance-end", "eta",
         "width",          "height",       "raw-steps",
         "timeline",       "animate",      "init",
-        "strength",       "mask"};
+        "strength",       "mask",         "negative",
+        "clip-skip",      "prompt-syntax"};
     for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
         if (opts_is_given(&command_generate, v, fixed[i])) {
             cli_error("--%s cannot go with --resume: the state has its own",
@@ -451,7 +468,7 @@ static int check_values(const struct generate_values *v)
         return CLI_USAGE;
     }
     if (v->class && v->prompt) {
-        cli_error("--class and --prompt both name the class; give one");
+        cli_error("--class and --prompt both say what to paint; give one");
         return CLI_USAGE;
     }
     int rc = v->resume ? check_resume(v) : CLI_OK;
@@ -470,7 +487,9 @@ static int open_model(struct generate_job *job)
     const char *path = v->model ? v->model : cli_default_model();
     struct unstir_error err = {0};
     struct unstir_model_options o = {
-        .isa = v->isa, .pack_cache = v->pack_cache ? v->pack_cache : "auto"};
+        .isa = v->isa,
+        .pack_cache = v->pack_cache ? v->pack_cache : "auto",
+        .merges_path = cli_shared_file("clip-bpe/merges.txt")};
     struct unstir_executor_options x = {.n_threads = v->threads,
                                         .pin = opts_pin(v->pin)};
     double start = cli_now_s();
@@ -504,7 +523,11 @@ static void plan_picture(const struct generate_job *job, struct picture *p,
 {
     const struct generate_values *v = job->v;
     struct unstir_request r = UNSTIR_REQUEST_INIT;
-    r.label = prompt ? prompt : v->class;
+    r.label = v->class;
+    r.prompt = prompt;
+    r.negative_prompt = v->negative;
+    r.clip_skip = v->clip_skip;
+    r.prompt_syntax = v->prompt_syntax;
     if (v->class && strcmp(v->class, "none") == 0) {
         r.label = NULL;
         r.class_id = UNSTIR_CLASS_NULL;
@@ -537,7 +560,8 @@ static int check_request(struct generate_job *job, struct picture *p)
     const struct unstir_model_info *info = unstir_model_info(job->model);
     struct unstir_request resolved;
     struct unstir_error err = {0};
-    if (p->request.label && info->n_classes == 0) {
+    if ((p->request.label || p->request.prompt) && info->n_classes == 0 &&
+        !info->takes_text) {
         cli_error("--%s: %s has no classes and takes no text",
                   job->v->class ? "class" : "prompt", info->id);
         return CLI_USAGE;

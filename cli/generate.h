@@ -16,12 +16,12 @@
 
 struct generate_values {
     struct opts_common common;
-    const char *model, *prompt, *class, *sampler, *schedule, *precision, *pin,
-        *isa, *pack_cache;
+    const char *model, *prompt, *negative, *prompt_syntax, *class, *sampler,
+        *schedule, *precision, *pin, *isa, *pack_cache;
     const char *init, *mask;
     const char *output, *grid, *timeline, *animate, *raw, *save_state, *resume;
-    uint32_t count, steps, width, height, threads, stop_after, png_level,
-        quality;
+    uint32_t clip_skip, count, steps, width, height, threads, stop_after,
+        png_level, quality;
     uint64_t seed;
     double strength, eta, guidance, guidance_rescale, guidance_start,
         guidance_end;

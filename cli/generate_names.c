@@ -61,7 +61,8 @@ static void expand(struct text *t, const char *template,
                    const struct picture *p, size_t i, bool is_numbered)
 {
     const char *dot = strrchr(template, '.');
-    const char *label = p->request.label ? p->request.label : "none";
+    const char *said = p->request.prompt ? p->request.prompt : p->request.label;
+    const char *label = said ? said : "none";
     t->n = 0;
     for (const char *at = template; *at;) {
         if (at == dot && is_numbered) {

@@ -47,12 +47,14 @@ static int inspect_main(int argc, char **argv)
 {
     struct inspect_values v = {0};
     struct unstir_error err = {0};
+    struct unstir_model_options o = {
+        .merges_path = cli_shared_file("clip-bpe/merges.txt")};
     char *json;
     int rc = opts_parse(&command_inspect, argc, argv, &v);
     if (rc != OPTS_GO_ON)
         return rc;
-    if (unstir_inspect(v.common.operands[0], v.wants_tensors, &json, &err) !=
-        UNSTIR_OK)
+    if (unstir_inspect(v.common.operands[0], &o, v.wants_tensors, &json,
+                       &err) != UNSTIR_OK)
         return cli_fail(&err);
     if (v.common.is_json)
         fputs(json, stdout);

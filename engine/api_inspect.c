@@ -12,11 +12,11 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "format/diffusers_folder.h"
 #include "format/json.h"
 #include "format/weights.h"
 #include "model/network.h"
 #include "ops/graph.h"
+#include "pipeline/checkpoint.h"
 
 /* Names listed under "odd" in one list; the rest is counted. */
 #define MAX_LISTED 100
@@ -26,7 +26,9 @@
 #define BASE_BYTES ((size_t)12 << 20)
 
 struct inspection {
-    struct diffusers_folder folder;
+    const struct unstir_model_options *options; /* or NULL                   */
+    struct checkpoint_source source;
+    struct checkpoint_parts parts; /* of the source                          */
     struct graph *graph;
     const struct graph_param **needed; /* by name                            */
     size_t n_needed;
@@ -67,8 +69,8 @@ static enum unstir_status list_needed(struct inspection *s,
 {
     uint32_t w, h;
     void *memory;
-    native_size(s->folder.unet_config, &w, &h);
-    TRY(network_graph(&s->graph, s->folder.unet_config, 1, h ? h : 64,
+    native_size(s->parts.unet_config, &w, &h);
+    TRY(network_graph(&s->graph, s->parts.unet_config, 1, h ? h : 64,
                       w ? w : 64, err));
     s->n_needed = graph_n_params(s->graph);
     TRY(alloc_zero(&memory, s->n_needed, sizeof(*s->needed), err));
@@ -101,7 +103,7 @@ static void put_listed(struct inspection *s, size_t *count, const char *name)
 /* "missing", "misshapen", "extra": names of tensors. */
 static void put_differences(struct inspection *s)
 {
-    const struct weights *w = s->folder.unet_weights;
+    const struct weights *w = s->parts.weights;
     json_open_array(s->json, "missing");
     for (size_t i = 0; w && i < s->n_needed; i++)
         if (!weights_find(w, s->needed[i]->name))
@@ -129,8 +131,8 @@ static void put_odd(struct inspection *s, const struct unstir_model_info *info)
     json_open_array(s->json, "notes");
     for (size_t i = 0; info && i < info->n_notes; i++)
         json_put_string(s->json, NULL, info->notes[i]);
-    for (size_t i = 0; !info && i < s->folder.n_notes; i++)
-        json_put_string(s->json, NULL, s->folder.notes[i]);
+    for (size_t i = 0; !info && i < s->source.n_notes; i++)
+        json_put_string(s->json, NULL, s->source.notes[i]);
     json_close(s->json);
     json_close(s->json);
 }
@@ -138,7 +140,7 @@ static void put_odd(struct inspection *s, const struct unstir_model_info *info)
 /* Tensors of each type: {"F32": 60}. */
 static void put_dtypes(struct inspection *s)
 {
-    const struct weights *w = s->folder.unet_weights;
+    const struct weights *w = s->parts.weights;
     size_t counts[DTYPE_COUNT] = {0};
     for (size_t i = 0; w && i < weights_len(w); i++)
         counts[weights_at(w, i)->dtype]++;
@@ -152,7 +154,7 @@ static void put_dtypes(struct inspection *s)
 
 static void put_tensors(struct inspection *s)
 {
-    const struct weights *w = s->folder.unet_weights;
+    const struct weights *w = s->parts.weights;
     json_open_array(s->json, "tensors");
     for (size_t i = 0; w && i < weights_len(w); i++) {
         const struct tensor_view *t = weights_at(w, i);
@@ -184,20 +186,20 @@ static void put_files(struct inspection *s, const char *path)
     uint32_t w, h;
     for (size_t i = 0; i < s->n_needed; i++)
         n_parameters += s->needed[i]->n;
-    native_size(s->folder.unet_config, &w, &h);
+    native_size(s->parts.unet_config, &w, &h);
     json_put_string(s->json, "path", path);
-    json_put_string(s->json, "pipeline", s->folder.pipeline_class);
-    json_put_string(s->json, "digest", s->folder.digest);
+    json_put_string(s->json, "pipeline", s->source.pipeline);
+    json_put_string(s->json, "digest", s->source.digest);
     json_open_array(s->json, "parts");
     json_put_string(s->json, NULL, "unet");
-    if (s->folder.scheduler_config)
+    if (s->parts.scheduler_config)
         json_put_string(s->json, NULL, "scheduler");
-    if (s->folder.unstir)
+    if (s->parts.unstir)
         json_put_string(s->json, NULL, "unstir.json");
     json_close(s->json);
     json_put_u64(s->json, "parameters", n_parameters);
     put_dtypes(s);
-    json_put_u64(s->json, "bytes_on_disk", s->folder.weight_file_bytes);
+    json_put_u64(s->json, "bytes_on_disk", s->source.file_bytes);
     json_open_array(s->json, "native_size");
     json_put_int(s->json, NULL, w);
     json_put_int(s->json, NULL, h);
@@ -263,14 +265,14 @@ static enum unstir_status put_model(struct inspection *s,
     json_put_u64(s->json, "weight_bytes", info->weight_bytes);
     json_put_u64(s->json, "arena_bytes", arena);
     json_put_u64(s->json, "peak_memory_bytes",
-                 BASE_BYTES + s->folder.weight_file_bytes + info->weight_bytes +
+                 BASE_BYTES + s->source.file_bytes + info->weight_bytes +
                      arena);
     return UNSTIR_OK;
 }
 
 static bool is_complete(const struct inspection *s)
 {
-    const struct weights *w = s->folder.unet_weights;
+    const struct weights *w = s->parts.weights;
     for (size_t i = 0; w && i < s->n_needed; i++) {
         const struct tensor_view *t = weights_find(w, s->needed[i]->name);
         if (!t || !has_shape(t, s->needed[i]))
@@ -286,7 +288,7 @@ static enum unstir_status write_all(struct inspection *s, const char *path,
     enum unstir_status status = UNSTIR_OK;
     bool can_run = is_complete(s);
     if (can_run)
-        TRY(unstir_model_open(&model, path, NULL, err));
+        TRY(unstir_model_open(&model, path, s->options, err));
     json_open_object(s->json, NULL);
     put_files(s, path);
     json_put_bool(s->json, "can_run", can_run);
@@ -299,12 +301,19 @@ static enum unstir_status write_all(struct inspection *s, const char *path,
     return status;
 }
 
-enum unstir_status unstir_inspect(const char *path, bool with_tensors,
-                                  char **json, struct unstir_error *err)
+enum unstir_status unstir_inspect(const char *path,
+                                  const struct unstir_model_options *options,
+                                  bool with_tensors, char **json,
+                                  struct unstir_error *err)
 {
-    struct inspection s = {0};
+    struct inspection s = {.options = options};
+    struct checkpoint_source_options o = {
+        .allows_no_weights = true,
+        .merges_path = options ? options->merges_path : NULL,
+        .prediction_type = options ? options->prediction_type : NULL};
     *json = NULL;
-    TRY(diffusers_folder_open(&s.folder, path, true, err));
+    TRY(checkpoint_source_open(&s.source, path, &o, err));
+    s.parts = checkpoint_source_parts(&s.source);
     enum unstir_status status = list_needed(&s, err);
     if (status == UNSTIR_OK)
         status = json_writer_new(&s.json, err);
@@ -316,6 +325,6 @@ enum unstir_status unstir_inspect(const char *path, bool with_tensors,
         json_writer_free(s.json);
     alloc_free(s.needed);
     graph_free(s.graph);
-    diffusers_folder_close(&s.folder);
+    checkpoint_source_close(&s.source);
     return status;
 }

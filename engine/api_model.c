@@ -62,6 +62,9 @@ enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
 {
     struct unstir_request r = UNSTIR_REQUEST_INIT, resolved;
     size_t decoder;
+    uint32_t n_images =
+        model->info.takes_guidance && !model->conditioner.guidance_width ? 2
+                                                                         : 1;
 
     *bytes = 0;
     r.width = width;
@@ -69,9 +72,8 @@ enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
     r.class_id = n_embeds(model) ? 0 : UNSTIR_CLASS_UNSET;
     TRY(request_check(model, &r, &resolved, NULL, NULL, err));
     /* Guidance evaluates two pictures at once. */
-    TRY(network_arena_bytes(model->net, model->info.null_class >= 0 ? 2 : 1,
-                            height / model->factor, width / model->factor,
-                            bytes, err));
+    TRY(network_arena_bytes(model->net, n_images, height / model->factor,
+                            width / model->factor, bytes, err));
     if (!model->decoder)
         return UNSTIR_OK;
     TRY(network_arena_bytes(model->decoder, 1, height / model->factor,

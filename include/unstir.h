@@ -101,11 +101,15 @@ struct unstir_model_options {
     bool without_weights;   /* to be described and to check requests only:
                                takes little memory.  info->weight_bytes are
                                those of opening it whole                   */
+    /* Of single files, which say neither; NULL: none, found out.           */
+    const char *merges_path;     /* the standard tokenizer's merges.txt      */
+    const char *prediction_type; /* "epsilon" or "v_prediction"              */
 };
 
 struct unstir_model;
 
-/* Open a checkpoint: a folder in the diffusers layout.  On success *out is
+/* Open a checkpoint: a folder in the diffusers layout or a single
+ * .safetensors file (Stable Diffusion 1.x, 2.x, SDXL).  On success *out is
  * the caller's, ended by unstir_model_close() after everything made from it.
  * `options` may be NULL.
  *
@@ -159,6 +163,13 @@ struct unstir_model_info {
     size_t n_notes;
     const char *default_schedule; /* of the default sampler; NULL: its own  */
     double default_guidance_start, default_guidance_end; /* shares of steps */
+    const char *pipeline;    /* class in the folder's index, or ""          */
+    const char *autoencoder; /* class, of latent models; else NULL          */
+    bool takes_text;         /* a prompt instead of a class                 */
+    bool takes_guidance;     /* it has something to be guided by            */
+    bool takes_negative_prompt; /* texts, but for models that embed the
+                                   guidance scale                           */
+    uint32_t max_clip_skip; /* layers of its text encoder; 0: no text       */
 };
 const struct unstir_model_info *
 unstir_model_info(const struct unstir_model *model);
@@ -176,9 +187,12 @@ enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
                                             struct unstir_error *err);
 
 /* Look at a checkpoint without running it or trusting it: a JSON text for
- * `unstir inspect --json`.  *json is ended by unstir_free().               */
-enum unstir_status unstir_inspect(const char *path, bool with_tensors,
-                                  char **json, struct unstir_error *err);
+ * `unstir inspect --json`.  `options` may be NULL.  *json is ended by
+ * unstir_free().                                                           */
+enum unstir_status unstir_inspect(const char *path,
+                                  const struct unstir_model_options *options,
+                                  bool with_tensors, char **json,
+                                  struct unstir_error *err);
 
 /* Rewrite a model: a diffusers folder or a single .safetensors or .gguf file
  * (Stable Diffusion 1.x, 2.x, SDXL) into the other (but not into .gguf), into
@@ -234,7 +248,8 @@ int unstir_schedule_find(const char *name);
 
 /* One picture.  Start from UNSTIR_REQUEST_INIT; zero, NULL and _UNSET mean
  * the model's default.  unstir_generation_begin() copies strings and what it
- * needs of pictures.                                                       */
+ * needs of pictures.  What a prompt is depends on the model: a text, or where
+ * it has classes a label, as if it stood in `label`.                        */
 struct unstir_request {
     const char *label; /* label or decimal class; NULL: see class_id      */
     int64_t class_id;  /* used when label is NULL                         */
@@ -257,22 +272,29 @@ struct unstir_request {
     double strength; /* 0 .. 1: how far to leave init_image: this share of the
                         steps is run; unset: 0.8, with a mask or an inverse
                         sampler 1                                            */
+    /* NULL and "" differ for the negative prompt of SDXL alone. */
+    const char *prompt, *negative_prompt;
+    /* Layer of the text encoder: 1 (0 too) is the last, 2 the one before. */
+    uint32_t clip_skip;
+    /* "weighted" (NULL too): (word:1.2), [word], BREAK, long texts in pieces;
+     * "plain": the text as it is. */
+    const char *prompt_syntax;
 };
 
-#define UNSTIR_REQUEST_INIT                                         \
-    {                                                               \
-        NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F, \
-            UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,   \
-            UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F              \
+#define UNSTIR_REQUEST_INIT                                                 \
+    {                                                                       \
+        NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F,         \
+            UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,           \
+            UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F, NULL, NULL, 0, NULL \
     }
 
 /* Check every field against the model.  Calls `report` once a violation
  * (field as in SETTLED words: "steps"; nearest: a JSON value text such as
  * "1000" or "\"euler\"", or NULL); returns UNSTIR_ERR_ARG if there was any.
  * On success *resolved (may be NULL) has every default filled in; its
- * strings belong to the model.  Pictures need no pixels for this: their shape
- * is enough; where width and height are unset, they are init_image's, cut to a
- * size that the model makes.                                               */
+ * prompts stay the request's, its other strings belong to the model.  Pictures
+ * need no pixels for this: their shape is enough; where width and height are
+ * unset, they are init_image's, cut to a size that the model makes.         */
 typedef void (*unstir_violation_fn)(void *user, const char *field,
                                     const char *detail, const char *nearest);
 enum unstir_status unstir_request_check(const struct unstir_model *model,

@@ -223,6 +223,18 @@ static bool find_shipped(char *path, size_t size, const char *name)
     return false;
 }
 
+/* Of the standard tokenizer, or NULL. */
+static const char *find_merges(char *path, size_t size)
+{
+    size_t n;
+
+    if (!find_shipped(path, size, "clip-bpe"))
+        return NULL;
+    n = strlen(path);
+    (void)snprintf(path + n, size - n, "/merges.txt");
+    return path;
+}
+
 static const char *last_segment(char *path)
 {
     size_t n = strlen(path);
@@ -308,7 +320,9 @@ static bool has_word(const char *list, const char *word)
 bool models_check(const struct config *config, char *why, size_t why_size)
 {
     struct unstir_error error;
-    char shipped[1024];
+    char shipped[1024], merges[1024];
+    struct unstir_model_options options = {
+        .merges_path = find_merges(merges, sizeof merges)};
     char *json;
 
     if (config->isa[0] != '\0' && !has_word(unstir_cpu_rungs(), config->isa)) {
@@ -322,7 +336,7 @@ bool models_check(const struct config *config, char *why, size_t why_size)
 
         if (path == NULL)
             return false;
-        if (unstir_inspect(path, false, &json, &error) != UNSTIR_OK) {
+        if (unstir_inspect(path, &options, false, &json, &error) != UNSTIR_OK) {
             (void)snprintf(why, why_size, "model %.200s: %s", path,
                            error.detail);
             return false;

@@ -7,8 +7,8 @@
  * can run code when they are read and are never opened.
  *
  * The digest covers the bytes of the networks' config.json, of
- * scheduler_config.json and of all weight files, each with its role; not
- * unstir.json, whose titles and labels change no number.
+ * scheduler_config.json, of the tokenizers' files and of all weight files, each
+ * with its role; not unstir.json, whose titles and labels change no number.
  *
  * Pitfalls (each with its test in t_diffusers_folder.c): attention names of
  * old files (query, key, value, proj_attn), their weights stored as 1 x 1
@@ -25,6 +25,7 @@
 
 #include "base/alloc.h"
 #include "base/mapfile.h"
+#include "format/diffusers_pipelines.h"
 #include "format/digest.h"
 #include "format/json.h"
 #include "format/safetensors.h"
@@ -37,25 +38,10 @@
 #define MAX_PATH_BYTES   1024u
 #define MAX_WEIGHT_NAME  128u
 #define UNET_STEM        "diffusion_pytorch_model"
+#define TEXT_STEM        "model"
 
-/* Pipelines by class name: the network's component and its class, and the
- * autoencoder's component if pictures are painted as latents. */
-static const struct pipeline {
-    const char *name, *net, *classes[2], *vae;
-} pipelines[] = {
-    {"DDPMPipeline", "unet", {"UNet2DModel"}, NULL},
-    {"DDIMPipeline", "unet", {"UNet2DModel"}, NULL},
-    {"PNDMPipeline", "unet", {"UNet2DModel"}, NULL},
-    {"ScoreSdeVePipeline", "unet", {"UNet2DModel"}, NULL},
-    {"BinomialDiffusionPipeline", "unet", {"UNet2DModel"}, NULL}, /* ours */
-    {"KarrasVePipeline", "unet", {"UNet2DModel"}, NULL},
-    {"ConsistencyModelPipeline", "unet", {"UNet2DModel"}, NULL},
-    {"LDMPipeline", "unet", {"UNet2DModel"}, "vqvae"},
-    {"DiTPipeline",
-     "transformer",
-     {"DiTTransformer2DModel", "Transformer2DModel"},
-     "vae"},
-};
+/* As bpe.h's ceiling of a tokenizer's file. */
+#define MAX_TOKENIZER_BYTES (32u << 20)
 
 /* Behind the stem of a component's weights. */
 static const char *const weight_files[] = {
@@ -309,16 +295,15 @@ enum unstir_status diffusers_folder_weights(struct weights **out,
 
 static enum unstir_status open_weights(struct diffusers_folder *f,
                                        struct weights **out, const char *folder,
-                                       bool allows_no_weights,
+                                       const char *stem, bool allows_no_weights,
                                        struct unstir_error *err)
 {
     char name[MAX_WEIGHT_NAME];
-    if (!find_weights(name, folder, UNET_STEM))
-        return allows_no_weights ? UNSTIR_OK
-                                 : no_weights(folder, UNET_STEM, err);
+    if (!find_weights(name, folder, stem))
+        return allows_no_weights ? UNSTIR_OK : no_weights(folder, stem, err);
     if (strstr(name, "fp16"))
         TRY(add_note(f, "weights are the fp16 variant (%s)", name, err));
-    return diffusers_folder_weights(out, folder, UNET_STEM, err);
+    return diffusers_folder_weights(out, folder, stem, err);
 }
 
 /* -- names ----------------------------------------------------------------- */
@@ -398,23 +383,12 @@ static enum unstir_status update_names(struct diffusers_folder *f,
 
 /* -- the folder ------------------------------------------------------------ */
 
-static const struct pipeline *find_pipeline(const char *name)
-{
-    for (size_t i = 0; i < ARRAY_LEN(pipelines); i++)
-        if (strcmp(name, pipelines[i].name) == 0)
-            return &pipelines[i];
-    return NULL;
-}
-
 static enum unstir_status unknown_pipeline(const struct diffusers_folder *f,
                                            struct unstir_error *err)
 {
-    char names[240] = "";
-    size_t n = 0;
+    char names[400];
 
-    for (size_t i = 0; i < ARRAY_LEN(pipelines) && n < sizeof(names); i++)
-        n += (size_t)snprintf(names + n, sizeof(names) - n, "%s%s",
-                              i ? ", " : "", pipelines[i].name);
+    diffusers_pipeline_names(names, sizeof names);
     return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                      "%.200s/model_index.json: pipeline class \"%.60s\" "
                      "is not supported (%s are)",
@@ -423,21 +397,21 @@ static enum unstir_status unknown_pipeline(const struct diffusers_folder *f,
 
 /* *out: what the index says, or a pipeline of a UNet2DModel alone. */
 static enum unstir_status check_pipeline(struct diffusers_folder *f,
-                                         const struct pipeline **out,
+                                         const struct diffusers_pipeline **out,
                                          struct unstir_error *err)
 {
-    const struct pipeline *p = *out = &pipelines[0];
+    const struct diffusers_pipeline *p = *out =
+        diffusers_pipeline_find("DDPMPipeline");
     const struct json *net;
     f->pipeline_class = "";
     if (!f->index)
         return UNSTIR_OK;
     TRY(json_get_string(f->index, "_class_name", "", &f->pipeline_class, err));
-    p = find_pipeline(f->pipeline_class);
+    p = diffusers_pipeline_find(f->pipeline_class);
     if (!p)
         return unknown_pipeline(f, err);
     net = json_get(f->index, p->net);
-    if (json_type(net) != JSON_ARRAY || json_len(net) != 2 ||
-        json_type(json_at(net, 1)) != JSON_STRING)
+    if (!diffusers_pipeline_has(f->index, p->net))
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "%.200s/model_index.json: has no \"%s\" of the form "
                          "[library, class]",
@@ -466,30 +440,134 @@ static enum unstir_status component_folder(char out[MAX_PATH_BYTES],
     return UNSTIR_OK;
 }
 
+/* Where weights and configuration of a component go. */
+struct component {
+    const char *name, *stem;
+    struct json **config;
+    struct weights **weights;
+    bool allows_no_weights;
+};
+
 /* A network: its configuration, and its weights under today's names. */
-static enum unstir_status
-read_network(struct diffusers_folder *f, const char *name, struct json **config,
-             struct weights **weights, bool allows_no_weights,
-             struct digest *digest, struct unstir_error *err)
+static enum unstir_status read_network(struct diffusers_folder *f,
+                                       const struct component *c,
+                                       struct digest *digest,
+                                       struct unstir_error *err)
 {
     char folder[MAX_PATH_BYTES];
-    TRY(component_folder(folder, f->path, name, err));
-    TRY(read_object(config, folder, "config.json", MAX_CONFIG_BYTES, digest,
+    struct weights *w;
+    TRY(component_folder(folder, f->path, c->name, err));
+    TRY(read_object(c->config, folder, "config.json", MAX_CONFIG_BYTES, digest,
                     err));
-    if (!*config)
+    if (!*c->config)
         return error_set(err, UNSTIR_ERR_IO,
                          "%.200s: no %s/config.json and no config.json; not "
                          "a model folder in the diffusers layout",
-                         f->path, name);
-    TRY(open_weights(f, weights, folder, allows_no_weights, err));
-    if (!*weights)
+                         f->path, c->name);
+    TRY(open_weights(f, c->weights, folder, c->stem, c->allows_no_weights,
+                     err));
+    w = *c->weights;
+    if (!w)
         return UNSTIR_OK;
-    for (size_t i = 0; i < (*weights)->n_sources; i++) {
-        const struct mapfile *m = &(*weights)->sources[i].map;
+    for (size_t i = 0; i < w->n_sources; i++) {
+        const struct mapfile *m = &w->sources[i].map;
         digest_add(digest, "weights", m->bytes, m->n_bytes);
         f->weight_file_bytes += m->n_bytes;
     }
-    return update_names(f, *weights, err);
+    return update_names(f, w, err);
+}
+
+/* -- text encoders --------------------------------------------------------- */
+
+/* The tokenizer's files count in the digest; bpe.h reads them. */
+static enum unstir_status read_tokenizer(struct diffusers_folder *f,
+                                         struct diffusers_text *t,
+                                         const char *name,
+                                         struct digest *digest,
+                                         struct unstir_error *err)
+{
+    static const char *const files[] = {
+        "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json",
+        "special_tokens_map.json"};
+    char folder[MAX_PATH_BYTES], path[MAX_PATH_BYTES];
+    TRY(join(folder, f->path, name, err));
+    if (!is_folder(folder))
+        return error_set(err, UNSTIR_ERR_IO,
+                         "%.200s: no %s folder beside the text encoder",
+                         f->path, name);
+    TRY(alloc_strdup(&t->tokenizer, folder, err));
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        char *text;
+        size_t n;
+        if (!has_file(folder, files[i]))
+            continue;
+        TRY(join(path, folder, files[i], err));
+        TRY(mapfile_read(&text, &n, path, MAX_TOKENIZER_BYTES, err));
+        digest_add(digest, files[i], text, n);
+        alloc_free(text);
+    }
+    return UNSTIR_OK;
+}
+
+static enum unstir_status read_text(struct diffusers_folder *f, size_t i,
+                                    bool allows_no_weights,
+                                    struct digest *digest,
+                                    struct unstir_error *err)
+{
+    static const char *const encoders[] = {"text_encoder", "text_encoder_2"};
+    static const char *const tokenizers[] = {"tokenizer", "tokenizer_2"};
+    struct diffusers_text *t = &f->texts[i];
+    struct component c = {.name = encoders[i],
+                          .stem = TEXT_STEM,
+                          .config = &t->config,
+                          .weights = &t->weights,
+                          .allows_no_weights = allows_no_weights};
+    if (!diffusers_pipeline_has(f->index, encoders[i]))
+        return UNSTIR_OK;
+    TRY(read_network(f, &c, digest, err));
+    return read_tokenizer(f, t, tokenizers[i], digest, err);
+}
+
+static enum unstir_status read_texts(struct diffusers_folder *f,
+                                     bool allows_no_weights,
+                                     struct digest *digest,
+                                     struct unstir_error *err)
+{
+    const char *key = "force_zeros_for_empty_prompt";
+    char zeros = json_bool(json_get(f->index, key)) ? '1' : '0';
+    bool has_any = false;
+    for (size_t i = 0; i < DIFFUSERS_MAX_TEXTS; i++) {
+        TRY(read_text(f, i, allows_no_weights, digest, err));
+        has_any |= f->texts[i].config != NULL;
+    }
+    if (!has_any)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "%.200s/model_index.json: names no text_encoder",
+                         f->path);
+    digest_add(digest, "pipeline", f->pipeline_class,
+               strlen(f->pipeline_class));
+    digest_add(digest, "zeros", &zeros, 1);
+    if (diffusers_pipeline_has(f->index, "safety_checker"))
+        TRY(add_note(f, "the folder's %s is not run", "safety_checker", err));
+    return UNSTIR_OK;
+}
+
+/* -- the whole ------------------------------------------------------------- */
+
+static enum unstir_status read_scheduler(struct diffusers_folder *f,
+                                         const struct diffusers_pipeline *p,
+                                         struct digest *digest,
+                                         struct unstir_error *err)
+{
+    char folder[MAX_PATH_BYTES];
+    TRY(component_folder(folder, f->path, "scheduler", err));
+    TRY(read_object(&f->scheduler_config, folder, "scheduler_config.json",
+                    MAX_CONFIG_BYTES, digest, err));
+    if (!f->scheduler_config)
+        return add_note(f, "no %s: defaults of DDPM", "scheduler_config.json",
+                        err);
+    return p->is_patched ? diffusers_patch_scheduler(&f->scheduler_config, err)
+                         : UNSTIR_OK;
 }
 
 static enum unstir_status read_parts(struct diffusers_folder *f,
@@ -497,25 +575,31 @@ static enum unstir_status read_parts(struct diffusers_folder *f,
                                      struct digest *digest,
                                      struct unstir_error *err)
 {
-    const struct pipeline *pipeline;
-    char folder[MAX_PATH_BYTES];
+    const struct diffusers_pipeline *p;
+    struct component net = {.stem = UNET_STEM,
+                            .config = &f->unet_config,
+                            .weights = &f->unet_weights,
+                            .allows_no_weights = allows_no_weights};
+    struct component vae = {.stem = UNET_STEM,
+                            .config = &f->vae_config,
+                            .weights = &f->vae_weights,
+                            .allows_no_weights = allows_no_weights};
     TRY(read_object(&f->index, f->path, "model_index.json", MAX_CONFIG_BYTES,
                     NULL, err));
-    TRY(check_pipeline(f, &pipeline, err));
+    TRY(check_pipeline(f, &p, err));
     TRY(read_object(&f->unstir, f->path, "unstir.json", MAX_CONFIG_BYTES, NULL,
                     err));
-    TRY(component_folder(folder, f->path, "scheduler", err));
-    TRY(read_object(&f->scheduler_config, folder, "scheduler_config.json",
-                    MAX_CONFIG_BYTES, digest, err));
-    if (!f->scheduler_config)
-        TRY(add_note(f, "no %s: defaults of DDPM", "scheduler_config.json",
-                     err));
-    TRY(read_network(f, pipeline->net, &f->unet_config, &f->unet_weights,
-                     allows_no_weights, digest, err));
-    if (!pipeline->vae)
+    TRY(read_scheduler(f, p, digest, err));
+    net.name = p->net;
+    TRY(read_network(f, &net, digest, err));
+    if (p->is_patched)
+        TRY(diffusers_patch_unet(&f->unet_config, err));
+    if (!p->vae)
         return UNSTIR_OK;
-    return read_network(f, pipeline->vae, &f->vae_config, &f->vae_weights,
-                        allows_no_weights, digest, err);
+    vae.name = p->vae;
+    TRY(read_network(f, &vae, digest, err));
+    return p->has_texts ? read_texts(f, allows_no_weights, digest, err)
+                        : UNSTIR_OK;
 }
 
 enum unstir_status diffusers_folder_open(struct diffusers_folder *f,
@@ -556,6 +640,11 @@ void diffusers_folder_close(struct diffusers_folder *f)
     json_free(f->unet_config);
     weights_close(f->vae_weights);
     json_free(f->vae_config);
+    for (size_t i = 0; i < DIFFUSERS_MAX_TEXTS; i++) {
+        weights_close(f->texts[i].weights);
+        json_free(f->texts[i].config);
+        alloc_free(f->texts[i].tokenizer);
+    }
     json_free(f->index);
     alloc_free(f->path);
     *f = (struct diffusers_folder){.pipeline_class = ""};

@@ -21,6 +21,15 @@
 struct json;
 struct weights;
 
+#define DIFFUSERS_MAX_TEXTS 2
+
+/* A text encoder and the tokenizer that it is trained with. */
+struct diffusers_text {
+    struct json *config;     /* NULL: the model has none                     */
+    struct weights *weights; /* as unet_weights                              */
+    char *tokenizer;         /* a folder                                     */
+};
+
 struct diffusers_folder {
     char *path;
     const char *pipeline_class; /* "DDPMPipeline"; "" if no model_index     */
@@ -31,8 +40,9 @@ struct diffusers_folder {
     struct json *scheduler_config; /* NULL: none                             */
     struct json *vae_config;       /* of latent models, else NULL            */
     struct weights *vae_weights;   /* as unet_weights                        */
-    struct json *unstir;           /* unstir.json or NULL                    */
-    char digest[65];               /* SHA-256 over configuration and weights */
+    struct diffusers_text texts[DIFFUSERS_MAX_TEXTS];
+    struct json *unstir; /* unstir.json or NULL                    */
+    char digest[65];     /* SHA-256 over configuration and weights */
     size_t weight_file_bytes;
     char **notes; /* oddities                               */
     size_t n_notes;

@@ -388,8 +388,8 @@ static enum unstir_status configure_scheduler(struct single_file *f,
         json_put_bool(out, "skip_prk_steps", true);
     if (f->kind <= SINGLE_FILE_SD2) {
         json_put_bool(out, "set_alpha_to_one", false);
-        json_put_bool(out, "clip_sample", false);
     }
+    json_put_bool(out, "clip_sample", false); /* latents never are           */
     return finish(&f->scheduler_config, out, err);
 }
 

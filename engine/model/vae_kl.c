@@ -81,7 +81,11 @@ uint32_t vae_factor(const struct vae_config *c)
 enum unstir_status vae_scaling(struct vae_scaling *s, const struct json *config,
                                struct unstir_error *err)
 {
-    TRY(field_finite(config, "scaling_factor", 0.18215, &s->factor, err));
+    const char *name = json_string(json_get(config, "_class_name"));
+    bool is_tiny = strcmp(name, "AutoencoderTiny") == 0;
+
+    TRY(field_finite(config, "scaling_factor", is_tiny ? 1 : 0.18215,
+                     &s->factor, err));
     TRY(field_finite(config, "shift_factor", 0, &s->shift, err));
     if (fabs(s->factor) < 1e-9)
         return error_set(err, UNSTIR_ERR_FORMAT,

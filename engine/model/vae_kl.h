@@ -51,7 +51,8 @@ value_id vae_decoder(struct graph *g, const struct vae_config *c, value_id z);
 /* A picture's edges are 2^(levels - 1) times its latent's. */
 uint32_t vae_factor(const struct vae_config *c);
 
-/* latent of the network = (latent of the pipeline) / factor + shift. */
+/* latent of the network = (latent of the pipeline) / factor + shift; without
+ * the keys 0.18215, but 1 of AutoencoderTiny, and 0. */
 struct vae_scaling {
     double factor, shift;
 };

@@ -4,10 +4,8 @@
  */
 #include "pipeline/checkpoint.h"
 
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -70,6 +68,62 @@ static enum unstir_status decoder_load(struct unstir_model *m,
     return UNSTIR_OK;
 }
 
+/* Of models that read a text: its encoders. */
+static enum unstir_status texts_load(struct unstir_model *m,
+                                     const struct checkpoint_parts *parts,
+                                     const struct network_options *o,
+                                     struct unstir_error *err)
+{
+    const struct network_info *n = network_info(m->net);
+    struct conditioner *c = &m->conditioner;
+    bool has_text = parts->texts[0].config || parts->texts[1].config;
+    bool reads = n->context_width || n->pooled_width || n->guidance_width;
+
+    if (!n->has_timestep || (reads && !has_text))
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "a %s alone cannot paint: it %s", n->family,
+                         n->has_timestep ? "reads a text" : "takes no steps");
+    if (!has_text)
+        return UNSTIR_OK;
+    if (!parts->vae_config)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "it has no autoencoder, which turns latents into "
+                         "pictures");
+    if (n->in_channels != n->out_channels)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "the network reads %u channels and paints %u: it "
+                         "wants a picture beside the noise, which a request "
+                         "cannot bring",
+                         n->in_channels, n->out_channels);
+    TRY(conditioner_open(c, parts->texts, n, o, err));
+    return json_get_bool(parts->index, "force_zeros_for_empty_prompt", c->is_xl,
+                         &c->is_empty_zero, err);
+}
+
+/* Whether a sampler and a request can drive it. */
+static enum unstir_status network_check(const struct unstir_model *m,
+                                        struct unstir_error *err)
+{
+    const struct network_info *n = network_info(m->net);
+
+    if (m->info.channels != 1 && m->info.channels != 3)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "the network paints %u channels; pictures have 1 or 3",
+                         m->info.channels);
+    if (n->out_channels != n->in_channels &&
+        n->out_channels != 2 * n->in_channels)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "the network turns %u channels into %u; a sampler "
+                         "needs %u or, with a learned variance, %u",
+                         n->in_channels, n->out_channels, n->in_channels,
+                         2 * n->in_channels);
+    if (n->has_class_input && n->n_class_embeds == 0)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "the network takes a class as a vector, which a "
+                         "request cannot say");
+    return UNSTIR_OK;
+}
+
 static enum unstir_status network_load(struct unstir_model *m,
                                        const struct checkpoint_parts *parts,
                                        const struct unstir_model_options *o,
@@ -87,29 +141,11 @@ static enum unstir_status network_load(struct unstir_model *m,
 
     TRY(network_open(&m->net, parts->unet_config, parts->weights, parts->seed,
                      &options, err));
-    const struct network_info *n = network_info(m->net);
-    if (!n->has_timestep || n->context_width || n->pooled_width ||
-        n->guidance_width)
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "a %s alone cannot paint: it %s", n->family,
-                         n->has_timestep ? "reads a text" : "takes no steps");
+    TRY(texts_load(m, parts, &options, err));
     TRY(decoder_load(m, parts, &options, err));
-    if (m->info.channels != 1 && m->info.channels != 3)
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "the network paints %u channels; pictures have 1 or 3",
-                         m->info.channels);
-    if (n->out_channels != n->in_channels &&
-        n->out_channels != 2 * n->in_channels)
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "the network turns %u channels into %u; a sampler "
-                         "needs %u or, with a learned variance, %u",
-                         n->in_channels, n->out_channels, n->in_channels,
-                         2 * n->in_channels);
-    if (n->has_class_input && n->n_class_embeds == 0)
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "the network takes a class as a vector, which a "
-                         "request cannot say");
-    m->has_learned_variance = n->out_channels == 2 * n->in_channels;
+    TRY(network_check(m, err));
+    m->has_learned_variance =
+        network_info(m->net)->out_channels == 2 * m->sample_channels;
     return UNSTIR_OK;
 }
 
@@ -131,9 +167,14 @@ static void info_from_network(struct unstir_model *m)
     info->n_classes = n->n_class_embeds;
     info->null_class = -1;
     if (m->decoder) {
+        info->autoencoder = network_info(m->decoder)->family;
         info->n_parameters += network_info(m->decoder)->n_parameters;
         info->weight_bytes += network_info(m->decoder)->weight_bytes;
     }
+    info->n_parameters += m->conditioner.n_parameters;
+    info->weight_bytes += m->conditioner.weight_bytes;
+    info->takes_text = m->conditioner.n > 0;
+    info->max_clip_skip = m->conditioner.max_skip;
 }
 
 /* -- opening ------------------------------------------------------------- */
@@ -143,8 +184,8 @@ static enum unstir_status copy_notes(struct unstir_model *m,
 {
     const struct network_info *n = network_info(m->net);
 
-    for (size_t i = 0; i < m->folder.n_notes; i++)
-        TRY(checkpoint_note(m, err, "%s", m->folder.notes[i]));
+    for (size_t i = 0; i < m->source.n_notes; i++)
+        TRY(checkpoint_note(m, err, "%s", m->source.notes[i]));
     for (size_t i = 0; i < n->n_notes; i++)
         TRY(checkpoint_note(m, err, "%s", n->notes[i]));
     return UNSTIR_OK;
@@ -160,6 +201,7 @@ static enum unstir_status build(struct unstir_model *m,
     TRY(checkpoint_samplers_check(m, err));
     info_from_network(m);
     m->info.digest = parts->digest;
+    m->info.pipeline = parts->pipeline ? parts->pipeline : "";
     TRY(copy_notes(m, err));
     return checkpoint_describe(m, parts, err);
 }
@@ -182,50 +224,31 @@ enum unstir_status checkpoint_new(struct unstir_model **out,
     return st;
 }
 
-/* The folder's own name, also for "." and paths that end with a slash. */
-static enum unstir_status folder_name(char name[128], const char *path,
+static enum unstir_status open_source(struct unstir_model *m, const char *path,
+                                      const struct unstir_model_options *o,
                                       struct unstir_error *err)
 {
-    void *memory;
+    struct checkpoint_source_options options = {
+        .merges_path = o ? o->merges_path : NULL,
+        .prediction_type = o ? o->prediction_type : NULL};
+    enum unstir_status status;
 
-    TRY(alloc_zero(&memory, PATH_MAX, 1, err));
-    const char *real = realpath(path, memory);
-    const char *text = real ? real : path;
-    const char *slash = strrchr(text, '/');
-    (void)snprintf(name, 128, "%.100s", slash ? slash + 1 : text);
-    alloc_free(memory);
-    return UNSTIR_OK;
+    TRY(checkpoint_source_open(&m->source, path, &options, err));
+    struct checkpoint_parts parts = checkpoint_source_parts(&m->source);
+    status = build(m, &parts, o, err);
+    return status ? error_prefix(err, path) : status;
 }
 
 enum unstir_status checkpoint_open(struct unstir_model **out, const char *path,
                                    const struct unstir_model_options *options,
                                    struct unstir_error *err)
 {
-    char name[128];
     void *memory;
 
     *out = NULL;
     TRY(alloc_zero(&memory, 1, sizeof **out, err));
     struct unstir_model *m = memory;
-    enum unstir_status st = folder_name(name, path, err);
-    if (!st)
-        st = diffusers_folder_open(&m->folder, path, false, err);
-    if (!st) {
-        struct checkpoint_parts parts = {
-            .name = name,
-            .digest = m->folder.digest,
-            .index = m->folder.index,
-            .unet_config = m->folder.unet_config,
-            .scheduler_config = m->folder.scheduler_config,
-            .unstir = m->folder.unstir,
-            .weights = m->folder.unet_weights,
-            .vae_config = m->folder.vae_config,
-            .vae_weights = m->folder.vae_weights,
-        };
-        st = build(m, &parts, options, err);
-        if (st)
-            error_prefix(err, path);
-    }
+    enum unstir_status st = open_source(m, path, options, err);
     if (st)
         checkpoint_free(m);
     else
@@ -238,12 +261,14 @@ void checkpoint_unload(struct unstir_model *m)
     network_unload(m->net);
     if (m->decoder)
         network_unload(m->decoder);
+    conditioner_unload(&m->conditioner);
 }
 
 void checkpoint_free(struct unstir_model *m)
 {
     if (!m)
         return;
+    conditioner_fini(&m->conditioner);
     network_free(m->decoder);
     network_free(m->net);
     for (size_t i = 0; i < SAMPLER_COUNT; i++)
@@ -254,6 +279,6 @@ void checkpoint_free(struct unstir_model *m)
     alloc_free(m->labels);
     alloc_free(m->label_text);
     alloc_free(m->id);
-    diffusers_folder_close(&m->folder);
+    checkpoint_source_close(&m->source);
     alloc_free(m);
 }

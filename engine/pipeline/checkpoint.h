@@ -21,8 +21,9 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "format/diffusers_folder.h"
 #include "model/vae_kl.h"
+#include "pipeline/checkpoint_source.h"
+#include "pipeline/conditioning.h"
 #include "sample/sampler.h"
 
 struct json;
@@ -39,12 +40,13 @@ struct checkpoint_sampler {
 };
 
 struct unstir_model {
-    struct diffusers_folder folder; /* zeroed when made from parts           */
+    struct checkpoint_source source; /* zeroed when made from parts          */
     struct network *net;
     struct network *decoder;    /* of latent models, else NULL               */
     struct vae_scaling scaling; /* of its latents                            */
-    uint32_t sample_channels;   /* of what the sampler works on              */
-    uint32_t factor;            /* pixels an edge of its pixels; 1: pictures */
+    struct conditioner conditioner; /* of models that read a text            */
+    uint32_t sample_channels; /* of what the sampler works on              */
+    uint32_t factor;          /* pixels an edge of its pixels; 1: pictures */
     struct checkpoint_sampler samplers[SAMPLER_COUNT];
     size_t default_sampler;
     const struct sampler_schedule *default_schedule; /* or NULL              */
@@ -68,6 +70,8 @@ struct checkpoint_parts {
     const struct weights *weights;       /* NULL: drawn from `seed`          */
     const struct json *vae_config;       /* of latent models, else NULL      */
     const struct weights *vae_weights;   /* NULL: drawn from `seed`          */
+    struct conditioner_text texts[CONDITIONING_ENCODERS];
+    const char *pipeline; /* its class, or NULL                             */
     uint64_t seed;
 };
 
@@ -77,7 +81,7 @@ enum unstir_status checkpoint_new(struct unstir_model **out,
                                   const struct unstir_model_options *options,
                                   struct unstir_error *err);
 
-/* The same from a folder. */
+/* The same from a folder or a single file. */
 enum unstir_status checkpoint_open(struct unstir_model **out, const char *path,
                                    const struct unstir_model_options *options,
                                    struct unstir_error *err);

@@ -253,6 +253,18 @@ static uint32_t round_down(uint32_t v, uint32_t unit)
     return v < unit ? unit : v - v % unit;
 }
 
+/* The reference's pipelines. */
+static double default_guidance(const struct unstir_model *m)
+{
+    const struct conditioner *c = &m->conditioner;
+
+    if (c->n == 0)
+        return 1;
+    if (c->guidance_width)
+        return 8.5;
+    return c->is_xl ? 5 : 7.5;
+}
+
 /* Limits before unstir.json speaks: pictures up to four times the native
  * edge. */
 static void derive_limits(struct unstir_model *m)
@@ -271,7 +283,7 @@ static void derive_limits(struct unstir_model *m)
     }
     info->n_train_timesteps = s->config.n_timesteps;
     info->max_steps = s->config.n_timesteps;
-    info->default_guidance = 1;
+    info->default_guidance = default_guidance(m);
     info->default_guidance_end = 1;
     info->min_size = info->size_multiple;
     info->max_size =
@@ -321,7 +333,10 @@ static enum unstir_status settle(struct unstir_model *m,
     TRY(check_size(info, "width", info->default_width, err));
     TRY(check_size(info, "height", info->default_height, err));
     derive_default_steps(m);
-    if (info->null_class < 0)
+    info->takes_negative_prompt =
+        info->takes_text && m->conditioner.guidance_width == 0;
+    info->takes_guidance = info->takes_text || info->null_class >= 0;
+    if (!info->takes_guidance)
         info->default_guidance = 1;
     info->default_sampler = sampler_infos[m->default_sampler].name;
     info->notes = (const char *const *)m->notes;

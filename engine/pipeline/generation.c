@@ -69,6 +69,20 @@ static double flow_mu(const struct schedule_config *c,
                : c->base_shift + (tokens - c->base_seq) * slope;
 }
 
+static enum unstir_status copy_prompts(struct unstir_generation *g,
+                                       struct unstir_error *err)
+{
+    struct unstir_request *r = &g->request;
+
+    if (r->prompt)
+        TRY(alloc_strdup(&g->prompt, r->prompt, err));
+    if (r->negative_prompt)
+        TRY(alloc_strdup(&g->negative_prompt, r->negative_prompt, err));
+    r->prompt = g->prompt;
+    r->negative_prompt = g->negative_prompt;
+    return UNSTIR_OK;
+}
+
 static enum unstir_status begin(struct unstir_generation *g,
                                 struct unstir_error *err)
 {
@@ -85,6 +99,9 @@ static enum unstir_status begin(struct unstir_generation *g,
 
     start_plan(&g->start, r, s);
     o.first = g->start.first;
+    TRY(copy_prompts(g, err));
+    if (g->model->conditioner.n)
+        TRY(conditioning_begin(&g->text, &g->model->conditioner, r, err));
     o.n = latent_floats(g->model, r->width, r->height);
     TRY(sampler_run_init(
         &g->run, s, &g->model->samplers[sampler_index(s)].schedule, &o, err));
@@ -126,6 +143,9 @@ void generation_free(struct unstir_generation *g)
         return;
     start_fini(&g->start);
     sampler_run_fini(&g->run);
+    conditioning_fini(&g->text);
+    alloc_free(g->prompt);
+    alloc_free(g->negative_prompt);
     alloc_free(g->decoded);
     alloc_free(g->memory);
     alloc_free(g);
@@ -150,7 +170,7 @@ static void to_nchw(float *dst, const float *src, size_t c, size_t hw)
 
 static size_t n_images(const struct unstir_generation *g)
 {
-    return request_is_guided_at(&g->request, g->step) ? 2 : 1;
+    return request_is_guided_at(g->model, &g->request, g->step) ? 2 : 1;
 }
 
 static enum unstir_status reserve(float **array, size_t *floats, size_t wanted,
@@ -179,6 +199,13 @@ static float label_of(const struct unstir_generation *g, size_t i)
     return (float)(is_null ? g->model->info.null_class : class_id);
 }
 
+/* With guidance the first picture is led away from what is not wanted. */
+static enum conditioning_side side_of(const struct unstir_generation *g,
+                                      size_t i)
+{
+    return i + 1 < n_images(g) ? CONDITIONING_AWAY : CONDITIONING_TOWARD;
+}
+
 /* Write the network's input of one generation at place `at` of the batch. */
 static size_t gather(struct unstir_generation *g, uint32_t eval,
                      struct unstir_executor *x, size_t at)
@@ -196,6 +223,8 @@ static size_t gather(struct unstir_generation *g, uint32_t eval,
                    n * sizeof(float));
         x->timestep[at] = t;
         x->label[at] = label_of(g, i);
+        if (g->text.conditioner)
+            conditioning_batch_put(&x->text, at, &g->text, side_of(g, i));
     }
     return at;
 }
@@ -307,6 +336,8 @@ static enum unstir_status eval_batch(struct unstir_generation *const *members,
     TRY(reserve(&x->sample, &x->sample_floats, images * floats, err));
     TRY(reserve(&x->out, &x->out_floats,
                 images * (floats << m->has_learned_variance), err));
+    if (first->text.conditioner)
+        TRY(conditioning_batch_reserve(&x->text, &first->text, images, err));
     for (size_t i = 0; i < n; i++)
         at = gather(members[i], eval, x, at);
     struct ahead ahead = {members, images, longest(members, n)};
@@ -321,6 +352,8 @@ static enum unstir_status eval_batch(struct unstir_generation *const *members,
         .ahead = ahead_at,
         .ahead_arg = &ahead,
     };
+    if (first->text.conditioner)
+        conditioning_batch_give(&x->text, &first->text, &io);
     TRY(network_eval(m->net, x->inner, &io, cancel, err));
     at = 0;
     for (size_t i = 0; i < n; i++)
@@ -336,11 +369,12 @@ static bool fits_batch(const struct unstir_generation *a,
                        const struct unstir_generation *b)
 {
     return a->model == b->model && a->request.width == b->request.width &&
-           a->request.height == b->request.height;
+           a->request.height == b->request.height &&
+           a->text.n_tokens == b->text.n_tokens;
 }
 
 /* The eval-th evaluation of every generation that has one, in batches of those
- * that share model and size. */
+ * that share model, size and length of text. */
 static enum unstir_status eval_round(struct unstir_generation *const *gens,
                                      size_t n, uint32_t eval,
                                      struct unstir_executor *x, bool *is_any,
@@ -444,17 +478,29 @@ static enum unstir_status decode_last(struct unstir_generation *g,
                          height, g->decoded, cancel, err);
 }
 
+static enum unstir_status encode_texts(struct unstir_generation *const *gens,
+                                       size_t n, struct unstir_executor *x,
+                                       struct unstir_error *err)
+{
+    struct pool *pool = executor_pool(x->inner);
+
+    for (size_t i = 0; i < n; i++)
+        TRY(conditioning_encode(&gens[i]->text, pool, &gens[0]->cancel, err));
+    return UNSTIR_OK;
+}
+
 enum unstir_status generation_step(struct unstir_generation *const *gens,
                                    size_t n, struct unstir_executor *x,
                                    struct unstir_error *err)
 {
-    enum unstir_status st = UNSTIR_OK;
+    enum unstir_status st;
     bool is_any = true;
 
     TRY(check_members(gens, n, err));
     if (n == 0)
         return UNSTIR_OK;
     prepare(gens, n);
+    st = encode_texts(gens, n, x, err);
     for (uint32_t eval = 0; is_any && !st; eval++) {
         if (cancel_is_raised(&gens[0]->cancel))
             st = error_set(err, UNSTIR_ERR_CANCELLED, "cancelled");

@@ -20,6 +20,7 @@
 
 #include "base/cancel.h"
 #include "base/error.h"
+#include "pipeline/conditioning.h"
 #include "pipeline/start.h"
 #include "sample/sampler.h"
 
@@ -30,7 +31,9 @@ struct executor;
 
 struct unstir_generation {
     const struct unstir_model *model;
-    struct unstir_request request; /* resolved                               */
+    struct unstir_request request;  /* resolved                               */
+    char *prompt, *negative_prompt; /* behind the request's                  */
+    struct conditioning text;       /* of models that read one               */
     struct sampler_run run;
     struct start start;
     struct sampler_state now, next;
@@ -48,6 +51,7 @@ struct unstir_executor {
     struct executor *inner;
     float *sample, *out; /* NHWC                                             */
     size_t sample_floats, out_floats;
+    struct conditioning_batch text;
     float timestep[GENERATION_MAX_BATCH], label[GENERATION_MAX_BATCH];
 };
 

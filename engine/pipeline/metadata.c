@@ -101,38 +101,82 @@ static void add(struct metadata *m, const char *key, const char *value)
     m->texts[m->n++] = (struct unstir_text){key, value};
 }
 
-/* First line the prompt, then "Name: value" pairs. */
+/* "\nNegative prompt: ..." of models that read a text. */
+static enum unstir_status write_prompts(const struct unstir_generation *g,
+                                        char **out, struct unstir_error *err)
+{
+    static const char mark[] = "\nNegative prompt: ";
+    const struct unstir_request *r = &g->request;
+    const char *prompt = r->prompt ? r->prompt : "";
+    const char *away = r->negative_prompt ? r->negative_prompt : "";
+    char class[32] = "";
+    size_t size;
+    void *text;
+
+    if (r->label)
+        prompt = r->label;
+    else if (r->class_id >= 0)
+        (void)snprintf(class, sizeof class, "%" PRId64, r->class_id);
+    size = sizeof class + strlen(prompt) + sizeof mark + strlen(away);
+    TRY(alloc_zero(&text, size, 1, err));
+    (void)snprintf(text, size, "%s%s%s%s", prompt, class, *away ? mark : "",
+                   away);
+    *out = text;
+    return UNSTIR_OK;
+}
+
+/* Whatever is not as usual: ", Name: value" each. */
+static void write_extras(const struct unstir_generation *g, char *text,
+                         size_t size)
+{
+    const struct unstir_request *r = &g->request;
+    size_t n = 0;
+
+    text[0] = '\0';
+    if (r->eta > 0)
+        n += (size_t)snprintf(text + n, size - n, ", Eta: %g", r->eta);
+    if (r->clip_skip > 1)
+        n += (size_t)snprintf(text + n, size - n, ", Clip skip: %u",
+                              r->clip_skip);
+    if (g->start.has_picture)
+        n += (size_t)snprintf(text + n, size - n, ", Denoising strength: %g%s",
+                              r->strength,
+                              g->start.has_mask ? ", Mask: yes" : "");
+    if (g->is_early)
+        (void)snprintf(text + n, size - n, ", Finished after: %u",
+                       g->step - g->start.first);
+}
+
+/* The prompt and what to keep away from, then "Name: value" pairs. */
 static enum unstir_status write_parameters(const struct unstir_generation *g,
                                            char **out, struct unstir_error *err)
 {
     const struct unstir_request *r = &g->request;
     const struct unstir_model_info *info = &g->model->info;
-    char text[1024], prompt[256] = "", early[64] = "", eta[40] = "";
-    char schedule[64] = "", strength[64] = "";
+    char pairs[512], extras[160], schedule[64] = "", *prompts;
+    size_t size;
+    void *text;
 
-    if (r->label)
-        (void)snprintf(prompt, sizeof prompt, "%.200s", r->label);
-    else if (r->class_id >= 0)
-        (void)snprintf(prompt, sizeof prompt, "%" PRId64, r->class_id);
-    if (r->eta > 0)
-        (void)snprintf(eta, sizeof eta, ", Eta: %g", r->eta);
     if (r->schedule && sampler_schedule_find(r->schedule))
         (void)snprintf(schedule, sizeof schedule, ", Schedule type: %s",
                        sampler_schedule_find(r->schedule)->info->title);
-    if (g->start.has_picture)
-        (void)snprintf(strength, sizeof strength, ", Denoising strength: %g%s",
-                       r->strength, g->start.has_mask ? ", Mask: yes" : "");
-    if (g->is_early)
-        (void)snprintf(early, sizeof early, ", Finished after: %u",
-                       g->step - g->start.first);
-    (void)snprintf(text, sizeof text,
-                   "%s\nSteps: %u, Sampler: %s%s, CFG scale: %g, Seed: %" PRIu64
-                   ", Size: %ux%u%s%s%s, Model hash: %.10s, Model: %.100s, "
+    write_extras(g, extras, sizeof extras);
+    (void)snprintf(pairs, sizeof pairs,
+                   "Steps: %u, Sampler: %s%s, CFG scale: %g, Seed: %" PRIu64
+                   ", Size: %ux%u%s, Model hash: %.10s, Model: %.100s, "
                    "Version: unstir " UNSTIR_VERSION,
-                   prompt, r->steps, g->run.sampler->info->title, schedule,
-                   r->guidance, r->seed, r->width, r->height, eta, strength,
-                   early, info->digest, info->id);
-    return alloc_strdup(out, text, err);
+                   r->steps, g->run.sampler->info->title, schedule, r->guidance,
+                   r->seed, r->width, r->height, extras, info->digest,
+                   info->id);
+    TRY(write_prompts(g, &prompts, err));
+    size = strlen(prompts) + 1 + sizeof pairs;
+    enum unstir_status status = alloc_zero(&text, size, 1, err);
+    if (status == UNSTIR_OK) {
+        (void)snprintf(text, size, "%s\n%s", prompts, pairs);
+        *out = text;
+    }
+    alloc_free(prompts);
+    return status;
 }
 
 static enum unstir_status write_origin(const struct unstir_generation *g,

@@ -53,6 +53,11 @@ static bool is_blank_text(const char *text)
     return text[strspn(text, " \t\r\n\v\f")] == '\0';
 }
 
+static bool is_said(const char *text)
+{
+    return text && !is_blank_text(text);
+}
+
 /* "text" as JSON if it needs no escapes, else NULL. */
 static const char *quote(char *buffer, size_t size, const char *text)
 {
@@ -103,13 +108,14 @@ static void check_class(struct check *c)
 {
     const struct unstir_model_info *info = &c->model->info;
     uint32_t n_embeds = info->n_classes + (info->null_class >= 0);
-    const char *label = c->request->label;
+    const char *label =
+        is_said(c->request->label) ? c->request->label : c->request->prompt;
     struct unstir_error err;
     char text[256];
 
     c->out->class_id = UNSTIR_CLASS_NULL;
     c->out->label = NULL;
-    if (!label || is_blank_text(label)) {
+    if (!is_said(label)) {
         check_class_id(c, n_embeds);
     } else if (labels_find(info, n_embeds, label, &c->out->class_id, &err)) {
         violate(c, "class",
@@ -356,6 +362,14 @@ static double check_share(struct check *c, const char *field, double v,
     return fallback;
 }
 
+static bool can_be_guided(const struct check *c)
+{
+    const struct unstir_model_info *info = &c->model->info;
+
+    return info->takes_text ||
+           (info->null_class >= 0 && c->out->class_id != UNSTIR_CLASS_NULL);
+}
+
 static void check_guidance(struct check *c)
 {
     double g = c->request->guidance;
@@ -368,9 +382,10 @@ static void check_guidance(struct check *c)
                 g);
         g = 1;
     }
-    bool is_off = g <= 1 || c->model->info.null_class < 0 ||
-                  c->out->class_id == UNSTIR_CLASS_NULL;
-    c->out->guidance = is_off ? 1 : g;
+    bool is_embedded = c->model->conditioner.guidance_width > 0;
+    bool is_off = g <= 1 || !can_be_guided(c);
+    c->out->guidance = is_off && !is_embedded ? 1 : g;
+    is_off |= is_embedded; /* for all that follows */
     c->out->guidance_rescale =
         check_share(c, "guidance_rescale", c->request->guidance_rescale, 0);
     /* The model's interval holds where neither of its ends is said. */
@@ -408,6 +423,93 @@ static void check_eta(struct check *c, const struct sampler *s)
                 s->info->name);
 }
 
+/* -- texts ------------------------------------------------------------------ */
+
+/* Models without a text encoder.  The prompt is a label: check_class(). */
+static void check_no_texts(struct check *c)
+{
+    const struct unstir_request *q = c->request;
+    const char *id = c->model->info.id;
+
+    if (is_said(q->negative_prompt))
+        violate(c, "negative_prompt", NULL,
+                "%s reads no text: it has nothing to keep away from", id);
+    if (q->clip_skip > 1)
+        violate(c, "clip_skip", "1", "%s has no text encoder", id);
+    if (q->prompt_syntax)
+        violate(c, "prompt_syntax", NULL, "%s reads no text", id);
+    c->out->prompt = c->out->negative_prompt = c->out->prompt_syntax = NULL;
+    c->out->clip_skip = 1;
+}
+
+static void check_no_class(struct check *c)
+{
+    const struct unstir_request *q = c->request;
+
+    if (is_said(q->label) || q->class_id >= 0)
+        violate(c, "class", NULL, "%s has no classes; it reads a prompt",
+                c->model->info.id);
+    c->out->label = NULL;
+    c->out->class_id = UNSTIR_CLASS_NULL;
+}
+
+static void check_text(struct check *c, const char *field, const char *text,
+                       enum prompt_syntax syntax)
+{
+    struct unstir_error err;
+    enum unstir_status status;
+
+    if (!text)
+        return;
+    status = conditioner_check(&c->model->conditioner, text, syntax, &err);
+    if (status == UNSTIR_ERR_NOMEM) {
+        c->is_out_of_memory = true;
+        c->first = err;
+    } else if (status) {
+        violate(c, field, NULL, "%s", err.detail);
+    }
+}
+
+static void check_clip_skip(struct check *c)
+{
+    uint32_t most = c->model->conditioner.max_skip;
+    char nearest[16];
+
+    c->out->clip_skip = c->request->clip_skip ? c->request->clip_skip : 1;
+    if (c->out->clip_skip <= most)
+        return;
+    (void)snprintf(nearest, sizeof nearest, "%u", most);
+    violate(c, "clip_skip", nearest, "clip_skip must be 1 to %u, not %u", most,
+            c->out->clip_skip);
+}
+
+/* Behind check_guidance(): unguided pictures have no negative prompt. */
+static void check_texts(struct check *c)
+{
+    const struct unstir_request *q = c->request;
+    struct unstir_request *out = c->out;
+    enum prompt_syntax syntax = PROMPT_WEIGHTED;
+
+    if (q->prompt_syntax && !prompt_syntax_find(&syntax, q->prompt_syntax))
+        violate(c, "prompt_syntax", "\"weighted\"",
+                "prompt_syntax must be weighted or plain, not \"%.40s\"",
+                q->prompt_syntax);
+    out->prompt_syntax = syntax == PROMPT_PLAIN ? "plain" : NULL;
+    out->prompt = q->prompt ? q->prompt : "";
+    check_text(c, "prompt", out->prompt, syntax);
+    check_text(c, "negative_prompt", q->negative_prompt, syntax);
+    if (is_said(q->negative_prompt) && c->model->conditioner.guidance_width > 0)
+        violate(c, "negative_prompt", NULL,
+                "%s embeds the guidance scale and has no second evaluation "
+                "to keep away with",
+                c->model->info.id);
+    if (!request_is_guided(c->model, out) ||
+        (q->negative_prompt && !*q->negative_prompt &&
+         !c->model->conditioner.is_empty_zero))
+        out->negative_prompt = NULL;
+    check_clip_skip(c);
+}
+
 enum unstir_status request_check(const struct unstir_model *model,
                                  const struct unstir_request *request,
                                  struct unstir_request *resolved,
@@ -422,7 +524,10 @@ enum unstir_status request_check(const struct unstir_model *model,
                       .report = report,
                       .user = user};
 
-    check_class(&c);
+    if (info->takes_text)
+        check_no_class(&c);
+    else
+        check_class(&c);
     const struct sampler *s = check_sampler(&c);
     check_schedule(&c, s);
     check_pictures(&c, s);
@@ -436,6 +541,10 @@ enum unstir_status request_check(const struct unstir_model *model,
         default_size(&c, init ? init->height : 0, info->default_height));
     check_guidance(&c);
     check_eta(&c, s);
+    if (info->takes_text)
+        check_texts(&c);
+    else
+        check_no_texts(&c);
     if (c.is_out_of_memory) {
         if (err)
             *err = c.first;
@@ -456,24 +565,26 @@ enum unstir_status request_check(const struct unstir_model *model,
     return UNSTIR_OK;
 }
 
-bool request_is_guided(const struct unstir_request *resolved)
+bool request_is_guided(const struct unstir_model *model,
+                       const struct unstir_request *resolved)
 {
-    return resolved->guidance > 1;
+    return resolved->guidance > 1 && model->conditioner.guidance_width == 0;
 }
 
 bool request_has_interval(const struct unstir_model *model,
                           const struct unstir_request *r)
 {
     const struct unstir_model_info *info = &model->info;
-    return request_is_guided(r) &&
+    return request_is_guided(model, r) &&
            (r->guidance_start > 0 || r->guidance_end < 1 ||
             info->default_guidance_start > 0 || info->default_guidance_end < 1);
 }
 
 /* Shares are cut to whole steps, as the reference's guiders do. */
-bool request_is_guided_at(const struct unstir_request *r, uint32_t step)
+bool request_is_guided_at(const struct unstir_model *model,
+                          const struct unstir_request *r, uint32_t step)
 {
-    return request_is_guided(r) &&
+    return request_is_guided(model, r) &&
            step >= (uint32_t)(r->guidance_start * r->steps) &&
            step < (uint32_t)(r->guidance_end * r->steps);
 }
@@ -516,6 +627,17 @@ static enum unstir_status write_pictures(struct json_writer *w,
                         err);
 }
 
+static void write_texts(struct json_writer *w, const struct unstir_request *r)
+{
+    json_put_string(w, "prompt", r->prompt);
+    if (r->negative_prompt)
+        json_put_string(w, "negative_prompt", r->negative_prompt);
+    if (r->clip_skip > 1)
+        json_put_int(w, "clip_skip", r->clip_skip);
+    if (r->prompt_syntax)
+        json_put_string(w, "prompt_syntax", r->prompt_syntax);
+}
+
 enum unstir_status request_write(const struct unstir_model *model,
                                  const struct unstir_request *r,
                                  const struct start *start, char **json,
@@ -527,7 +649,9 @@ enum unstir_status request_write(const struct unstir_model *model,
     TRY(json_writer_new(&w, err));
     json_open_object(w, NULL);
     json_put_string(w, "model", model->info.id);
-    if (r->class_id >= 0)
+    if (model->info.takes_text)
+        write_texts(w, r);
+    else if (r->class_id >= 0)
         json_put_int(w, "class", r->class_id);
     else
         json_put_null(w, "class");
@@ -576,17 +700,38 @@ static enum unstir_status read_seed(const struct json *v, uint64_t *seed,
     return error_set(err, UNSTIR_ERR_FORMAT, "the seed is not a whole number");
 }
 
+static enum unstir_status read_texts(struct unstir_request *r,
+                                     const struct json *o,
+                                     struct unstir_error *err)
+{
+    int64_t clip_skip;
+
+    TRY(json_get_string(o, "prompt", NULL, &r->prompt, err));
+    TRY(json_get_string(o, "negative_prompt", NULL, &r->negative_prompt, err));
+    TRY(json_get_string(o, "prompt_syntax", NULL, &r->prompt_syntax, err));
+    TRY(json_get_int(o, "clip_skip", 1, 1, UINT32_MAX, &clip_skip, err));
+    r->clip_skip = (uint32_t)clip_skip;
+    return UNSTIR_OK;
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+    return (a == NULL) == (b == NULL) && (!a || strcmp(a, b) == 0);
+}
+
 enum unstir_status request_read(const struct unstir_model *model,
                                 const struct json *o,
                                 struct unstir_request *resolved,
                                 struct unstir_error *err)
 {
-    static const char *const keys[] = {"model", "class",   "seed",
-                                       "steps", "sampler", "guidance_scale",
-                                       "eta",   "width",   "height"};
+    const char *subject = model->info.takes_text ? "prompt" : "class";
+    const char *const keys[] = {"model", subject,   "seed",
+                                "steps", "sampler", "guidance_scale",
+                                "eta",   "width",   "height"};
     static const char *const more[] = {
-        "schedule", "guidance_rescale",  "guidance_start", "guidance_end",
-        "strength", "init_image_sha256", "mask_sha256"};
+        "schedule",  "guidance_rescale",  "guidance_start", "guidance_end",
+        "strength",  "init_image_sha256", "mask_sha256",    "negative_prompt",
+        "clip_skip", "prompt_syntax"};
     struct unstir_request r = UNSTIR_REQUEST_INIT;
     int64_t steps, width, height;
     size_t n_more = 0;
@@ -603,6 +748,7 @@ enum unstir_status request_read(const struct unstir_model *model,
                              "the request has no \"%s\"", keys[i]);
     TRY(json_get_int(o, "class", UNSTIR_CLASS_NULL, 0, INT32_MAX, &r.class_id,
                      err));
+    TRY(read_texts(&r, o, err));
     TRY(read_seed(json_get(o, "seed"), &r.seed, err));
     TRY(json_get_int(o, "steps", 0, 1, UINT32_MAX, &steps, err));
     TRY(json_get_int(o, "width", 0, 1, UINT32_MAX, &width, err));
@@ -637,9 +783,12 @@ enum unstir_status request_read(const struct unstir_model *model,
         resolved->guidance_rescale != r.guidance_rescale ||
         resolved->guidance_start != r.guidance_start ||
         resolved->guidance_end != r.guidance_end ||
-        strcmp(resolved->sampler, r.sampler) != 0 ||
-        strcmp(resolved->schedule ? resolved->schedule : "",
-               r.schedule ? r.schedule : "") != 0)
+        !is_same_text(resolved->sampler, r.sampler) ||
+        !is_same_text(resolved->schedule, r.schedule) ||
+        !is_same_text(resolved->prompt, r.prompt) ||
+        !is_same_text(resolved->negative_prompt, r.negative_prompt) ||
+        !is_same_text(resolved->prompt_syntax, r.prompt_syntax) ||
+        resolved->clip_skip != r.clip_skip)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "the request is not in its canonical form");
     return UNSTIR_OK;

@@ -27,10 +27,13 @@ enum unstir_status request_check(const struct unstir_model *model,
                                  unstir_violation_fn report, void *user,
                                  struct unstir_error *err);
 
-/* Does a resolved request need two evaluations, with and without class? */
-bool request_is_guided(const struct unstir_request *resolved);
+/* Does a resolved request need two evaluations, with and without class or
+ * text?  Not of models that embed the guidance scale. */
+bool request_is_guided(const struct unstir_model *model,
+                       const struct unstir_request *resolved);
 /* In this step (0-based)? */
-bool request_is_guided_at(const struct unstir_request *resolved, uint32_t step);
+bool request_is_guided_at(const struct unstir_model *model,
+                          const struct unstir_request *resolved, uint32_t step);
 
 /* See unstir_request_has_interval(). */
 bool request_has_interval(const struct unstir_model *model,
@@ -39,7 +42,9 @@ bool request_has_interval(const struct unstir_model *model,
 /* Stands for a picture that was given and is not held any more. */
 extern const struct unstir_image request_absent_picture;
 
-/* The canonical JSON: model, class, seed, steps, sampler, schedule (if it is
+/* The canonical JSON: model, class (of models that read a text: prompt,
+ * negative_prompt if there is one, clip_skip if not 1, prompt_syntax if
+ * "plain"), seed, steps, sampler, schedule (if it is
  * not the model's own), guidance_scale, guidance_rescale (if it changes
  * something), guidance_start and guidance_end (by request_has_interval()),
  * eta, width, height, and from a picture strength, init_image_sha256 and

@@ -99,7 +99,7 @@ expect unknown_sampler 2 "did you mean ddim?" gen --sampler ddmi
 expect sampler_help 0 "ddpm" "$U" generate --sampler help
 expect unknown_isa 2 "--isa avx3: this CPU runs" gen --isa avx3
 expect bad_precision 2 "must be one of auto, f32, bf16" gen --precision q4
-expect later_option 2 "--negative: not available for this model" gen --negative x
+expect negative_of_labels 2 "--negative: tiny reads no text" gen --negative x
 expect later_lora 2 "--lora: not available for this model" gen --lora x
 expect unknown_label 2 'did you mean "sneaker"' gen -p snaeker
 expect class_above 2 "class" gen --class 99

@@ -49,4 +49,5 @@ def main():
         f.write('{"made_with": %s, "texts": [\n%s\n]}\n' % (json.dumps(made), lines))
 
 
-main()
+if __name__ == "__main__":
+    main()

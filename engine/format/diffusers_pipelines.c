@@ -1,0 +1,143 @@
+/* diffusers_pipelines.c - what a pipeline's class name says about its parts.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "format/diffusers_pipelines.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "format/json.h"
+
+#define OLD_VERSION_MINOR 9 /* 0.9.0: sample_size is right from there on     */
+#define OLD_SAMPLE_SIZE   64
+
+#define PIXELS(class_name)                                              \
+    {                                                                   \
+        .name = class_name, .net = "unet", .classes = { "UNet2DModel" } \
+    }
+#define TEXTS(class_name, patched)                                            \
+    {                                                                         \
+        .name = class_name, .net = "unet",                                    \
+        .classes = {"UNet2DConditionModel"}, .vae = "vae", .has_texts = true, \
+        .is_patched = patched                                                 \
+    }
+
+static const struct diffusers_pipeline pipelines[] = {
+    PIXELS("DDPMPipeline"),
+    PIXELS("DDIMPipeline"),
+    PIXELS("PNDMPipeline"),
+    PIXELS("ScoreSdeVePipeline"),
+    PIXELS("BinomialDiffusionPipeline"), /* ours                             */
+    PIXELS("KarrasVePipeline"),
+    PIXELS("ConsistencyModelPipeline"),
+    {.name = "LDMPipeline",
+     .net = "unet",
+     .classes = {"UNet2DModel"},
+     .vae = "vqvae"},
+    {.name = "DiTPipeline",
+     .net = "transformer",
+     .classes = {"DiTTransformer2DModel", "Transformer2DModel"},
+     .vae = "vae"},
+    TEXTS("StableDiffusionPipeline", true),
+    TEXTS("StableDiffusionImg2ImgPipeline", true),
+    TEXTS("StableDiffusionInpaintPipeline", true),
+    TEXTS("StableDiffusionXLPipeline", false),
+    TEXTS("StableDiffusionXLImg2ImgPipeline", false),
+    TEXTS("StableDiffusionXLInpaintPipeline", false),
+    TEXTS("LatentConsistencyModelPipeline", false),
+    TEXTS("LatentConsistencyModelImg2ImgPipeline", false),
+};
+
+const struct diffusers_pipeline *diffusers_pipeline_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(pipelines); i++)
+        if (strcmp(name, pipelines[i].name) == 0)
+            return &pipelines[i];
+    return NULL;
+}
+
+void diffusers_pipeline_names(char *text, size_t size)
+{
+    size_t n = 0;
+
+    text[0] = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(pipelines) && n < size; i++)
+        n += (size_t)snprintf(text + n, size - n, "%s%s", i ? ", " : "",
+                              pipelines[i].name);
+}
+
+bool diffusers_pipeline_has(const struct json *index, const char *component)
+{
+    const struct json *v = json_get(index, component);
+
+    return json_type(v) == JSON_ARRAY && json_len(v) == 2 &&
+           json_type(json_at(v, 1)) == JSON_STRING;
+}
+
+/* -- old configurations ---------------------------------------------------- */
+
+/* Copy all members but those of two names. */
+static void copy_members(struct json_writer *w, const struct json *object,
+                         const char *but, const char * or)
+{
+    const struct json *value;
+    const char *key;
+    size_t i = 0;
+
+    json_open_object(w, NULL);
+    while (json_each(object, &i, &key, &value))
+        if (strcmp(key, but) != 0 && strcmp(key, or) != 0)
+            json_put_value(w, key, value);
+}
+
+static enum unstir_status replace(struct json **json, struct json_writer *w,
+                                  struct unstir_error *err)
+{
+    enum unstir_status status;
+    struct json *changed;
+    char *text;
+
+    json_close(w);
+    TRY(json_finish(&text, w, false, err));
+    status = json_parse(&changed, text, strlen(text), err);
+    alloc_free(text);
+    if (status != UNSTIR_OK)
+        return status;
+    json_free(*json);
+    *json = changed;
+    return UNSTIR_OK;
+}
+
+enum unstir_status diffusers_patch_scheduler(struct json **json,
+                                             struct unstir_error *err)
+{
+    struct json_writer *w;
+
+    TRY(json_writer_new(&w, err));
+    copy_members(w, *json, "steps_offset", "clip_sample");
+    json_put_int(w, "steps_offset", 1);
+    json_put_bool(w, "clip_sample", false);
+    return replace(json, w, err);
+}
+
+enum unstir_status diffusers_patch_unet(struct json **json,
+                                        struct unstir_error *err)
+{
+    const struct json *size = json_get(*json, "sample_size");
+    const char *version = json_string(json_get(*json, "_diffusers_version"));
+    struct json_writer *w;
+    int minor;
+
+    if (json_type(size) != JSON_INT || json_int(size) >= OLD_SAMPLE_SIZE ||
+        strncmp(version, "0.", 2) != 0 || version[2] < '0' || version[2] > '9')
+        return UNSTIR_OK;
+    minor = version[2] - '0';
+    if (minor >= OLD_VERSION_MINOR || version[3] != '.')
+        return UNSTIR_OK;
+    TRY(json_writer_new(&w, err));
+    copy_members(w, *json, "sample_size", "");
+    json_put_int(w, "sample_size", OLD_SAMPLE_SIZE);
+    return replace(json, w, err);
+}

@@ -1,0 +1,41 @@
+/* diffusers_pipelines.h - what a pipeline's class name says about its parts.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef FORMAT_DIFFUSERS_PIPELINES_H
+#define FORMAT_DIFFUSERS_PIPELINES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+struct json;
+
+/* The network's component and its classes; the autoencoder's component if
+ * pictures are painted as latents. */
+struct diffusers_pipeline {
+    const char *name, *net, *classes[2], *vae;
+    bool has_texts;  /* text_encoder, text_encoder_2 and their tokenizers    */
+    bool is_patched; /* old configurations are corrected, see below          */
+};
+
+/* NULL if the class is not known. */
+const struct diffusers_pipeline *diffusers_pipeline_find(const char *name);
+
+/* All names, comma separated. */
+void diffusers_pipeline_names(char *text, size_t size);
+
+/* Whether the index names a component that is there: absent ones are
+ * [null, null]. */
+bool diffusers_pipeline_has(const struct json *index, const char *component);
+
+/* The reference corrects old files of Stable Diffusion when it opens them:
+ * schedulers start at step 1 and do not clip samples, and networks of before
+ * 0.9.0 have 64 cells an edge, whatever the file says.  *json is replaced. */
+enum unstir_status diffusers_patch_scheduler(struct json **json,
+                                             struct unstir_error *err);
+enum unstir_status diffusers_patch_unet(struct json **json,
+                                        struct unstir_error *err);
+
+#endif

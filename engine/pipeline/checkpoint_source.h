@@ -1,0 +1,48 @@
+/* checkpoint_source.h - a model on disk, folder or single file, as parts.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef PIPELINE_CHECKPOINT_SOURCE_H
+#define PIPELINE_CHECKPOINT_SOURCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "format/diffusers_folder.h"
+#include "format/single_file.h"
+#include "pipeline/conditioning.h"
+
+struct checkpoint_parts;
+
+struct checkpoint_source {
+    char name[128]; /* of the folder or file, as an id       */
+    bool is_file;
+    struct diffusers_folder folder; /* zeroed if is_file                     */
+    struct single_file file;        /* zeroed if not                         */
+    struct bpe *tokenizers[CONDITIONING_ENCODERS];
+    char digest[65];      /* over all parts                        */
+    const char *pipeline; /* class; "" if nothing says             */
+    size_t file_bytes;    /* of weights                            */
+    const char *const *notes;
+    size_t n_notes;
+};
+
+struct checkpoint_source_options {
+    bool allows_no_weights;      /* of folders                               */
+    const char *merges_path;     /* of the standard tokenizer, for files     */
+    const char *prediction_type; /* of files; NULL: found out                */
+};
+
+/* On failure there is nothing to close. */
+enum unstir_status
+checkpoint_source_open(struct checkpoint_source *s, const char *path,
+                       const struct checkpoint_source_options *options,
+                       struct unstir_error *err);
+void checkpoint_source_close(struct checkpoint_source *s);
+
+/* Borrowed from s. */
+struct checkpoint_parts
+checkpoint_source_parts(const struct checkpoint_source *s);
+
+#endif
