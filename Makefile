@@ -54,9 +54,9 @@ obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 ENGINE_OBJ := $(call obj,$(ENGINE_SRC))
 SERVER_OBJ := $(call obj,$(SERVER_SRC)) $(BUILD)/obj/server/page_data.o
 CLI_OBJ := $(call obj,$(CLI_SRC))
-# The rung that few CPUs have, from the same source with emulated intrinsics.
+# The rungs that few CPUs have, from the same source with emulated intrinsics.
 HAVE_SIMDE := $(if $(filter x86_64%,$(MULTIARCH)),$(wildcard /usr/include/simde/x86/avx512.h))
-EMULATED_OBJ := $(if $(HAVE_SIMDE),$(patsubst engine/%.c,$(BUILD)/obj/emulated/%.o,$(wildcard engine/kernels/avx512bf16/*.c)))
+EMULATED_OBJ := $(if $(HAVE_SIMDE),$(patsubst engine/%.c,$(BUILD)/obj/emulated/%.o,$(wildcard engine/kernels/avx512*/*.c)))
 TEST_LIB_OBJ := $(call obj,$(TEST_LIB_SRC)) $(EMULATED_OBJ)
 TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 SERVER_TESTS := $(patsubst %.c,$(BUILD)/%,$(SERVER_TEST_SRC))
@@ -77,6 +77,8 @@ KERNEL_OPT := -O3
 $(BUILD)/obj/engine/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden $(PKG_CFLAGS) $(BLAS_CFLAGS)
 $(BUILD)/obj/engine/kernels/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden $(KERNEL_OPT)
 $(BUILD)/obj/engine/kernels/avx2/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden $(KERNEL_OPT) -mavx2 -mfma -mf16c
+$(BUILD)/obj/engine/kernels/avx512vnni/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden $(KERNEL_OPT) -mavx2 -mfma -mf16c \
+    -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mprefer-vector-width=512
 $(BUILD)/obj/engine/kernels/avx512bf16/%.o: CFLAGS_DIR = -Iengine -fvisibility=hidden $(KERNEL_OPT) -mavx2 -mfma -mf16c \
     -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -mprefer-vector-width=512
 $(BUILD)/obj/server/%.o: CFLAGS_DIR = -Iserver $(SERVER_CFLAGS)

@@ -15,11 +15,12 @@ struct bench_values {
     struct opts_common common;
     const char *model, *isa, *precision, *pin, *pack_cache;
     uint32_t width, height, batch, threads, repeat, warmup;
+    bool has_layers;
 };
 
 #define FIELD(name) .offset = offsetof(struct bench_values, name)
 
-static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
+static const char *const precisions[] = {"auto", "f32", "bf16", "int8", NULL};
 
 static const struct opt options[] = {
     {.name = "model",
@@ -55,6 +56,10 @@ static const struct opt options[] = {
      .fallback = "2",
      FIELD(warmup),
      .help = "runs before"},
+    {.name = "layers",
+     .kind = OPT_FLAG,
+     FIELD(has_layers),
+     .help = "eval: list the layers with algorithm, operands and bytes"},
     OPTS_MACHINE(NULL),
 };
 
@@ -69,6 +74,7 @@ static const struct {
     {"conv", unstir_bench_conv, false},
     {"eval", unstir_bench_eval, true},
     {"kernels", unstir_bench_kernels, false},
+    {"linear", unstir_bench_linear, false},
     {"machine", unstir_bench_machine, false},
     {"pool", unstir_bench_pool, false},
     {"train", unstir_bench_train, true},
@@ -168,11 +174,9 @@ static int bench_main(int argc, char **argv)
                                      .n_threads = v.threads,
                                      .pin = opts_pin(v.pin),
                                      .repeat = v.repeat,
+                                     .has_layers = v.has_layers,
                                      .warmup = v.warmup};
-    if (v.precision && strcmp(v.precision, "f32") == 0)
-        o.precision = UNSTIR_PRECISION_F32;
-    else if (v.precision && strcmp(v.precision, "bf16") == 0)
-        o.precision = UNSTIR_PRECISION_BF16;
+    o.precision = opts_precision(v.precision);
     if (!o.model)
         o.model = cli_default_model();
     if (!o.model && whats[what].needs_model) {
@@ -192,10 +196,11 @@ static int bench_main(int argc, char **argv)
 const struct command command_bench = {
     .name = "bench",
     .summary = "how fast is this machine",
-    .synopsis = "eval|train|kernels|conv|pool|machine [options]",
+    .synopsis = "eval|train|kernels|conv|linear|pool|machine [options]",
     .text = "eval times one evaluation of a model's network, train one "
             "optimiser step of it, kernels each kernel and shape, conv the "
-            "3x3 convolutions of Stable Diffusion 1.5, pool what threads "
+            "3x3 convolutions of Stable Diffusion 1.5, linear its linear "
+            "layers in each precision, pool what threads "
             "cost, machine the peaks that the shares refer to.",
     .examples = "unstir bench eval -m models/fashion --json\n"
                 "unstir bench machine\n",

@@ -18,8 +18,8 @@
 
 #define FIELD(name) .offset = offsetof(struct generate_values, name)
 
-static const char *const precisions[] = {"auto", "f32", "bf16", NULL};
 static const char *const syntaxes[] = {"weighted", "plain", NULL};
+static const char *const precisions[] = {"auto", "f32", "bf16", "int8", NULL};
 
 static const struct opt options[] = {
     {.group = "What to make",
@@ -390,10 +390,11 @@ static int check_schedule(const char *name)
 
 static int check_isa(const char *isa)
 {
-    const char *const known[] = {"scalar", "portable", "avx2", "avx512bf16"};
+    const char *const known[] = {"scalar", "portable", "avx2", "avx512vnni",
+                                 "avx512bf16"};
     if (!isa || is_word_of(unstir_cpu_rungs(), isa))
         return CLI_OK;
-    int near = unstir_nearest(isa, known, 4);
+    int near = unstir_nearest(isa, known, 5);
     cli_error("--isa %s: this CPU runs %s%s%s%s", isa, unstir_cpu_rungs(),
               near >= 0 ? "; did you mean " : "", near >= 0 ? known[near] : "",
               near >= 0 ? "?" : "");
@@ -497,10 +498,7 @@ static int open_model(struct generate_job *job)
         cli_error("no model: give -m PATH or set UNSTIR_MODEL");
         return CLI_USAGE;
     }
-    if (v->precision && strcmp(v->precision, "f32") == 0)
-        o.precision = UNSTIR_PRECISION_F32;
-    else if (v->precision && strcmp(v->precision, "bf16") == 0)
-        o.precision = UNSTIR_PRECISION_BF16;
+    o.precision = opts_precision(v->precision);
     if (unstir_model_open(&job->model, path, &o, &err) != UNSTIR_OK ||
         unstir_executor_new(&job->executor, &x, &err) != UNSTIR_OK)
         return cli_fail(&err);

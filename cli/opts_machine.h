@@ -13,6 +13,15 @@
 
 #include "unstir.h"
 
+/* NULL: not given. */
+static inline enum unstir_precision opts_precision(const char *word)
+{
+    return word && strcmp(word, "f32") == 0    ? UNSTIR_PRECISION_F32
+           : word && strcmp(word, "bf16") == 0 ? UNSTIR_PRECISION_BF16
+           : word && strcmp(word, "int8") == 0 ? UNSTIR_PRECISION_INT8
+                                               : UNSTIR_PRECISION_AUTO;
+}
+
 static const char *const opts_pins[] = {"auto", "on", "off", NULL};
 
 /* NULL: not given. */
@@ -27,7 +36,7 @@ static inline enum unstir_pin opts_pin(const char *word)
     {.group = title,                                                          \
      .name = "precision",                                                     \
      .kind = OPT_CHOICE,                                                      \
-     .meta = "auto|f32|bf16",                                                 \
+     .meta = "auto|f32|bf16|int8",                                            \
      .env = "UNSTIR_PRECISION",                                               \
      .choices = precisions,                                                   \
      .fallback = "auto",                                                      \

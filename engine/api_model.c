@@ -117,7 +117,8 @@ const char *unstir_cpu_rungs(void)
     static const struct {
         const char *best, *list;
     } rungs[] = {
-        {"avx512bf16", "avx512bf16,avx2,portable,scalar"},
+        {"avx512bf16", "avx512bf16,avx512vnni,avx2,portable,scalar"},
+        {"avx512vnni", "avx512vnni,avx2,portable,scalar"},
         {"avx2", "avx2,portable,scalar"},
         {"portable", "portable,scalar"},
     };

@@ -46,6 +46,7 @@ static enum unstir_status bench_init(struct bench *b,
         [UNSTIR_PRECISION_AUTO] = KERNEL_OPERANDS_ANY,
         [UNSTIR_PRECISION_F32] = KERNEL_OPERANDS_F32,
         [UNSTIR_PRECISION_BF16] = KERNEL_OPERANDS_BF16,
+        [UNSTIR_PRECISION_INT8] = KERNEL_OPERANDS_INT8,
     };
     struct kernel_wish wish = {.isa = o->isa,
                                .operands = operands[o->precision]};

@@ -1,9 +1,11 @@
-/* bench_conv.c - the 3x3 convolutions of Stable Diffusion 1.5, forward.
+/* bench_conv.c - the 3x3 convolutions and the linear layers of Stable
+ * Diffusion 1.5, forward.
  *
  * GFLOP/s are those of the direct convolution, whatever algorithm runs, so
  * that figures of different algorithms compare.  Time is that of the process
  * on its CPUs, all threads together: on a shared machine a neighbour costs
- * caches then, but no time slices.  The least of several runs counts.
+ * caches then, but no time slices.  The least of several runs counts.  Linear
+ * layers run in each precision by turns, so that figures of one row compare.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -12,12 +14,14 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "base/pool.h"
 #include "format/json.h"
 #include "kernels/kernels.h"
 #include "ops/choose.h"
 #include "ops/conv2d.h"
 #include "ops/conv2d_phases.h"
+#include "ops/linear_int8.h"
 #include "unstir_bench.h"
 
 #define DEFAULT_REPEAT 5U
@@ -156,20 +160,15 @@ static void tell_row(const struct conv_bench *b, const struct row *r,
     json_put_int(b->json, "cin", r->cin);
     json_put_int(b->json, "cout", r->cout);
     json_put_bool(b->json, "upsampled", r->has_up);
-    json_put_string(b->json, "algorithm", choose_name(b->way));
+    json_put_string(b->json, "algorithm", choose_name(&b->k, b->way));
     json_put_real(b->json, "cpu_ms", best * 1e3);
     json_put_real(b->json, "gflops", flop / best * 1e-9);
     json_close(b->json);
 }
 
-static enum unstir_status bench_all(struct conv_bench *b,
-                                    struct unstir_error *err)
+static enum unstir_status conv_all(struct conv_bench *b,
+                                   struct unstir_error *err)
 {
-    json_open_object(b->json, NULL);
-    json_put_string(b->json, "what", "conv");
-    json_put_string(b->json, "isa", b->k.isa);
-    json_put_int(b->json, "threads", pool_threads(b->pool));
-    json_open_array(b->json, "convolutions");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         enum unstir_status status = row_init(b, &rows[i], err);
 
@@ -178,13 +177,162 @@ static enum unstir_status bench_all(struct conv_bench *b,
         row_fini(b);
         TRY(status);
     }
+    return UNSTIR_OK;
+}
+
+/* -- linear layers ----------------------------------------------------------- */
+
+/* Tokens, inputs, outputs at 64x64: projections, feed-forward, and the keys and
+ * values of a text. */
+static const struct linear {
+    uint32_t m, k, n;
+} linears[] = {
+    {4096, 320, 320},  {4096, 320, 960},  {4096, 320, 2560},  {4096, 1280, 320},
+    {1024, 640, 640},  {1024, 640, 1920}, {1024, 640, 5120},  {1024, 2560, 640},
+    {256, 1280, 1280}, {256, 1280, 3840}, {256, 1280, 10240}, {256, 5120, 1280},
+    {64, 1280, 1280},  {64, 1280, 10240}, {77, 768, 640},
+};
+
+/* One precision's way of a row. */
+struct variant {
+    struct kernel_table k;
+    const char *key;
+    void (*run)(const struct op_ctx *, const void *);
+    void *packed, *scratch;
+    size_t n_scratch;
+    double best;
+};
+#define N_VARIANTS 3
+
+static void variants_init(struct variant v[N_VARIANTS],
+                          const struct kernel_table *k)
+{
+    static const char *const keys[N_VARIANTS] = {"f32", "bf16", "int8"};
+
+    for (size_t i = 0; i < N_VARIANTS; i++)
+        v[i] = (struct variant){.k = *k, .key = keys[i], .run = conv2d_run};
+    kernels_use_exact_operands(&v[0].k, k);
+    kernels_use_bf16_operands(&v[1].k);
+    kernels_use_int8(&v[2].k);
+    v[2].run = linear_int8_run;
+}
+
+static enum unstir_status variant_pack(struct variant *v,
+                                       const struct conv_bench *b,
+                                       struct unstir_error *err)
+{
+    uint32_t cin = b->s.c0, cout = b->s.cout;
+    unsigned n_threads = pool_threads(b->pool);
+
+    v->best = 1e30;
+    if (v->run == conv2d_run) {
+        v->n_scratch = conv2d_scratch(&v->k, n_threads, &b->s);
+        TRY(alloc_aligned(&v->packed,
+                          conv2d_packed_bytes(&v->k, cin, cout, 1, 1), 1, err));
+        conv2d_pack(&v->k, v->packed, b->w, cin, cout, 1, 1);
+    } else {
+        v->n_scratch = linear_int8_scratch(&v->k, n_threads, &b->s);
+        TRY(alloc_aligned(&v->packed,
+                          linear_int8_packed_bytes(&v->k, cin, cout), 1, err));
+        linear_int8_pack(&v->k, v->packed, b->w, cin, cout);
+    }
+    return alloc_aligned(&v->scratch, v->n_scratch, 1, err);
+}
+
+static void variants_time(struct variant v[N_VARIANTS],
+                          const struct conv_bench *b)
+{
+    for (unsigned i = 0; i < (b->repeat + 1) * N_VARIANTS; i++) {
+        struct variant *one = &v[i % N_VARIANTS];
+        struct op_ctx ctx = {&one->k, b->pool, one->scratch, one->n_scratch};
+        double start = now_s(), t;
+
+        one->run(&ctx, &(struct conv2d_args){.s = b->s,
+                                             .out_scale = 1,
+                                             .x0 = b->x,
+                                             .w = one->packed,
+                                             .y = b->y});
+        t = now_s() - start;
+        if (i >= N_VARIANTS && t < one->best) /* the first warms up */
+            one->best = t;
+    }
+}
+
+static enum unstir_status linear_row(struct conv_bench *b,
+                                     const struct linear *l,
+                                     struct variant v[N_VARIANTS],
+                                     struct unstir_error *err)
+{
+    double flop = 2.0 * l->m * (double)l->k * l->n;
+
+    b->s = (struct conv2d_shape){1, 1, l->m, l->k, 0, 1, l->m, l->n,
+                                 1, 1, 1,    0,    0, 1, l->m};
+    TRY(floats(&b->x, (size_t)l->m * l->k, err));
+    TRY(floats(&b->y, (size_t)l->m * l->n, err));
+    TRY(floats(&b->w, (size_t)l->n * l->k, err));
+    for (size_t i = 0; i < N_VARIANTS; i++)
+        TRY(variant_pack(&v[i], b, err));
+    variants_time(v, b);
+    json_open_object(b->json, NULL);
+    json_put_int(b->json, "rows", l->m);
+    json_put_int(b->json, "cin", l->k);
+    json_put_int(b->json, "cout", l->n);
+    for (size_t i = 0; i < N_VARIANTS; i++) {
+        char key[32];
+
+        (void)snprintf(key, sizeof key, "%s_cpu_ms", v[i].key);
+        json_put_real(b->json, key, v[i].best * 1e3);
+    }
+    json_put_real(b->json, "int8_gops", flop / v[2].best * 1e-9);
+    json_put_real(b->json, "int8_over_f32", v[0].best / v[2].best);
+    json_put_real(b->json, "int8_over_bf16", v[1].best / v[2].best);
+    json_close(b->json);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status linear_all(struct conv_bench *b,
+                                     struct unstir_error *err)
+{
+    enum unstir_status status = UNSTIR_OK;
+
+    for (size_t i = 0; status == UNSTIR_OK && i < ARRAY_LEN(linears); i++) {
+        struct variant v[N_VARIANTS];
+
+        variants_init(v, &b->k);
+        status = linear_row(b, &linears[i], v, err);
+        for (size_t j = 0; j < N_VARIANTS; j++) {
+            alloc_free(v[j].packed);
+            alloc_free(v[j].scratch);
+        }
+        row_fini(b);
+    }
+    return status;
+}
+
+/* -- both -------------------------------------------------------------------- */
+
+typedef enum unstir_status (*all_fn)(struct conv_bench *,
+                                     struct unstir_error *);
+
+static enum unstir_status bench_all(struct conv_bench *b, const char *what,
+                                    const char *list, all_fn all,
+                                    struct unstir_error *err)
+{
+    json_open_object(b->json, NULL);
+    json_put_string(b->json, "what", what);
+    json_put_string(b->json, "isa", b->k.isa);
+    json_put_int(b->json, "threads", pool_threads(b->pool));
+    json_open_array(b->json, list);
+    TRY(all(b, err));
     json_close(b->json);
     json_close(b->json);
     return UNSTIR_OK;
 }
 
-enum unstir_status unstir_bench_conv(const struct unstir_bench_options *options,
-                                     char **json, struct unstir_error *err)
+static enum unstir_status bench_run(const struct unstir_bench_options *options,
+                                    const char *what, const char *list,
+                                    all_fn all, char **json,
+                                    struct unstir_error *err)
 {
     struct conv_bench b = {.repeat = options->repeat ? options->repeat
                                                      : DEFAULT_REPEAT};
@@ -200,10 +348,23 @@ enum unstir_status unstir_bench_conv(const struct unstir_bench_options *options,
     TRY(pool_new(&b.pool, options->n_threads, 0, err));
     status = json_writer_new(&b.json, err);
     if (status == UNSTIR_OK)
-        status = bench_all(&b, err);
+        status = bench_all(&b, what, list, all, err);
     pool_free(b.pool);
     if (status == UNSTIR_OK)
         return json_finish(json, b.json, false, err);
     json_writer_free(b.json);
     return status;
+}
+
+enum unstir_status unstir_bench_conv(const struct unstir_bench_options *options,
+                                     char **json, struct unstir_error *err)
+{
+    return bench_run(options, "conv", "convolutions", conv_all, json, err);
+}
+
+enum unstir_status
+unstir_bench_linear(const struct unstir_bench_options *options, char **json,
+                    struct unstir_error *err)
+{
+    return bench_run(options, "linear", "layers", linear_all, json, err);
 }

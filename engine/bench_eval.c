@@ -18,6 +18,7 @@
 #include "bench_peak.h"
 #include "format/diffusers_folder.h"
 #include "format/json.h"
+#include "model/model.h"
 #include "model/network.h"
 #include "ops/graph.h"
 #include "unstir_bench.h"
@@ -151,12 +152,25 @@ static enum unstir_status time_evals(struct eval_bench *b, uint32_t warmup,
     return UNSTIR_OK;
 }
 
+static enum unstir_status report_layers(const struct eval_bench *b,
+                                        struct json_writer *w,
+                                        struct unstir_error *err)
+{
+    struct model_size size = {b->io.n, b->io.h, b->io.w, b->io.context_len};
+
+    json_open_array(w, "layers");
+    TRY(network_put_layers(w, b->net, &size, err));
+    json_close(w);
+    return UNSTIR_OK;
+}
+
 static enum unstir_status report(const struct eval_bench *b,
                                  const struct unstir_bench_options *o,
                                  char **json, struct unstir_error *err)
 {
     const struct network_info *info = network_info(b->net);
     double gflops = b->gflop / (1e-3 * b->ms[0]), peak;
+    enum unstir_status status;
     struct json_writer *w;
     struct rusage usage;
 
@@ -184,6 +198,11 @@ static enum unstir_status report(const struct eval_bench *b,
     else
         json_put_null(w, "share_of_peak");
     json_put_int(w, "peak_rss_bytes", (int64_t)usage.ru_maxrss * 1024);
+    status = o->has_layers ? report_layers(b, w, err) : UNSTIR_OK;
+    if (status != UNSTIR_OK) {
+        json_writer_free(w);
+        return status;
+    }
     json_close(w);
     return json_finish(json, w, false, err);
 }

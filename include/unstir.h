@@ -86,7 +86,10 @@ const char *unstir_status_name(enum unstir_status status);
 enum unstir_precision {
     UNSTIR_PRECISION_AUTO = 0, /* by rule: the rung's own operand type     */
     UNSTIR_PRECISION_F32,
-    UNSTIR_PRECISION_BF16
+    UNSTIR_PRECISION_BF16,
+    UNSTIR_PRECISION_INT8 /* linear layers and 1x1 convolutions of the
+                             network in 8-bit whole numbers, where they are
+                             accurate enough; all else as by AUTO           */
 };
 
 struct unstir_model_options {

@@ -28,6 +28,7 @@ struct unstir_bench_options {
     enum unstir_pin pin;
     uint32_t repeat, warmup;
     const char *pack_cache; /* as in struct unstir_model_options            */
+    bool has_layers;        /* eval: what each layer runs by, in "layers"   */
 };
 
 /* One network evaluation.                                                   */
@@ -44,6 +45,10 @@ unstir_bench_kernels(const struct unstir_bench_options *options, char **json,
 /* The 3x3 convolutions of Stable Diffusion 1.5, forward: CPU time.           */
 enum unstir_status unstir_bench_conv(const struct unstir_bench_options *options,
                                      char **json, struct unstir_error *err);
+/* Its linear layers in f32, bf16 and int8, by turns: CPU time.               */
+enum unstir_status
+unstir_bench_linear(const struct unstir_bench_options *options, char **json,
+                    struct unstir_error *err);
 /* The threads themselves: what a loop costs, and what two gangs keep of their
  * speed side by side.                                                       */
 enum unstir_status unstir_bench_pool(const struct unstir_bench_options *options,

@@ -10,7 +10,7 @@ CONFIG_GROUP("Models")
 CONFIG_LIST(model, "model", "",
             "model folder; may be given more than once (-m)")
 
-CONFIG_CHOICE(precision, "precision", "auto", "auto|f32|bf16",
+CONFIG_CHOICE(precision, "precision", "auto", "auto|f32|bf16|int8",
               "operands of the network; auto is the CPU's own type")
 CONFIG_TEXT(isa, "isa", "", "instruction set; empty is the best this CPU has")
 

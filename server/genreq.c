@@ -235,7 +235,7 @@ const struct json_field genreq_fields[] = {
      .kind = JSON_KIND_STRING,
      .offset = offsetof(struct body, precision),
      ALWAYS,
-     .choices = "auto|f32|bf16",
+     .choices = "auto|f32|bf16|int8",
      .summary = "must be the model's own"},
     {.name = "deadline_s",
      .kind = JSON_KIND_NUMBER,

@@ -163,6 +163,7 @@ static enum unstir_precision precision_of(const char *text)
 {
     return strcmp(text, "f32") == 0    ? UNSTIR_PRECISION_F32
            : strcmp(text, "bf16") == 0 ? UNSTIR_PRECISION_BF16
+           : strcmp(text, "int8") == 0 ? UNSTIR_PRECISION_INT8
                                        : UNSTIR_PRECISION_AUTO;
 }
 

@@ -20,6 +20,11 @@ static bool is_avx2(const struct cpu *cpu)
     return cpu->has_avx2_fma;
 }
 
+static bool is_avx512vnni(const struct cpu *cpu)
+{
+    return cpu->has_avx2_fma && cpu->has_avx512_vnni;
+}
+
 static bool is_avx512bf16(const struct cpu *cpu)
 {
     return cpu->has_avx2_fma && cpu->has_avx512_bf16;
@@ -27,30 +32,54 @@ static bool is_avx512bf16(const struct cpu *cpu)
 #endif
 
 const struct kernel_rung kernels_ladder[] = {
-    {"scalar", is_any, kernels_fill_scalar},
-    {"portable", is_any, kernels_fill_portable},
+    {"scalar", is_any, kernels_fill_scalar, false},
+    {"portable", is_any, kernels_fill_portable, false},
 #if defined(__x86_64__)
-    {"avx2", is_avx2, kernels_fill_avx2},
-    {"avx512bf16", is_avx512bf16, kernels_fill_avx512bf16},
+    {"avx2", is_avx2, kernels_fill_avx2, false},
+    {"avx512vnni", is_avx512vnni, kernels_fill_avx512vnni, true},
+    {"avx512bf16", is_avx512bf16, kernels_fill_avx512bf16, false},
 #endif
 };
 const size_t kernels_ladder_len = ARRAY_LEN(kernels_ladder);
+
+/* All supported rungs up to number `last`, one over the other. */
+static void fill_up_to(struct kernel_table *table,
+                       const struct kernel_rung *ladder, size_t last,
+                       const struct cpu *cpu)
+{
+    memset(table, 0, sizeof *table);
+    for (size_t i = 0; i <= last; i++) {
+        if (!ladder[i].is_supported(cpu))
+            continue;
+        ladder[i].fill(table);
+        if (!ladder[i].is_exact)
+            table->isa = ladder[i].isa;
+    }
+}
+
+/* The number of the rung of that name, or of the best one; n_rungs if there is
+ * none or the CPU cannot run it. */
+static size_t find_rung(const char *isa, const struct kernel_rung *ladder,
+                        size_t n_rungs, const struct cpu *cpu)
+{
+    for (size_t i = n_rungs; i-- > 0;)
+        if (ladder[i].is_supported(cpu) &&
+            (!isa || strcmp(isa, ladder[i].isa) == 0))
+            return i;
+    return n_rungs;
+}
 
 bool kernels_select_from(struct kernel_table *table, const char *isa,
                          const struct kernel_rung *ladder, size_t n_rungs,
                          const struct cpu *cpu)
 {
-    bool is_found = false;
+    size_t i = find_rung(isa, ladder, n_rungs, cpu);
+
     memset(table, 0, sizeof *table);
-    for (size_t i = 0; i < n_rungs && !(is_found && isa); i++) {
-        bool is_wanted = !isa || strcmp(isa, ladder[i].isa) == 0;
-        if (!ladder[i].is_supported(cpu))
-            continue;
-        ladder[i].fill(table);
-        table->isa = ladder[i].isa;
-        is_found = is_wanted;
-    }
-    return is_found;
+    if (i == n_rungs)
+        return false;
+    fill_up_to(table, ladder, i, cpu);
+    return true;
 }
 
 bool kernels_select(struct kernel_table *table, const char *isa)
@@ -65,23 +94,38 @@ void kernels_use_bf16_operands(struct kernel_table *table)
     struct gemm_kernels *g = &table->gemm;
     if (g->is_bf16)
         return;
+    table->gemm_f32 = *g;
     g->is_bf16 = true;
     g->narrow = g->round;
     table->wino = table->wino_f2; /* F(4x4) is too coarse for bf16 */
     table->wino.is_used = !g->is_blas;
 }
 
-/* All supported rungs up to number `last`, one over the other. */
-static void fill_up_to(struct kernel_table *table,
-                       const struct kernel_rung *ladder, size_t last,
-                       const struct cpu *cpu)
+void kernels_use_exact_operands(struct kernel_table *exact,
+                                const struct kernel_table *table)
 {
-    memset(table, 0, sizeof *table);
-    for (size_t i = 0; i <= last; i++)
-        if (ladder[i].is_supported(cpu)) {
-            ladder[i].fill(table);
-            table->isa = ladder[i].isa;
-        }
+    *exact = *table;
+    if (!table->gemm.is_bf16)
+        return;
+    exact->gemm = table->gemm_f32;
+    exact->wino.is_used = false;
+}
+
+void kernels_use_int8(struct kernel_table *table)
+{
+    table->i8.is_used = true;
+}
+
+/* The operands that somebody wants, where the rung has others; false if it
+ * cannot have them. */
+static bool use_operands(struct kernel_table *table,
+                         enum kernel_operands operands)
+{
+    if (operands == KERNEL_OPERANDS_BF16)
+        kernels_use_bf16_operands(table);
+    if (operands == KERNEL_OPERANDS_INT8)
+        kernels_use_int8(table);
+    return operands != KERNEL_OPERANDS_F32 || !table->gemm.is_bf16;
 }
 
 bool kernels_choose(struct kernel_table *table, const struct kernel_wish *wish,
@@ -91,20 +135,16 @@ bool kernels_choose(struct kernel_table *table, const struct kernel_wish *wish,
         wish->ladder ? wish->ladder : kernels_ladder;
     size_t n = wish->ladder ? wish->n_rungs : kernels_ladder_len;
     struct cpu cpu = cpu_detect();
+    size_t top = find_rung(wish->isa, ladder, n, &cpu);
     *refused = NULL;
-    if (!kernels_select_from(table, wish->isa, ladder, n, &cpu))
+    if (top == n)
         return false;
-    const char *top = table->isa;
-    bool is_below = false;
-    for (size_t i = n; i-- > 0;) {
-        is_below |= strcmp(ladder[i].isa, top) == 0;
-        if (!is_below || !ladder[i].is_supported(&cpu))
+    for (size_t i = top + 1; i-- > 0;) {
+        if (!ladder[i].is_supported(&cpu))
             continue;
         fill_up_to(table, ladder, i, &cpu);
-        if (wish->operands == KERNEL_OPERANDS_F32 && table->gemm.is_bf16)
+        if (!use_operands(table, wish->operands))
             continue;
-        if (wish->operands == KERNEL_OPERANDS_BF16)
-            kernels_use_bf16_operands(table);
         if (kernels_verify(table))
             return true;
         if (!*refused)

@@ -14,6 +14,7 @@
 #define KERNELS_KERNELS_H
 
 #include "kernels/gemm_kernels.h"
+#include "kernels/int8_kernels.h"
 #include "kernels/vector_kernels.h"
 #include "kernels/winograd_kernels.h"
 
@@ -22,9 +23,11 @@ struct cpu;
 struct kernel_table {
     const char *isa; /* "scalar", "portable", "avx2", "avx512bf16"           */
     struct gemm_kernels gemm;
+    struct gemm_kernels gemm_f32; /* where gemm is bf16: what it stands on   */
     struct vector_kernels vec;
     struct winograd_kernels wino;    /* what convolutions use                */
     struct winograd_kernels wino_f2; /* for kernels_use_bf16_operands()      */
+    struct int8_kernels i8;          /* for kernels_use_int8()               */
 };
 
 /* One rung: what it adds and which CPU can run it. */
@@ -32,6 +35,9 @@ struct kernel_rung {
     const char *isa;
     bool (*is_supported)(const struct cpu *cpu);
     void (*fill)(struct kernel_table *table); /* overlay                     */
+    /* It changes no bit of the rungs below: the table keeps their name, and
+     * with it the fingerprints of results. */
+    bool is_exact;
 };
 
 /* The ladder, lowest rung first.  A test may select from a longer one. */
@@ -54,11 +60,20 @@ bool kernels_verify(const struct kernel_table *table);
  * rules of the rungs with bf16 units, and numbers agree with theirs. */
 void kernels_use_bf16_operands(struct kernel_table *table);
 
+/* The same table with operands of f32 and direct products. */
+void kernels_use_exact_operands(struct kernel_table *exact,
+                                const struct kernel_table *table);
+
+/* Let the layers that the rules name multiply whole numbers of 8 bits: the
+ * rest of precision int8 is the rung's own. */
+void kernels_use_int8(struct kernel_table *table);
+
 /* What somebody wants of a table; zeros are the best rung as it is. */
 enum kernel_operands {
     KERNEL_OPERANDS_ANY,
     KERNEL_OPERANDS_F32, /* passes over rungs that have none                 */
-    KERNEL_OPERANDS_BF16
+    KERNEL_OPERANDS_BF16,
+    KERNEL_OPERANDS_INT8 /* of some layers; the others' are the rung's own   */
 };
 
 struct kernel_wish {
@@ -78,6 +93,7 @@ bool kernels_choose(struct kernel_table *table, const struct kernel_wish *wish,
 void kernels_fill_scalar(struct kernel_table *table);
 void kernels_fill_portable(struct kernel_table *table);
 void kernels_fill_avx2(struct kernel_table *table);
+void kernels_fill_avx512vnni(struct kernel_table *table);
 void kernels_fill_avx512bf16(struct kernel_table *table);
 
 #endif

@@ -353,6 +353,106 @@ static bool verify_either_winograd(const struct kernel_table *table)
                         : verify_winograd(w);
 }
 
+/* -- whole numbers of 8 bits: every bit, against the scalar twin ----------- */
+
+static bool verify_quantise(const struct int8_kernels *k)
+{
+    float x[VERIFY_WIDE];
+    int8_t want[VERIFY_WIDE + INT8_MAX_KU] = {0};
+    int16_t got[VERIFY_WIDE + INT8_MAX_KU];
+    struct int8_kernels twin;
+    int8_kernels_scalar(&twin);
+    for (size_t n = 1; n <= VERIFY_WIDE; n++) {
+        for (unsigned i = 0; i < n; i++)
+            x[i] = verify_real(i + (unsigned)n);
+        memset(want, 0, sizeof want);
+        if (k->quantise(got, x, n) != twin.quantise(want, x, n))
+            return false;
+        for (size_t i = 0; i < (n + k->ku - 1) / k->ku * k->ku; i++) {
+            int q = k->a_bytes == 2 ? got[i] : ((int8_t *)got)[i];
+            /* A shift by 128 flips the highest bit. */
+            if (q != want[i] && (k->a_bytes == 2 || (q ^ -128) != want[i]))
+                return false;
+        }
+    }
+    return true;
+}
+
+static bool verify_int8_tile(const struct int8_kernels *k, unsigned m,
+                             unsigned n)
+{
+    enum { K = 20, LDC = INT8_MAX_NR + 3 };
+    float x[INT8_MAX_MR][K], a_scale[INT8_MAX_MR], b_scale[INT8_MAX_NR];
+    int8_t q[INT8_MAX_MR][K];
+    _Alignas(64) int8_t b[K * INT8_MAX_NR];
+    int16_t a[INT8_MAX_MR][K];
+    int32_t b_sum[INT8_MAX_NR] = {0};
+    float c[INT8_MAX_MR * LDC], res[INT8_MAX_MR * LDC], bias[INT8_MAX_NR];
+    const float *biases[INT8_MAX_MR];
+    struct int8_kernels twin;
+    int8_kernels_scalar(&twin);
+    for (unsigned r = 0; r < m; r++) {
+        for (unsigned i = 0; i < K; i++)
+            x[r][i] = verify_real(100 * r + i);
+        a_scale[r] = twin.quantise(q[r], x[r], K);
+        (void)k->quantise(a[r], x[r], K);
+        biases[r] = bias;
+    }
+    for (unsigned j = 0; j < k->nr; j++) {
+        b_scale[j] = 0.25f + (float)j;
+        bias[j] = verify_value(j + 900);
+        for (unsigned i = 0; i < K; i++) {
+            int8_t w = (int8_t)(j < n ? 16 * verify_value(7 * i + 31 * j) : 0);
+            b[(i / k->ku * k->nr + j) * k->ku + i % k->ku] = w;
+            b_sum[j] += w;
+        }
+    }
+    for (unsigned i = 0; i < INT8_MAX_MR * LDC; i++) {
+        res[i] = verify_value(i + 500);
+        c[i] = -1.0f;
+    }
+    k->tile(&(struct int8_tile){.a = a,
+                                .a_row = sizeof a[0],
+                                .a_scale = a_scale,
+                                .b = b,
+                                .b_scale = b_scale,
+                                .b_sum = b_sum,
+                                .k = K,
+                                .bias = biases,
+                                .res = res,
+                                .c = c,
+                                .ldc = LDC,
+                                .out = 0.5f,
+                                .m = m,
+                                .n = n});
+    for (unsigned i = 0; i < INT8_MAX_MR * LDC; i++) {
+        unsigned r = i / LDC, j = i % LDC;
+        float want = -1.0f;
+        if (r < m && j < n) {
+            int32_t sum = 0;
+            for (unsigned p = 0; p < K; p++)
+                sum += q[r][p] * b[(p / k->ku * k->nr + j) * k->ku + p % k->ku];
+            want = (float)sum * (a_scale[r] * b_scale[j]) + bias[j];
+            want = (want + res[i]) * 0.5f;
+        }
+        if (c[i] != want)
+            return false;
+    }
+    return true;
+}
+
+static bool verify_int8(const struct int8_kernels *k)
+{
+    if (!k->tile || !k->quantise || k->mr > INT8_MAX_MR ||
+        k->nr > INT8_MAX_NR || k->ku > INT8_MAX_KU || !verify_quantise(k))
+        return false;
+    for (unsigned m = 1; m <= k->mr; m++)
+        for (unsigned n = 1; n <= k->nr; n++)
+            if (!verify_int8_tile(k, m, n))
+                return false;
+    return true;
+}
+
 bool kernels_verify(const struct kernel_table *table)
 {
     const struct gemm_kernels *g = &table->gemm;
@@ -370,5 +470,6 @@ bool kernels_verify(const struct kernel_table *table)
         if (!verify_softmax(&table->vec, cols))
             return false;
     return verify_outer(g) && verify_operands(g) &&
-           verify_either_winograd(table);
+           verify_either_winograd(table) &&
+           (!table->i8.is_used || verify_int8(&table->i8));
 }

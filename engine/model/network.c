@@ -25,8 +25,11 @@
 #include "ops/packs.h"
 #include "ops/plan.h"
 
-/* Raised when the same network, rung and precision give other bits. */
-#define NUMERICS_VERSION 3
+/* Raised when the same network and rung give other bits in that precision. */
+static const struct {
+    const char *name;
+    int version;
+} numerics[] = {{"f32", 3}, {"bf16", 4}, {"int8", 4}};
 
 #define MAX_NAMED_EXTRAS 8
 
@@ -178,13 +181,14 @@ static const char *flavour_of(const struct kernel_table *t)
 }
 
 /* Everything that a result's bits depend on besides the network. */
-static void put_fingerprint(struct network *net)
+static void put_fingerprint(struct network *net, size_t precision)
 {
     const struct kernel_table *t = &net->table;
 
+    net->info.precision = numerics[precision].name;
     snprintf(net->fingerprint, sizeof net->fingerprint, "%s-%d-%s-%s%s%s",
-             t->isa, NUMERICS_VERSION, net->info.precision, flavour_of(t),
-             conv2d_library(t)[0] ? "-" : "", conv2d_library(t));
+             t->isa, numerics[precision].version, net->info.precision,
+             flavour_of(t), conv2d_library(t)[0] ? "-" : "", conv2d_library(t));
     net->info.fingerprint = net->fingerprint;
 }
 
@@ -195,6 +199,8 @@ static enum kernel_operands operands_of(enum unstir_precision precision)
         return KERNEL_OPERANDS_F32;
     case UNSTIR_PRECISION_BF16:
         return KERNEL_OPERANDS_BF16;
+    case UNSTIR_PRECISION_INT8:
+        return KERNEL_OPERANDS_INT8;
     default:
         return KERNEL_OPERANDS_ANY;
     }
@@ -217,8 +223,7 @@ static enum unstir_status choose_table(struct network *net,
                                    refused)
                        : unknown_rung(options->isa, err);
     net->info.isa = t->isa;
-    net->info.precision = t->gemm.is_bf16 ? "bf16" : "f32";
-    put_fingerprint(net);
+    put_fingerprint(net, t->i8.is_used ? 2 : t->gemm.is_bf16);
     if (!refused)
         return UNSTIR_OK;
     snprintf(text, sizeof text,

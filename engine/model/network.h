@@ -20,6 +20,7 @@ struct cancel;
 struct executor;
 struct graph;
 struct json;
+struct json_writer;
 struct kernel_rung;
 struct model_size;
 struct network;
@@ -75,6 +76,12 @@ struct network_info {
 };
 const struct network_info *network_info(const struct network *net);
 
+/* One object a product of an evaluation of that size, in the plan's order:
+ * which algorithm, operands and bytes of packed weights it has. */
+enum unstir_status network_put_layers(struct json_writer *w,
+                                      const struct network *net,
+                                      const struct model_size *size,
+                                      struct unstir_error *err);
 /* The unfused graph for a size: for training, tests, counting. *g is the
  * caller's (graph_free). */
 enum unstir_status network_graph(struct graph **g, const struct json *config,

@@ -1,44 +1,135 @@
-/* choose.c - which algorithm computes a convolution.
+/* choose.c - the tables of rules: which operands, which algorithm.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "ops/choose.h"
 
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/compiler.h"
 #include "kernels/kernels.h"
-#include "ops/conv2d_parts.h"
 #include "ops/conv2d_phases.h"
+#include "ops/graph.h"
 #include "ops/winograd.h"
 
-/* Up to this many source pixels phases beat Winograd on the large picture,
- * where that fits.  Measured on avx2, f32, 2.4 GHz Zen 3, milliseconds for
- * one picture, large direct / large Winograd / phases:
+/* -- algorithms ------------------------------------------------------------- */
+
+/* What a rung, or a packing, must have. */
+enum needs {
+    NEEDS_NOTHING,
+    NEEDS_PHASES, /* the packing, and a picture twice the source             */
+    NEEDS_F4,     /* Winograd's F(4x4): f32 operands                         */
+    NEEDS_F2,     /* Winograd's F(2x2): bf16 operands                        */
+    NEEDS_BLAS,
+    NEEDS_DOTS
+};
+
+/* Of the rows that fit, the first is taken.  0: no condition.
+ *
+ * Phases, up to 64 source pixels.  Measured on avx2, f32, 2.4 GHz Zen 3,
+ * milliseconds for one picture, large direct / large Winograd / phases:
  *    7x7   64    0.20   0.11   0.08     14x14  64    0.62   0.22   0.29
  *    4x4  256    1.09   0.90   0.71     16x16 256   14.0    4.9    6.2
  *    8x8  256    3.2    1.6    1.6      64x64 512  960    310    479
  * At 8x8 the times are equal, but phases read less than half of the bytes of
- * weights. */
-#define PHASES_MAX_PIXELS 64U
+ * weights.
+ *
+ * Winograd on bf16 operands beats the direct tiles where pictures and channels
+ * are large enough to pay for the transforms (the rule of the rungs with bf16
+ * units; the last of few channels gain nothing). */
+static const struct rule {
+    enum conv_way way;
+    enum needs needs;
+    uint32_t kernel;     /* kh and kw */
+    uint32_t min_edge;   /* of the output                                    */
+    uint32_t max_pixels; /* of the source                                    */
+    uint32_t min_cin, min_cout, max_cout;
+    uint32_t multiple; /* of which cin and cout are                          */
+} rules[] = {
+    /*               needs        k  edge  px  cin cout  max  x */
+    {CONV_PHASES, NEEDS_PHASES, 3, 0, 64, 0, 0, 0, 0},
+    {CONV_WINOGRAD, NEEDS_F4, 3, 5, 0, 16, 16, 0, 8},
+    {CONV_WINOGRAD, NEEDS_F2, 3, 16, 0, 64, 32, 0, 16},
+    {CONV_PHASES, NEEDS_PHASES, 3, 0, 0, 0, 0, 0, 0},
+    {CONV_BLAS, NEEDS_BLAS, 0, 0, 0, 0, 0, 0, 0},
+    {CONV_DOTS, NEEDS_DOTS, 0, 0, 0, 8, 0, GEMM_MAX_DOTS, 0},
+    {CONV_TILES, NEEDS_NOTHING, 0, 0, 0, 0, 0, 0, 0},
+};
 
-static bool phases_fit(const struct kernel_table *k,
-                       const struct conv2d_shape *s)
+static bool rung_has(const struct kernel_table *k, enum needs needs)
 {
-    return conv2d_phases_fits(s) &&
-           (!winograd_fits(k, s) || (uint64_t)s->h * s->w <= PHASES_MAX_PIXELS);
+    switch (needs) {
+    case NEEDS_F4:
+        return k->wino.is_used && k->wino.edge == 4;
+    case NEEDS_F2:
+        return k->wino.is_used && k->wino.edge == 2;
+    case NEEDS_BLAS:
+        return k->gemm.is_blas;
+    case NEEDS_DOTS:
+        return k->gemm.dots && !k->gemm.is_blas;
+    default:
+        return true;
+    }
+}
+
+/* The part of a rule that packing can see. */
+static bool weights_fit(const struct rule *r, const struct kernel_table *k,
+                        uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw)
+{
+    return rung_has(k, r->needs) &&
+           (!r->kernel || (kh == r->kernel && kw == r->kernel)) &&
+           cin >= r->min_cin && cout >= r->min_cout &&
+           (!r->max_cout || cout <= r->max_cout) &&
+           (!r->multiple ||
+            (cin % r->multiple == 0 && cout % r->multiple == 0));
+}
+
+static bool shape_fits(const struct rule *r, const struct kernel_table *k,
+                       const struct conv2d_shape *s, bool has_phases)
+{
+    if (!weights_fit(r, k, s->c0 + s->c1, s->cout, s->kh, s->kw) ||
+        s->oh < r->min_edge || s->ow < r->min_edge)
+        return false;
+    if (r->max_pixels && (uint64_t)s->h * s->w > r->max_pixels)
+        return false;
+    if (r->way == CONV_PHASES)
+        return has_phases && conv2d_phases_fits(s);
+    return r->way != CONV_WINOGRAD || winograd_covers(k, s);
 }
 
 enum conv_way choose_conv(const struct kernel_table *k,
                           const struct conv2d_shape *s, bool has_phases)
 {
-    if (has_phases && phases_fit(k, s))
-        return CONV_PHASES;
-    if (winograd_fits(k, s))
-        return CONV_WINOGRAD;
-    if (k->gemm.is_blas)
-        return CONV_BLAS;
-    return conv_is_thin(k, s->c0 + s->c1, s->cout) ? CONV_DOTS : CONV_TILES;
+    const struct rule *r = rules;
+
+    while (!shape_fits(r, k, s, has_phases)) /* the last one fits all */
+        r++;
+    return r->way;
 }
 
-const char *choose_name(enum conv_way way)
+static bool packs(const struct kernel_table *k, enum conv_way way, uint32_t cin,
+                  uint32_t cout, uint32_t kh, uint32_t kw)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
+        if (rules[i].way == way && weights_fit(&rules[i], k, cin, cout, kh, kw))
+            return true;
+    return false;
+}
+
+bool choose_packs_winograd(const struct kernel_table *k, uint32_t cin,
+                           uint32_t cout, uint32_t kh, uint32_t kw)
+{
+    return packs(k, CONV_WINOGRAD, cin, cout, kh, kw);
+}
+
+bool choose_packs_dots(const struct kernel_table *k, uint32_t cin,
+                       uint32_t cout)
+{
+    return packs(k, CONV_DOTS, cin, cout, 0, 0);
+}
+
+const char *choose_name(const struct kernel_table *k, enum conv_way way)
 {
     switch (way) {
     case CONV_TILES:
@@ -48,9 +139,130 @@ const char *choose_name(enum conv_way way)
     case CONV_BLAS:
         return "blas";
     case CONV_WINOGRAD:
-        return "winograd";
+        return k->wino.edge == 2 ? "winograd f2" : "winograd f4";
     case CONV_PHASES:
         return "phases";
+    case CONV_INT8:
+        return "int8";
     }
     return "";
+}
+
+const char *choose_operand_name(const struct kernel_table *k, enum conv_way way)
+{
+    if (way == CONV_INT8)
+        return "int8";
+    if (!k->gemm.is_bf16)
+        return "f32";
+    return k->gemm.operand == DTYPE_BF16 ? "bf16" : "bf16 in f32";
+}
+
+/* -- operands ---------------------------------------------------------------- */
+
+/* Under operands of bf16 the first and the last product keep f32 if they have
+ * few channels: the noisy picture itself is not rounded to 8 bits, nor what
+ * becomes its noise, and they are a thousandth of the work.  Of the fashion
+ * model's error that is more than half: DDIM, 50 steps, dB of the samples of
+ * seeds 2, 7: 60.9, 60.7; first in f32 63.2, 66.1; both 64.0, 66.8; both and
+ * the timestep's layers 62.9, 67.3; all 1x1 and linear layers 62.4, 61.1. */
+#define EDGE_MAX_CHANNELS 64U
+
+/* A product over single pixels or tokens that is worth its quantisation. */
+#define INT8_MIN_CHANNELS 32U
+
+static bool is_exact(const struct choose_product *p)
+{
+    return p->role == PRODUCT_EDGE &&
+           (p->cin <= EDGE_MAX_CHANNELS || p->cout <= EDGE_MAX_CHANNELS);
+}
+
+static bool is_int8(const struct choose_product *p)
+{
+    return p->role == PRODUCT_BODY && p->kh == 1 && p->kw == 1 &&
+           p->stride == 1 && !p->has_border && p->cin >= INT8_MIN_CHANNELS &&
+           p->cout >= INT8_MIN_CHANNELS && p->cin <= INT8_MAX_K;
+}
+
+enum choose_operands choose_operands(const struct kernel_table *k,
+                                     const struct choose_product *p)
+{
+    if (k->i8.is_used && is_int8(p))
+        return OPERANDS_INT8;
+    if (k->gemm.is_bf16 && is_exact(p))
+        return OPERANDS_EXACT;
+    return OPERANDS_RUNG;
+}
+
+/* -- roles ------------------------------------------------------------------- */
+
+/* Inputs that are the same for all pixels of a picture. */
+static const char *const step_inputs[] = {"timestep", "label", "text_embeds",
+                                          "time_ids", "timestep_cond"};
+
+static bool is_step_input(const struct graph *g, value_id v)
+{
+    for (size_t i = 0; i < ARRAY_LEN(step_inputs); i++)
+        if (strcmp(graph_value_at(g, v)->name, step_inputs[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool is_product(const struct graph_op *op)
+{
+    return op->kind == OP_CONV2D || op->kind == OP_LINEAR;
+}
+
+/* What lies on the ways to and from a value. */
+struct ways {
+    bool is_of_step, is_product_before, is_product_behind;
+};
+
+static void look_back(struct ways *ways, const struct graph *g)
+{
+    for (size_t i = 0; i < graph_n_ops(g); i++) {
+        const struct graph_op *op = graph_op_at(g, i);
+        struct ways *out = &ways[op->out];
+
+        out->is_of_step =
+            op->kind == OP_INPUT ? is_step_input(g, op->out) : op->n_in > 0;
+        out->is_product_before = is_product(op);
+        for (uint32_t j = 0; j < op->n_in; j++) {
+            out->is_of_step &= ways[op->in[j]].is_of_step;
+            out->is_product_before |= ways[op->in[j]].is_product_before;
+        }
+    }
+}
+
+static void look_ahead(struct ways *ways, const struct graph *g)
+{
+    for (size_t i = graph_n_ops(g); i-- > 0;) {
+        const struct graph_op *op = graph_op_at(g, i);
+        bool is_behind = is_product(op) || ways[op->out].is_product_behind;
+
+        for (uint32_t j = 0; j < op->n_in; j++)
+            ways[op->in[j]].is_product_behind |= is_behind;
+    }
+}
+
+enum unstir_status choose_roles(enum product_role *roles, const struct graph *g,
+                                struct unstir_error *err)
+{
+    struct ways *ways;
+    void *p;
+
+    TRY(alloc_zero(&p, graph_n_values(g), sizeof *ways, err));
+    ways = p;
+    look_back(ways, g);
+    look_ahead(ways, g);
+    for (size_t i = 0; i < graph_n_ops(g); i++) {
+        const struct graph_op *op = graph_op_at(g, i);
+        bool is_first = op->n_in > 0 && !ways[op->in[0]].is_product_before;
+        bool is_last = !ways[op->out].is_product_behind;
+
+        roles[i] = ways[op->out].is_of_step ? PRODUCT_STEP
+                   : is_first || is_last    ? PRODUCT_EDGE
+                                            : PRODUCT_BODY;
+    }
+    alloc_free(ways);
+    return UNSTIR_OK;
 }

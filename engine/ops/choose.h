@@ -1,8 +1,11 @@
-/* choose.h - which algorithm computes a convolution: rules, in one place.
+/* choose.h - which algorithm and which operands a layer gets: rules, in one
+ * place, as tables (choose.c).
  *
- * The choice changes bits, so it follows from the rung, the precision and the
- * shape of one picture, never from timing, the number of pictures or threads
- * (tests/kern/t_conv2d_phases.c).  Rules were found by measuring; each says what.
+ * A choice changes bits, so it follows from the rung, the precision, the shape
+ * of one picture and the place in the network, and from the gates that try
+ * packed weights on fixed data; never from timing, the number of pictures or
+ * threads (tests/kern/t_choose.c).  Rules were found by measuring; each says
+ * what.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,7 +14,41 @@
 
 #include <stdbool.h>
 
+#include "base/error.h"
 #include "ops/conv2d.h"
+
+struct graph;
+
+/* -- operands: what weights are packed for ---------------------------------- */
+
+enum choose_operands {
+    OPERANDS_RUNG,  /* those of the table's products                         */
+    OPERANDS_EXACT, /* f32 where the table's are rounded to bf16             */
+    OPERANDS_INT8   /* ops/linear_int8.h, if its gate agrees                 */
+};
+
+/* What a product works on. */
+enum product_role {
+    PRODUCT_BODY,
+    PRODUCT_EDGE, /* the first or the last on the picture's way              */
+    PRODUCT_STEP  /* neither picture nor text: timestep, label, sizes        */
+};
+
+struct choose_product {
+    enum product_role role;
+    uint32_t cin, cout, kh, kw, stride;
+    bool has_border;
+};
+
+enum choose_operands choose_operands(const struct kernel_table *k,
+                                     const struct choose_product *p);
+
+/* roles[i] of operation i; anything of what is no product.  `roles` has
+ * graph_n_ops() places. */
+enum unstir_status choose_roles(enum product_role *roles, const struct graph *g,
+                                struct unstir_error *err);
+
+/* -- algorithms -------------------------------------------------------------- */
 
 enum conv_way {
     CONV_TILES,    /* tiles of direct products                               */
@@ -19,13 +56,24 @@ enum conv_way {
     CONV_BLAS,     /* gathered rows times a matrix, by the system's BLAS     */
     CONV_WINOGRAD, /* ops/winograd.h                                         */
     CONV_PHASES,   /* ops/conv2d_phases.h                                    */
+    CONV_INT8,     /* ops/linear_int8.h                                      */
 };
 
 /* CONV_PHASES only if `has_phases`: the weights have that packing. */
 enum conv_way choose_conv(const struct kernel_table *k,
                           const struct conv2d_shape *s, bool has_phases);
 
-/* As words for benchmarks: "tiles", "dots" ... */
-const char *choose_name(enum conv_way way);
+/* Whether weights of this kind meet Winograd at any size. */
+bool choose_packs_winograd(const struct kernel_table *k, uint32_t cin,
+                           uint32_t cout, uint32_t kh, uint32_t kw);
+/* Whether they are rows for dot products, at every size. */
+bool choose_packs_dots(const struct kernel_table *k, uint32_t cin,
+                       uint32_t cout);
+
+/* As words for people: "tiles", "dots", "winograd f4" ... */
+const char *choose_name(const struct kernel_table *k, enum conv_way way);
+/* "f32", "bf16", "bf16 in f32" where the rung has f32 products only, "int8". */
+const char *choose_operand_name(const struct kernel_table *k,
+                                enum conv_way way);
 
 #endif

@@ -1,6 +1,6 @@
 /* conv2d.c - convolution and its input's adjoint; the packing of weights.
  *
- * Two algorithms, chosen by the rule winograd_fits(): tiles of direct products
+ * Two algorithms, chosen by the rules of choose.c: tiles of direct products
  * (conv2d_core.c) and Winograd's.  Weights that may meet both are packed for
  * both, the direct panels first: which one runs also depends on sizes that
  * packing does not know.  Winograd's part begins with a word that says whether
@@ -17,6 +17,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+#include "ops/choose.h"
 #include "ops/conv2d_parts.h"
 #include "ops/winograd.h"
 
@@ -105,7 +106,7 @@ static void pack_rows(const struct kernel_table *k, float *dst,
 static void pack_view(const struct kernel_table *k, void *dst,
                       const struct weight_view *v)
 {
-    if (conv_is_thin(k, v->cin, v->cout)) {
+    if (choose_packs_dots(k, v->cin, v->cout)) {
         pack_rows(k, dst, v);
         return;
     }
@@ -141,7 +142,7 @@ size_t conv2d_packed_bytes(const struct kernel_table *k, uint32_t cin,
                            uint32_t cout, uint32_t kh, uint32_t kw)
 {
     size_t n = direct_bytes(k, cin, cout, kh, kw);
-    if (winograd_packs(k, cin, cout, kh, kw))
+    if (choose_packs_winograd(k, cin, cout, kh, kw))
         n += HEAD_BYTES + size_align(winograd_packed_bytes(k, cin, cout), 64);
     return n;
 }
@@ -181,7 +182,7 @@ static void try_winograd(const struct kernel_table *k,
 bool conv2d_is_demoted(const struct kernel_table *k, const void *packed,
                        uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw)
 {
-    return winograd_packs(k, cin, cout, kh, kw) &&
+    return choose_packs_winograd(k, cin, cout, kh, kw) &&
            winograd_head(k, packed, cin, cout)->is_refused;
 }
 
@@ -193,7 +194,7 @@ static void pack_forward(const struct kernel_table *k, void *dst,
     pack_view(k, dst,
               &(struct weight_view){w, cin, cout, kh, kw, (ptrdiff_t)cin * taps,
                                     taps, (ptrdiff_t)kw, 1});
-    if (winograd_packs(k, cin, cout, kh, kw))
+    if (choose_packs_winograd(k, cin, cout, kh, kw))
         pack_winograd(k, winograd_head(k, dst, cin, cout), w, cin, cout, false);
 }
 
@@ -201,7 +202,7 @@ void conv2d_pack(const struct kernel_table *k, void *dst, const float *w,
                  uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw)
 {
     pack_forward(k, dst, w, cin, cout, kh, kw);
-    if (winograd_packs(k, cin, cout, kh, kw))
+    if (choose_packs_winograd(k, cin, cout, kh, kw))
         try_winograd(k, winograd_head(k, dst, cin, cout), w, cin, cout, false);
 }
 
@@ -213,7 +214,7 @@ static void pack_adjoint(const struct kernel_table *k, void *dst,
     pack_view(k, dst,
               &(struct weight_view){w + taps - 1, cout, cin, kh, kw, taps,
                                     (ptrdiff_t)cin * taps, -(ptrdiff_t)kw, -1});
-    if (winograd_packs(k, cout, cin, kh, kw))
+    if (choose_packs_winograd(k, cout, cin, kh, kw))
         pack_winograd(k, winograd_head(k, dst, cout, cin), w, cin, cout, true);
 }
 
@@ -222,7 +223,7 @@ void conv2d_pack_adjoint(const struct kernel_table *k, void *dst,
                          uint32_t kh, uint32_t kw)
 {
     pack_adjoint(k, dst, w, cin, cout, kh, kw);
-    if (winograd_packs(k, cout, cin, kh, kw))
+    if (choose_packs_winograd(k, cout, cin, kh, kw))
         try_winograd(k, winograd_head(k, dst, cout, cin), w, cin, cout, true);
 }
 
@@ -333,6 +334,16 @@ void conv2d_run(const struct op_ctx *ctx, const void *conv2d_args)
     core.out_scale = a->out_scale;
     core.y = a->y;
     conv_core_run(ctx, &core);
+}
+
+void conv2d_exact_run(const struct op_ctx *ctx, const void *conv2d_args)
+{
+    struct kernel_table exact;
+    struct op_ctx inner = *ctx;
+
+    kernels_use_exact_operands(&exact, ctx->k);
+    inner.k = &exact;
+    conv2d_run(&inner, conv2d_args);
 }
 
 /* -- adjoint of the input -------------------------------------------------- */

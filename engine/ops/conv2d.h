@@ -91,6 +91,10 @@ size_t conv2d_scratch(const struct kernel_table *k, unsigned n_threads,
                       const struct conv2d_shape *s);
 void conv2d_run(const struct op_ctx *ctx, const void *conv2d_args);
 
+/* The same with f32 operands on a table that rounds them: weights, scratch and
+ * choice are those of the table that kernels_use_exact_operands() makes. */
+void conv2d_exact_run(const struct op_ctx *ctx, const void *conv2d_args);
+
 /* Adjoint with respect to the input of a plain convolution (no fused parts;
  * c1 = 0; up = h, w): dx[n][h][w][c0] = or += from dy[n][oh][ow][cout].
  * `w` from conv2d_pack_adjoint with the forward's cin, cout. */

@@ -14,6 +14,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+#include "ops/choose.h"
 #include "ops/conv2d_parts.h"
 
 /* Rows of a block, at most: 16 tiles of 6 or 7 of 14; what a panel from L2 is
@@ -31,9 +32,6 @@
 
 /* Floating-point operations that make a chunk worth handing out. */
 #define CHUNK_FLOPS (1u << 20)
-
-/* Below, the runs are too short for lanes along k. */
-#define THIN_CHANNELS 8u
 
 /* With this many row blocks a chunk takes as many panels as stay in a cache
  * beside the rows, so that the rows are read once. */
@@ -74,16 +72,11 @@ struct block {
     size_t y_row; /* of the output, flat over the whole batch                */
 };
 
-bool conv_is_thin(const struct kernel_table *k, uint32_t cin, uint32_t cout)
-{
-    return !k->gemm.is_blas && k->gemm.dots && cout <= GEMM_MAX_DOTS &&
-           cin >= THIN_CHANNELS;
-}
-
 uint32_t conv_panel_width(const struct kernel_table *k, uint32_t cin,
                           uint32_t cout)
 {
-    return k->gemm.is_blas || conv_is_thin(k, cin, cout) ? cout : k->gemm.nr;
+    return k->gemm.is_blas || choose_packs_dots(k, cin, cout) ? cout
+                                                              : k->gemm.nr;
 }
 
 static uint32_t ceil_div(size_t a, size_t b)
@@ -131,7 +124,7 @@ static struct split split_make(const struct kernel_table *k,
     s.is_grouped = s.n_groups >= MIN_GROUPS;
     s.n_k = (size_t)core->kh * core->kw * core->im.cp;
     uint32_t cin = core->im.c0 + core->im.c1;
-    s.is_thin = conv_is_thin(k, cin, core->cout);
+    s.is_thin = choose_packs_dots(k, cin, core->cout);
     s.nr = conv_panel_width(k, cin, core->cout);
     s.n_panels = ceil_div(core->cout, s.nr);
     s.rows = k->gemm.is_blas ? hw : hw * core->im.n;
@@ -357,24 +350,18 @@ static void block_chunk(void *arg, size_t index, unsigned worker)
               worker);
 }
 
-/* Bias and vector of each image, added up once. */
-static void bias_rows(struct run *run, float *rows)
+const float *conv_bias_rows(float *room, uint32_t n, uint32_t cout,
+                            const float *bias, const float *vec,
+                            size_t vec_stride, size_t *stride)
 {
-    const struct conv_core *core = run->core;
-    if (!core->vec) {
-        run->bias = core->bias;
-        return;
-    }
-    run->bias = core->vec;
-    run->bias_stride = core->vec_stride;
-    if (!core->bias)
-        return;
-    for (uint32_t i = 0; i < core->im.n; i++)
-        for (uint32_t j = 0; j < core->cout; j++)
-            rows[(size_t)i * core->cout + j] =
-                core->bias[j] + core->vec[(size_t)i * core->vec_stride + j];
-    run->bias = rows;
-    run->bias_stride = core->cout;
+    *stride = vec ? vec_stride : 0;
+    if (!vec || !bias)
+        return vec ? vec : bias;
+    *stride = cout;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < cout; j++)
+            room[(size_t)i * cout + j] = bias[j] + vec[i * vec_stride + j];
+    return room;
 }
 
 void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core)
@@ -395,7 +382,9 @@ void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core)
         s->is_grouped ? (size_t)pool_threads(ctx->pool) * s->group : im->n;
     run.images = (char *)ctx->scratch + s->bias_bytes;
     run.blas = run.images + n_images * s->image_bytes;
-    bias_rows(&run, (float *)ctx->scratch);
+    run.bias =
+        conv_bias_rows((float *)ctx->scratch, im->n, core->cout, core->bias,
+                       core->vec, core->vec_stride, &run.bias_stride);
     if (s->is_grouped && !run.is_direct) {
         pool_run(ctx->pool, s->n_groups, group_chunk, &run);
         return;

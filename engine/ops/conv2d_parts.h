@@ -61,12 +61,15 @@ size_t conv_phases_scratch(const struct kernel_table *k, unsigned n_threads,
                            const struct conv_core *core);
 void conv_phases_run(const struct op_ctx *ctx, const struct conv_core *core);
 
-/* Few outputs of many inputs go by dot products, with weights as rows. */
-bool conv_is_thin(const struct kernel_table *k, uint32_t cin, uint32_t cout);
-
 /* Columns of a panel; BLAS and thin products take one as wide as the output. */
 uint32_t conv_panel_width(const struct kernel_table *k, uint32_t cin,
                           uint32_t cout);
+
+/* Bias and vector of each of n images, added up once: rows of *stride floats
+ * an image, in `room` ([n][cout]) only where both are there; NULL: neither. */
+const float *conv_bias_rows(float *room, uint32_t n, uint32_t cout,
+                            const float *bias, const float *vec,
+                            size_t vec_stride, size_t *stride);
 
 /* Gather `m` rows of n_runs runs each into a dense matrix (BLAS only). */
 void conv_gather_rows(float *dst, const void *const *a, size_t m, size_t n_runs,

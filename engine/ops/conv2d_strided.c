@@ -17,6 +17,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+#include "ops/choose.h"
 #include "ops/conv2d_parts.h"
 
 /* One coordinate of a phase: taps first, first + stride, ..., and dy's place
@@ -71,7 +72,7 @@ bool conv_by_phases(const struct kernel_table *k, const struct conv_core *whole)
 {
     uint32_t stride = whole->im.dilation;
     return stride > 1 && whole->oh >= stride && whole->ow >= stride &&
-           !conv_is_thin(k, whole->im.c0, whole->cout);
+           !choose_packs_dots(k, whole->im.c0, whole->cout);
 }
 
 /* -- scratch --------------------------------------------------------------- */

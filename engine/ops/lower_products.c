@@ -8,6 +8,7 @@
 #include "ops/choose.h"
 #include "ops/conv2d.h"
 #include "ops/conv2d_phases.h"
+#include "ops/linear_int8.h"
 
 /* What a product does at its end. */
 struct tail {
@@ -125,11 +126,56 @@ static void flatten(struct conv2d_shape *s, bool is_per_picture, bool has_up)
     s->w = s->ow = s->up_w = (uint32_t)pixels;
 }
 
+/* The way that a product goes: the rules' word, unless a gate refused it. */
+static enum conv_way way_of(const struct kernel_table *k,
+                            const struct op_pack *pack,
+                            const struct conv2d_args *a)
+{
+    enum conv_way way = choose_conv(k, &a->s, pack->phases != NULL);
+    bool is_int8 = pack->operands == OPERANDS_INT8;
+
+    if (is_int8 && !linear_int8_is_refused(pack->panels))
+        return CONV_INT8;
+    if (way == CONV_WINOGRAD &&
+        conv2d_is_demoted(k, pack->panels, a->s.c0 + a->s.c1, a->s.cout, 3, 3))
+        return CONV_TILES;
+    return way;
+}
+
+/* The operation that goes that way; what a gate refused it knows itself. */
+static plan_fn fn_of(const struct op_pack *pack, enum conv_way way)
+{
+    if (way == CONV_PHASES)
+        return conv2d_phases_run;
+    if (pack->operands == OPERANDS_INT8)
+        return linear_int8_run;
+    return pack->operands == OPERANDS_EXACT ? conv2d_exact_run : conv2d_run;
+}
+
+static void describe(struct lowering *l, const struct kernel_table *k,
+                     const struct op_pack *pack, enum conv_way way,
+                     const struct conv2d_shape *s)
+{
+    plan_describe(
+        l->b, &(struct plan_product){
+                  .n = s->n,
+                  .h = s->oh,
+                  .w = s->ow,
+                  .cin = s->c0 + s->c1,
+                  .cout = s->cout,
+                  .kernel = s->kh,
+                  .stride = s->stride,
+                  .way = choose_name(k, way),
+                  .operands = choose_operand_name(k, way),
+                  .packed_bytes = packs_leader_bytes(l->packs, pack->leader)});
+}
+
 static void emit_product(struct lowering *l, size_t i, const struct form *f,
                          const struct tail *t, struct place y)
 {
     const struct graph_op *op = graph_op_at(l->g, i);
     const struct op_pack *pack = packs_op(l->packs, i);
+    const struct kernel_table *k = packs_table_of(l->packs, i);
     struct place x0 = l->values[f->src[0]].at, x1 = NOWHERE;
     struct place scale = NOWHERE, shift = NOWHERE, vec = NOWHERE, res = NOWHERE;
     struct conv2d_args args = {
@@ -139,6 +185,7 @@ static void emit_product(struct lowering *l, size_t i, const struct form *f,
         .w = pack->panels,
         .bias = pack->bias,
     };
+    enum conv_way way;
     char name[NAME_BYTES];
 
     if (f->src[1] != GRAPH_NO_VALUE)
@@ -161,14 +208,28 @@ static void emit_product(struct lowering *l, size_t i, const struct form *f,
         WRITE(conv2d_args, y, y),
     };
     lower_layer_name(l, op, "product", name);
-    if (choose_conv(l->k, &args.s, pack->phases != NULL) == CONV_PHASES) {
+    way = way_of(k, pack, &args);
+    if (way == CONV_PHASES)
         args.w = pack->phases;
-        ADD_STEP(l, name, conv2d_phases_run, args,
-                 conv2d_phases_scratch(l->k, l->n_threads, &args.s), slots);
-        return;
-    }
-    ADD_STEP(l, name, conv2d_run, args,
-             conv2d_scratch(l->k, l->n_threads, &args.s), slots);
+    ADD_STEP(l, name, fn_of(pack, way), args,
+             way == CONV_PHASES
+                 ? conv2d_phases_scratch(k, l->n_threads, &args.s)
+             : pack->operands == OPERANDS_INT8
+                 ? linear_int8_scratch(k, l->n_threads, &args.s)
+                 : conv2d_scratch(k, l->n_threads, &args.s),
+             slots);
+    describe(l, k, pack, way, &args.s);
+}
+
+/* What a product reads; whole numbers of 8 bits are not upsampled. */
+static struct form product_form(struct lowering *l, size_t i)
+{
+    value_id in = graph_op_at(l->g, i)->in[0];
+    struct form f = lower_form_upon(l, in, true);
+
+    if (f.has_up && packs_op(l->packs, i)->operands == OPERANDS_INT8)
+        return lower_form_upon(l, in, false);
+    return f;
 }
 
 /* Joined layers: one product, each value a part of its columns. */
@@ -176,7 +237,7 @@ static void lower_joined(struct lowering *l, size_t leader)
 {
     const struct graph_op *op = graph_op_at(l->g, leader);
     const struct op_pack *pack = packs_op(l->packs, leader);
-    struct form f = lower_form_upon(l, op->in[0], true);
+    struct form f = product_form(l, leader);
     struct tail t = {op->out, GRAPH_NO_VALUE, GRAPH_NO_VALUE, 1};
     size_t bytes = n_rows(shape_of(l, op->out)) * pack->width * sizeof(float);
     struct place y = {plan_buffer(l->b, bytes), 0, pack->width};
@@ -205,7 +266,7 @@ void lower_product(struct lowering *l, size_t i, const struct graph_op *op)
         lower_joined(l, pack->leader);
         return;
     }
-    f = lower_form_upon(l, op->in[0], true);
+    f = product_form(l, i);
     t = find_tail(l, op->out);
     y = lower_new_place(l, t.out);
     emit_product(l, i, &f, &t, y);

@@ -19,14 +19,17 @@
 #include "base/mapfile.h"
 #include "base/pool.h"
 #include "base/size.h"
+#include "kernels/kernels.h"
 #include "ops/conv2d.h"
 #include "ops/conv2d_phases.h"
+#include "ops/linear_int8.h"
 
 /* From here on a pool is worth starting. */
 #define POOL_MIN_BYTES ((size_t)4 << 20)
 
 struct packs {
     const struct kernel_table *table;
+    struct kernel_table exact; /* the same with f32 operands                 */
     enum lower_mode mode;
     struct op_pack *ops;
     size_t n_ops;
@@ -81,29 +84,6 @@ static void join(struct packs *packs, const struct graph *g)
     }
 }
 
-/* -- places ------------------------------------------------------------ */
-
-/* A 3x3 convolution that alone reads an upsampling: lowering can fuse them.
- * Whether the sizes are right only shapes can say. */
-static bool is_upsampled(const struct packs *packs, const struct graph *g,
-                         const struct graph_op *op)
-{
-    const struct graph_value *x = graph_value_at(g, op->in[0]);
-
-    return packs->mode == LOWER_FUSED && op->kind == OP_CONV2D &&
-           op->attrs.kh == 3 && op->attrs.kw == 3 && op->attrs.stride == 1 &&
-           x->n_uses == 1 && graph_op_at(g, x->op)->kind == OP_UPSAMPLE;
-}
-
-static enum unstir_status place(struct packs *packs, size_t *at, size_t bytes,
-                                struct unstir_error *err)
-{
-    *at = packs->bytes;
-    if (!size_add(packs->bytes, size_align(bytes, 64), &packs->bytes))
-        return error_set(err, UNSTIR_ERR_LIMIT, "the weights are too large");
-    return UNSTIR_OK;
-}
-
 /* The product of leader i as a convolution. */
 static struct conv2d_pack_job job_of(const struct packs *packs,
                                      const struct graph *g, size_t i)
@@ -127,6 +107,91 @@ static bool is_leader(const struct packs *packs, const struct graph *g,
     return is_product(graph_op_at(g, i)->kind) && packs->ops[i].leader == i;
 }
 
+/* -- operands ---------------------------------------------------------- */
+
+const struct kernel_table *packs_table_of(const struct packs *packs, size_t op)
+{
+    return packs->ops[op].operands == OPERANDS_EXACT ? &packs->exact
+                                                     : packs->table;
+}
+
+static bool has_border(const struct graph *g, const struct graph_op *op)
+{
+    struct shape x = graph_shape(g, op->in[0]), y = graph_shape(g, op->out);
+
+    return op->kind == OP_CONV2D && (x.h != y.h || x.w != y.w);
+}
+
+/* Joined layers read one value; by the leader goes what all of them get. */
+static enum unstir_status choose_all(struct packs *packs, const struct graph *g,
+                                     struct unstir_error *err)
+{
+    enum unstir_status status;
+    enum product_role *roles;
+    void *p;
+
+    kernels_use_exact_operands(&packs->exact, packs->table);
+    TRY(alloc_zero(&p, packs->n_ops, sizeof *roles, err));
+    roles = p;
+    status = choose_roles(roles, g, err);
+    for (size_t i = 0; status == UNSTIR_OK && i < packs->n_ops; i++) {
+        const struct graph_op *op = graph_op_at(g, i);
+        size_t leader = packs->ops[i].leader;
+        struct conv2d_pack_job j;
+
+        if (!is_product(op->kind))
+            continue;
+        j = job_of(packs, g, leader);
+        packs->ops[i].operands = choose_operands(
+            packs->table,
+            &(struct choose_product){
+                .role = roles[leader],
+                .cin = j.cin,
+                .cout = j.cout,
+                .kh = j.kh,
+                .kw = j.kw,
+                .stride = op->kind == OP_CONV2D ? op->attrs.stride : 1,
+                .has_border = has_border(g, op)});
+    }
+    alloc_free(roles);
+    return status;
+}
+
+/* -- places ------------------------------------------------------------ */
+
+/* A 3x3 convolution that alone reads an upsampling: lowering can fuse them.
+ * Whether the sizes are right only shapes can say. */
+static bool is_upsampled(const struct packs *packs, const struct graph *g,
+                         size_t i)
+{
+    const struct graph_op *op = graph_op_at(g, i);
+    const struct graph_value *x = graph_value_at(g, op->in[0]);
+
+    return packs->mode == LOWER_FUSED &&
+           packs->ops[i].operands == OPERANDS_RUNG && op->kind == OP_CONV2D &&
+           op->attrs.kh == 3 && op->attrs.kw == 3 && op->attrs.stride == 1 &&
+           x->n_uses == 1 && graph_op_at(g, x->op)->kind == OP_UPSAMPLE;
+}
+
+static enum unstir_status place(struct packs *packs, size_t *at, size_t bytes,
+                                struct unstir_error *err)
+{
+    *at = packs->bytes;
+    if (!size_add(packs->bytes, size_align(bytes, 64), &packs->bytes))
+        return error_set(err, UNSTIR_ERR_LIMIT, "the weights are too large");
+    return UNSTIR_OK;
+}
+
+static size_t product_bytes(const struct packs *packs, size_t i,
+                            const struct conv2d_pack_job *j)
+{
+    const struct kernel_table *k = packs_table_of(packs, i);
+
+    return packs->ops[i].operands == OPERANDS_INT8
+               ? linear_int8_packed_bytes(k, j->cin, j->cout)
+               : conv2d_packed_bytes(k, j->cin, j->cout, j->kh, j->kw);
+}
+
 static enum unstir_status place_all(struct packs *packs, const struct graph *g,
                                     struct unstir_error *err)
 {
@@ -138,14 +203,13 @@ static enum unstir_status place_all(struct packs *packs, const struct graph *g,
         if (!is_leader(packs, g, i))
             continue;
         j = job_of(packs, g, i);
-        TRY(place(packs, &pack->panels_at,
-                  conv2d_packed_bytes(packs->table, j.cin, j.cout, j.kh, j.kw),
-                  err));
+        TRY(place(packs, &pack->panels_at, product_bytes(packs, i, &j), err));
         if (pack->n_joined > 1)
             TRY(place(packs, &pack->bias_at, pack->width * sizeof(float), err));
-        if (is_upsampled(packs, g, graph_op_at(g, i)))
+        if (is_upsampled(packs, g, i))
             TRY(place(packs, &pack->phases_at,
-                      conv2d_phases_packed_bytes(packs->table, j.cin, j.cout),
+                      conv2d_phases_packed_bytes(packs_table_of(packs, i),
+                                                 j.cin, j.cout),
                       err));
     }
     return UNSTIR_OK;
@@ -200,6 +264,7 @@ static enum unstir_status pack_leader(const struct packs *packs,
                                       struct unstir_error *err)
 {
     const struct op_pack *pack = &packs->ops[i];
+    const struct kernel_table *k = packs_table_of(packs, i);
     struct conv2d_pack_job j = job_of(packs, g, i);
     size_t n = (size_t)j.cout * j.cin;
     void *room = NULL;
@@ -210,13 +275,16 @@ static enum unstir_status pack_leader(const struct packs *packs,
               (float *)(base + (pack->bias_at - pack->panels_at)));
         j.w = room;
     }
-    conv2d_pack(packs->table, base, j.w, j.cin, j.cout, j.kh, j.kw);
+    if (pack->operands == OPERANDS_INT8)
+        linear_int8_pack(k, base, j.w, j.cin, j.cout);
+    else
+        conv2d_pack(k, base, j.w, j.cin, j.cout, j.kh, j.kw);
     alloc_free(room);
     if (pack->phases_at == PACK_NOWHERE)
         return UNSTIR_OK;
     TRY(alloc_zero(&room, n, 4 * sizeof(float), err));
-    conv2d_phases_pack(packs->table, base + (pack->phases_at - pack->panels_at),
-                       j.w, j.cin, j.cout, room);
+    conv2d_phases_pack(k, base + (pack->phases_at - pack->panels_at), j.w,
+                       j.cin, j.cout, room);
     alloc_free(room);
     return UNSTIR_OK;
 }
@@ -310,7 +378,9 @@ enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
     for (size_t i = 0; i < packs->n_params; i++)
         packs->params[i] = params[i];
     join(packs, g);
-    status = place_all(packs, g, err);
+    status = choose_all(packs, g, err);
+    if (status == UNSTIR_OK)
+        status = place_all(packs, g, err);
     if (status != UNSTIR_OK)
         goto out;
     *out = packs;
@@ -383,15 +453,15 @@ void packs_free(struct packs *packs)
     alloc_free(packs);
 }
 
-/* -- an image from a file ---------------------------------------------- */
-
-static size_t leader_bytes(const struct packs *packs, size_t i)
+size_t packs_leader_bytes(const struct packs *packs, size_t i)
 {
     for (size_t k = i + 1; k < packs->n_ops; k++)
         if (packs->ops[k].panels_at != PACK_NOWHERE)
             return packs->ops[k].panels_at - packs->ops[i].panels_at;
     return packs->bytes - packs->ops[i].panels_at;
 }
+
+/* -- an image from a file ---------------------------------------------- */
 
 /* The leader of fewest bytes among those that are (or are not) 3x3. */
 static size_t smallest_leader(const struct packs *packs, const struct graph *g,
@@ -402,9 +472,9 @@ static size_t smallest_leader(const struct packs *packs, const struct graph *g,
     for (size_t i = 0; i < packs->n_ops; i++) {
         if (!is_leader(packs, g, i) ||
             is_3x3 != (job_of(packs, g, i).kh == 3) ||
-            leader_bytes(packs, i) >= least)
+            packs_leader_bytes(packs, i) >= least)
             continue;
-        least = leader_bytes(packs, i);
+        least = packs_leader_bytes(packs, i);
         found = i;
     }
     return found;
@@ -422,7 +492,7 @@ static enum unstir_status check_sample(const struct packs *packs,
 
     if (i == SIZE_MAX)
         return UNSTIR_OK;
-    n = leader_bytes(packs, i);
+    n = packs_leader_bytes(packs, i);
     TRY(alloc_aligned(&own, n, 1, err));
     status = pack_leader(packs, g, i, own, err);
     if (status == UNSTIR_OK &&
@@ -471,7 +541,7 @@ uint64_t packs_layout(const struct packs *packs)
         const struct op_pack *pack = &packs->ops[i];
 
         h = mix(mix(mix(h, pack->panels_at), pack->phases_at), pack->bias_at);
-        h = mix(mix(h, pack->leader), pack->width);
+        h = mix(mix(mix(h, pack->leader), pack->width), pack->operands);
     }
     return h;
 }

@@ -7,6 +7,7 @@
 #ifndef OPS_PACKS_H
 #define OPS_PACKS_H
 
+#include "ops/choose.h"
 #include "ops/lower.h"
 
 #define PACK_NOWHERE SIZE_MAX
@@ -16,6 +17,7 @@
 struct op_pack {
     size_t leader; /* an operation; itself if it is not joined               */
     uint32_t column, width;
+    enum choose_operands operands; /* of the leader                          */
     uint32_t n_joined;  /* of the leader, itself included                    */
     const void *panels; /* of the leader; NULL: not a product                */
     const void *phases; /* beside them, after an upsampling; else NULL       */
@@ -26,6 +28,10 @@ struct op_pack {
 const struct op_pack *packs_op(const struct packs *packs, size_t op);
 const float *packs_param(const struct packs *packs, param_id p);
 const struct kernel_table *packs_table(const struct packs *packs);
+/* That of a product's operands. */
+const struct kernel_table *packs_table_of(const struct packs *packs, size_t op);
+/* All packings of a leader, its joined bias included. */
+size_t packs_leader_bytes(const struct packs *packs, size_t leader);
 enum lower_mode packs_mode(const struct packs *packs);
 size_t packs_n_ops(const struct packs *packs);
 

@@ -44,6 +44,7 @@ struct step {
     size_t slot_at, n_slots;
     size_t scratch_bytes;
     size_t name_at;
+    struct plan_product product; /* without a way: not described             */
 };
 
 struct plan {
@@ -394,6 +395,19 @@ size_t plan_bytes(const struct plan *plan)
 size_t plan_n_steps(const struct plan *plan)
 {
     return plan->n_steps;
+}
+
+void plan_describe(struct plan_builder *b, const struct plan_product *product)
+{
+    if (b->status == UNSTIR_OK && b->plan->n_steps > 0)
+        b->plan->steps[b->plan->n_steps - 1].product = *product;
+}
+
+const struct plan_product *plan_step_product(const struct plan *plan, size_t i)
+{
+    const struct plan_product *product = &plan->steps[i].product;
+
+    return product->way ? product : NULL;
 }
 
 const char *plan_step_name(const struct plan *plan, size_t i)

@@ -77,6 +77,16 @@ void plan_add(struct plan_builder *b, const char *name, plan_fn fn,
               const void *args, size_t args_bytes, size_t scratch_bytes,
               const struct plan_slot *slots, size_t n_slots);
 
+/* What a product computes and how, for people; the texts are constants. */
+struct plan_product {
+    uint32_t n, h, w, cin, cout, kernel, stride;
+    const char *way, *operands;
+    size_t packed_bytes;
+};
+
+/* Of the step added last. */
+void plan_describe(struct plan_builder *b, const struct plan_product *product);
+
 /* Place the buffers; the builder is ended in every case. */
 enum unstir_status plan_finish(struct plan **out, struct plan_builder *b,
                                struct unstir_error *err);
@@ -86,6 +96,8 @@ size_t plan_arena_bytes(const struct plan *plan);
 size_t plan_bytes(const struct plan *plan); /* of the plan itself            */
 size_t plan_n_steps(const struct plan *plan);
 const char *plan_step_name(const struct plan *plan, size_t i);
+/* NULL: it was not described. */
+const struct plan_product *plan_step_product(const struct plan *plan, size_t i);
 
 /* Offset of a buffer in the arena, for kept buffers. */
 size_t plan_buffer_offset(const struct plan *plan, buffer_id id);

@@ -17,6 +17,7 @@
 #include "base/size.h"
 #include "kernels/kernels.h"
 #include "ops/band.h"
+#include "ops/choose.h"
 
 /* Packed weights: U[36][N / 16][cin][16]. */
 #define PANEL 16u
@@ -35,13 +36,6 @@
 /* Rows of tiles that share a band.  The band of one row of F(4x4) computes
  * each pixel 1.5 times, of four rows of F(2x2) 1.25 times. */
 #define BAND_ROWS_F2 4u
-
-/* Where F(2x2) on bf16 operands beats the direct tiles: pictures and channels
- * large enough to pay for the transforms (the rule of the rungs with bf16
- * units; the last of few channels gain nothing). */
-#define F2_MIN_EDGE 16u
-#define F2_MIN_CIN  64u
-#define F2_MIN_COUT 32u
 
 /* V and M of all tiles may take this much before blocks are preferred. */
 #define PHASES_MAX_BYTES ((size_t)48 << 20)
@@ -83,24 +77,16 @@ static uint32_t panel_width(const struct kernel_table *k)
     return is_f2(k) ? k->gemm.nr : PANEL;
 }
 
-bool winograd_packs(const struct kernel_table *k, uint32_t cin, uint32_t cout,
-                    uint32_t kh, uint32_t kw)
+bool winograd_covers(const struct kernel_table *k, const struct conv2d_shape *s)
 {
-    if (!k->wino.is_used || kh != 3 || kw != 3)
-        return false;
-    if (is_f2(k))
-        return cin >= F2_MIN_CIN && cout >= F2_MIN_COUT && cin % 16 == 0 &&
-               cout % 16 == 0;
-    return cin >= 16 && cout >= 16 && cin % 8 == 0 && cout % 8 == 0;
+    uint32_t e = k->wino.edge;
+
+    return s->stride == 1 && s->pad_l + s->up_w <= (s->ow + e - 1) / e * e + 2;
 }
 
 bool winograd_fits(const struct kernel_table *k, const struct conv2d_shape *s)
 {
-    uint32_t e = k->wino.edge, least = is_f2(k) ? F2_MIN_EDGE : 5;
-
-    return winograd_packs(k, s->c0 + s->c1, s->cout, s->kh, s->kw) &&
-           s->stride == 1 && s->oh >= least && s->ow >= least &&
-           s->pad_l + s->up_w <= (s->ow + e - 1) / e * e + 2;
+    return choose_conv(k, s, false) == CONV_WINOGRAD;
 }
 
 bool winograd_fits_bwd_weights(const struct kernel_table *k,

@@ -2,9 +2,7 @@
  *
  * F(4x4, 3x3) on f32 operands, F(2x2, 3x3) on those rounded to bf16, as
  * kernels/winograd_kernels.h has them, under the arguments and fusions of
- * ops/conv2d.h, which decides by winograd_fits() and is the only caller.  The
- * choice changes bits, so it is a rule over rung and shape of one picture
- * (never the number of pictures or threads).
+ * ops/conv2d.h, which is the only caller.
  *
  * Two schedules with the same bits: a deep batch is cut into blocks of some
  * tens of patches that stay in cache from transform to transform; a shallow
@@ -19,11 +17,14 @@
 
 #include "ops/conv2d.h"
 
-/* Whether weights of this kind get a transformed packing behind the plain one. */
-bool winograd_packs(const struct kernel_table *k, uint32_t cin, uint32_t cout,
-                    uint32_t kh, uint32_t kw);
+/* Whether the transforms are made for such a geometry; whether they gain is a
+ * rule of ops/choose.h. */
+bool winograd_covers(const struct kernel_table *k,
+                     const struct conv2d_shape *s);
 
-/* Whether this convolution runs by it; implies winograd_packs(). */
+/* Whether this convolution runs by it, if its weights pass the gate: the rules'
+ * word.  Then the weights have the transformed packing behind the plain one
+ * (choose_packs_winograd). */
 bool winograd_fits(const struct kernel_table *k, const struct conv2d_shape *s);
 
 size_t winograd_packed_bytes(const struct kernel_table *k, uint32_t cin,

@@ -53,6 +53,8 @@ static enum unstir_status decoder_load(struct unstir_model *m,
         return UNSTIR_OK;
     options.part = "decode";
     options.cache.part = "vae";
+    if (options.precision == UNSTIR_PRECISION_INT8)
+        options.precision = UNSTIR_PRECISION_AUTO; /* few linear layers */
     if (!parts->vae_weights)
         options.cache.folder = NULL;
     TRY(network_open(&m->decoder, parts->vae_config, parts->vae_weights,

@@ -22,7 +22,7 @@ function report(   i, j, k, inner, n_fma, n_stack) {
             continue
         n_fma = n_stack = 0
         for (k = at[to[i]]; k <= i; k++) {
-            if (text[k] ~ /vfmadd|vdpbf16ps/)
+            if (text[k] ~ /vfmadd|vdpbf16ps|vpdpbusd|vpmaddwd/)
                 n_fma++
             if (text[k] ~ /\(%r[sb]p[,)]/)
                 n_stack++

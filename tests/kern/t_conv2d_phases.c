@@ -277,7 +277,7 @@ static void check_way(const struct kernel_table *k, const struct case_row *t,
     struct conv2d_shape s = shape_of(t);
 
     for (s.n = 1; s.n <= 16; s.n *= 4) {
-        const char *got = choose_name(choose_conv(k, &s, has_phases));
+        const char *got = choose_name(k, choose_conv(k, &s, has_phases));
 
         if (strcmp(got, want) != 0)
             fail_msg("%s, %u pictures of %u x %u, %u channels: got %s, "
@@ -303,8 +303,8 @@ static void test_rules(void **state)
     if (!kernels_select(&k, "avx2"))
         return;
     check_way(&k, &small, true, "phases");
-    check_way(&k, &large, true, "winograd");
-    check_way(&k, &small, false, "winograd");
+    check_way(&k, &large, true, "winograd f4");
+    check_way(&k, &small, false, "winograd f4");
 }
 
 int main(void)

@@ -52,6 +52,14 @@ check avx2/winograd_avx2 tile_nn_6 12
 check avx2/winograd_avx2 tile_tn_6_2 12
 check avx2/vector_avx2 product_columns 12
 
+# 8-bit numbers: two products a row of 6 x 16, of 14 x 32.
+for n in 2 4 6 8 10 12; do
+    check avx2/int8_avx2 tile $n
+done
+for m in 1 2 3 4 5 6 7 8 9 10 11 12 13 14; do
+    check avx512vnni/int8_avx512vnni rows_$m $((2 * m))
+done
+
 # bf16: 14 x 32, twenty-eight sums of sixteen.
 for m in 2 3 4 5 6 7 8 9 10 11 12 13 14; do
     check avx512bf16/gemm_avx512bf16 even_rows_$m $((2 * m))

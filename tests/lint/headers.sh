@@ -25,7 +25,7 @@ for h in $(find engine server cli -name '*.h' | sort); do
     esac
     # shellcheck disable=SC2086
     $cc -std=c11 -D_GNU_SOURCE -Iinclude -Iengine -Iserver -Icli $server_flags \
-        -mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512bf16 -fsyntax-only -x c "$h" 2>>"$tmp/inner" ||
+        -mavx2 -mfma -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx512bf16 -fsyntax-only -x c "$h" 2>>"$tmp/inner" ||
         echo "$h: does not compile alone" >>"$tmp/inner"
 done
 verdict headers_inner "$tmp/inner"

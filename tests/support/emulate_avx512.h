@@ -1,7 +1,7 @@
-/* emulate_avx512.h - the avx512bf16 rung on CPUs without it.
+/* emulate_avx512.h - the avx512 rungs on CPUs without them.
  *
  * A build for tests includes this file before each source of
- * engine/kernels/avx512bf16/ (gcc -include): the same source, its intrinsics
+ * engine/kernels/avx512bf16/ and avx512vnni/ (gcc -include): the same source, its intrinsics
  * emulated by SIMDe (Debian: libsimde-dev), and its entries renamed so that
  * both fit into one program.  SIMDe 0.7.4 lacks some; they follow here, with
  * the meaning that Intel's manual gives them.
@@ -18,6 +18,8 @@
 #include <string.h>
 
 #define kernels_fill_avx512bf16        kernels_fill_emulated
+#define kernels_fill_avx512vnni        kernels_fill_emulated_vnni
+#define int8_kernels_avx512vnni        int8_kernels_emulated
 #define gemm_kernels_avx512bf16        gemm_kernels_emulated
 #define vector_kernels_avx512bf16      vector_kernels_emulated
 #define winograd_kernels_f2_avx512bf16 winograd_kernels_f2_emulated
@@ -89,6 +91,72 @@ static inline void emulate_mask_storeu_epi16(uint16_t *p, __mmask16 k,
         if (k >> i & 1)
             p[i] = x[i];
 }
+
+static inline __m512 emulate_cvtepi32_ps(__m512i a)
+{
+    int32_t x[16];
+    float y[16];
+    __m512 out;
+
+    memcpy(x, &a, sizeof x);
+    for (int i = 0; i < 16; i++)
+        y[i] = (float)x[i];
+    memcpy(&out, y, sizeof out);
+    return out;
+}
+
+/* To nearest even. */
+static inline __m512i emulate_cvtps_epi32(__m512 a)
+{
+    __m256 x[2];
+    __m256i y[2];
+    __m512i out;
+
+    memcpy(x, &a, sizeof x);
+    for (int i = 0; i < 2; i++)
+        y[i] = _mm256_cvtps_epi32(x[i]);
+    memcpy(&out, y, sizeof out);
+    return out;
+}
+
+/* The lowest byte of each. */
+static inline __m128i emulate_cvtepi32_epi8(__m512i a)
+{
+    int32_t x[16];
+    int8_t y[16];
+    __m128i out;
+
+    memcpy(x, &a, sizeof x);
+    for (int i = 0; i < 16; i++)
+        y[i] = (int8_t)(uint8_t)x[i];
+    memcpy(&out, y, sizeof out);
+    return out;
+}
+
+/* Four products of an unsigned and a signed byte are added to each sum. */
+static inline __m512i emulate_dpbusd_epi32(__m512i sum, __m512i a, __m512i b)
+{
+    int32_t s[16];
+    uint8_t x[64];
+    int8_t y[64];
+
+    memcpy(s, &sum, sizeof s);
+    memcpy(x, &a, sizeof x);
+    memcpy(y, &b, sizeof y);
+    for (int i = 0; i < 64; i++)
+        s[i / 4] += x[i] * y[i];
+    memcpy(&sum, s, sizeof sum);
+    return sum;
+}
+
+#undef _mm512_cvtepi32_ps
+#undef _mm512_cvtps_epi32
+#undef _mm512_cvtepi32_epi8
+#undef _mm512_dpbusd_epi32
+#define _mm512_cvtepi32_ps   emulate_cvtepi32_ps
+#define _mm512_cvtps_epi32   emulate_cvtps_epi32
+#define _mm512_cvtepi32_epi8 emulate_cvtepi32_epi8
+#define _mm512_dpbusd_epi32  emulate_dpbusd_epi32
 
 #undef _mm512_cvtneps_pbh
 #undef _mm512_cvtne2ps_pbh

@@ -20,7 +20,10 @@
 #include "format/safetensors.h"
 #include "format/weights.h"
 #include "golden.h"
+#include "model/model.h"
 #include "model/network.h"
+#include "model/network_parts.h"
+#include "ops/plan.h"
 #include "tables.h"
 
 /* REFERENCE 7.2, relative to the largest output.  f32: sums in another order
@@ -30,6 +33,14 @@
  * operands add up in squares to 1e-2. */
 #define F32_TOLERANCE  2e-5
 #define BF16_TOLERANCE 3e-2
+/* Numbers of 8 bits in the L2 norm: a row or a column of some hundred normal
+ * numbers has its largest at three deviations, a step of 3 / 127 of one and an
+ * error of that over sqrt(12), 0.7e-2; of both operands 1e-2.  Those of some
+ * forty layers add up in squares to 6.3e-2, with bf16 in the rest 7e-2. */
+#define INT8_TOLERANCE 7e-2
+/* f32 errs by less; a network that paints one pixel hardly by more, since its
+ * norms leave little but biases. */
+#define LEAST_ERROR 1e-5
 /* Two lowerings differ by the rounding of what they fold, not by sums. */
 #define FUSED_TOLERANCE 1e-5
 
@@ -326,10 +337,64 @@ static void check_bf16(const struct record *r, const char *isa)
     snprintf(what, sizeof what, "%s %s bf16", r->name, isa);
     golden_check(what, error, BF16_TOLERANCE);
     /* It must also be bf16 and not f32 by mistake. */
-    if (!(error > 1e-4))
+    if (!(error > LEAST_ERROR))
         fail_msg("%s: error %.2e is too small for bf16", what, error);
     alloc_free(out);
     network_free(net);
+}
+
+/* The layers that multiply whole numbers of 8 bits, by the plan. */
+static unsigned n_int8_layers(const struct record *r, const struct network *net)
+{
+    struct model_size size = {r->sample.n, r->sample.h, r->sample.w,
+                              r->context.data ? r->context.w : 0};
+    struct unstir_error err = {0};
+    struct plan *plan;
+    unsigned n = 0;
+
+    if (network_plan(&plan, net, LOWER_WHOLE, &size, 1, &err))
+        fail_msg("%s: %s", r->name, err.detail);
+    for (size_t i = 0; i < plan_n_steps(plan); i++) {
+        const struct plan_product *p = plan_step_product(plan, i);
+        n += p && strcmp(p->operands, "int8") == 0;
+    }
+    plan_free(plan);
+    return n;
+}
+
+static void check_int8(const struct record *r, const char *isa)
+{
+    struct network *net =
+        open_network(r, isa, UNSTIR_PRECISION_INT8, LOWER_FUSED);
+    float *out = zeroed(r->want.n_floats);
+    unsigned n_layers = n_int8_layers(r, net);
+    double error;
+    char what[96];
+
+    assert_string_equal(network_info(net)->precision, "int8");
+    eval(r, net, 1, 0, r->sample.n, out);
+    error = golden_l2_error(out, r->want.data, r->want.n_floats);
+    snprintf(what, sizeof what, "%s %s int8, %u layers", r->name, isa,
+             n_layers);
+    golden_check(what, error, INT8_TOLERANCE);
+    /* It must also be int8 and not f32 by mistake. */
+    if (n_layers > 0 && !(error > LEAST_ERROR))
+        fail_msg("%s: error %.2e is too small for int8", what, error);
+    alloc_free(out);
+    network_free(net);
+}
+
+static const char *const int8_rungs[] = {"scalar", "avx2", "emulated vnni",
+                                         "emulated"};
+
+static void test_int8(void **state)
+{
+    struct record r = record_open(*state);
+
+    for (size_t i = 0; i < ARRAY_LEN(int8_rungs); i++)
+        if (has_rung(int8_rungs[i]))
+            check_int8(&r, int8_rungs[i]);
+    record_close(&r);
 }
 
 static void test_bf16(void **state)
@@ -398,9 +463,10 @@ int network_goldens_run(const struct network_golden *files, size_t n_files)
         CMUnitTestFunction run;
     } kinds[] = {{"", test_golden},
                  {" bf16", test_bf16},
+                 {" int8", test_int8},
                  {" same bytes", test_same_bytes}};
-    static char names[3 * NETWORK_GOLDENS_MAX][80];
-    static struct CMUnitTest tests[3 * NETWORK_GOLDENS_MAX];
+    static char names[4 * NETWORK_GOLDENS_MAX][80];
+    static struct CMUnitTest tests[4 * NETWORK_GOLDENS_MAX];
     size_t n = 0;
 
     assert_true(n_files <= NETWORK_GOLDENS_MAX);

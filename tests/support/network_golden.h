@@ -1,7 +1,7 @@
 /* network_golden.h - a network held to what the reference computed with it.
  *
  * Each golden runs on every rung, unfused and fused, with bf16 operands (the
- * rung that has them emulated), with 1, 2 and 4 threads, picture by picture,
+ * rung that has them emulated), with 8-bit layers, with 1, 2 and 4 threads, picture by picture,
  * and again on an executor that remembers.  A golden either holds weights and
  * inputs, made by another version of the reference, or both are drawn
  * (tools/goldens/make_unet2d.py, make_families.py).
@@ -21,7 +21,7 @@ struct network_golden {
 
 #define NETWORK_GOLDENS_MAX 64
 
-/* Three tests a golden; what main() returns. */
+/* Four tests a golden; what main() returns. */
 int network_goldens_run(const struct network_golden *files, size_t n_files);
 
 #endif

@@ -14,6 +14,7 @@
 
 #ifdef HAVE_EMULATED_AVX512
 void kernels_fill_emulated(struct kernel_table *table);
+void kernels_fill_emulated_vnni(struct kernel_table *table);
 
 /* SIMDe makes its vectors of AVX2's. */
 static bool is_emulated(const struct cpu *cpu)
@@ -24,12 +25,14 @@ static bool is_emulated(const struct cpu *cpu)
 
 struct name {
     const char *isa, *bf16;
+    bool is_exact; /* as in the ladder                                       */
 };
 
 static const struct name names[] = {
-    {"scalar", "scalar bf16"}, {"portable", "portable bf16"},
-    {"avx2", "avx2 bf16"},     {"avx512bf16", NULL},
-    {"emulated", NULL},
+    {"scalar", "scalar bf16", false}, {"portable", "portable bf16", false},
+    {"avx2", "avx2 bf16", false},     {"avx512vnni", NULL, true},
+    {"avx512bf16", NULL, false},      {"emulated vnni", NULL, true},
+    {"emulated", NULL, false},
 };
 
 const struct kernel_rung *tables_ladder(size_t *n_rungs)
@@ -39,8 +42,10 @@ const struct kernel_rung *tables_ladder(size_t *n_rungs)
 
     memcpy(ladder, kernels_ladder, n * sizeof *ladder);
 #ifdef HAVE_EMULATED_AVX512
-    ladder[n++] =
-        (struct kernel_rung){"emulated", is_emulated, kernels_fill_emulated};
+    ladder[n++] = (struct kernel_rung){"emulated vnni", is_emulated,
+                                       kernels_fill_emulated_vnni, true};
+    ladder[n++] = (struct kernel_rung){"emulated", is_emulated,
+                                       kernels_fill_emulated, false};
 #endif
     *n_rungs = n;
     return ladder;
@@ -64,6 +69,8 @@ bool tables_select(struct kernel_table *table, const char *name)
             kernels_use_bf16_operands(table);
             table->isa = n->bf16;
         }
+        if (n->is_exact)
+            table->isa = n->isa;
         return true;
     }
     return false;

@@ -2,7 +2,7 @@
  *
  * The rungs of this CPU; each of them with bf16 operands; and the rungs that
  * it lacks but that a build with emulated instructions has
- * (emulate_avx512.h), by the name "emulated".
+ * (emulate_avx512.h), by the names "emulated vnni" and "emulated".
  *
  * SPDX-License-Identifier: MIT
  */

@@ -175,6 +175,12 @@ static void test_f32(void **state)
     test_precision(UNSTIR_PRECISION_F32);
 }
 
+static void test_int8(void **state)
+{
+    (void)state;
+    test_precision(UNSTIR_PRECISION_INT8);
+}
+
 static void test_bf16(void **state)
 {
     (void)state;
@@ -186,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_int8),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

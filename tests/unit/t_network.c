@@ -120,7 +120,8 @@ static void test_info(void **state)
     (void)state;
     assert_string_equal(info->family, "UNet2DModel");
     /* rung, version of the rules, precision, flavour of convolution */
-    snprintf(start, sizeof start, "%s-3-%s-", info->isa, info->precision);
+    snprintf(start, sizeof start, "%s-%d-%s-", info->isa,
+             strcmp(info->precision, "f32") == 0 ? 3 : 4, info->precision);
     assert_memory_equal(info->fingerprint, start, strlen(start));
     assert_int_equal(info->in_channels, 1);
     assert_int_equal(info->sample_h, 8);
@@ -170,8 +171,8 @@ static void fill_wrong(struct kernel_table *table)
 static void test_wrong_rung_is_not_used(void **state)
 {
     struct kernel_rung ladder[] = {
-        {"scalar", is_always, kernels_fill_scalar},
-        {"broken", is_always, fill_wrong},
+        {"scalar", is_always, kernels_fill_scalar, false},
+        {"broken", is_always, fill_wrong, false},
     };
     struct network_options options = {.ladder = ladder, .n_rungs = 2};
     struct json *config = parse(config_text);
@@ -201,12 +202,17 @@ static void test_precision(void **state)
         const char *fingerprint;
     } rows[] = {
         {"scalar", UNSTIR_PRECISION_AUTO, "scalar-3-f32-direct"},
-        {"scalar", UNSTIR_PRECISION_BF16, "scalar-3-bf16-f2"},
+        {"scalar", UNSTIR_PRECISION_BF16, "scalar-4-bf16-f2"},
         {"avx2", UNSTIR_PRECISION_AUTO, "avx2-3-f32-f4"},
-        {"avx2", UNSTIR_PRECISION_BF16, "avx2-3-bf16-f2"},
-        {"emulated", UNSTIR_PRECISION_AUTO, "emulated-3-bf16-f2"},
-        {"emulated", UNSTIR_PRECISION_BF16, "emulated-3-bf16-f2"},
+        {"avx2", UNSTIR_PRECISION_BF16, "avx2-4-bf16-f2"},
+        {"emulated", UNSTIR_PRECISION_AUTO, "emulated-4-bf16-f2"},
+        {"emulated", UNSTIR_PRECISION_BF16, "emulated-4-bf16-f2"},
         {"emulated", UNSTIR_PRECISION_F32, "avx2-3-f32-f4"},
+        {"scalar", UNSTIR_PRECISION_INT8, "scalar-4-int8-direct"},
+        {"avx2", UNSTIR_PRECISION_INT8, "avx2-4-int8-f4"},
+        {"emulated vnni", UNSTIR_PRECISION_INT8, "avx2-4-int8-f4"},
+        {"emulated vnni", UNSTIR_PRECISION_F32, "avx2-3-f32-f4"},
+        {"emulated", UNSTIR_PRECISION_INT8, "emulated-4-int8-f2"},
     };
     struct json *config = parse(config_text);
     struct kernel_table table;

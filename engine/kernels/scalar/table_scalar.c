@@ -10,4 +10,5 @@ void kernels_fill_scalar(struct kernel_table *table)
     vector_kernels_scalar(&table->vec);
     winograd_kernels_scalar(&table->wino);
     winograd_kernels_f2_scalar(&table->wino_f2);
+    int8_kernels_scalar(&table->i8);
 }

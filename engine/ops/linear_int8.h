@@ -1,0 +1,38 @@
+/* linear_int8.h - linear layers and 1x1 convolutions in whole numbers of 8
+ * bits, with the arguments and fusions of ops/conv2d.h.
+ *
+ * Each column of weights has a scale of its own, set when they are packed, and
+ * so has each row of the input (a token, a pixel), set while it is packed,
+ * behind norm and activation: nothing is calibrated.  Sums are exact, so the
+ * bits depend neither on rung, threads nor company, but for those that norm
+ * and activation have by the rung.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef OPS_LINEAR_INT8_H
+#define OPS_LINEAR_INT8_H
+
+#include "ops/conv2d.h"
+
+/* w as in files, [cout][cin]; cin up to INT8_MAX_K.  Packing tries the numbers
+ * on fixed data: if their error, in the mean square, is more than 2e-2 of the
+ * outputs (8e-3 is usual), the weights are refused, packed for conv2d instead,
+ * and so is the product run.  The verdict is of the weights alone: the scalar
+ * twin computes it on every rung. */
+size_t linear_int8_packed_bytes(const struct kernel_table *k, uint32_t cin,
+                                uint32_t cout);
+void linear_int8_pack(const struct kernel_table *k, void *dst, const float *w,
+                      uint32_t cin, uint32_t cout);
+bool linear_int8_is_refused(const void *packed);
+
+/* The bytes of them that are read. */
+size_t linear_int8_used_bytes(const struct kernel_table *k, const void *packed,
+                              uint32_t cin, uint32_t cout);
+
+/* args->w is what linear_int8_pack() wrote; kh, kw and stride are 1, without
+ * border and upsampling. */
+size_t linear_int8_scratch(const struct kernel_table *k, unsigned n_threads,
+                           const struct conv2d_shape *s);
+void linear_int8_run(const struct op_ctx *ctx, const void *conv2d_args);
+
+#endif
