@@ -17,8 +17,8 @@
 
 #include "buf.h"
 
-/* Longest canonical request: a prompt and a tag, escaped, and numbers. */
-#define CANONICAL_BYTES 65536u
+/* Longest canonical request: two prompts and a tag, escaped, and numbers. */
+#define CANONICAL_BYTES 131072u
 
 /* In struct body, of a field that must be positive; JSON has no such number. */
 #define NOT_GIVEN INT64_MIN
@@ -38,7 +38,8 @@ struct preview_body {
 };
 
 struct body {
-    const char *prompt, *negative_prompt, *class_name, *model, *sampler;
+    const char *prompt, *negative_prompt, *prompt_syntax, *class_name, *model,
+        *sampler;
     const char *schedule, *precision, *init_image, *mask, *on_disconnect, *tag;
     uint64_t seed;
     int64_t n, steps, width, height, clip_skip, priority;
@@ -120,13 +121,20 @@ const struct json_field genreq_fields[] = {
      .offset = offsetof(struct body, prompt),
      ALWAYS,
      .max_bytes = 8192,
-     .summary = "what to make; a label for class-conditional models"},
+     .summary = "what to make; a label of models with classes"},
     {.name = "negative_prompt",
      .kind = JSON_KIND_STRING,
      .offset = offsetof(struct body, negative_prompt),
      ALWAYS,
      .max_bytes = 8192,
      .summary = "what to keep away from"},
+    {.name = "prompt_syntax",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct body, prompt_syntax),
+     ALWAYS,
+     .choices = "weighted|plain",
+     .summary = "weighted: (word:1.2), [word], BREAK, long texts in pieces; "
+                "plain: the text as it is"},
     {.name = "class",
      .kind = JSON_KIND_LABEL,
      .offset = offsetof(struct body, class_name),
@@ -229,7 +237,7 @@ const struct json_field genreq_fields[] = {
      .offset = offsetof(struct body, clip_skip),
      ALWAYS,
      .min = 1,
-     .max = 24,
+     .max = 100,
      .summary = "layer of the text encoder, 1 is the last"},
     {.name = "precision",
      .kind = JSON_KIND_STRING,
@@ -302,12 +310,9 @@ static void check_unsupported(const struct body *body, const struct jdoc *doc,
         const char *pointer;
         bool is_used;
     } rows[] = {
-        {"/negative_prompt",
-         body->negative_prompt != NULL && body->negative_prompt[0] != '\0'},
         {"/init_image", body->init_image != NULL},
         {"/mask", body->mask != NULL},
         {"/strength", body->has_strength},
-        {"/clip_skip", body->clip_skip > 1},
         {"/preview/method", body->preview.method != NULL},
         {"/output/quality", body->output.has_quality},
     };
@@ -349,7 +354,7 @@ struct check {
     struct clamped {
         const char *field;
         bool is_low, is_told;
-    } clamped[3]; /* what the engine's fields cannot hold, see number()      */
+    } clamped[4]; /* what the engine's fields cannot hold, see number()      */
     size_t n_clamped;
 };
 
@@ -357,7 +362,7 @@ struct check {
 static const char *pointer_of(struct check *c, const char *field)
 {
     if (strcmp(field, "label") == 0 || strcmp(field, "class") == 0 ||
-        strcmp(field, "class_id") == 0 || strcmp(field, "prompt") == 0)
+        strcmp(field, "class_id") == 0)
         return c->label_pointer;
     if (strcmp(field, "guidance") == 0 || strcmp(field, "guidance_scale") == 0)
         return jdoc_text(c->doc, "/guidance", c->problem->arena) != NULL
@@ -500,6 +505,13 @@ static void resolve_class(const struct body *body, const struct model *model,
     bool has_prompt = body->prompt != NULL && body->prompt[0] != '\0';
     bool is_good = true;
 
+    if (model->info->takes_text) {
+        if (body->class_name != NULL)
+            problem_add(c->problem, "/class",
+                        "this model has no classes; say it in the prompt",
+                        jdoc_text(c->doc, "/class", c->problem->arena), NULL);
+        return;
+    }
     if (model->info->n_classes == 0) {
         const char *detail = "this model makes pictures of one kind only and "
                              "takes no prompt or class";
@@ -524,6 +536,15 @@ static void resolve_class(const struct body *body, const struct model *model,
     request->class_id = body->class_name != NULL ? by_class : by_prompt;
 }
 
+/* The default changes nothing for models that read no text: let it pass. */
+static const char *syntax_of(const struct body *body, const struct model *model)
+{
+    bool is_default = body->prompt_syntax != NULL &&
+                      strcmp(body->prompt_syntax, "weighted") == 0;
+
+    return is_default && !model->info->takes_text ? NULL : body->prompt_syntax;
+}
+
 static void check_model(const struct body *body, struct model *model,
                         struct unstir_request *resolved, struct check *c)
 {
@@ -531,6 +552,11 @@ static void check_model(const struct body *body, struct model *model,
     const char *precision = body->precision;
 
     resolve_class(body, model, &request, c);
+    if (model->info->takes_text)
+        request.prompt = body->prompt;
+    request.negative_prompt = body->negative_prompt;
+    request.prompt_syntax = syntax_of(body, model);
+    request.clip_skip = number(body->clip_skip, "clip_skip", c);
     request.steps = number(body->steps, "steps", c);
     request.width = number(body->width, "width", c);
     request.height = number(body->height, "height", c);
@@ -648,8 +674,13 @@ static bool fill(struct genreq *out, const struct body *body,
     out->resolved.seed = body->has_seed ? body->seed : draw_seed();
     model_hold(model);
     if (copy_text(&out->prompt, body->prompt) &&
-        copy_text(&out->tag, body->tag))
+        copy_text(&out->negative_prompt, resolved->negative_prompt) &&
+        copy_text(&out->tag, body->tag)) {
+        if (resolved->prompt != NULL && out->prompt != NULL)
+            out->resolved.prompt = out->prompt;
+        out->resolved.negative_prompt = out->negative_prompt;
         return true;
+    }
     genreq_fini(out);
     return false;
 }
@@ -662,6 +693,7 @@ bool genreq_read(struct genreq *out, struct service *service,
                         .steps = NOT_GIVEN,
                         .width = NOT_GIVEN,
                         .height = NOT_GIVEN,
+                        .clip_skip = NOT_GIVEN,
                         .guidance = UNSTIR_UNSET_F,
                         .guidance_rescale = UNSTIR_UNSET_F,
                         .guidance_start = UNSTIR_UNSET_F,
@@ -695,6 +727,7 @@ void genreq_fini(struct genreq *req)
     if (req->model != NULL)
         model_drop(req->model);
     mem_free(req->prompt);
+    mem_free(req->negative_prompt);
     mem_free(req->tag);
     memset(req, 0, sizeof *req);
 }
@@ -724,6 +757,12 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
     const struct unstir_request *r = &req->resolved;
 
     write_text(out, "prompt", req->prompt);
+    if (r->negative_prompt != NULL)
+        jout_string(out, "negative_prompt", r->negative_prompt);
+    if (r->clip_skip > 1)
+        jout_int(out, "clip_skip", r->clip_skip);
+    if (r->prompt_syntax != NULL)
+        jout_string(out, "prompt_syntax", r->prompt_syntax);
     if (r->class_id >= 0)
         jout_int(out, "class", r->class_id);
     else

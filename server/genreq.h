@@ -25,12 +25,14 @@
 
 struct genreq {
     struct model *model;            /* held                                  */
-    struct unstir_request resolved; /* strings belong to the model; its seed
-                                      is that of picture 0                  */
+    struct unstir_request resolved; /* strings belong to the model or to the
+                                      prompts below; its seed is that of
+                                      picture 0                             */
     bool has_own_seed;              /* given by the client, not drawn        */
     uint32_t n;                     /* 1..16; picture i has seed + i         */
-    char *prompt, *tag;             /* owned; as given, NULL: not given      */
-    double deadline_s;              /* 0: none                               */
+    char *prompt, *negative_prompt, *tag; /* owned; as given, NULL: not
+                                             given                           */
+    double deadline_s; /* 0: none                               */
     double ttl_s;
     int priority; /* -1, 0, 1                              */
     bool continues_on_disconnect;

@@ -89,7 +89,9 @@ static void write_models(const struct models *models, struct json_out *out)
         if (at->info != NULL) {
             jout_string(out, "sha256", at->info->digest);
             jout_int(out, "max_steps", at->info->max_steps);
-            jout_bool(out, "guidance", at->info->null_class >= 0);
+            jout_bool(out, "guidance", at->info->takes_guidance);
+            jout_bool(out, "text", at->info->takes_text);
+            jout_bool(out, "negative_prompt", at->info->takes_negative_prompt);
             jout_bool(out, "labels", at->info->n_labels > 0);
         }
         jout_end_object(out);

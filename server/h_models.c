@@ -59,6 +59,18 @@ static void write_classes(const struct unstir_model_info *info,
     jout_end_object(out);
 }
 
+static void write_text_side(const struct unstir_model_info *info,
+                            struct json_out *out)
+{
+    write_or_null(out, "pipeline", info->pipeline[0] ? info->pipeline : NULL);
+    write_or_null(out, "autoencoder", info->autoencoder);
+    jout_bool(out, "takes_text", info->takes_text);
+    jout_bool(out, "takes_guidance", info->takes_guidance);
+    jout_bool(out, "takes_negative_prompt", info->takes_negative_prompt);
+    if (info->takes_text)
+        jout_int(out, "max_clip_skip", info->max_clip_skip);
+}
+
 static void write_info(const struct unstir_model_info *info,
                        struct json_out *out)
 {
@@ -75,6 +87,7 @@ static void write_info(const struct unstir_model_info *info,
     jout_int(out, "channels", info->channels);
     write_limits(info, out);
     write_classes(info, out);
+    write_text_side(info, out);
     jout_array(out, "notes");
     for (size_t i = 0; i < info->n_notes; i++)
         jout_string(out, NULL, info->notes[i]);

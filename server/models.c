@@ -104,6 +104,53 @@ void model_warmed(struct model *model, double step_s, const char *why)
     log_end(&line);
 }
 
+/* ------------------------------------------------------------- shipped -- */
+
+static bool is_folder(const char *path)
+{
+    struct stat status;
+
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+/* A model of that name beside the program: installed (../share/unstir/models)
+ * or in its build tree (../models, ../../models for build/san-address). */
+static bool find_shipped(char *path, size_t size, const char *name)
+{
+    static const char *const places[] = {"../share/unstir/models", "../models",
+                                         "../../models"};
+    char program[512];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    char *slash;
+
+    if (n <= 0)
+        return false;
+    program[n] = '\0';
+    slash = strrchr(program, '/');
+    if (slash == NULL)
+        return false;
+    *slash = '\0';
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        int length = snprintf(path, size, "%s/%s/%s", program, places[i], name);
+
+        if (length > 0 && (size_t)length < size && is_folder(path))
+            return true;
+    }
+    return false;
+}
+
+/* Of the standard tokenizer, or NULL. */
+static const char *find_merges(char *path, size_t size)
+{
+    size_t n;
+
+    if (!find_shipped(path, size, "clip-bpe"))
+        return NULL;
+    n = strlen(path);
+    (void)snprintf(path + n, size - n, "/merges.txt");
+    return path;
+}
+
 /* ------------------------------------------------------------- loading -- */
 
 struct loading {
@@ -111,6 +158,7 @@ struct loading {
     struct models *models;
     struct model *model;
     struct unstir_model_options options;
+    char merges[1024]; /* behind the options'                                */
     struct unstir_model *engine;
     struct unstir_error error;
     int64_t started_ns;
@@ -181,6 +229,7 @@ static bool start_loading(struct models *models, struct model *model)
         config->isa != NULL && config->isa[0] != '\0' ? config->isa : NULL;
     l->options.precision = precision_of(config->precision);
     l->options.pack_cache = config->pack_cache;
+    l->options.merges_path = find_merges(l->merges, sizeof l->merges);
     if (!loop_offload(models->service->loop, &l->task)) {
         mem_free(l);
         return false;
@@ -191,49 +240,9 @@ static bool start_loading(struct models *models, struct model *model)
 
 /* ------------------------------------------------------------- finding -- */
 
-static bool is_folder(const char *path)
+static bool is_there(const char *path)
 {
-    struct stat status;
-
-    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
-}
-
-/* A model of that name beside the program: installed (../share/unstir/models)
- * or in its build tree (../models, ../../models for build/san-address). */
-static bool find_shipped(char *path, size_t size, const char *name)
-{
-    static const char *const places[] = {"../share/unstir/models", "../models",
-                                         "../../models"};
-    char program[512];
-    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    char *slash;
-
-    if (n <= 0)
-        return false;
-    program[n] = '\0';
-    slash = strrchr(program, '/');
-    if (slash == NULL)
-        return false;
-    *slash = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        int length = snprintf(path, size, "%s/%s/%s", program, places[i], name);
-
-        if (length > 0 && (size_t)length < size && is_folder(path))
-            return true;
-    }
-    return false;
-}
-
-/* Of the standard tokenizer, or NULL. */
-static const char *find_merges(char *path, size_t size)
-{
-    size_t n;
-
-    if (!find_shipped(path, size, "clip-bpe"))
-        return NULL;
-    n = strlen(path);
-    (void)snprintf(path + n, size - n, "/merges.txt");
-    return path;
+    return access(path, F_OK) == 0;
 }
 
 static const char *last_segment(char *path)
@@ -252,12 +261,12 @@ static const char *last_segment(char *path)
 static const char *path_of(const char *given, char *shipped,
                            size_t shipped_size, char *why, size_t why_size)
 {
-    if (strchr(given, '/') != NULL || is_folder(given))
+    if (strchr(given, '/') != NULL || is_there(given))
         return given;
     if (find_shipped(shipped, shipped_size, given))
         return shipped;
     (void)snprintf(why, why_size,
-                   "model %s: no such folder here or among the models "
+                   "model %s: no such folder or file here or among the models "
                    "that come with the program; give one by -m",
                    given);
     return NULL;

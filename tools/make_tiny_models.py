@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """make_tiny_models.py - the random models that the tests of the command line
 and of the service run: tests/data/models/tiny (grey, ten classes and a null
-class) and tiny-rgb (RGB, no classes, half precision).
+class), tiny-rgb (RGB, no classes, half precision) and tiny-text (text to
+picture through latents, half precision).
 
-Development-time only; needs torch and diffusers.  Weights are random: the
+Development-time only; needs torch, diffusers and transformers.  Weights are random: the
 pictures mean nothing, but every byte of them is reproducible.
 
 usage: tools/make_tiny_models.py [FOLDER]
@@ -15,7 +16,14 @@ import pathlib
 import sys
 
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+import transformers
+from diffusers import (AutoencoderKL, DDIMScheduler, DDPMPipeline,
+                       DDPMScheduler, EulerDiscreteScheduler,
+                       StableDiffusionPipeline, UNet2DConditionModel,
+                       UNet2DModel)
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "goldens"))
+from make_text_pipelines import N_TOKENS, tokenizer
 
 LABELS = ["t-shirt", "trousers", "pullover", "dress", "coat", "sandal",
           "shirt", "sneaker", "bag", "ankle boot"]
@@ -60,6 +68,39 @@ def main(root):
         "licence": "MIT",
         "source": "tools/make_tiny_models.py",
     })
+    write_text_model(root / "tiny-text")
+
+
+def write_text_model(folder):
+    unet = UNet2DConditionModel(
+        sample_size=8, layers_per_block=1, block_out_channels=(8, 16),
+        norm_num_groups=4, attention_head_dim=2, cross_attention_dim=16,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"))
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2)
+    text = transformers.CLIPTextModel(transformers.CLIPTextConfig(
+        hidden_size=16, intermediate_size=32, num_attention_heads=2,
+        num_hidden_layers=2, vocab_size=N_TOKENS, bos_token_id=N_TOKENS - 2,
+        eos_token_id=N_TOKENS - 1))
+    StableDiffusionPipeline(
+        unet=unet.half(), vae=vae.half(), text_encoder=text.half(),
+        tokenizer=tokenizer("<|endoftext|>"), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+        scheduler=EulerDiscreteScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+            steps_offset=1)).save_pretrained(folder)
+    (folder / "unstir.json").write_text(json.dumps({
+        "id": "tiny-text",
+        "title": "Random weights, text to picture",
+        "defaults": {"steps": 3, "guidance_scale": 4, "width": 16,
+                     "height": 16},
+        "limits": {"min_size": 8, "max_size": 64},
+        "licence": "MIT",
+        "source": "tools/make_tiny_models.py",
+    }, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ row '{"eta":2}' /eta '[1]'
 row '{"negative_prompt":"ugly"}' /negative_prompt null
 row '{"init_image":"data:"}' /init_image null
 row '{"strength":0.5}' /strength null
-row '{"clip_skip":2}' /clip_skip null
+row '{"clip_skip":2}' /clip_skip '[1]'
 row '{"schedule":"karas"}' /schedule '["karras"]'
 row '{"scheduler":"karas"}' /scheduler '["karras"]'
 row '{"schedule":"karras","sampler":"ddim"}' /schedule null
