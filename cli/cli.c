@@ -210,6 +210,10 @@ const char *cli_shared_file(const char *name)
 
 const char *cli_default_model(void)
 {
+    static char path[2 * PATH_MAX]; /* the other one serves every file */
     const char *folder = cli_shared_file("fashion");
-    return folder && is_model(folder) ? folder : NULL;
+    if (!folder || !is_model(folder))
+        return NULL;
+    snprintf(path, sizeof(path), "%s", folder);
+    return path;
 }

@@ -104,6 +104,7 @@ expect later_lora 2 "--lora: not available for this model" gen --lora x
 expect unknown_label 2 'did you mean "sneaker"' gen -p snaeker
 expect class_above 2 "class" gen --class 99
 expect class_and_prompt 2 "give one" gen -p bag --class bag
+expect generate_by_the_shipped_model 0 "d.png" "$U" generate -p dress --steps 1 -o d.png
 expect label_without_classes 2 "no classes" "$U" generate -m "$M/tiny-rgb" -p cat
 expect extra_operand 2 "takes options only" gen foo
 expect bad_size 2 "" gen --width 13
