@@ -4,26 +4,55 @@
  */
 #include "accept.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "request.h"
 
-static const char *const media_types[] = {[FORM_PNG] = "image/png",
-                                          [FORM_JSON] = "application/json",
-                                          [FORM_EVENTS] = "text/event-stream",
-                                          [FORM_MULTIPART] = "multipart/mixed"};
+static const char *const others[] = {"application/json", "text/event-stream",
+                                     "multipart/mixed"};
 
-enum accept_form accept_form(const char *header, uint32_t n_pictures)
+#define N_OTHERS (sizeof others / sizeof *others)
+
+/* Offers of n pictures; how many of them are pictures' types. */
+static size_t list(const char *offers[UNSTIR_N_FORMATS + N_OTHERS],
+                   uint32_t n_pictures, bool is_fixed,
+                   enum unstir_format format)
 {
-    int first = n_pictures == 1 ? FORM_PNG : FORM_JSON;
-    int chosen = request_accept(header, media_types + first,
-                                (size_t)(FORM_NONE - first));
+    size_t n = 0;
 
-    return chosen < 0 ? FORM_NONE : (enum accept_form)(first + chosen);
+    for (int i = 0; n_pictures == 1 && i < UNSTIR_N_FORMATS; i++)
+        if (!is_fixed || i == (int)format)
+            offers[n++] = unstir_format_info((enum unstir_format)i)->media_type;
+    for (size_t i = 0; i < N_OTHERS; i++)
+        offers[n + i] = others[i];
+    return n;
 }
 
-const char *accept_offered(uint32_t n_pictures)
+enum accept_form accept_form(const char *header, uint32_t n_pictures,
+                             bool is_fixed, enum unstir_format *format)
 {
-    return n_pictures == 1
-               ? "image/png, application/json, text/event-stream, "
-                 "multipart/mixed"
-               : "application/json, text/event-stream, multipart/mixed";
+    const char *offers[UNSTIR_N_FORMATS + N_OTHERS];
+    size_t n = list(offers, n_pictures, is_fixed, *format);
+    int chosen = request_accept(header, offers, n + N_OTHERS);
+
+    if (!is_fixed)
+        *format = chosen >= 0 && (size_t)chosen < n ? (enum unstir_format)chosen
+                                                    : UNSTIR_FORMAT_PNG;
+    if (chosen < 0)
+        return FORM_NONE;
+    return (size_t)chosen < n
+               ? FORM_PICTURE
+               : (enum accept_form)(FORM_JSON + ((size_t)chosen - n));
+}
+
+void accept_offered(char *out, size_t size, uint32_t n_pictures, bool is_fixed,
+                    enum unstir_format format)
+{
+    const char *offers[UNSTIR_N_FORMATS + N_OTHERS];
+    size_t n = list(offers, n_pictures, is_fixed, format), at = 0;
+
+    for (size_t i = 0; i < n + N_OTHERS && at < size; i++)
+        at += (size_t)snprintf(out + at, size - at, "%s%s", i > 0 ? ", " : "",
+                               offers[i]);
 }

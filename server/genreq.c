@@ -16,6 +16,8 @@
 #include <sys/random.h>
 
 #include "buf.h"
+#include "jobs.h"
+#include "service.h"
 
 /* Longest canonical request: two prompts and a tag, escaped, and numbers. */
 #define CANONICAL_BYTES 131072u
@@ -59,8 +61,8 @@ static const struct json_field output_fields[] = {
      .kind = JSON_KIND_STRING,
      AT(output_body, format),
      ALWAYS,
-     .choices = "png",
-     .summary = "file format of the pictures"},
+     .choices = "png|jpeg|webp",
+     .summary = "file format of the pictures; not given: as accepted, or png"},
     {.name = "png_level",
      .kind = JSON_KIND_INT,
      AT(output_body, png_level),
@@ -74,7 +76,7 @@ static const struct json_field output_fields[] = {
      .present = offsetof(struct output_body, has_quality),
      .min = 1,
      .max = 100,
-     .summary = "for lossy formats"},
+     .summary = "of jpeg and webp, 1 to 100; webp at 100 is lossless"},
     {.name = "metadata",
      .kind = JSON_KIND_BOOL,
      AT(output_body, metadata),
@@ -214,24 +216,26 @@ const struct json_field genreq_fields[] = {
      ALWAYS,
      .summary = "pixels"},
     {.name = "init_image",
-     .kind = JSON_KIND_STRING,
+     .kind = JSON_KIND_FILE,
      .offset = offsetof(struct body, init_image),
      ALWAYS,
-     .max_bytes = 65536,
-     .summary = "picture to start from"},
+     .max_bytes = UPLOAD_MAX_TEXT,
+     .summary = "PNG, JPEG or WebP to begin with: base64, a data: URL, or "
+                "/v1/artifacts/{sha256}"},
     {.name = "mask",
-     .kind = JSON_KIND_STRING,
+     .kind = JSON_KIND_FILE,
      .offset = offsetof(struct body, mask),
      ALWAYS,
-     .max_bytes = 65536,
-     .summary = "where to paint"},
+     .max_bytes = UPLOAD_MAX_TEXT,
+     .summary = "the same; white is painted anew, black is kept"},
     {.name = "strength",
      .kind = JSON_KIND_NUMBER,
      .offset = offsetof(struct body, strength),
      HAS(has_strength),
      .min = 0,
      .max = 1,
-     .summary = "how far to leave init_image"},
+     .summary = "how far to leave init_image: the share of the steps that is "
+                "run; not given: 0.8, with a mask 1"},
     {.name = "clip_skip",
      .kind = JSON_KIND_INT,
      .offset = offsetof(struct body, clip_skip),
@@ -310,11 +314,7 @@ static void check_unsupported(const struct body *body, const struct jdoc *doc,
         const char *pointer;
         bool is_used;
     } rows[] = {
-        {"/init_image", body->init_image != NULL},
-        {"/mask", body->mask != NULL},
-        {"/strength", body->has_strength},
         {"/preview/method", body->preview.method != NULL},
-        {"/output/quality", body->output.has_quality},
     };
 
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -344,6 +344,34 @@ static void check_limits(const struct body *body, const struct config *config,
     }
 }
 
+/* ---------------------------------------------------------------- pictures */
+
+/* Stands in the resolved request for a picture: the bytes are the genreq's. */
+static const struct unstir_image picture = {1, 1, 1, NULL};
+
+static bool read_upload(struct upload *out, const char *text,
+                        const char *pointer, const struct service *service,
+                        struct problem *problem)
+{
+    char why[256];
+
+    if (text == NULL ||
+        upload_read(out,
+                    service->jobs != NULL ? &service->jobs->artifacts : NULL,
+                    text, why, sizeof why))
+        return true;
+    if (why[0] != '\0')
+        problem_add(problem, pointer,
+                    mem_arena_printf(problem->arena, "%s", why), NULL, NULL);
+    return why[0] != '\0';
+}
+
+static struct unstir_image shape_of(const struct upload *upload)
+{
+    return (struct unstir_image){upload->width, upload->height,
+                                 upload->channels, NULL};
+}
+
 /* --------------------------------------------------------------- the model */
 
 struct check {
@@ -351,6 +379,7 @@ struct check {
     struct problem *problem;
     const char *label_pointer; /* where the label came from                 */
     bool is_label_told;
+    const struct upload *init_image, *mask;
     struct clamped {
         const char *field;
         bool is_low, is_told;
@@ -399,6 +428,10 @@ static void report(void *user, const char *field, const char *detail,
             return;
         }
 
+    if (strcmp(field, "init_image") == 0 || strcmp(field, "mask") == 0) {
+        problem_add(c->problem, pointer, detail, NULL, NULL);
+        return;
+    }
     if (pointer == c->label_pointer) {
         if (c->is_label_told)
             return;
@@ -550,7 +583,16 @@ static void check_model(const struct body *body, struct model *model,
 {
     struct unstir_request request = UNSTIR_REQUEST_INIT;
     const char *precision = body->precision;
+    struct unstir_image init = shape_of(c->init_image);
+    struct unstir_image mask = shape_of(c->mask);
 
+    /* One that was given and could not be read has been told of. */
+    request.init_image = c->init_image->blob != NULL ? &init
+                         : body->init_image != NULL  ? &picture
+                                                     : NULL;
+    request.mask = c->mask->blob != NULL ? &mask : NULL;
+    if (body->has_strength)
+        request.strength = body->strength;
     resolve_class(body, model, &request, c);
     if (model->info->takes_text)
         request.prompt = body->prompt;
@@ -570,6 +612,8 @@ static void check_model(const struct body *body, struct model *model,
     request.eta = body->eta;
     (void)unstir_request_check(model->engine, &request, resolved, report, c,
                                NULL); /* what is wrong goes to report() */
+    resolved->init_image = request.init_image != NULL ? &picture : NULL;
+    resolved->mask = request.mask != NULL ? &picture : NULL;
     tell_rest_of_clamped(c);
     if (precision != NULL && strcmp(precision, "auto") != 0 &&
         strcmp(precision, model->info->precision) != 0)
@@ -647,6 +691,16 @@ static bool copy_text(char **out, const char *text)
     return text == NULL || *out != NULL;
 }
 
+static enum unstir_format format_of(const char *name)
+{
+    int i = 0;
+
+    while (name != NULL && i + 1 < UNSTIR_N_FORMATS &&
+           strcmp(unstir_format_info((enum unstir_format)i)->name, name) != 0)
+        i++;
+    return (enum unstir_format)i;
+}
+
 static bool fill(struct genreq *out, const struct body *body,
                  struct model *model, const struct unstir_request *resolved,
                  const struct genreq_options *options,
@@ -666,7 +720,11 @@ static bool fill(struct genreq *out, const struct body *body,
                                        ? strcmp(on_disconnect, "continue") == 0
                                        : options->continues_default,
         .has_metadata = body->output.metadata,
-        .png_level = body->output.has_level ? (int)body->output.png_level : -1,
+        .has_own_format = body->output.format != NULL,
+        .file = {.format = format_of(body->output.format),
+                 .png_level =
+                     body->output.has_level ? (int)body->output.png_level : -1,
+                 .quality = (int)body->output.quality},
         .has_previews = true,
         .preview_every = (uint32_t)body->preview.every,
         .preview_max_edge = (uint32_t)body->preview.max_edge,
@@ -702,30 +760,53 @@ bool genreq_read(struct genreq *out, struct service *service,
                         .output = {.metadata = true},
                         .preview = {.every = 1, .keep = true}};
     struct unstir_request resolved = UNSTIR_REQUEST_INIT;
-    struct check c = {.doc = doc, .problem = problem};
+    struct upload init_image = {0}, mask = {0};
+    struct check c = {.doc = doc,
+                      .problem = problem,
+                      .init_image = &init_image,
+                      .mask = &mask};
     struct model *model;
+    bool is_good;
 
     memset(out, 0, sizeof *out);
     if (!jdoc_read(doc, genreq_fields, &body, options->is_lenient, problem))
         rename_unknown(problem);
     check_limits(&body, service->config, doc, problem);
     check_unsupported(&body, doc, problem);
+    is_good = read_upload(&init_image, body.init_image, "/init_image", service,
+                          problem) &&
+              read_upload(&mask, body.mask, "/mask", service, problem);
     c.label_pointer = body.class_name != NULL ? "/class" : "/prompt";
     model = find_model(service->models, &body, doc, problem);
     if (model != NULL && model->engine != NULL)
         check_model(&body, model, &resolved, &c);
-    if (problem->n_violations > 0 || !is_usable(model, problem))
-        return false;
-    if (fill(out, &body, model, &resolved, options, service->config))
+    if (is_good && (problem->n_violations > 0 || !is_usable(model, problem)))
+        goto out;
+    is_good =
+        is_good && fill(out, &body, model, &resolved, options, service->config);
+    if (is_good) {
+        out->init_image = init_image;
+        out->mask = mask;
         return true;
+    }
     problem->code = ERROR_NO_MEMORY;
+out:
+    upload_fini(&init_image);
+    upload_fini(&mask);
     return false;
+}
+
+void genreq_drop_pictures(struct genreq *req)
+{
+    upload_fini(&req->init_image);
+    upload_fini(&req->mask);
 }
 
 void genreq_fini(struct genreq *req)
 {
     if (req->model != NULL)
         model_drop(req->model);
+    genreq_drop_pictures(req);
     mem_free(req->prompt);
     mem_free(req->negative_prompt);
     mem_free(req->tag);
@@ -784,14 +865,32 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
     jout_number(out, "eta", r->eta);
     jout_int(out, "width", r->width);
     jout_int(out, "height", r->height);
+    if (r->init_image != NULL)
+        jout_number(out, "strength", r->strength);
+}
+
+/* What the client sent, told apart: for the digest. */
+static void write_upload(struct json_out *out, const char *key,
+                         const struct upload *upload)
+{
+    uint8_t digest[SHA256_BYTES];
+    char hex[SHA256_HEX_SIZE];
+
+    if (upload->blob == NULL)
+        return;
+    sha256(digest, upload->blob->bytes, upload->blob->n_bytes);
+    sha256_hex(hex, digest);
+    jout_string(out, key, hex);
 }
 
 static void write_service_part(const struct genreq *req, struct json_out *out)
 {
     jout_object(out, "output");
-    jout_string(out, "format", "png");
-    if (req->png_level >= 0)
-        jout_int(out, "png_level", req->png_level);
+    jout_string(out, "format", unstir_format_info(req->file.format)->name);
+    if (req->file.png_level >= 0)
+        jout_int(out, "png_level", req->file.png_level);
+    if (req->file.quality > 0)
+        jout_int(out, "quality", req->file.quality);
     jout_bool(out, "metadata", req->has_metadata);
     jout_end_object(out);
     jout_object(out, "preview");
@@ -833,6 +932,8 @@ bool genreq_digest(const struct genreq *req, uint8_t digest[SHA256_BYTES])
     write_engine_part(req, &out);
     if (req->has_own_seed)
         jout_seed(&out, "seed", req->resolved.seed);
+    write_upload(&out, "init_image", &req->init_image);
+    write_upload(&out, "mask", &req->mask);
     write_service_part(req, &out);
     jout_end_object(&out);
     is_good = !buf.failed;

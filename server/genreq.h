@@ -22,6 +22,7 @@
 #include "problem.h"
 #include "sha256.h"
 #include "unstir.h"
+#include "upload.h"
 
 struct genreq {
     struct model *model;            /* held                                  */
@@ -37,7 +38,9 @@ struct genreq {
     int priority; /* -1, 0, 1                              */
     bool continues_on_disconnect;
     bool has_metadata;
-    int png_level; /* -1: fast                              */
+    bool has_own_format; /* given by the client, else by what it accepts     */
+    struct unstir_encode_options file;
+    struct upload init_image, mask; /* held until a worker has read them     */
     bool has_previews;
     uint32_t preview_every;
     uint32_t preview_max_edge; /* 0: as it is                           */
@@ -59,6 +62,15 @@ bool genreq_read(struct genreq *out, struct service *service,
                  const struct jdoc *doc, const struct genreq_options *options,
                  struct problem *problem);
 void genreq_fini(struct genreq *req); /* a zeroed one is allowed */
+
+/* The pictures it came with are not needed any more. */
+void genreq_drop_pictures(struct genreq *req);
+
+/* Steps that each picture takes: fewer than asked for from a picture. */
+static inline uint32_t genreq_steps(const struct genreq *req)
+{
+    return unstir_request_steps(&req->resolved);
+}
 
 /* The canonical request as an object: every default filled in, seed fixed. */
 void genreq_write(const struct genreq *req, struct json_out *out,

@@ -200,6 +200,6 @@ void h_jobs_image(struct service *service, struct request *request)
     } else {
         reply_error(request, ERROR_NOT_FINISHED, "the job is %s, step %u of %u",
                     job_state_name(job->state), job->pictures[image].step,
-                    job->req.resolved.steps);
+                    genreq_steps(&job->req));
     }
 }

@@ -101,10 +101,11 @@ static void write_models(const struct models *models, struct json_out *out)
 
 void h_capabilities(struct service *service, struct request *request)
 {
-    static const char *const formats[] = {"image/png"};
-    static const char *const answers[] = {"image/png", "application/json",
-                                          "text/event-stream",
-                                          "multipart/mixed"};
+    static const char *const formats[] = {"image/png", "image/jpeg",
+                                          "image/webp"};
+    static const char *const answers[] = {
+        "image/png",        "image/jpeg",        "image/webp",
+        "application/json", "text/event-stream", "multipart/mixed"};
     static const char *const views[] = {"estimate", "sample"};
     struct json_out out;
     struct buf buf;
@@ -116,8 +117,8 @@ void h_capabilities(struct service *service, struct request *request)
     jout_string(&out, "version", UNSTIR_VERSION);
     write_samplers(&out);
     write_schedules(&out);
-    write_words(&out, "formats", formats, 1);
-    write_words(&out, "answers", answers, 4);
+    write_words(&out, "formats", formats, 3);
+    write_words(&out, "answers", answers, 6);
     write_words(&out, "preview_views", views, 2);
     write_limits(service->config, &out);
     write_models(service->models, &out);

@@ -1,4 +1,4 @@
-/* h_forward.c - POST /v1/forward: a PNG noised to step t of a model's chain, or
+/* h_forward.c - POST /v1/forward: a picture noised to step t of a model's chain, or
  * as a film strip from the picture to noise.
  *
  * Everything but reading the query happens on a helper thread; the body is
@@ -70,8 +70,8 @@ static void run(struct loop_task *task)
     struct forward *f = (struct forward *)task;
     struct unstir_image image = {0, 0, 0, NULL}, out = {0, 0, 0, NULL};
 
-    f->status = unstir_png_decode((const unsigned char *)f->body, f->n_body,
-                                  MAX_EDGE, &image, &f->error);
+    f->status = unstir_image_decode((const unsigned char *)f->body, f->n_body,
+                                    MAX_EDGE, &image, &f->error);
     if (f->status == UNSTIR_OK)
         f->status = f->n_strip > 0
                         ? make_strip(f, &image, &out)

@@ -43,7 +43,7 @@ static void reply_failed(struct request *request, const struct job *job)
                     job->id);
 }
 
-static void reply_png(struct request *request, const struct job *job)
+static void reply_picture(struct request *request, const struct job *job)
 {
     const struct artifact *artifact = jobs_artifact(job, 0);
 
@@ -104,7 +104,7 @@ static void reply_ended(struct wait *w)
     } else if (w->form == FORM_MULTIPART) {
         reply_multipart(request, job);
     } else {
-        reply_png(request, job);
+        reply_picture(request, job);
     }
 }
 
@@ -247,15 +247,22 @@ static void tell_preferences(struct request *request,
         reply_header(request, "Preference-Applied", "respond-async");
 }
 
-static bool choose_form(struct request *request, uint32_t n,
+/* And the format of the pictures, if the body names none. */
+static bool choose_form(struct request *request, struct genreq *req,
                         struct wishes *wishes)
 {
+    enum unstir_format *format = &req->file.format;
+    char offered[256];
+
     reply_header(request, "Vary", "Accept, Prefer");
-    wishes->form = accept_form(request_header(request, "Accept"), n);
+    wishes->form = accept_form(request_header(request, "Accept"), req->n,
+                               req->has_own_format, format);
     if (wishes->form != FORM_NONE)
         return true;
+    accept_offered(offered, sizeof offered, req->n, req->has_own_format,
+                   *format);
     reply_error(request, ERROR_NOT_ACCEPTABLE, "%u picture%s can be had as %s",
-                n, n == 1 ? "" : "s", accept_offered(n));
+                req->n, req->n == 1 ? "" : "s", offered);
     return false;
 }
 
@@ -328,7 +335,7 @@ void h_generate(struct service *service, struct request *request)
     if (!read_wishes(request, &wishes) ||
         !h_read_genreq(service, request, wishes.is_async, &req))
         return;
-    if (!choose_form(request, req.n, &wishes)) {
+    if (!choose_form(request, &req, &wishes)) {
         genreq_fini(&req);
         return;
     }
@@ -383,7 +390,7 @@ void h_estimate(struct service *service, struct request *request)
         jout_string(&out, "refusal", error_info(refusal.code)->code);
     jout_number(&out, "queue_s", start_s);
     jout_number(&out, "run_s",
-                sched_cost_s(&req, (uint64_t)req.n * req.resolved.steps));
+                sched_cost_s(&req, (uint64_t)req.n * genreq_steps(&req)));
     jout_number(&out, "finish_s", finish_s);
     jout_bool(&out, "measured",
               cost_is_measured(&req.model->cost, req.resolved.width,

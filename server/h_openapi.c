@@ -71,6 +71,7 @@ static void write_value(struct json_out *out, const struct json_field *field)
 {
     switch (field->kind) {
     case JSON_KIND_STRING:
+    case JSON_KIND_FILE:
         write_string(out, field);
         break;
     case JSON_KIND_BOOL:
@@ -228,6 +229,16 @@ static void write_parameters(struct json_out *out, const struct route *route)
     jout_end_array(out);
 }
 
+/* Every format that is read; the last one is left open. */
+static void write_picture_bodies(struct json_out *out)
+{
+    for (int i = 0; i < UNSTIR_N_FORMATS; i++) {
+        jout_object(out, unstir_format_info((enum unstir_format)i)->media_type);
+        if (i + 1 < UNSTIR_N_FORMATS)
+            jout_end_object(out);
+    }
+}
+
 static void write_body(struct json_out *out, const struct route *route)
 {
     bool is_picture = route->body_limit != ROUTE_BODY_NONE && !route->body;
@@ -237,7 +248,10 @@ static void write_body(struct json_out *out, const struct route *route)
     jout_object(out, "requestBody");
     jout_bool(out, "required", is_picture || route->body == genreq_fields);
     jout_object(out, "content");
-    jout_object(out, is_picture ? "image/png" : "application/json");
+    if (is_picture)
+        write_picture_bodies(out);
+    else
+        jout_object(out, "application/json");
     if (route->body == genreq_fields) {
         write_ref(out, "Generate");
     } else if (route->body) {

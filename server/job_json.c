@@ -54,7 +54,7 @@ static void write_progress(const struct job *job, struct json_out *out)
                                   (double)(n_steps > 0 ? n_steps : 1)));
     jout_string(out, "stage", job_stage_name(job->stage));
     jout_int(out, "step", job->pictures[job->newest_image].step);
-    jout_int(out, "steps", job->req.resolved.steps);
+    jout_int(out, "steps", genreq_steps(&job->req));
     jout_int(out, "image", job->newest_image);
     jout_int(out, "images", job->req.n);
     if (job->step_ms > 0)
@@ -92,7 +92,8 @@ void job_write_picture(const struct job *job, uint32_t image,
     jout_seed(out, "seed", job->req.resolved.seed + image);
     jout_int(out, "width", picture->width);
     jout_int(out, "height", picture->height);
-    jout_string(out, "content_type", "image/png");
+    jout_string(out, "content_type",
+                unstir_format_info(job->req.file.format)->media_type);
     jout_uint(out, "bytes", picture->n_bytes);
     jout_string(out, "sha256", picture->hex);
     (void)snprintf(link, sizeof link, "/v1/artifacts/%s", picture->hex);
@@ -235,7 +236,7 @@ static void write_progress_event(const struct job *job,
     jout_number(out, "value", rounded((double)event->value));
     jout_string(out, "stage", job_stage_name((enum job_stage)event->stage));
     jout_int(out, "step", event->step);
-    jout_int(out, "steps", job->req.resolved.steps);
+    jout_int(out, "steps", genreq_steps(&job->req));
     jout_int(out, "image", event->image);
     jout_int(out, "images", job->req.n);
     jout_number(out, "eta_s", rounded((double)event->seconds));

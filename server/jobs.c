@@ -301,7 +301,7 @@ static bool is_admitted(struct jobs *jobs, const struct genreq *req,
 bool jobs_estimate(struct jobs *jobs, const struct genreq *req, double *start_s,
                    double *finish_s, struct jobs_refusal *refusal)
 {
-    uint64_t n_steps = (uint64_t)req->n * req->resolved.steps;
+    uint64_t n_steps = (uint64_t)req->n * genreq_steps(req);
     double cost_s = sched_cost_s(req, n_steps);
     struct queue_forecast at = forecast(jobs, req, cost_s);
 
@@ -314,7 +314,7 @@ bool jobs_estimate(struct jobs *jobs, const struct genreq *req, double *start_s,
  * places in the queue, pictures, states. */
 static size_t n_events_of(const struct jobs *jobs, const struct genreq *req)
 {
-    return 2 * (size_t)req->n * (req->resolved.steps + 1) + req->n +
+    return 2 * (size_t)req->n * (genreq_steps(req) + 1) + req->n +
            jobs->queue.max_fresh + 16;
 }
 
@@ -325,6 +325,17 @@ static void fill_times(struct job *job)
     if (job->req.deadline_s > 0)
         job->deadline_ns =
             job->created_ns + (int64_t)(job->req.deadline_s * 1e9);
+}
+
+static size_t picture_bytes(const struct genreq *req)
+{
+    return upload_bytes(&req->init_image) + upload_bytes(&req->mask);
+}
+
+void jobs_drop_pictures(struct job *job)
+{
+    job->jobs->upload_bytes -= picture_bytes(&job->req);
+    genreq_drop_pictures(&job->req);
 }
 
 static struct job *make_job(struct jobs *jobs, struct genreq *req,
@@ -345,13 +356,14 @@ static struct job *make_job(struct jobs *jobs, struct genreq *req,
     if (options->key != NULL)
         memcpy(job->key_digest, options->key_digest, SHA256_BYTES);
     job->req = *req;
+    jobs->upload_bytes += picture_bytes(req);
     memset(req, 0, sizeof *req);
     job->state = JOB_ADMITTING;
     job->cancels_on_hangup = !job->req.continues_on_disconnect;
     fill_times(job);
     events_init(&job->events, n_events_of(jobs, &job->req));
     if (previews_init(&job->previews, &jobs->previews, job->req.n,
-                      job->req.resolved.steps)) {
+                      genreq_steps(&job->req))) {
         job->previews.every = job->req.preview_every;
         job->previews.keeps_all = job->req.keeps_previews;
     }
@@ -403,7 +415,7 @@ struct job *jobs_submit(struct jobs *jobs, struct genreq *req,
                         const struct jobs_options *options,
                         struct jobs_refusal *refusal)
 {
-    uint64_t n_steps = (uint64_t)req->n * req->resolved.steps;
+    uint64_t n_steps = (uint64_t)req->n * genreq_steps(req);
     struct queue_load load;
     struct job *job;
 
@@ -412,12 +424,15 @@ struct job *jobs_submit(struct jobs *jobs, struct genreq *req,
         jobs->counters.n_refused++;
         return NULL;
     }
-    job = make_job(jobs, req, options);
+    bool is_full = picture_bytes(req) > JOBS_UPLOAD_BYTES - jobs->upload_bytes;
+    job = is_full ? NULL : make_job(jobs, req, options);
     if (job == NULL) {
         sched_load(jobs, &load);
         refuse(jobs, &load, refusal, ERROR_NO_MEMORY, 1);
-        (void)snprintf(refusal->detail, sizeof refusal->detail,
-                       "out of memory");
+        (void)snprintf(refusal->detail, sizeof refusal->detail, "%s",
+                       is_full ? "the pictures of waiting jobs fill the room "
+                                 "there is for them"
+                               : "out of memory");
         jobs->counters.n_refused++;
         return NULL;
     }

@@ -29,6 +29,8 @@
 #define JOBS_TOMBSTONES  4096u
 #define JOBS_MAX_WORKERS 64u
 #define JOBS_EVENT_BYTES (64u << 20)
+/* Of pictures that jobs wait with. */
+#define JOBS_UPLOAD_BYTES ((size_t)256 << 20)
 
 struct warm_up;
 
@@ -52,8 +54,9 @@ struct jobs {
     struct job *buckets[JOBS_BUCKETS], *keys[JOBS_BUCKETS];
     struct job *oldest, *newest;
     struct job *first_finished, *last_finished;
-    size_t n, n_active; /* in the table; not terminal, forgotten included   */
-    size_t event_bytes; /* of finished jobs                                 */
+    size_t n, n_active;  /* in the table; not terminal, forgotten included   */
+    size_t event_bytes;  /* of finished jobs                                 */
+    size_t upload_bytes; /* of pictures held for jobs to come               */
     uint64_t next_number;
     char (*gone)[JOB_ID_SIZE];
     size_t n_gone, next_gone;
@@ -119,6 +122,9 @@ void jobs_wait_gone(struct job *job);
 
 /* The artifact of a finished picture, NULL when it has been dropped. */
 struct artifact *jobs_artifact(const struct job *job, uint32_t image);
+
+/* The pictures that a job came with are not needed any more. */
+void jobs_drop_pictures(struct job *job);
 
 /* Seconds of work that are left, of all that is known. */
 double jobs_backlog_s(const struct jobs *jobs);

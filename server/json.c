@@ -338,6 +338,8 @@ static const char *take_text(struct reader *reader,
     }
     if (field->choices && !take_choice(reader, field, value, text))
         return NULL;
+    if (field->kind == JSON_KIND_FILE)
+        return text;
     copy = mem_arena_strndup(reader->problem->arena, text, n);
     if (!copy)
         violation(reader, field->name, NULL, NULL, "does not fit in memory");
@@ -484,6 +486,7 @@ static bool take(struct reader *reader, const struct json_field *field,
 
     switch (field->kind) {
     case JSON_KIND_STRING:
+    case JSON_KIND_FILE:
     case JSON_KIND_LABEL:
         v.text = field->kind == JSON_KIND_LABEL
                      ? take_label(reader, field, value)

@@ -46,6 +46,7 @@ bool jdoc_is_object(const struct jdoc *doc);
 
 enum json_kind {
     JSON_KIND_STRING, /* const char *, in the arena                         */
+    JSON_KIND_FILE,   /* const char *, long: it lives with the doc          */
     JSON_KIND_BOOL,   /* bool                                               */
     JSON_KIND_INT,    /* int64_t; 20.0 is 20                                */
     JSON_KIND_SEED,   /* uint64_t; a number or a decimal string             */

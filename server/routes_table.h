@@ -18,9 +18,11 @@
  * SPDX-License-Identifier: MIT
  */
 #define ROUTES_FORMS \
-    "image/png,application/json:Job,text/event-stream,multipart/mixed"
-#define ROUTES_STATES "queued|running|canceling|succeeded|failed|canceled"
-#define ROUTES_VIEW   "view=estimate|sample"
+    ROUTES_PICTURE   \
+    ",application/json:Job,text/event-stream,multipart/mixed"
+#define ROUTES_PICTURE "image/png,image/jpeg,image/webp"
+#define ROUTES_STATES  "queued|running|canceling|succeeded|failed|canceled"
+#define ROUTES_VIEW    "view=estimate|sample"
 
 ROUTE(GET, "/health/live", PUBLIC, ROUTE_BODY_NONE, h_health_live, "", "",
       "200", "application/json:Health", NULL, "Is the process alive")
@@ -42,13 +44,13 @@ BODY_TABLE(cancel_fields)
 
 ROUTE(GET, "/", PUBLIC, ROUTE_BODY_NONE, h_page, "", "If-None-Match", "200,304",
       "text/html", NULL, "The web page")
-ROUTE(POST, "/generate", CREATE, ROUTE_BODY_JSON, h_generate,
+ROUTE(POST, "/generate", CREATE, ROUTE_BODY_UPLOAD, h_generate,
       "image=b64|url,preview=link|inline|none", "Accept,Prefer,Idempotency-Key",
       "200,202", ROUTES_FORMS, genreq_fields, "Make pictures and wait for them")
-ROUTE(POST, "/v1/generate", CREATE, ROUTE_BODY_JSON, h_generate,
+ROUTE(POST, "/v1/generate", CREATE, ROUTE_BODY_UPLOAD, h_generate,
       "image=b64|url,preview=link|inline|none", "Accept,Prefer,Idempotency-Key",
       "200,202", ROUTES_FORMS, genreq_fields, "The same as /generate")
-ROUTE(POST, "/v1/jobs", CREATE, ROUTE_BODY_JSON, h_jobs_create, "",
+ROUTE(POST, "/v1/jobs", CREATE, ROUTE_BODY_UPLOAD, h_jobs_create, "",
       "Prefer,Idempotency-Key", "202", "application/json:Job", genreq_fields,
       "Make pictures, do not wait")
 ROUTE(GET, "/v1/jobs", READ, ROUTE_BODY_NONE, h_jobs_list,
@@ -79,18 +81,18 @@ ROUTE(GET, "/v1/jobs/{id}/timeline", READ, ROUTE_BODY_NONE, h_jobs_timeline,
       "max=1..64,image=0..15," ROUTES_VIEW ",zoom=1..16,columns=1..64", "",
       "200", "image/png", NULL, "Steps side by side, static to picture")
 ROUTE(GET, "/v1/jobs/{id}/images/{index}", READ, ROUTE_BODY_NONE, h_jobs_image,
-      "", "If-None-Match,Range,If-Range", "200,206,304", "image/png", NULL,
+      "", "If-None-Match,Range,If-Range", "200,206,304", ROUTES_PICTURE, NULL,
       "A finished picture")
 ROUTE(GET, "/v1/artifacts/{sha256}", READ, ROUTE_BODY_NONE, h_artifact, "",
-      "If-None-Match,Range,If-Range", "200,206,304", "image/png", NULL,
+      "If-None-Match,Range,If-Range", "200,206,304", ROUTES_PICTURE, NULL,
       "A finished picture by the SHA-256 of its bytes")
-ROUTE(POST, "/v1/estimate", READ, ROUTE_BODY_JSON, h_estimate, "", "Prefer",
+ROUTE(POST, "/v1/estimate", READ, ROUTE_BODY_UPLOAD, h_estimate, "", "Prefer",
       "200", "application/json:Estimate", genreq_fields,
       "How long a request would take, without running it")
 ROUTE(POST, "/v1/forward", CREATE, ROUTE_BODY_UPLOAD, h_forward,
       "t=0..1000000,seed=0..18446744073709551615,model,steps=2..16,zoom=1..8",
       "", "200", "image/png", NULL,
-      "A PNG noised to step t, or as a film strip")
+      "A picture noised to step t, or as a film strip")
 ROUTE(GET, "/v1/models", READ, ROUTE_BODY_NONE, h_models_list, "",
       "If-None-Match", "200,304", "application/json:ModelList", NULL,
       "The models")

@@ -135,6 +135,7 @@ void sched_settle(struct job *job, enum job_state state)
     if (!job->is_in_hand) {
         work_free(job->work);
         job->work = NULL;
+        jobs_drop_pictures(job);
     }
     job->position = 0;
     job->ahead_s = 0;
@@ -257,7 +258,8 @@ static void keep_picture(struct job *job, struct work_png *png)
         unstir_free(png->bytes);
         return;
     }
-    if (artifacts_put(&jobs->artifacts, png->digest, blob, "image/png",
+    if (artifacts_put(&jobs->artifacts, png->digest, blob,
+                      unstir_format_info(job->req.file.format)->media_type,
                       expires_ms) != NULL) {
         picture->is_done = true;
         picture->width = png->width;
@@ -308,7 +310,8 @@ static void settle_by_outcome(struct job *job, struct work *work)
         break;
     case WORK_BROKEN:
         fail(job,
-             work->error.status == UNSTIR_ERR_NOMEM ||
+             work->has_bad_picture ? ERROR_BAD_PICTURE
+             : work->error.status == UNSTIR_ERR_NOMEM ||
                      work->error.status == UNSTIR_ERR_LIMIT
                  ? ERROR_NO_MEMORY
                  : ERROR_GENERATION_FAILED,
@@ -333,6 +336,8 @@ static void turn_over(struct work *work)
 
     free_slot(jobs, work);
     job->is_in_hand = false;
+    if (work->has_begun || work->outcome != WORK_TURN_OVER)
+        jobs_drop_pictures(job);
     if (job_is_terminal(job)) { /* the service was stopped meanwhile */
         work_free(work);
         job->work = NULL;
@@ -399,7 +404,7 @@ static void init_work(struct work *work, struct jobs *jobs,
     work->owner = owner;
     work->quantum_ns = (int64_t)(jobs->queue.quantum_s * 1e9);
     work->n = 1;
-    work->png.level = -1;
+    work->output.file.png_level = -1;
     atomic_init(&work->stop, WORK_GO);
     for (size_t i = 0; i < WORK_MAX_PICTURES; i++)
         atomic_init(&work->generations[i], NULL);
@@ -449,8 +454,10 @@ static struct work *make_work(struct job *job)
     work->request = job->req.resolved;
     work->n = job->req.n;
     work->preview_every = job->req.has_previews ? job->req.preview_every : 0;
-    work->png.level = job->req.png_level;
-    work->png.no_metadata = !job->req.has_metadata;
+    work->output.file = job->req.file;
+    work->output.no_metadata = !job->req.has_metadata;
+    work->init_image = job->req.init_image.blob;
+    work->mask = job->req.mask.blob;
     work->deadline_ns = job->deadline_ns;
     return work;
 }

@@ -11,6 +11,7 @@
 
 #include "buf.h"
 #include "clock.h"
+#include "upload.h"
 
 struct worker {
     pthread_t thread;
@@ -127,7 +128,22 @@ static enum work_outcome broken(struct work *work, enum unstir_status status)
     return WORK_BROKEN;
 }
 
-static enum work_outcome begin(struct work *work)
+static enum unstir_status decode(const struct blob *blob,
+                                 struct unstir_image *image,
+                                 const struct unstir_image **out,
+                                 struct unstir_error *error)
+{
+    enum unstir_status status;
+
+    if (blob == NULL)
+        return UNSTIR_OK;
+    status = unstir_image_decode(blob->bytes, blob->n_bytes, UPLOAD_MAX_EDGE,
+                                 image, error);
+    *out = image;
+    return status;
+}
+
+static enum work_outcome begin_all(struct work *work)
 {
     int64_t start = clock_mono_ns();
 
@@ -148,6 +164,29 @@ static enum work_outcome begin(struct work *work)
     for (uint32_t i = 0; i < work->n; i++)
         post_step(work, i, 0, start + work->begin_ns);
     return WORK_TURN_OVER;
+}
+
+/* The pictures that the request came with are needed for this alone. */
+static enum work_outcome begin(struct work *work)
+{
+    struct unstir_image init = {0, 0, 0, NULL}, mask = {0, 0, 0, NULL};
+    struct unstir_request *r = &work->request;
+    enum work_outcome outcome;
+    enum unstir_status status =
+        decode(work->init_image, &init, &r->init_image, &work->error);
+
+    if (status == UNSTIR_OK)
+        status = decode(work->mask, &mask, &r->mask, &work->error);
+    if (status != UNSTIR_OK) {
+        work->has_bad_picture = status != UNSTIR_ERR_NOMEM;
+        outcome = broken(work, status);
+    } else {
+        outcome = begin_all(work);
+    }
+    r->init_image = r->mask = NULL;
+    unstir_image_fini(&mask);
+    unstir_image_fini(&init);
+    return outcome;
 }
 
 /* One step of every picture, a batch at a time. */
@@ -193,8 +232,8 @@ static enum unstir_status encode(struct work *work, uint32_t image)
     png->image = image;
     png->width = r->width;
     png->height = r->height;
-    status = unstir_generation_png(g, &work->png, &png->bytes, &png->n_bytes,
-                                   &work->error);
+    status = unstir_generation_encode(g, &work->output, &png->bytes,
+                                      &png->n_bytes, &work->error);
     if (status != UNSTIR_OK) {
         mem_free(png);
         return status;

@@ -42,6 +42,7 @@ enum work_outcome {
     WORK_BROKEN     /* `error` says why                                     */
 };
 
+struct blob;
 struct work_events;
 
 struct work {
@@ -54,7 +55,9 @@ struct work {
     struct unstir_request request; /* resolved; picture i has seed + i      */
     uint32_t n;
     uint32_t preview_every; /* 0: no previews                               */
-    struct unstir_png_options png;
+    struct unstir_picture_options output;
+    const struct blob *init_image, *mask; /* the job's, until it has begun; or
+                                             NULL                            */
     int64_t deadline_ns; /* monotonic; 0: none                              */
     int64_t quantum_ns;
 
@@ -66,6 +69,7 @@ struct work {
     enum work_outcome outcome;
     struct unstir_error error;
     bool has_begun;
+    bool has_bad_picture; /* broken by an init_image or mask             */
     uint32_t steps_taken; /* of each picture                               */
     int64_t begin_ns, denoise_ns, png_ns; /* spent, summed up               */
 };

@@ -29,7 +29,7 @@ row '{"seed":-1}' /seed '[0]'
 row '{"seed":"18446744073709551616"}' /seed null
 row '{"stepz":4}' /stepz '["steps"]'
 row '{"model":"tinny"}' /model '["tiny"]'
-row '{"output":{"format":"gif"}}' /output/format '["png"]'
+row '{"output":{"format":"gif"}}' /output/format '["png","jpeg","webp"]'
 row '{"output":{"png_level":10}}' /output/png_level '[9]'
 row '{"preview":{"every":0}}' /preview/every '[1]'
 row '{"on_disconnect":"cansel"}' /on_disconnect '["cancel"]'
@@ -101,7 +101,7 @@ is "NUL in a string: said plainly" "$(post /generate '{"prompt":"\u0000"}' | jq 
 is "another content type: named" "$(curl -s "$URL/generate" -H 'Content-Type: text/plain' -d '{}' | jq -r '.status,.detail' | xargs)" "415 Content-Type is text/plain; this path takes application/json"
 is "a form of another origin" "$(status "$URL/generate" -H 'Origin: http://evil.example' -d '{}')" 415
 head -c 70000 /dev/zero | tr '\0' ' ' >"$TMP/big"
-is "a body too large" "$(status "$URL/generate" -H 'Content-Type: application/json' --data-binary "@$TMP/big")" 413
+is "a body too large" "$(status "$URL/v1/jobs/job_aaaaaaaaaaaaaaaaaaaaaaaaaa/cancel" -H 'Content-Type: application/json' --data-binary "@$TMP/big")" 413
 is "another method" "$(status -X PUT "$URL/generate")" 405
 is "OPTIONS lists" "$(curl -s -X OPTIONS -D - "$URL/v1/jobs/x" | tr -d '\r' | sed -n 's/^Allow: //p')" "GET, HEAD, DELETE, OPTIONS"
 is "no such job" "$(get /v1/jobs/job_00000000000000000000000000 | jq -r .code)" job_not_found

@@ -87,7 +87,7 @@ static void test_defaults(void **state)
     assert_false(r.req.has_own_seed);
     assert_true(r.req.resolved.seed < UINT64_C(1) << 53);
     assert_true(r.req.has_metadata);
-    assert_int_equal(r.req.png_level, -1);
+    assert_int_equal(r.req.file.png_level, -1);
     assert_int_equal(r.req.preview_every, 1);
     assert_true(r.req.keeps_previews);
     assert_false(r.req.continues_on_disconnect);
@@ -179,7 +179,7 @@ static void test_all_violations_at_once(void **state)
                 {"/width", "[18]"},
                 {"/steps", "[1000]"},
                 {"/ttl_s", "[86400]"},
-                {"/output/format", "[\"png\"]"},
+                {"/output/format", "[\"png\",\"jpeg\",\"webp\"]"},
                 {"/strength", NULL},
                 {"/loras", NULL},
                 {"/precision", "[\"f32\"]"}};

@@ -15,6 +15,7 @@ void fuzz_accept(const uint8_t *bytes, size_t n)
     struct request *request = mem_zero(1, sizeof *request);
     char *text = mem_zero(n + 1, 1);
     const char *value = "";
+    enum unstir_format format = UNSTIR_FORMAT_PNG;
 
     if (request)
         request->arena = mem_arena_new(1u << 20);
@@ -23,8 +24,9 @@ void fuzz_accept(const uint8_t *bytes, size_t n)
         request->headers[0] = (struct request_pair){"Prefer", text};
         request->headers[1] = (struct request_pair){"If-None-Match", text};
         request->n_headers = 2;
-        if (accept_form(text, 1) > FORM_NONE ||
-            accept_form(text, 3) > FORM_NONE)
+        if (accept_form(text, 1, false, &format) > FORM_NONE ||
+            accept_form(text, 3, true, &format) > FORM_NONE ||
+            (unsigned)format >= UNSTIR_N_FORMATS)
             abort();
         if (request_prefers(request, "wait", &value) && strlen(value) > n)
             abort();

@@ -1,0 +1,158 @@
+/* upload.c - a picture that came with a request.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "upload.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "buf.h"
+#include "unstir.h"
+
+#define ARTIFACT_PREFIX "/v1/artifacts/"
+
+/* -- base64 ------------------------------------------------------------------ */
+
+/* Value of a letter of either alphabet (plain, URL), or -1. */
+static int value_of(unsigned char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
+}
+
+/* Line ends are passed over, as mail writes them; *n is what was written to
+ * `out`, which has room for 3/4 of the text.  NULL, or the place of the first
+ * letter that does not belong. */
+static const char *decode(const char *text, uint8_t *out, size_t *n)
+{
+    uint32_t bits = 0;
+    unsigned n_bits = 0;
+    const char *p = text;
+
+    *n = 0;
+    for (; *p != '\0' && *p != '='; p++) {
+        int v = value_of((unsigned char)*p);
+
+        if (*p == '\r' || *p == '\n')
+            continue;
+        if (v < 0)
+            return p;
+        bits = bits << 6 | (uint32_t)v;
+        n_bits += 6;
+        if (n_bits >= 8) {
+            n_bits -= 8;
+            out[(*n)++] = (uint8_t)(bits >> n_bits);
+        }
+    }
+    if (n_bits == 6) /* one letter holds no byte */
+        return p;
+    p += strspn(p, "=\r\n");
+    return *p == '\0' ? NULL : p;
+}
+
+/* Behind "data:image/png;base64,"; `text` itself if it is no data: URL, NULL
+ * if it is one of another kind. */
+static const char *skip_data_url(const char *text)
+{
+    const char *comma;
+
+    if (strncmp(text, "data:", 5) != 0)
+        return text;
+    comma = strchr(text, ',');
+    if (comma == NULL || comma - text < 12 ||
+        strncmp(comma - 7, ";base64", 7) != 0)
+        return NULL;
+    return comma + 1;
+}
+
+/* -- reading ----------------------------------------------------------------- */
+
+static void release(void *bytes)
+{
+    mem_free(bytes);
+}
+
+static struct blob *decode_text(const char *text, char *why, size_t why_size)
+{
+    const char *at = skip_data_url(text), *wrong;
+    size_t n_text = at != NULL ? strlen(at) : 0, n;
+    struct blob *blob;
+    uint8_t *bytes;
+
+    if (at == NULL || n_text < 16) {
+        (void)snprintf(why, why_size,
+                       "must be base64, a data: URL with ;base64, or "
+                       "/v1/artifacts/{sha256}");
+        return NULL;
+    }
+    bytes = mem_zero(n_text / 4 * 3 + 3, 1);
+    if (bytes == NULL)
+        return NULL;
+    wrong = decode(at, bytes, &n);
+    if (wrong != NULL) {
+        (void)snprintf(why, why_size, "is not base64 at letter %zu of %zu",
+                       (size_t)(wrong - at) + 1, n_text);
+        mem_free(bytes);
+        return NULL;
+    }
+    blob = blob_new(bytes, n, release);
+    if (blob == NULL)
+        mem_free(bytes);
+    return blob;
+}
+
+static struct blob *find_artifact(const struct artifacts *artifacts,
+                                  const char *hex, char *why, size_t why_size)
+{
+    const struct artifact *artifact =
+        artifacts != NULL ? artifacts_find((struct artifacts *)artifacts, hex)
+                          : NULL;
+
+    if (artifact != NULL)
+        return blob_hold(artifact->blob);
+    (void)snprintf(why, why_size, "there is no such picture here%s",
+                   artifacts != NULL && artifacts_is_gone(artifacts, hex)
+                       ? " any more"
+                       : "");
+    return NULL;
+}
+
+bool upload_read(struct upload *out, const struct artifacts *artifacts,
+                 const char *text, char *why, size_t why_size)
+{
+    size_t n_prefix = strlen(ARTIFACT_PREFIX);
+    struct unstir_error error;
+    struct unstir_image shape;
+
+    *out = (struct upload){0};
+    why[0] = '\0';
+    if (strncmp(text, ARTIFACT_PREFIX, n_prefix) == 0)
+        out->blob = find_artifact(artifacts, text + n_prefix, why, why_size);
+    else
+        out->blob = decode_text(text, why, why_size);
+    if (out->blob == NULL)
+        return false;
+    if (unstir_image_probe(out->blob->bytes, out->blob->n_bytes,
+                           UPLOAD_MAX_EDGE, NULL, &shape,
+                           &error) != UNSTIR_OK) {
+        (void)snprintf(why, why_size, "%.250s", error.detail);
+        upload_fini(out);
+        return false;
+    }
+    out->width = shape.width;
+    out->height = shape.height;
+    out->channels = shape.channels;
+    return true;
+}
+
+void upload_fini(struct upload *upload)
+{
+    blob_drop(upload->blob);
+    *upload = (struct upload){0};
+}

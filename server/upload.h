@@ -1,0 +1,45 @@
+/* upload.h - a picture that came with a request.
+ *
+ * In a body it is a text: base64 (RFC 4648), plain or as a data: URL, or the
+ * address of a picture that this server made, /v1/artifacts/{sha256}.  Nothing
+ * is ever fetched from elsewhere.
+ *
+ * Reading looks at the head of the file alone: format by content, edges within
+ * UPLOAD_MAX_EDGE.  Pixels are decoded by the worker that needs them.
+ *
+ * Threads: loop only.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef SERVER_UPLOAD_H
+#define SERVER_UPLOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "artifacts.h"
+
+/* Decoded it is 48 MiB of RGB. */
+#define UPLOAD_MAX_EDGE 4096u
+/* As text, and so less than 3/4 of it as a file. */
+#define UPLOAD_MAX_TEXT (32u << 20)
+
+struct upload {
+    struct blob *blob; /* held; NULL: none                                    */
+    uint32_t width, height, channels;
+};
+
+/* False and *why when it is no picture that can be used; `why` [256] is empty
+ * when there was no memory.  artifacts may be NULL. */
+bool upload_read(struct upload *out, const struct artifacts *artifacts,
+                 const char *text, char *why, size_t why_size);
+void upload_fini(struct upload *upload); /* a zeroed one is allowed */
+
+/* 0: none. */
+static inline size_t upload_bytes(const struct upload *upload)
+{
+    return upload->blob != NULL ? upload->blob->n_bytes : 0;
+}
+
+#endif

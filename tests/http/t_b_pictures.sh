@@ -1,0 +1,118 @@
+# t_b_pictures.sh - pictures that come with a request, and the formats of those
+# that go.
+#
+# SPDX-License-Identifier: MIT
+. tests/http/lib.sh
+start_server
+
+magic() {
+    head -c 12 "$1" | od -An -tx1 | tr -d ' \n'
+}
+# body NAME REST: a JSON body with the file as init_image
+body() {
+    printf '{"init_image":"%s","prompt":"bag","seed":3,"steps":10%s}' "$(base64 -w0 "$1")" "$2"
+}
+# send FILE-OF-BODY [curl option ...]
+send() {
+    file=$1
+    shift
+    curl -s "$URL/generate" --data-binary "@$file" -H 'Content-Type: application/json' "$@"
+}
+
+# Formats
+for type in png jpeg webp; do
+    post /generate '{"prompt":"sneaker","seed":7}' -H "Accept: image/$type" -D "$TMP/h" -o "$TMP/a.$type"
+    is "Accept image/$type" "$(header "$TMP/h" Content-Type)" "image/$type"
+    post /generate "{\"prompt\":\"sneaker\",\"seed\":7,\"output\":{\"format\":\"$type\"}}" -D "$TMP/h" -o "$TMP/b.$type"
+    is "output.format $type" "$(header "$TMP/h" Content-Type)" "image/$type"
+    is "the same bytes, asked for either way" "$(sha "$TMP/a.$type")" "$(sha "$TMP/b.$type")"
+    hash=$(sha "$TMP/a.$type")
+    get "/v1/artifacts/$hash" -D "$TMP/h" -o "$TMP/c"
+    is "its artifact" "$(header "$TMP/h" Content-Type) $(sha "$TMP/c")" "image/$type $hash"
+done
+is "a JPEG" "$(magic "$TMP/a.jpeg" | cut -c1-6)" ffd8ff
+is "a WebP" "$(magic "$TMP/a.webp" | cut -c17-24)" 57454250
+"$BUILD/unstir" generate -m "$MODEL" -p sneaker --seed 7 -o "$TMP/cli.jpg" -q >/dev/null
+is "the command line's bytes" "$(sha "$TMP/cli.jpg")" "$(sha "$TMP/a.jpeg")"
+is "a format that is not accepted: 406" "$(status "$URL/generate" -d '{"output":{"format":"webp"}}' -H 'Accept: image/png')" 406
+post /generate '{"output":{"format":"gif"}}' >"$TMP/j"
+is "an unknown format" "$(jq -c '[.errors[].pointer]' "$TMP/j")" '["/output/format"]'
+post /generate '{"prompt":"sneaker","seed":7,"output":{"format":"webp","quality":100}}' -o "$TMP/lossless.webp"
+post /generate '{"prompt":"bag","seed":1,"n":2,"output":{"format":"jpeg"}}' >"$TMP/j"
+is "JSON tells the format" "$(jq -rc '[.images[].content_type,.request.output.format]' "$TMP/j")" '["image/jpeg","image/jpeg","jpeg"]'
+
+# A picture to begin with
+body "$TMP/a.png" ',"strength":0.5' >"$TMP/body"
+send "$TMP/body" -o "$TMP/1.png" -D "$TMP/h"
+is "picture to picture" "$(is_png "$TMP/1.png")" png
+"$BUILD/unstir" generate -m "$MODEL" -p bag --seed 3 --steps 10 --init "$TMP/a.png" --strength 0.5 -o "$TMP/cli.png" -q >/dev/null
+is "the command line's bytes" "$(sha "$TMP/cli.png")" "$(sha "$TMP/1.png")"
+send "$TMP/body" -H 'Accept: application/json' >"$TMP/j"
+is "steps that are run" "$(jq -c '[.progress.steps,.request.steps,.request.strength]' "$TMP/j")" '[5,10,0.5]'
+id=$(jq -r .id "$TMP/j")
+is "previews of those" "$(status "$URL/v1/jobs/$id/preview?step=5") $(status "$URL/v1/jobs/$id/preview?step=6")" "200 404"
+printf '{"init_image":"data:image/png;base64,%s","strength":0.5,"prompt":"bag","seed":3,"steps":10}' "$(base64 -w0 "$TMP/a.png")" >"$TMP/body"
+send "$TMP/body" -o "$TMP/2.png"
+is "as a data: URL" "$(sha "$TMP/2.png")" "$(sha "$TMP/1.png")"
+printf '{"init_image":"/v1/artifacts/%s","strength":0.5,"prompt":"bag","seed":3,"steps":10}' "$(sha "$TMP/a.png")" >"$TMP/body"
+send "$TMP/body" -o "$TMP/3.png"
+is "as an artifact" "$(sha "$TMP/3.png")" "$(sha "$TMP/1.png")"
+body "$TMP/lossless.webp" ',"strength":0.5' >"$TMP/body"
+send "$TMP/body" -o "$TMP/4.png"
+is "a WebP" "$(is_png "$TMP/4.png")" png
+body "$TMP/a.jpeg" ",\"mask\":\"$(base64 -w0 "$TMP/a.png")\"" >"$TMP/body"
+send "$TMP/body" -H 'Accept: application/json' >"$TMP/j"
+is "a JPEG and a mask" "$(jq -rc '[.status,.request.strength]' "$TMP/j")" '["succeeded",1]'
+body "$TMP/a.png" ',"n":2,"strength":0.3' >"$TMP/body"
+send "$TMP/body" >"$TMP/j"
+is "variations" "$(jq -c '[.images[].seed]' "$TMP/j")" "[3,4]"
+
+# What is wrong is told before anything is queued
+row() {
+    printf '%s' "$1" >"$TMP/body"
+    send "$TMP/body" >"$TMP/j"
+    is "$3" "$(jq -c '[.status,[.errors[].pointer]]' "$TMP/j")" "[422,$2]"
+}
+row '{"init_image":"data:"}' '["/init_image"]' "an empty data: URL"
+row '{"init_image":"http://127.0.0.1/x.png"}' '["/init_image"]' "an address elsewhere"
+row '{"init_image":"data:image/png,xxxxxxxxxxxxxxxxxx"}' '["/init_image"]' "a data: URL that is not base64"
+row '{"init_image":"AAAA!AAAAAAAAAAAAAAAAAAA"}' '["/init_image"]' "broken base64"
+row '{"init_image":"R0lGODlhAQABAIAAAAUEBAAAACw="}' '["/init_image"]' "a GIF"
+row '{"init_image":"/v1/artifacts/00"}' '["/init_image"]' "no such artifact"
+row '{"strength":0.5}' '["/strength"]' "a strength alone"
+row "{\"mask\":\"$(base64 -w0 "$TMP/a.png")\"}" '["/mask"]' "a mask alone"
+row "$(body "$TMP/a.png" ',"strength":0.01')" '["/strength"]' "no step left"
+row "$(body "$TMP/a.png" ',"strength":2')" '["/strength"]' "too strong"
+row '{"sampler":"ddim_inverse"}' '["/sampler"]' "an inversion of nothing"
+# A PNG head that claims 5000 x 5000 pixels
+printf '\211PNG\r\n\032\n\0\0\0\rIHDR\0\0\023\210\0\0\023\210\010\0\0\0\0' >"$TMP/bomb.png"
+row "$(body "$TMP/bomb.png" '')" '["/init_image"]' "too large"
+like "and why" "$(jq -r '.errors[0].detail' "$TMP/j")" '*5000 x 5000*4096*'
+
+# Damage behind a good head is found by the worker
+head -c 60 "$TMP/a.png" >"$TMP/cut.png"
+body "$TMP/cut.png" '' >"$TMP/body"
+send "$TMP/body" >"$TMP/j"
+is "a cut file" "$(jq -r '"\(.status) \(.code)"' "$TMP/j")" "422 bad_picture"
+
+# Bodies: 32 MiB, and no more
+head -c 24000000 /dev/zero | base64 -w0 >"$TMP/zeros"
+{ printf '{"init_image":"'; cat "$TMP/zeros"; printf '"}'; } >"$TMP/body"
+is "a large body that is no picture: 422" "$(curl -s -o /dev/null -w '%{http_code}' "$URL/generate" -H 'Content-Type: application/json' --data-binary "@$TMP/body")" 422
+{ printf '{"tag":"'; cat "$TMP/zeros"; cat "$TMP/zeros"; printf '"}'; } >"$TMP/body"
+is "above 32 MiB: 413" "$(curl -s -o /dev/null -w '%{http_code}' "$URL/generate" -H 'Content-Type: application/json' -H 'Expect:' --data-binary "@$TMP/body")" 413
+
+# An idempotency key knows pictures by their bytes
+body "$TMP/a.png" '' >"$TMP/body"
+send "$TMP/body" -H 'Idempotency-Key: k' -o "$TMP/5.png" -D "$TMP/h"
+send "$TMP/body" -H 'Idempotency-Key: k' -o "$TMP/6.png" -D "$TMP/h"
+is "the same picture: a replay" "$(header "$TMP/h" Idempotency-Replayed)" true
+body "$TMP/1.png" '' >"$TMP/body"
+send "$TMP/body" -H 'Idempotency-Key: k' -o "$TMP/j"
+is "another one: 422" "$(jq -r .code "$TMP/j")" idempotency_key_reuse
+
+# The other direction reads all formats
+for type in png jpeg webp; do
+    is "/v1/forward reads $type" "$(curl -s -o /dev/null -w '%{http_code} %{content_type}' --data-binary "@$TMP/a.$type" -H "Content-Type: image/$type" "$URL/v1/forward?t=100")" "200 image/png"
+done
+finish
