@@ -1,5 +1,9 @@
 /* forward.c - the forward process.
  *
+ * A chain of betas has its table.  Others noise a picture as a run of theirs
+ * that starts from one does, at the step that lies as far along; pictures of
+ * exploding variance are shown at the scale of pictures, as previews are.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include "pipeline/forward.h"
@@ -60,12 +64,54 @@ static enum unstir_status schedule_by_name(struct schedule *s, const char *name,
                        near < 0 ? "" : names[near], near < 0 ? "" : "\"?");
 }
 
-static enum unstir_status noise_image(const struct schedule *s,
-                                      const struct unstir_image *image,
-                                      int32_t t, uint64_t seed,
-                                      struct unstir_image *out,
-                                      struct unstir_error *err)
+/* x0 is spoiled. */
+static void noise_by_run(const struct sampler_run *run, uint32_t step,
+                         uint64_t seed, float *x0, float *out)
 {
+    bool is_unit = run->sampler->is_unit_range;
+    float scale = sampler_view_scale(run, step);
+    struct rng rng;
+
+    for (size_t i = 0; i < run->n && is_unit; i++)
+        x0[i] = 0.5f * (x0[i] + 1);
+    rng_seed(&rng, seed);
+    rng_normal_f32(&rng, out, run->n);
+    sampler_add_noise(run, step, x0, out, out);
+    if (run->schedule->config.method == METHOD_BINOMIAL)
+        sampler_scale_input(run, step, 0, out, out); /* bits are signs */
+    for (size_t i = 0; i < run->n; i++)
+        out[i] = (is_unit ? 2 * out[i] - 1 : out[i]) * scale;
+}
+
+static enum unstir_status noise_by(const struct sampler *sampler,
+                                   const struct schedule *s, uint32_t t,
+                                   uint64_t seed, float *x0, float *out,
+                                   size_t n, struct unstir_error *err)
+{
+    struct sampler_run_options o = {.n_steps = sampler_max_steps(sampler, s),
+                                    .n = n};
+    struct sampler_run run;
+
+    if (s->abar) {
+        forward_noise(s, t, seed, x0, out, n);
+        return UNSTIR_OK;
+    }
+    enum unstir_status st = sampler_run_init(&run, sampler, s, &o, err);
+    if (!st)
+        noise_by_run(&run,
+                     (uint32_t)((uint64_t)(s->config.n_timesteps - 1 - t) *
+                                o.n_steps / s->config.n_timesteps),
+                     seed, x0, out);
+    sampler_run_fini(&run);
+    return st;
+}
+
+static enum unstir_status
+noise_image(const struct sampler *sampler, const struct schedule *s,
+            const struct unstir_image *image, int32_t t, uint64_t seed,
+            struct unstir_image *out, struct unstir_error *err)
+{
+    enum unstir_status st = UNSTIR_OK;
     size_t n = (size_t)image->width * image->height * image->channels;
     void *memory;
 
@@ -73,10 +119,10 @@ static enum unstir_status noise_image(const struct schedule *s,
     float *x0 = memory, *xt = x0 + n;
     picture_to_planes(x0, image);
     if (t >= 0)
-        forward_noise(s, (uint32_t)t, seed, x0, xt, n);
-    enum unstir_status st =
-        picture_from_planes(out, t >= 0 ? xt : x0, image->width, image->height,
-                            image->channels, err);
+        st = noise_by(sampler, s, (uint32_t)t, seed, x0, xt, n, err);
+    if (!st)
+        st = picture_from_planes(out, t >= 0 ? xt : x0, image->width,
+                                 image->height, image->channels, err);
     alloc_free(memory);
     return st;
 }
@@ -102,21 +148,24 @@ enum unstir_status forward_image(const struct unstir_forward *f,
                                  struct unstir_error *err)
 {
     struct schedule own = {0};
+    const struct sampler *sampler = NULL;
     const struct schedule *s = &own;
 
     *out = (struct unstir_image){0};
     TRY(check_image(image, err));
-    if (f->model)
+    if (f->model) {
+        sampler = samplers[f->model->default_sampler];
         s = &f->model->samplers[f->model->default_sampler].schedule;
-    else
+    } else {
         TRY(schedule_by_name(&own, f->schedule ? f->schedule : "linear",
                              f->n_timesteps ? f->n_timesteps : 1000, err));
+    }
     enum unstir_status st;
     if (t < -1 || t >= (int64_t)s->config.n_timesteps)
         st = error_field(err, "t", "t must be -1 to %u, not %d",
                          s->config.n_timesteps - 1, t);
     else
-        st = noise_image(s, image, t, f->seed, out, err);
+        st = noise_image(sampler, s, image, t, f->seed, out, err);
     schedule_fini(&own);
     return st;
 }

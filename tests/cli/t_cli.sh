@@ -348,6 +348,8 @@ expect train_bits_grey 2 "black and white" tiny_training -o roll8 --objective or
 tiny_training -o roll6 --objective score >roll.out 2>&1
 equal train_score_scheduler "$(jq -r ._class_name roll6/scheduler/scheduler_config.json)" ScoreSdeVeScheduler
 expect train_score_samples 0 "s.png" "$U" generate -m roll6 --steps 3 --seed 1 -o s.png --force
+expect noise_of_scores 0 "ns.png" "$U" noise -m roll6 s.png -o ns.png
+expect noise_of_bits 0 "nb.png" "$U" noise -m beat b.png -o nb.png
 expect train_sigma_order 2 "sigma_max" tiny_training -o roll7 --objective score --sigma-min 1 --sigma-max 0.5
 expect train_sample_of_two_pixels 0 "p.png" "$U" generate -m roll --steps 2 --seed 1 -o p.png --force
 
