@@ -88,14 +88,14 @@ static enum unstir_status noise_by(const struct sampler *sampler,
                                    uint64_t seed, float *x0, float *out,
                                    size_t n, struct unstir_error *err)
 {
-    struct sampler_run_options o = {.n_steps = sampler_max_steps(sampler, s),
-                                    .n = n};
+    struct sampler_run_options o = {.n = n};
     struct sampler_run run;
 
-    if (s->abar) {
+    if (s->abar) { /* also of a schedule by name, which has no sampler */
         forward_noise(s, t, seed, x0, out, n);
         return UNSTIR_OK;
     }
+    o.n_steps = sampler_max_steps(sampler, s);
     enum unstir_status st = sampler_run_init(&run, sampler, s, &o, err);
     if (!st)
         noise_by_run(&run,
