@@ -35,9 +35,17 @@ enum needs {
  * At 8x8 the times are equal, but phases read less than half of the bytes of
  * weights.
  *
+ * F(4x4) keeps 36 numbers for each 9 of a kernel, beside the direct tiles.
+ * Convolutions of more than 640 x 1280 channels, the deepest of Stable
+ * Diffusion, work on 16 x 16 pixels and fewer; their transformed weights would
+ * take 7.6 GB of the 12 GB that SD 1.5 needs in f32, and be read once for a
+ * few tiles.
+ *
  * Winograd on bf16 operands beats the direct tiles where pictures and channels
  * are large enough to pay for the transforms (the rule of the rungs with bf16
  * units; the last of few channels gain nothing). */
+#define F4_MAX_AREA (640 * 1280)
+
 static const struct rule {
     enum conv_way way;
     enum needs needs;
@@ -46,15 +54,16 @@ static const struct rule {
     uint32_t max_pixels; /* of the source                                    */
     uint32_t min_cin, min_cout, max_cout;
     uint32_t multiple; /* of which cin and cout are                          */
+    uint32_t max_area; /* of cin x cout                                      */
 } rules[] = {
-    /*               needs        k  edge  px  cin cout  max  x */
-    {CONV_PHASES, NEEDS_PHASES, 3, 0, 64, 0, 0, 0, 0},
-    {CONV_WINOGRAD, NEEDS_F4, 3, 5, 0, 16, 16, 0, 8},
-    {CONV_WINOGRAD, NEEDS_F2, 3, 16, 0, 64, 32, 0, 16},
-    {CONV_PHASES, NEEDS_PHASES, 3, 0, 0, 0, 0, 0, 0},
-    {CONV_BLAS, NEEDS_BLAS, 0, 0, 0, 0, 0, 0, 0},
-    {CONV_DOTS, NEEDS_DOTS, 0, 0, 0, 8, 0, GEMM_MAX_DOTS, 0},
-    {CONV_TILES, NEEDS_NOTHING, 0, 0, 0, 0, 0, 0, 0},
+    /*               needs        k  edge  px  cin cout  max  x  area */
+    {CONV_PHASES, NEEDS_PHASES, 3, 0, 64, 0, 0, 0, 0, 0},
+    {CONV_WINOGRAD, NEEDS_F4, 3, 5, 0, 16, 16, 0, 8, F4_MAX_AREA},
+    {CONV_WINOGRAD, NEEDS_F2, 3, 16, 0, 64, 32, 0, 16, 0},
+    {CONV_PHASES, NEEDS_PHASES, 3, 0, 0, 0, 0, 0, 0, 0},
+    {CONV_BLAS, NEEDS_BLAS, 0, 0, 0, 0, 0, 0, 0, 0},
+    {CONV_DOTS, NEEDS_DOTS, 0, 0, 0, 8, 0, GEMM_MAX_DOTS, 0, 0},
+    {CONV_TILES, NEEDS_NOTHING, 0, 0, 0, 0, 0, 0, 0, 0},
 };
 
 static bool rung_has(const struct kernel_table *k, enum needs needs)
@@ -81,6 +90,7 @@ static bool weights_fit(const struct rule *r, const struct kernel_table *k,
            (!r->kernel || (kh == r->kernel && kw == r->kernel)) &&
            cin >= r->min_cin && cout >= r->min_cout &&
            (!r->max_cout || cout <= r->max_cout) &&
+           (!r->max_area || (uint64_t)cin * cout <= r->max_area) &&
            (!r->multiple ||
             (cin % r->multiple == 0 && cout % r->multiple == 0));
 }
