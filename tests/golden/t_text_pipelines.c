@@ -27,8 +27,6 @@
 #include "text_folder.h"
 #include "unstir.h"
 
-#define MAX_FLOATS 1024 /* of a latent                                       */
-
 static const char *const names[] = {"sd1", "sd2", "sdxl", "lcm"};
 #define N_MODELS 4
 
@@ -52,7 +50,8 @@ static int write_all(void **state)
                  names[i]);
         goldens[i] = golden_open(path);
         scratch_make(folders[i]);
-        text_folder_write(folders[i], goldens[i]);
+        struct text_folder f = text_folder_of(goldens[i]);
+        text_folder_write(folders[i], &f);
     }
     return 0;
 }
@@ -199,6 +198,325 @@ static void test_trajectories(void **state)
     json_free(rows);
 }
 
+/* -- what may change no byte ------------------------------------------------ */
+
+enum { SD1, SD2, SDXL, LCM };
+
+static struct unstir_model *open_model(const char *path,
+                                       enum unstir_precision precision)
+{
+    struct unstir_model_options options = {
+        .precision = precision, .merges_path = "models/clip-bpe/merges.txt"};
+    struct unstir_error err = {0};
+    struct unstir_model *model;
+
+    must(unstir_model_open(&model, path, &options, &err), &err);
+    return model;
+}
+
+static struct unstir_generation *begin(const struct unstir_model *model,
+                                       const struct unstir_request *r)
+{
+    struct unstir_generation *g;
+    struct unstir_error err = {0};
+
+    must(unstir_generation_begin(&g, model, r, &err), &err);
+    return g;
+}
+
+static void finish(struct unstir_generation *g, struct unstir_executor *x)
+{
+    struct unstir_error err = {0};
+
+    while (!unstir_generation_is_done(g))
+        must(unstir_generation_step(g, x, &err), &err);
+}
+
+static void check_same(const struct unstir_generation *a,
+                       const struct unstir_generation *b, const char *what)
+{
+    size_t n, m;
+    const float *x = unstir_generation_sample(a, &n);
+    const float *y = unstir_generation_sample(b, &m);
+    struct unstir_error err = {0};
+    struct unstir_image p, q;
+
+    assert_int_equal(n, m);
+    for (size_t i = 0; i < n; i++)
+        if (memcmp(&x[i], &y[i], sizeof *x) != 0)
+            fail_msg("%s: number %zu is %g and %g", what, i, (double)x[i],
+                     (double)y[i]);
+    must(unstir_generation_image(a, &p, &err), &err);
+    must(unstir_generation_image(b, &q, &err), &err);
+    assert_memory_equal(p.pixels, q.pixels,
+                        (size_t)p.width * p.height * p.channels);
+    unstir_image_fini(&p);
+    unstir_image_fini(&q);
+}
+
+/* All requests of a model at once on two threads: texts of one piece and of
+ * two, guided and not, two sizes. */
+static void test_company(void **state)
+{
+    size_t m = *(const size_t *)*state;
+    struct json *rows = json_text(weights_metadata(goldens[m], "requests"));
+    struct unstir_model *model = open_model(folders[m], UNSTIR_PRECISION_F32);
+    struct unstir_executor *one = new_executor(1), *two = new_executor(2);
+    struct unstir_generation *alone[8], *together[8];
+    struct unstir_error err = {0};
+    size_t n = json_len(rows);
+
+    for (size_t i = 0; i < n; i++) {
+        struct unstir_request r = request_of(json_at(rows, i));
+
+        r.steps = 3;
+        alone[i] = begin(model, &r);
+        together[i] = begin(model, &r);
+        finish(alone[i], one);
+    }
+    for (int k = 0; k < 3; k++)
+        must(unstir_step_many(together, n, two, &err), &err);
+    for (size_t i = 0; i < n; i++) {
+        check_same(alone[i], together[i], names[m]);
+        unstir_generation_free(alone[i]);
+        unstir_generation_free(together[i]);
+    }
+    unstir_executor_free(one);
+    unstir_executor_free(two);
+    unstir_model_close(model);
+    json_free(rows);
+}
+
+/* Cancelled while texts are encoded, then saved and restored. */
+static void test_states(void **state)
+{
+    size_t m = *(const size_t *)*state;
+    struct json *rows = json_text(weights_metadata(goldens[m], "requests"));
+    struct unstir_model *model = open_model(folders[m], UNSTIR_PRECISION_AUTO);
+    struct unstir_executor *x = new_executor(1);
+    struct unstir_request r = request_of(json_at(rows, 1));
+    struct unstir_generation *whole = begin(model, &r), *g = begin(model, &r);
+    struct unstir_generation *restored;
+    struct unstir_error err = {0};
+    unsigned char *bytes;
+    size_t n;
+
+    finish(whole, x);
+    unstir_generation_cancel(g);
+    assert_int_equal(unstir_generation_step(g, x, &err), UNSTIR_ERR_CANCELLED);
+    unstir_generation_uncancel(g);
+    must(unstir_generation_step(g, x, &err), &err);
+    must(unstir_generation_save(g, &bytes, &n, &err), &err);
+    must(unstir_generation_restore(&restored, model, bytes, n, &err), &err);
+    unstir_free(bytes);
+    unstir_generation_free(g);
+    finish(restored, x);
+    check_same(whole, restored, names[m]);
+    unstir_generation_free(whole);
+    unstir_generation_free(restored);
+    unstir_executor_free(x);
+    unstir_model_close(model);
+    json_free(rows);
+}
+
+/* bf16 operands against own f32, by the largest value. */
+static void test_bf16(void **state)
+{
+    size_t m = *(const size_t *)*state, n;
+    struct json *rows = json_text(weights_metadata(goldens[m], "requests"));
+    struct unstir_request r = request_of(json_at(rows, 0));
+    struct unstir_executor *x = new_executor(2);
+    struct unstir_model *models[] = {
+        open_model(folders[m], UNSTIR_PRECISION_F32),
+        open_model(folders[m], UNSTIR_PRECISION_BF16)};
+    struct unstir_generation *g[2];
+    double sum = 0, largest = 0, psnr;
+
+    for (size_t i = 0; i < 2; i++) {
+        g[i] = begin(models[i], &r);
+        finish(g[i], x);
+    }
+    const float *a = unstir_generation_sample(g[0], &n);
+    const float *b = unstir_generation_sample(g[1], &n);
+    for (size_t i = 0; i < n; i++) {
+        sum += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+        largest = fmax(largest, fabs((double)a[i]));
+    }
+    psnr = 20 * log10(largest / sqrt(sum / (double)n));
+    printf("    %s: latents of bf16 at %.1f dB\n", names[m], psnr);
+    if (!(psnr >= 40))
+        fail_msg("%s: latents of bf16 at %.1f dB, wanted 40", names[m], psnr);
+    for (size_t i = 0; i < 2; i++) {
+        unstir_generation_free(g[i]);
+        unstir_model_close(models[i]);
+    }
+    unstir_executor_free(x);
+    json_free(rows);
+}
+
+/* -- folder and single file ------------------------------------------------- */
+
+static void convert(const char *in, const char *out, const char *dtype)
+{
+    struct unstir_convert_options o = {.input = in,
+                                       .output = out,
+                                       .dtype = dtype,
+                                       .merges_path =
+                                           "models/clip-bpe/merges.txt"};
+    struct unstir_error err = {0};
+    char *json;
+
+    must(unstir_convert(&o, &json, &err), &err);
+    unstir_free(json);
+}
+
+/* What a single file does not say must be as its kind has it: 32 groups, 8
+ * heads, the standard vocabulary. */
+static const struct text_folder whole_model = {
+    .index = "{\"_class_name\":\"StableDiffusionPipeline\","
+             "\"unet\":[\"diffusers\",\"UNet2DConditionModel\"],"
+             "\"vae\":[\"diffusers\",\"AutoencoderKL\"],"
+             "\"text_encoder\":[\"transformers\",\"CLIPTextModel\"],"
+             "\"tokenizer\":[\"transformers\",\"CLIPTokenizer\"]}",
+    .scheduler = "{\"_class_name\":\"PNDMScheduler\","
+                 "\"beta_start\":0.00085,\"beta_end\":0.012,"
+                 "\"beta_schedule\":\"scaled_linear\","
+                 "\"skip_prk_steps\":true}",
+    .unet = "{\"_class_name\":\"UNet2DConditionModel\","
+            "\"sample_size\":8,\"block_out_channels\":[32,64],"
+            "\"layers_per_block\":1,\"cross_attention_dim\":64,"
+            "\"down_block_types\":[\"CrossAttnDownBlock2D\","
+            "\"DownBlock2D\"],\"up_block_types\":[\"UpBlock2D\","
+            "\"CrossAttnUpBlock2D\"]}",
+    .vae = "{\"_class_name\":\"AutoencoderKL\","
+           "\"block_out_channels\":[32,32],\"layers_per_block\":1,"
+           "\"latent_channels\":4,\"down_block_types\":"
+           "[\"DownEncoderBlock2D\",\"DownEncoderBlock2D\"],"
+           "\"up_block_types\":[\"UpDecoderBlock2D\","
+           "\"UpDecoderBlock2D\"]}",
+    .text_encoder = "{\"hidden_size\":64,\"intermediate_size\":128,"
+                    "\"num_attention_heads\":1,\"num_hidden_layers\":2,"
+                    "\"vocab_size\":49408,\"hidden_act\":\"quick_gelu\"}",
+    .seed = 3,
+};
+
+static void test_single_file(void **state)
+{
+    const char *dtype = *state;
+    char root[SCRATCH_PATH], paths[3][SCRATCH_PATH];
+    struct unstir_request r = UNSTIR_REQUEST_INIT;
+    struct unstir_executor *x = new_executor(2);
+    struct unstir_model *models[2];
+    struct unstir_generation *g[2];
+
+    scratch_make(root);
+    scratch_mkdir(root, "first");
+    scratch_path(paths[0], root, "first");
+    scratch_path(paths[1], root, "one.safetensors");
+    scratch_path(paths[2], root, "second");
+    text_folder_write(paths[0], &whole_model);
+    convert(paths[0], paths[1], dtype);
+    convert(paths[1], paths[2], NULL);
+    r.prompt = "an astronaut riding a (horse:1.2) on mars, oil painting";
+    r.negative_prompt = "blurry";
+    r.seed = 5;
+    r.steps = 3;
+    r.width = r.height = 16;
+    for (size_t i = 0; i < 2; i++) {
+        models[i] = open_model(paths[i + 1], UNSTIR_PRECISION_AUTO);
+        g[i] = begin(models[i], &r);
+        finish(g[i], x);
+    }
+    assert_string_equal(unstir_model_info(models[0])->id, "one");
+    check_same(g[0], g[1], "folder and single file");
+    for (size_t i = 0; i < 2; i++) {
+        unstir_generation_free(g[i]);
+        unstir_model_close(models[i]);
+    }
+    unstir_executor_free(x);
+    scratch_remove(root);
+}
+
+/* -- requests --------------------------------------------------------------- */
+
+struct seen {
+    char fields[256];
+};
+
+static void note_field(void *user, const char *field, const char *detail,
+                       const char *nearest)
+{
+    struct seen *s = user;
+    size_t n = strlen(s->fields);
+
+    (void)detail;
+    (void)nearest;
+    snprintf(s->fields + n, sizeof s->fields - n, "%s ", field);
+}
+
+static void test_requests(void **state)
+{
+    static const struct {
+        size_t model;
+        const char *prompt, *negative, *syntax, *label;
+        uint32_t clip_skip;
+        double guidance;
+        const char *fields, *json; /* of violations; else in the canonical   */
+    } rows[] = {
+        {SD1, "cat", NULL, NULL, NULL, 0, 7, "", "\"prompt\":\"cat\",\"seed\""},
+        {SD1, NULL, "", NULL, NULL, 1, 7, "", "\"prompt\":\"\",\"seed\""},
+        {SD1, "cat", "dog", "plain", NULL, 3, 7, "",
+         "\"prompt\":\"cat\",\"negative_prompt\":\"dog\",\"clip_skip\":3,"
+         "\"prompt_syntax\":\"plain\",\"seed\""},
+        {SD1, "cat", "dog", "weighted", NULL, 1, 1, "",
+         "\"prompt\":\"cat\",\"seed\""},
+        {SD1, "cat", NULL, NULL, NULL, 4, 7, "clip_skip ", NULL},
+        {SDXL, "cat", NULL, NULL, NULL, 3, 7, "clip_skip ", NULL},
+        {SDXL, "cat", "", NULL, NULL, 2, 7, "",
+         "\"negative_prompt\":\"\",\"clip_skip\":2"},
+        {SD1, "cat", NULL, "webui", NULL, 0, 7, "prompt_syntax ", NULL},
+        {SD1, "cat", NULL, NULL, "dog", 0, 7, "class ", NULL},
+        {SD1, "<lora:x:1> cat", NULL, NULL, NULL, 0, 7, "prompt ", NULL},
+        {LCM, "cat", "dog", NULL, NULL, 0, 3, "negative_prompt ", NULL},
+        {LCM, "cat", NULL, NULL, NULL, 0, 3, "", "\"guidance_scale\":3.0"},
+        {SD1, "\xff", "\xff", NULL, NULL, 0, 7, "prompt negative_prompt ",
+         NULL},
+    };
+    struct unstir_model *models[N_MODELS];
+
+    (void)state;
+    for (size_t i = 0; i < N_MODELS; i++)
+        models[i] = open_model(folders[i], UNSTIR_PRECISION_AUTO);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct unstir_model *m = models[rows[i].model];
+        struct unstir_request r = UNSTIR_REQUEST_INIT, full;
+        struct unstir_error err = {0};
+        struct seen seen = {""};
+        char *json;
+
+        r.prompt = rows[i].prompt;
+        r.negative_prompt = rows[i].negative;
+        r.prompt_syntax = rows[i].syntax;
+        r.label = rows[i].label;
+        r.clip_skip = rows[i].clip_skip;
+        r.guidance = rows[i].guidance;
+        (void)unstir_request_check(m, &r, &full, note_field, &seen, &err);
+        if (strcmp(seen.fields, rows[i].fields) != 0)
+            fail_msg("row %zu: wanted \"%s\", got \"%s\" (%s)", i,
+                     rows[i].fields, seen.fields, err.detail);
+        if (!rows[i].json)
+            continue;
+        must(unstir_request_json(m, &full, &json, &err), &err);
+        if (!strstr(json, rows[i].json))
+            fail_msg("row %zu: no %s in %s", i, rows[i].json, json);
+        unstir_free(json);
+    }
+    for (size_t i = 0; i < N_MODELS; i++)
+        unstir_model_close(models[i]);
+}
+
+static size_t numbers[] = {SD1, SD2, SDXL, LCM};
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +524,17 @@ int main(void)
         {"sd2", test_trajectories, NULL, NULL, (void *)&names[1]},
         {"sdxl", test_trajectories, NULL, NULL, (void *)&names[2]},
         {"lcm", test_trajectories, NULL, NULL, (void *)&names[3]},
+        {"sd1 company", test_company, NULL, NULL, &numbers[SD1]},
+        {"sdxl company", test_company, NULL, NULL, &numbers[SDXL]},
+        {"lcm company", test_company, NULL, NULL, &numbers[LCM]},
+        {"sd1 states", test_states, NULL, NULL, &numbers[SD1]},
+        {"sdxl states", test_states, NULL, NULL, &numbers[SDXL]},
+        {"sd1 bf16", test_bf16, NULL, NULL, &numbers[SD1]},
+        {"sd2 bf16", test_bf16, NULL, NULL, &numbers[SD2]},
+        {"sdxl bf16", test_bf16, NULL, NULL, &numbers[SDXL]},
+        {"single file f32", test_single_file, NULL, NULL, NULL},
+        {"single file f16", test_single_file, NULL, NULL, (void *)"f16"},
+        cmocka_unit_test(test_requests),
     };
 
     return cmocka_run_group_tests(tests, write_all, remove_all);

@@ -243,11 +243,10 @@ static void write_tokenizer(const char *path, const char *folder,
         copy_file(path, folder, files[i], from);
 }
 
-static void write_text(const char *path, const struct weights *golden,
-                       const char *encoder, const char *tokenizer,
-                       bool is_second_kind, uint64_t seed)
+static void write_text(const char *path, const char *text, const char *encoder,
+                       const char *tokenizer, bool is_second_kind,
+                       uint64_t seed)
 {
-    const char *text = weights_metadata(golden, encoder);
     char file[SCRATCH_PATH], folder[SCRATCH_PATH];
     struct json *config;
     struct made m;
@@ -268,10 +267,9 @@ static void write_text(const char *path, const struct weights *golden,
     json_free(config);
 }
 
-static void write_network(const char *path, const struct weights *golden,
-                          const char *name, bool is_pair, uint64_t seed)
+static void write_network(const char *path, const char *text, const char *name,
+                          bool is_pair, uint64_t seed)
 {
-    const char *text = weights_metadata(golden, name);
     char file[SCRATCH_PATH], folder[SCRATCH_PATH];
     struct json *config = json_text(text);
     struct made m;
@@ -288,20 +286,30 @@ static void write_network(const char *path, const struct weights *golden,
     json_free(config);
 }
 
-void text_folder_write(const char *path, const struct weights *golden)
+struct text_folder text_folder_of(const struct weights *golden)
 {
-    uint64_t seed =
-        (uint64_t)strtoull(weights_metadata(golden, "seed"), NULL, 10);
-    const char *index = weights_metadata(golden, "index");
-    /* OpenCLIP's encoders pad otherwise, as their tokenizer says. */
-    bool is_open_clip =
-        strstr(weights_metadata(golden, "text_encoder"), "\"gelu\"") != NULL;
+    return (struct text_folder){
+        .index = weights_metadata(golden, "index"),
+        .scheduler = weights_metadata(golden, "scheduler"),
+        .unet = weights_metadata(golden, "unet"),
+        .vae = weights_metadata(golden, "vae"),
+        .text_encoder = weights_metadata(golden, "text_encoder"),
+        .text_encoder_2 = weights_metadata(golden, "text_encoder_2"),
+        .seed = strtoull(weights_metadata(golden, "seed"), NULL, 10),
+    };
+}
 
-    scratch_write(path, "model_index.json", index, strlen(index));
-    write_config(path, "scheduler", "scheduler_config.json",
-                 weights_metadata(golden, "scheduler"));
-    write_network(path, golden, "unet", false, seed);
-    write_network(path, golden, "vae", true, seed);
-    write_text(path, golden, "text_encoder", "tokenizer", is_open_clip, seed);
-    write_text(path, golden, "text_encoder_2", "tokenizer_2", true, seed);
+void text_folder_write(const char *path, const struct text_folder *f)
+{
+    /* OpenCLIP's encoders pad otherwise, as their tokenizer says. */
+    bool is_open_clip = strstr(f->text_encoder, "\"gelu\"") != NULL;
+
+    scratch_write(path, "model_index.json", f->index, strlen(f->index));
+    write_config(path, "scheduler", "scheduler_config.json", f->scheduler);
+    write_network(path, f->unet, "unet", false, f->seed);
+    write_network(path, f->vae, "vae", true, f->seed);
+    write_text(path, f->text_encoder, "text_encoder", "tokenizer", is_open_clip,
+               f->seed);
+    write_text(path, f->text_encoder_2, "text_encoder_2", "tokenizer_2", true,
+               f->seed);
 }

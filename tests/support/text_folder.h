@@ -8,9 +8,20 @@
 #ifndef SUPPORT_TEXT_FOLDER_H
 #define SUPPORT_TEXT_FOLDER_H
 
+#include <stdint.h>
+
 struct weights;
 
+/* Configurations, as JSON. */
+struct text_folder {
+    const char *index, *scheduler, *unet, *vae;
+    const char *text_encoder, *text_encoder_2; /* the second may be NULL     */
+    uint64_t seed;
+};
+
+struct text_folder text_folder_of(const struct weights *golden);
+
 /* Write the diffusers folder into the empty folder `path`. */
-void text_folder_write(const char *path, const struct weights *golden);
+void text_folder_write(const char *path, const struct text_folder *f);
 
 #endif
