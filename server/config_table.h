@@ -10,6 +10,9 @@ CONFIG_GROUP("Models")
 CONFIG_LIST(model, "model", "",
             "model folder; may be given more than once (-m)")
 
+CONFIG_SIZE(models_memory, "models-memory", 0, 0, 1125899906842624,
+            "for the weights of all models; those used least recently are "
+            "unloaded above it; 0: no ceiling")
 CONFIG_CHOICE(precision, "precision", "auto", "auto|f32|bf16|int8",
               "operands of the network; auto is the CPU's own type")
 CONFIG_TEXT(isa, "isa", "", "instruction set; empty is the best this CPU has")

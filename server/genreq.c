@@ -672,15 +672,16 @@ static struct model *find_model(const struct models *models,
 
 static bool is_usable(const struct model *model, struct problem *problem)
 {
-    if (model->state == MODEL_READY)
-        return true;
+    if (model->engine != NULL && model->state != MODEL_FAILED)
+        return true; /* a job waits until it is loaded */
     if (model->state == MODEL_LOADING) {
         problem->code = ERROR_LOADING;
         problem_detail(problem, "model %s is still loading", model_id(model));
     } else {
         problem->code = ERROR_NO_MODEL;
-        problem_detail(problem, "model %s is %s", model_id(model),
-                       model_state_name(model->state));
+        problem_detail(problem, "model %s is %s; GET /v1/models/%s says why",
+                       model_id(model), model_state_name(model->state),
+                       model_id(model));
     }
     return false;
 }
@@ -730,7 +731,6 @@ static bool fill(struct genreq *out, const struct body *body,
         .preview_max_edge = (uint32_t)body->preview.max_edge,
         .keeps_previews = body->preview.keep};
     out->resolved.seed = body->has_seed ? body->seed : draw_seed();
-    model_hold(model);
     if (copy_text(&out->prompt, body->prompt) &&
         copy_text(&out->negative_prompt, resolved->negative_prompt) &&
         copy_text(&out->tag, body->tag)) {
@@ -804,8 +804,6 @@ void genreq_drop_pictures(struct genreq *req)
 
 void genreq_fini(struct genreq *req)
 {
-    if (req->model != NULL)
-        model_drop(req->model);
     genreq_drop_pictures(req);
     mem_free(req->prompt);
     mem_free(req->negative_prompt);

@@ -25,8 +25,8 @@
 #include "upload.h"
 
 struct genreq {
-    struct model *model;            /* held                                  */
-    struct unstir_request resolved; /* strings belong to the model or to the
+    struct model *model;            /* not held: see models.h                */
+    struct unstir_request resolved; /* strings are the engine's tables or the
                                       prompts below; its seed is that of
                                       picture 0                             */
     bool has_own_seed;              /* given by the client, not drawn        */

@@ -376,9 +376,10 @@ void h_estimate(struct service *service, struct request *request)
         return;
     is_admitted =
         jobs_estimate(service->jobs, &req, &start_s, &finish_s, &refusal);
-    (void)unstir_model_arena_bytes(req.model->engine, req.resolved.width,
-                                   req.resolved.height, &arena_bytes,
-                                   NULL); /* 0: not known */
+    if (req.model->state == MODEL_READY)
+        (void)unstir_model_arena_bytes(req.model->engine, req.resolved.width,
+                                       req.resolved.height, &arena_bytes,
+                                       NULL); /* 0: not known */
     buf_init(&buf, 65536 * 2);
     jout_init(&out, &buf);
     jout_object(&out, NULL);

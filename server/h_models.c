@@ -100,13 +100,11 @@ static void write_model(const struct model *model, struct json_out *out)
     jout_object(out, NULL);
     jout_string(out, "id", model_id(model));
     jout_string(out, "object", "model");
-    jout_int(out, "created", model->loaded_ms / 1000);
+    jout_int(out, "created", model->opened_ms / 1000);
     jout_string(out, "owned_by", "unstir");
     jout_string(out, "status", model_state_name(model->state));
     if (model->state == MODEL_FAILED)
-        jout_string(out, "error",
-                    "the model could not be loaded; the server's "
-                    "log says why");
+        jout_string(out, "error", model_public_why(model));
     jout_time(out, "loaded_at", model->loaded_ms);
     if (model->info != NULL)
         write_info(model->info, out);

@@ -206,7 +206,7 @@ void job_free(struct job *job)
 {
     if (job == NULL)
         return;
-    work_free(job->work);
+    sched_drop_work(job);
     buf_fini(&job->text);
     events_fini(&job->events);
     previews_fini(&job->previews);

@@ -132,6 +132,9 @@ double jobs_backlog_s(const struct jobs *jobs);
 /* A model has been opened: take a step with it. */
 void jobs_warm(struct service *service, struct model *model);
 
+/* A model could not be loaded: fail who waits for it. */
+void jobs_no_model(struct service *service, const struct model *model);
+
 /* The part (service.h). */
 bool jobs_open(struct service *service, char *why, size_t why_size);
 enum part_state jobs_state(const struct service *service, char *why,
@@ -153,6 +156,9 @@ void jobs_expire(struct jobs *jobs, int64_t now_ms);
 
 /* Give idle workers something to do; tell waiting jobs their places. */
 void sched_run(struct jobs *jobs);
+
+/* Free its work, which no worker has, and let go of the model. */
+void sched_drop_work(struct job *job);
 
 /* End a job in a terminal state. */
 void sched_settle(struct job *job, enum job_state state);

@@ -59,15 +59,19 @@ const char *models_nearest(const struct models *models, const char *id)
     return n == 1 ? ids[0] : NULL; /* a choice of one is near enough */
 }
 
-void model_hold(struct model *model)
+static bool fits(const struct models *models, size_t n)
 {
-    model->n_users++;
+    return models->max_bytes == 0 ||
+           (n <= models->max_bytes &&
+            models->used_bytes <= models->max_bytes - n);
 }
 
-void model_drop(struct model *model)
+/* What it takes of the ceiling from now on. */
+static void count(struct model *model, size_t n)
 {
-    assert(model->n_users > 0);
-    model->n_users--;
+    model->models->used_bytes += n;
+    model->models->used_bytes -= model->used_bytes;
+    model->used_bytes = n;
 }
 
 static void fail(struct model *model, const char *why)
@@ -75,11 +79,21 @@ static void fail(struct model *model, const char *why)
     struct log_line line;
 
     model->state = MODEL_FAILED;
+    model->is_starting = model->is_wanted = model->is_leaving = false;
+    count(model, 0);
     (void)snprintf(model->why, sizeof model->why, "%s", why);
     log_begin(&line, LOG_LEVEL_ERROR, "model failed");
     log_text(&line, "model", model_id(model));
     log_text(&line, "why", why);
     log_end(&line);
+    jobs_no_model(model->models->service, model);
+}
+
+const char *model_public_why(const struct model *model)
+{
+    return model->why_is_public ? model->why
+                                : "the model could not be loaded; the "
+                                  "server's log says why";
 }
 
 void model_warmed(struct model *model, double step_s, const char *why)
@@ -91,20 +105,34 @@ void model_warmed(struct model *model, double step_s, const char *why)
         fail(model, why);
         return;
     }
-    cost_learn(&model->cost, info->default_width, info->default_height, 1,
-               step_s);
+    if (step_s > 0)
+        cost_learn(&model->cost, info->default_width, info->default_height, 1,
+                   step_s);
     model->state = MODEL_READY;
+    model->is_starting = false;
+    model->order = ++model->models->next_order;
     log_begin(&line, LOG_LEVEL_INFO, "model ready");
     log_text(&line, "model", model_id(model));
     log_text(&line, "isa", info->isa);
     log_text(&line, "precision", info->precision);
     log_int(&line, "bytes", (int64_t)info->weight_bytes);
     log_int(&line, "load_ms", (int64_t)(model->load_s * 1e3));
-    log_number(&line, "step_ms", step_s * 1e3);
+    if (step_s > 0)
+        log_number(&line, "step_ms", step_s * 1e3);
     log_end(&line);
 }
 
-/* ------------------------------------------------------------- shipped -- */
+static void advance(struct models *models);
+
+/* Something that jobs wait for may have come. */
+static void changed(struct models *models)
+{
+    advance(models);
+    if (models->service->jobs != NULL)
+        sched_run(models->service->jobs);
+}
+
+/* ------------------------------------------------------------- finding -- */
 
 static bool is_folder(const char *path)
 {
@@ -151,14 +179,92 @@ static const char *find_merges(char *path, size_t size)
     return path;
 }
 
+/* ----------------------------------------------------------- unloading -- */
+
+struct unloading {
+    struct loop_task task;
+    struct model *model;
+};
+
+static void unload(struct loop_task *task)
+{
+    unstir_model_unload(((struct unloading *)task)->model->engine);
+}
+
+static void unloaded(struct model *model)
+{
+    struct log_line line;
+
+    model->state = MODEL_UNLOADED;
+    model->is_leaving = false;
+    model->loaded_ms = 0;
+    log_begin(&line, LOG_LEVEL_INFO, "model unloaded");
+    log_text(&line, "model", model_id(model));
+    log_int(&line, "bytes", (int64_t)model->used_bytes);
+    log_end(&line);
+    count(model, 0);
+}
+
+static void unload_done(struct loop_task *task)
+{
+    struct unloading *u = (struct unloading *)task;
+    struct models *models = u->model->models;
+
+    models->n_tasks--;
+    unloaded(u->model);
+    mem_free(u);
+    changed(models);
+}
+
+static void start_unloading(struct model *model)
+{
+    struct unloading *u = mem_zero(1, sizeof *u);
+
+    assert(model->n_users == 0);
+    model->state = MODEL_UNLOADING;
+    if (u != NULL) {
+        u->task = (struct loop_task){.run = unload, .done = unload_done};
+        u->model = model;
+        if (loop_offload(model->models->service->loop, &u->task)) {
+            model->models->n_tasks++;
+            return;
+        }
+        mem_free(u);
+    }
+    unstir_model_unload(model->engine); /* no memory: all the more reason */
+    unloaded(model);
+}
+
+void model_hold(struct model *model)
+{
+    model->n_users++;
+    model->order = ++model->models->next_order;
+}
+
+void model_drop(struct model *model)
+{
+    assert(model->n_users > 0);
+    model->n_users--;
+    if (model->n_users > 0)
+        return;
+    unstir_model_close(model->retired);
+    model->retired = NULL;
+    if (model->is_leaving && model->state == MODEL_READY)
+        start_unloading(model);
+}
+
+bool model_is_ready(const struct model *model)
+{
+    return model->state == MODEL_READY && !model->is_leaving;
+}
+
 /* ------------------------------------------------------------- loading -- */
 
 struct loading {
     struct loop_task task;
-    struct models *models;
     struct model *model;
     struct unstir_model_options options;
-    char merges[1024]; /* behind the options'                                */
+    char merges[1024];
     struct unstir_model *engine;
     struct unstir_error error;
     int64_t started_ns;
@@ -184,27 +290,96 @@ static bool has_twin(const struct models *models, const struct model *model)
     return false;
 }
 
-static void loaded(struct loop_task *task)
+/* The description that it replaces stays while somebody uses it. */
+static void take_engine(struct model *model, struct unstir_model *engine)
+{
+    if (model->n_users > 0) {
+        assert(model->retired == NULL);
+        model->retired = model->engine;
+    } else {
+        unstir_model_close(model->engine);
+    }
+    model->engine = engine;
+    model->info = unstir_model_info(engine);
+    if (model->opened_ms == 0) {
+        model->opened_ms = clock_wall_ms();
+        cost_init(&model->cost, model->info->n_parameters);
+    }
+}
+
+static void too_large(struct model *model)
+{
+    char why[200];
+
+    (void)snprintf(why, sizeof why,
+                   "its weights take %llu MiB of memory; --models-memory "
+                   "allows %llu MiB for all models",
+                   (unsigned long long)(model->info->weight_bytes >> 20) + 1,
+                   (unsigned long long)(model->models->max_bytes >> 20));
+    model->why_is_public = true;
+    fail(model, why);
+}
+
+static void loaded(struct model *model)
+{
+    struct models *models = model->models;
+
+    model->loaded_ms = clock_wall_ms();
+    count(model, (size_t)model->info->weight_bytes);
+    if (has_twin(models, model))
+        fail(model, "another model has the same id");
+    else if (!model->is_starting || models->service->is_draining)
+        model_warmed(model, 0, NULL);
+    else
+        jobs_warm(models->service, model);
+}
+
+static void plan_start(struct models *models);
+
+static void described(struct model *model)
+{
+    model->state = MODEL_UNLOADED;
+    if (has_twin(model->models, model))
+        fail(model, "another model has the same id");
+    else if (model->info->weight_bytes > model->models->max_bytes)
+        too_large(model);
+    plan_start(model->models);
+}
+
+/* Memory may be there another time. */
+static void load_failed(struct model *model, const struct unstir_error *error)
+{
+    bool may_come_back =
+        error->status == UNSTIR_ERR_NOMEM && model->info != NULL;
+
+    fail(model, error->detail);
+    if (may_come_back)
+        model->state = MODEL_UNLOADED;
+}
+
+static void load_done(struct loop_task *task)
 {
     struct loading *l = (struct loading *)task;
-    struct models *models = l->models;
     struct model *model = l->model;
+    struct models *models = model->models;
 
-    models->n_loading--;
-    model->engine = l->engine;
+    models->n_tasks--;
     model->load_s = (double)(l->ended_ns - l->started_ns) * 1e-9;
-    if (model->engine == NULL) {
-        fail(model, l->error.detail);
+    if (models->is_stopping) {
+        unstir_model_close(l->engine);
+        model->state = MODEL_FAILED;
+    } else if (l->engine == NULL) {
+        load_failed(model, &l->error);
+        plan_start(models);
     } else {
-        model->info = unstir_model_info(model->engine);
-        model->loaded_ms = clock_wall_ms();
-        cost_init(&model->cost, model->info->n_parameters);
-        if (has_twin(models, model))
-            fail(model, "another model has the same id");
-        else if (!models->is_stopping)
-            jobs_warm(models->service, model);
+        take_engine(model, l->engine);
+        if (l->options.without_weights)
+            described(model);
+        else
+            loaded(model);
     }
     mem_free(l);
+    changed(models);
 }
 
 static enum unstir_precision precision_of(const char *text)
@@ -215,35 +390,118 @@ static enum unstir_precision precision_of(const char *text)
                                        : UNSTIR_PRECISION_AUTO;
 }
 
-static bool start_loading(struct models *models, struct model *model)
+static bool start_loading(struct model *model, bool without_weights)
 {
+    struct models *models = model->models;
     const struct config *config = models->service->config;
     struct loading *l = mem_zero(1, sizeof *l);
 
     if (l == NULL)
         return false;
-    l->task = (struct loop_task){.run = load, .done = loaded};
-    l->models = models;
+    l->task = (struct loop_task){.run = load, .done = load_done};
     l->model = model;
     l->options.isa =
         config->isa != NULL && config->isa[0] != '\0' ? config->isa : NULL;
     l->options.precision = precision_of(config->precision);
     l->options.pack_cache = config->pack_cache;
+    l->options.without_weights = without_weights;
     l->options.merges_path = find_merges(l->merges, sizeof l->merges);
     if (!loop_offload(models->service->loop, &l->task)) {
         mem_free(l);
         return false;
     }
-    models->n_loading++;
+    models->n_tasks++;
+    model->state = MODEL_LOADING;
+    model->is_wanted = false;
+    if (model->info != NULL && !without_weights)
+        count(model, (size_t)model->info->weight_bytes);
     return true;
 }
 
-/* ------------------------------------------------------------- finding -- */
-
-static bool is_there(const char *path)
+/* All are described: which of them are loaded now. */
+static void plan_start(struct models *models)
 {
-    return access(path, F_OK) == 0;
+    for (const struct model *at = models->first; at != NULL; at = at->next)
+        if (at->state == MODEL_LOADING)
+            return; /* the last one to come plans for all */
+    for (struct model *at = models->first; at != NULL; at = at->next) {
+        if (!at->is_starting || at->state != MODEL_UNLOADED)
+            continue;
+        at->is_starting = fits(models, (size_t)at->info->weight_bytes) &&
+                          start_loading(at, false);
+    }
 }
+
+/* ------------------------------------------------------------ making room -- */
+
+static bool gives_way_before(const struct model *a, const struct model *b)
+{
+    if (b == NULL || (a->n_users == 0) != (b->n_users == 0))
+        return b == NULL || a->n_users == 0;
+    return a->order < b->order;
+}
+
+/* Send away, idle ones first, then by last use, until there will be room. */
+static void make_room(struct models *models, const struct model *wanted)
+{
+    uint64_t staying = models->used_bytes;
+    uint64_t most = models->max_bytes - wanted->info->weight_bytes;
+
+    for (const struct model *at = models->first; at != NULL; at = at->next)
+        if (at->is_leaving)
+            staying -= at->used_bytes;
+    while (staying > most) {
+        struct model *victim = NULL;
+
+        for (struct model *at = models->first; at != NULL; at = at->next)
+            if (model_is_ready(at) && gives_way_before(at, victim))
+                victim = at;
+        if (victim == NULL)
+            return; /* the rest is loading: it can leave when it is there */
+        staying -= victim->used_bytes;
+        victim->is_leaving = true;
+        if (victim->n_users == 0)
+            start_unloading(victim);
+    }
+}
+
+/* Load who has been wanted longest. */
+static void advance(struct models *models)
+{
+    for (;;) {
+        struct model *next = NULL;
+
+        for (struct model *at = models->first; at != NULL; at = at->next)
+            if (at->is_wanted && at->state == MODEL_UNLOADED &&
+                (next == NULL || at->order < next->order))
+                next = at;
+        if (next == NULL || models->is_stopping)
+            return;
+        if (!fits(models, (size_t)next->info->weight_bytes)) {
+            make_room(models, next);
+            if (!fits(models, (size_t)next->info->weight_bytes))
+                return;
+        }
+        if (!start_loading(next, false))
+            return; /* no memory: tried again when something changes */
+    }
+}
+
+void model_want(struct model *model, bool may_evict)
+{
+    if (model->state != MODEL_UNLOADED || model->info == NULL)
+        return;
+    if (!model->is_wanted) {
+        if (!may_evict &&
+            !fits(model->models, (size_t)model->info->weight_bytes))
+            return;
+        model->is_wanted = true;
+        model->order = ++model->models->next_order;
+    }
+    advance(model->models);
+}
+
+/* ------------------------------------------------------------- adding -- */
 
 static const char *last_segment(char *path)
 {
@@ -261,12 +519,12 @@ static const char *last_segment(char *path)
 static const char *path_of(const char *given, char *shipped,
                            size_t shipped_size, char *why, size_t why_size)
 {
-    if (strchr(given, '/') != NULL || is_there(given))
+    if (strchr(given, '/') != NULL || is_folder(given))
         return given;
     if (find_shipped(shipped, shipped_size, given))
         return shipped;
     (void)snprintf(why, why_size,
-                   "model %s: no such folder or file here or among the models "
+                   "model %s: no such folder here or among the models "
                    "that come with the program; give one by -m",
                    given);
     return NULL;
@@ -298,13 +556,14 @@ static bool add(struct models *models, const char *given, char *why,
         (void)snprintf(why, why_size, "out of memory");
         return false;
     }
+    model->models = models;
     model->name = mem_strdup(last_segment(model->path));
-    model->state = MODEL_LOADING;
+    model->is_starting = true;
     while (*end != NULL)
         end = &(*end)->next;
     *end = model;
     models->n++;
-    if (model->name != NULL && start_loading(models, model))
+    if (model->name != NULL && start_loading(model, models->max_bytes > 0))
         return true;
     (void)snprintf(why, why_size, "out of memory");
     return false;
@@ -368,6 +627,7 @@ bool models_open(struct service *service, char *why, size_t why_size)
         return false;
     }
     models->service = service;
+    models->max_bytes = config->models_memory;
     service->models = models;
     for (size_t i = 0; i < n_given(config); i++)
         if (!add(models, given_path(config, i), why, why_size)) {
@@ -377,35 +637,36 @@ bool models_open(struct service *service, char *why, size_t why_size)
     return true;
 }
 
-/* Ready while any model can be used; failed when none ever will. */
+/* Ready when the start is over and any model can be used, loaded or not;
+ * failed when none ever will. */
 enum part_state models_state(const struct service *service, char *why,
                              size_t why_size)
 {
     const struct model *failed = NULL;
-    bool is_loading = false;
+    bool is_starting = false, is_any_usable = false;
 
     for (const struct model *at = service->models->first; at != NULL;
          at = at->next) {
-        is_loading |= at->state == MODEL_LOADING;
+        is_starting |= at->is_starting;
+        is_any_usable |= at->state != MODEL_FAILED;
         if (at->state == MODEL_FAILED && failed == NULL)
             failed = at;
     }
-    if (is_loading) {
+    if (is_starting) {
         (void)snprintf(why, why_size, "a model is loading");
         return PART_STARTING;
     }
-    for (const struct model *at = service->models->first; at != NULL;
-         at = at->next)
-        if (at->state == MODEL_READY)
-            return PART_READY;
+    if (is_any_usable)
+        return PART_READY;
     (void)snprintf(why, why_size, "model %s failed to load",
                    failed != NULL ? model_id(failed) : "(none)");
     return PART_FAILED;
 }
 
+/* Jobs that were accepted may still want theirs. */
 void models_drain(struct service *service)
 {
-    service->models->is_stopping = true;
+    (void)service;
 }
 
 size_t models_busy(const struct service *service)
@@ -436,11 +697,12 @@ void models_close(struct service *service)
     if (models == NULL)
         return;
     models->is_stopping = true;
-    while (models->n_loading > 0 || is_any_held(models))
+    while (models->n_tasks > 0 || is_any_held(models))
         loop_run_once(service->loop, 100);
     for (struct model *at = models->first; at != NULL; at = next) {
         next = at->next;
         unstir_model_close(at->engine);
+        unstir_model_close(at->retired);
         mem_free(at->path);
         mem_free(at->name);
         mem_free(at);

@@ -1,9 +1,22 @@
 /* models.h - the registry of models: which there are and in what state.
  *
  * A part of the service.  Models are opened by helper threads while the loop
- * already answers; a model is ready when it has been opened and has taken one
- * step (jobs.h gives the worker for that), so that the first prediction of a
- * waiting time is a measured one.  A model that is in use is held by a count.
+ * already answers; at the start a model is ready when it has been opened and
+ * has taken one step (jobs.h gives the worker for that), so that the first
+ * prediction of a waiting time is a measured one.
+ *
+ * Under a ceiling (--models-memory) every model is described first: opened
+ * without its weights, which tells what it will take and is enough to check
+ * requests.  In the order given, those are loaded that fit beside the ones
+ * before; the others when a job wants them.  If there is no room then, those
+ * used least recently give way: idle ones at once, others when their running
+ * jobs are done, and no job of theirs begins before.  What a ceiling counts is
+ * weights as they stand in memory, not the workers' scratch.
+ *
+ *     (described) unloaded -> loading -> ready -> unloading -> unloaded
+ *
+ * A model that work is done with is held by a count.  A job that waits or has
+ * ended holds nothing: of a model without weights its description is there.
  *
  * The id of a model is its own (unstir.json, else its folder's name), known
  * for sure after opening.  Ids are keys of this table, never paths.
@@ -24,6 +37,7 @@
 #include "unstir.h"
 
 #define MODEL_STATES(X)       \
+    X(UNLOADED, "unloaded")   \
     X(LOADING, "loading")     \
     X(READY, "ready")         \
     X(UNLOADING, "unloading") \
@@ -38,28 +52,43 @@ enum model_state {
 
 struct model {
     struct model *next;
+    struct models *models;
     char *path; /* never shown to a client                       */
     char *name; /* its folder's name: the id until it is open    */
     enum model_state state;
-    size_t n_users; /* jobs that hold it                             */
-    struct unstir_model *engine; /* NULL before it was opened               */
+    bool is_starting;  /* what is done with it at the start is not over      */
+    bool is_wanted;    /* a job waits for it                                 */
+    bool is_leaving;   /* gives way as soon as nobody uses it                */
+    uint64_t order;    /* of wants, or of uses                               */
+    size_t n_users;    /* works that hold it                                 */
+    size_t used_bytes; /* of the ceiling; 0: nothing is loaded               */
+    struct unstir_model *engine;  /* NULL before it was opened once          */
+    struct unstir_model *retired; /* its description, while somebody uses it */
     const struct unstir_model_info *info;
     struct cost cost;
-    int64_t loaded_ms; /* wall clock, 0: not yet                        */
+    int64_t opened_ms; /* wall clock, for the first time; 0: not yet         */
+    int64_t loaded_ms; /* 0: it is not                                       */
     double load_s;
-    char why[256]; /* FAILED: for people                            */
+    char why[256];      /* FAILED: for people                                */
+    bool why_is_public; /* it names no path                                  */
 };
 
 struct models {
     struct service *service;
     struct model *first;
     size_t n;
-    size_t n_loading;
+    size_t n_tasks;      /* of helper threads                                */
+    uint64_t max_bytes;  /* 0: no ceiling                                    */
+    uint64_t used_bytes; /* of models loading, loaded, unloading             */
+    uint64_t next_order;
     bool is_stopping;
 };
 
 const char *model_id(const struct model *model);
 const char *model_state_name(enum model_state state);
+
+/* Why a model failed, as a client may read it. */
+const char *model_public_why(const struct model *model);
 
 /* By id; NULL or "" is the first one.  NULL if there is none. */
 struct model *models_find(const struct models *models, const char *id);
@@ -67,8 +96,15 @@ struct model *models_find(const struct models *models, const char *id);
 /* The id nearest to `id`, or NULL. */
 const char *models_nearest(const struct models *models, const char *id);
 
+/* Around work with the engine's model. */
 void model_hold(struct model *model);
 void model_drop(struct model *model);
+
+/* Whether a job of it may begin. */
+bool model_is_ready(const struct model *model);
+
+/* A job waits for it: load it if there is room; may_evict: make room. */
+void model_want(struct model *model, bool may_evict);
 
 /* The warm-up step is over (jobs.h calls this): ready, or failed and why. */
 void model_warmed(struct model *model, double step_s, const char *why);

@@ -60,19 +60,40 @@ void queue_remove(struct queue *queue, struct queue_item *item)
     queue->n_fresh -= !item->has_begun;
 }
 
-struct queue_item *queue_pop(struct queue *queue)
+static struct queue_item *first_of(const struct queue_list *list,
+                                   queue_filter_fn may_run, void *user)
+{
+    struct queue_item *item = list->first;
+
+    while (item != NULL && may_run != NULL && !may_run(user, item))
+        item = item->next;
+    return item;
+}
+
+struct queue_item *queue_pop_if(struct queue *queue, queue_filter_fn may_run,
+                                void *user)
 {
     struct queue_item *item = NULL;
     bool is_low_turn;
 
     if (queue->n == 0)
         return NULL;
-    is_low_turn = ++queue->n_turns % QUEUE_LOW_TURN == 0;
+    is_low_turn = (queue->n_turns + 1) % QUEUE_LOW_TURN == 0;
     for (int i = 0; i < QUEUE_N_CLASSES && item == NULL; i++)
-        item = queue->classes[is_low_turn ? QUEUE_N_CLASSES - 1 - i : i].first;
+        item =
+            first_of(&queue->classes[is_low_turn ? QUEUE_N_CLASSES - 1 - i : i],
+                     may_run, user);
+    if (item == NULL)
+        return NULL;
+    queue->n_turns++;
     queue_remove(queue, item);
     item->has_begun = true;
     return item;
+}
+
+struct queue_item *queue_pop(struct queue *queue)
+{
+    return queue_pop_if(queue, NULL, NULL);
 }
 
 static double at_most(double a, double b)

@@ -68,6 +68,12 @@ void queue_push(struct queue *queue, struct queue_item *item);
 /* Take out whose turn it is; NULL if nobody waits. */
 struct queue_item *queue_pop(struct queue *queue);
 
+/* The same among those that `may_run`, which is asked in the order of serving
+ * and must not change the queue. */
+typedef bool (*queue_filter_fn)(void *user, struct queue_item *item);
+struct queue_item *queue_pop_if(struct queue *queue, queue_filter_fn may_run,
+                                void *user);
+
 /* Take one out that is in a list. */
 void queue_remove(struct queue *queue, struct queue_item *item);
 

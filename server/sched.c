@@ -86,15 +86,23 @@ static struct job *job_of(struct queue_item *item)
     return (struct job *)(void *)((char *)item - offsetof(struct job, item));
 }
 
-/* Tell a job that waits for its first turn where it stands. */
+/* Tell a job that waits for its first turn where it stands, and what for. */
 static void tell_place(void *user, struct queue_item *item, unsigned position,
                        double start_s)
 {
     struct job *job = job_of(item);
+    enum job_stage stage = STAGE_QUEUED;
 
     (void)user;
-    if (item->has_begun || job->position == position)
+    if (item->has_begun)
         return;
+    if (!model_is_ready(job->req.model)) {
+        model_want(job->req.model, false); /* while others compute */
+        stage = STAGE_LOADING;
+    }
+    if (job->position == position && job->stage == stage)
+        return;
+    job->stage = stage;
     job->position = position;
     job->ahead_s = start_s;
     job_emit(job, (struct event){.kind = EVENT_STATUS,
@@ -126,6 +134,15 @@ static void settle_record(struct job *job)
     job->jobs->store_ops->settle(job->jobs->store, &row);
 }
 
+void sched_drop_work(struct job *job)
+{
+    if (job->work == NULL)
+        return;
+    work_free(job->work);
+    job->work = NULL;
+    model_drop(job->req.model);
+}
+
 void sched_settle(struct job *job, enum job_state state)
 {
     struct jobs *jobs = job->jobs;
@@ -133,8 +150,7 @@ void sched_settle(struct job *job, enum job_state state)
     if (job->item.is_queued)
         queue_remove(&jobs->queue, &job->item);
     if (!job->is_in_hand) {
-        work_free(job->work);
-        job->work = NULL;
+        sched_drop_work(job);
         jobs_drop_pictures(job);
     }
     job->position = 0;
@@ -339,8 +355,7 @@ static void turn_over(struct work *work)
     if (work->has_begun || work->outcome != WORK_TURN_OVER)
         jobs_drop_pictures(job);
     if (job_is_terminal(job)) { /* the service was stopped meanwhile */
-        work_free(work);
-        job->work = NULL;
+        sched_drop_work(job);
     } else if (work->outcome != WORK_TURN_OVER) {
         settle_by_outcome(job, work);
     } else if (atomic_load(&work->stop) == WORK_ABORT) {
@@ -373,6 +388,13 @@ static void warm_encoded(struct work_png *png)
     mem_free(png);
 }
 
+static void free_warm_up(struct warm_up *warm)
+{
+    work_free(warm->work);
+    model_drop(warm->model);
+    mem_free(warm);
+}
+
 static void warm_over(struct work *work)
 {
     struct warm_up *warm = work->owner;
@@ -387,8 +409,7 @@ static void warm_over(struct work *work)
                      work->outcome == WORK_DONE     ? NULL
                      : work->outcome == WORK_BROKEN ? work->error.detail
                                                     : "warm-up was stopped");
-        work_free(work);
-        mem_free(warm);
+        free_warm_up(warm);
     }
     sched_run(jobs);
 }
@@ -431,6 +452,7 @@ void jobs_warm(struct service *service, struct model *model)
         return;
     }
     init_work(work, service->jobs, &warm_events, warm);
+    model_hold(model);
     work->model = model->engine;
     work->request = request;
     *warm = (struct warm_up){.jobs = service->jobs,
@@ -450,6 +472,7 @@ static struct work *make_work(struct job *job)
     if (work == NULL)
         return NULL;
     init_work(work, job->jobs, &job_events, job);
+    model_hold(job->req.model);
     work->model = job->req.model->engine;
     work->request = job->req.resolved;
     work->n = job->req.n;
@@ -490,12 +513,24 @@ static void start_job(struct jobs *jobs, struct jobs_slot *slot,
     job_set_state(job, JOB_RUNNING);
 }
 
+/* A job that has begun holds its model, so that is there. */
+static bool may_run(void *user, struct queue_item *item)
+{
+    struct model *model = job_of(item)->req.model;
+
+    (void)user;
+    if (job_of(item)->work != NULL || model_is_ready(model))
+        return true;
+    model_want(model, true);
+    return model_is_ready(model);
+}
+
 /* Whoever waits past its deadline ends without a turn. */
 static struct job *next_job(struct jobs *jobs)
 {
     struct queue_item *item;
 
-    while ((item = queue_pop(&jobs->queue)) != NULL) {
+    while ((item = queue_pop_if(&jobs->queue, may_run, NULL)) != NULL) {
         struct job *job = job_of(item);
 
         if (job->deadline_ns == 0 || clock_mono_ns() < job->deadline_ns)
@@ -515,6 +550,38 @@ static void end_late(void *user, struct queue_item *item, unsigned position,
     (void)start_s;
     if (job->deadline_ns != 0 && clock_mono_ns() >= job->deadline_ns)
         *late = job;
+}
+
+struct model_wait {
+    const struct model *model;
+    struct job *job;
+};
+
+static void find_waiting(void *user, struct queue_item *item, unsigned position,
+                         double start_s)
+{
+    struct model_wait *wait = user;
+    struct job *job = job_of(item);
+
+    (void)position;
+    (void)start_s;
+    if (job->req.model == wait->model && job->work == NULL)
+        wait->job = job;
+}
+
+void jobs_no_model(struct service *service, const struct model *model)
+{
+    struct queue_load load = {.n_workers = 1};
+    struct model_wait wait = {.model = model};
+
+    if (service->jobs == NULL)
+        return;
+    do {
+        wait.job = NULL;
+        queue_each(&service->jobs->queue, &load, find_waiting, &wait);
+        if (wait.job != NULL)
+            fail(wait.job, ERROR_NO_MODEL, model_public_why(model));
+    } while (wait.job != NULL);
 }
 
 static void end_all_late(struct jobs *jobs)
@@ -596,8 +663,7 @@ void sched_close(struct jobs *jobs)
         loop_run_once(jobs->service->loop, 0);
     for (struct warm_up *warm = jobs->warm_ups; warm != NULL; warm = next) {
         next = warm->next;
-        work_free(warm->work);
-        mem_free(warm);
+        free_warm_up(warm);
     }
     jobs->warm_ups = NULL;
 }

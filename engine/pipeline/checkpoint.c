@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "format/json.h"
+#include "model/clip_text.h"
 #include "model/network.h"
 #include "pipeline/checkpoint_inside.h"
 

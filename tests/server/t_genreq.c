@@ -93,9 +93,8 @@ static void test_defaults(void **state)
     assert_false(r.req.continues_on_disconnect);
     assert_true(r.req.ttl_s == 600);
     assert_ptr_equal(r.req.model, &model);
-    assert_int_equal(model.n_users, 1);
+    assert_int_equal(model.n_users, 0); /* work holds it, not a request */
     end_reading(&r);
-    assert_int_equal(model.n_users, 0);
 }
 
 static void test_class_of_prompt_and_class(void **state)
@@ -227,14 +226,25 @@ static void test_lenient_passes_over_unknown_names_only(void **state)
 
 static void test_model_that_cannot_be_used(void **state)
 {
+    static const enum model_state waits[] = {MODEL_LOADING, MODEL_UNLOADED,
+                                             MODEL_UNLOADING};
+    struct unstir_model *engine = model.engine;
     struct reading r;
 
     (void)state;
     model.state = MODEL_LOADING;
+    model.engine = NULL; /* nothing to check a request against */
     read_json(&r, "{}", false);
     assert_false(r.is_good);
     assert_int_equal(r.problem->code, ERROR_LOADING);
     end_reading(&r);
+    model.engine = engine;
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
+        model.state = waits[i]; /* described: its jobs wait */
+        read_json(&r, "{}", false);
+        assert_true(r.is_good);
+        end_reading(&r);
+    }
     model.state = MODEL_FAILED;
     read_json(&r, "{}", false);
     assert_int_equal(r.problem->code, ERROR_NO_MODEL);

@@ -63,6 +63,34 @@ static void test_priority_goes_first(void **state)
     assert_ptr_equal(queue_pop(&queue), &low);
 }
 
+static bool is_cheap(void *user, struct queue_item *item)
+{
+    ++*(int *)user;
+    return item->cost_s < 10;
+}
+
+/* Who may not run keeps its place. */
+static void test_pop_if(void **state)
+{
+    struct queue_item a = {.cost_s = 50}, b = {.cost_s = 1};
+    struct queue_item urgent = {.cost_s = 50, .priority = 1};
+    struct queue queue;
+    int n_asked = 0;
+
+    (void)state;
+    queue_init(&queue, 10, 100, 2);
+    queue_push(&queue, &a);
+    queue_push(&queue, &b);
+    queue_push(&queue, &urgent);
+    assert_ptr_equal(queue_pop_if(&queue, is_cheap, &n_asked), &b);
+    assert_int_equal(n_asked, 3);
+    assert_null(queue_pop_if(&queue, is_cheap, &n_asked));
+    assert_int_equal(n_asked, 5);
+    assert_int_equal(queue.n_fresh, 2);
+    assert_ptr_equal(queue_pop(&queue), &urgent);
+    assert_ptr_equal(queue_pop(&queue), &a);
+}
+
 /* While urgent work keeps coming, a batch job still gets every eighth turn. */
 static void test_nobody_starves(void **state)
 {
@@ -259,6 +287,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_come_first_served),
         cmocka_unit_test(test_priority_goes_first),
+        cmocka_unit_test(test_pop_if),
         cmocka_unit_test(test_nobody_starves),
         cmocka_unit_test(test_handed_back_goes_behind_and_takes_no_place),
         cmocka_unit_test(test_full_by_count_says_when),
