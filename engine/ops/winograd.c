@@ -40,6 +40,9 @@
 /* V and M of all tiles may take this much before blocks are preferred. */
 #define PHASES_MAX_BYTES ((size_t)48 << 20)
 
+/* Weights of this many bytes do not stay in a core's share of the last cache. */
+#define STREAMED_BYTES ((size_t)4 << 20)
+
 /* The adjoint for weights sums groups of pictures apart.  Sums of a group are
  * written, read and transformed back once, so groups are not small: training
  * runs whole micro-batches of this size side by side. */
@@ -489,11 +492,14 @@ static size_t phases_bytes(const struct grid *g)
     return v_bytes(g, tiles) + m_bytes(g, tiles);
 }
 
-/* Few blocks leave threads idle and read the weights once a block. */
+/* Few blocks leave threads idle; and a block reads all weights, which large
+ * ones do from memory each time. */
 static bool by_phases(const struct grid *g, unsigned n_threads)
 {
-    return g->n_blocks < 4 * (size_t)n_threads &&
-           phases_bytes(g) <= PHASES_MAX_BYTES;
+    size_t weights = (size_t)g->points * g->c * g->n_pad * g->v_size;
+
+    return phases_bytes(g) <= PHASES_MAX_BYTES &&
+           (weights >= STREAMED_BYTES || g->n_blocks < 4 * (size_t)n_threads);
 }
 
 static size_t block_bytes(const struct grid *g)
@@ -510,10 +516,7 @@ size_t winograd_scratch(const struct kernel_table *k, unsigned n_threads,
     size_t phases = n_threads * small_bytes(&g) + phases_bytes(&g);
 
     /* A plan for n threads may be run by fewer, which may choose blocks. */
-    if (phases_bytes(&g) <= PHASES_MAX_BYTES && phases > blocks &&
-        g.n_blocks < 4 * (size_t)n_threads)
-        return phases;
-    return blocks;
+    return by_phases(&g, n_threads) && phases > blocks ? phases : blocks;
 }
 
 void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args)

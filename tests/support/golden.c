@@ -164,6 +164,18 @@ double golden_l2_error(const float *got, const float *wanted, size_t n)
     return sqrt(sum / norm);
 }
 
+double golden_psnr(const float *got, const float *wanted, size_t n)
+{
+    double low = INFINITY, high = -INFINITY, error = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        low = fmin(low, (double)wanted[i]);
+        high = fmax(high, (double)wanted[i]);
+        error += pow((double)got[i] - (double)wanted[i], 2);
+    }
+    return 10 * log10((high - low) * (high - low) * (double)n / error);
+}
+
 void golden_check(const char *what, double error, double tolerance)
 {
     printf("    %-44s error %.2e, allowed %.1e\n", what, error, tolerance);

@@ -45,6 +45,10 @@ struct weights *golden_weights(const struct weights *golden,
 double golden_max_error(const float *got, const float *wanted, size_t n);
 double golden_l2_error(const float *got, const float *wanted, size_t n);
 
+/* Decibels from the mean square of the error up to that of the range of the
+ * wanted numbers. */
+double golden_psnr(const float *got, const float *wanted, size_t n);
+
 /* Print and fail unless error <= tolerance; a NaN fails. */
 void golden_check(const char *what, double error, double tolerance);
 
