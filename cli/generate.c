@@ -237,6 +237,11 @@ static const struct opt options[] = {
      FIELD(resume),
      .help = "go on from a saved state; same bytes at the end"},
     OPTS_MACHINE("The machine"),
+    {.name = "low-memory",
+     .kind = OPT_FLAG,
+     .env = "UNSTIR_LOW_MEMORY",
+     FIELD(low_memory),
+     .help = "decode latents in bands: less memory, more time"},
     {.group = "Of other models",
      .name = "lora",
      .kind = OPT_LATER,
@@ -490,6 +495,7 @@ static int open_model(struct generate_job *job)
     struct unstir_model_options o = {
         .isa = v->isa,
         .pack_cache = v->pack_cache ? v->pack_cache : "auto",
+        .low_memory = v->low_memory,
         .merges_path = cli_shared_file("clip-bpe/merges.txt")};
     struct unstir_executor_options x = {.n_threads = v->threads,
                                         .pin = opts_pin(v->pin)};

@@ -18,6 +18,7 @@ struct generate_values {
     struct opts_common common;
     const char *model, *prompt, *negative, *prompt_syntax, *class, *sampler,
         *schedule, *precision, *pin, *isa, *pack_cache;
+    bool low_memory;
     const char *init, *mask;
     const char *output, *grid, *timeline, *animate, *raw, *save_state, *resume;
     uint32_t clip_skip, count, steps, width, height, threads, stop_after,

@@ -20,6 +20,9 @@ CONFIG_TEXT(isa, "isa", "", "instruction set; empty is the best this CPU has")
 CONFIG_TEXT(pack_cache, "pack-cache", "auto",
             "auto, none or a folder: keep packed weights for the next start")
 
+CONFIG_BOOL(low_memory, "low-memory", false,
+            "decode latents in bands: less memory, more time")
+
 CONFIG_GROUP("Computing")
 CONFIG_INT(threads, "threads", 0, 0, 1024, "threads of a worker; 0: one a core")
 CONFIG_CHOICE(pin, "pin", "auto", "auto|on|off",

@@ -405,6 +405,7 @@ static bool start_loading(struct model *model, bool without_weights)
     l->options.precision = precision_of(config->precision);
     l->options.pack_cache = config->pack_cache;
     l->options.without_weights = without_weights;
+    l->options.low_memory = config->low_memory;
     l->options.merges_path = find_merges(l->merges, sizeof l->merges);
     if (!loop_offload(models->service->loop, &l->task)) {
         mem_free(l);

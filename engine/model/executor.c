@@ -290,6 +290,25 @@ run_part(struct executor *x, const struct network *net, enum lower_part part,
     return status;
 }
 
+enum unstir_status executor_run_plan(struct executor *x,
+                                     const struct plan *plan, const char *what,
+                                     void *const *externals,
+                                     const struct cancel *cancel,
+                                     struct unstir_error *err)
+{
+    enum unstir_status status;
+
+    if (plan_arena_bytes(plan) > x->max_arena_bytes)
+        return error_set(err, UNSTIR_ERR_LIMIT,
+                         "%s needs %zu bytes to compute; the ceiling is %zu",
+                         what, plan_arena_bytes(plan), x->max_arena_bytes);
+    TRY(arena_reserve(&x->arena, plan_arena_bytes(plan), err));
+    pool_hold(x->pool);
+    status = plan_run(plan, x->pool, x->arena.base, externals, cancel, err);
+    pool_release(x->pool);
+    return status;
+}
+
 /* -- rows -------------------------------------------------------------- */
 
 /* Rows on their way from heads to a batch of pictures. */

@@ -44,4 +44,12 @@ enum unstir_status network_plan(struct plan **out, const struct network *net,
                                 const struct model_size *size,
                                 unsigned n_threads, struct unstir_error *err);
 
+/* Run a plan of this executor's number of threads in its arena; the error text
+ * calls it `what`. */
+enum unstir_status executor_run_plan(struct executor *x,
+                                     const struct plan *plan, const char *what,
+                                     void *const *externals,
+                                     const struct cancel *cancel,
+                                     struct unstir_error *err);
+
 #endif

@@ -139,6 +139,13 @@ static value_id head(struct graph *g, const struct vae_config *c,
                    graph_act(g, x, ACT_SILU), cout);
 }
 
+/* Levels whose values are large beside the latent's: those two that are the
+ * picture's size and half of it, if there are more. */
+static uint32_t n_large(const struct vae_config *c)
+{
+    return c->n_levels > 2 ? 2 : c->n_levels - 1;
+}
+
 value_id vae_encoder(struct graph *g, const struct vae_config *c, value_id x,
                      bool is_double)
 {
@@ -152,6 +159,8 @@ value_id vae_encoder(struct graph *g, const struct vae_config *c, value_id x,
         if (i + 1 < c->n_levels)
             x = downsample_conv(
                 g, name_of("%s.downsamplers.0", block.text).text, x, 0);
+        if (i + 1 == n_large(c))
+            graph_set_deep(g, x);
     }
     x = middle(g, c, "encoder", x);
     return head(g, c, "encoder", x, c->latent_channels * (is_double ? 2 : 1));
@@ -168,6 +177,8 @@ value_id vae_decoder(struct graph *g, const struct vae_config *c, value_id z)
         for (uint32_t j = 0; j <= c->n_layers; j++)
             x = residual(g, c, name_of("%s.resnets.%u", block.text, j).text, x,
                          c->channels[c->n_levels - 1 - i]);
+        if (i + 1 + n_large(c) == c->n_levels)
+            graph_set_deep(g, x);
         if (i + 1 < c->n_levels)
             x = upsample_conv(g, name_of("%s.upsamplers.0", block.text).text,
                               x);

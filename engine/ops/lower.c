@@ -158,7 +158,7 @@ static void bind_externals(struct lowering *l)
         value_id v = graph_output_at(l->g, i);
         buffer_id id = plan_external(l->b, graph_value_at(l->g, v)->name);
 
-        if (l->part == LOWER_WHOLE || is_body(l->part))
+        if (!l->stage && (l->part == LOWER_WHOLE || is_body(l->part)))
             l->values[v].external = id;
     }
 }
@@ -224,15 +224,16 @@ static void want_operands(struct lowering *l, size_t i)
     l->values[graph_op_at(l->g, leader)->out].is_wanted = true;
 }
 
-/* Leave out what the output does not need when the deep value is given. */
-static void cut_shallow(struct lowering *l, const struct row_buffers *rows)
+/* v stands at a place: nothing that leads to it alone is needed. */
+static void give(struct lowering *l, value_id v, struct place at)
 {
-    value_id deep = graph_deep(l->g);
+    lower_set_stored(l, v, at);
+    l->is_done[graph_value_at(l->g, v)->op] = true;
+}
 
-    lower_set_stored(l, deep, deep_place(l, rows));
-    l->is_done[graph_value_at(l->g, deep)->op] = true;
-    for (size_t i = 0; i < graph_n_outputs(l->g); i++)
-        l->values[graph_output_at(l->g, i)].is_wanted = true;
+/* Leave out what the values marked so far do not need. */
+static void keep_wanted(struct lowering *l)
+{
     for (size_t i = graph_n_ops(l->g); i-- > 0;) {
         if (l->is_done[i])
             continue;
@@ -241,6 +242,14 @@ static void cut_shallow(struct lowering *l, const struct row_buffers *rows)
         else
             l->is_done[i] = true;
     }
+}
+
+static void cut_shallow(struct lowering *l, const struct row_buffers *rows)
+{
+    give(l, graph_deep(l->g), deep_place(l, rows));
+    for (size_t i = 0; i < graph_n_outputs(l->g); i++)
+        l->values[graph_output_at(l->g, i)].is_wanted = true;
+    keep_wanted(l);
 }
 
 static void finish_rows(struct lowering *l, const struct row_buffers *rows)
@@ -291,6 +300,32 @@ static void lower_body(struct lowering *l, const struct row_buffers *rows)
     }
 }
 
+static void lower_stage_ops(struct lowering *l)
+{
+    const struct lower_stage *stage = l->stage;
+    struct place at, to;
+
+    for (size_t i = 0; i < stage->n_given; i++) {
+        value_id v = stage->given[i];
+
+        give(l, v,
+             (struct place){plan_external(l->b, "given"), 0, shape_of(l, v).c});
+    }
+    l->values[stage->out].external = plan_external(l->b, "stage");
+    if (stage->is_normed)
+        l->norms = plan_external(l->b, "norms");
+    l->values[stage->out].is_wanted = true;
+    l->values[stage->out].n_readers++;
+    keep_wanted(l);
+    for (size_t i = 0; i < graph_n_ops(l->g); i++)
+        lower_op(l, i);
+    at = lower_require(l, stage->out);
+    to = lower_new_place(l, stage->out);
+    if (at.buffer != to.buffer)
+        lower_copy_columns(l, "stage", n_rows(shape_of(l, stage->out)),
+                           shape_of(l, stage->out).c, at, to, 0);
+}
+
 static enum unstir_status lower_all(struct lowering *l,
                                     struct unstir_error *err)
 {
@@ -307,6 +342,10 @@ static enum unstir_status lower_all(struct lowering *l,
     }
     count_readers(l);
     bind_externals(l);
+    if (l->stage) {
+        lower_stage_ops(l);
+        return UNSTIR_OK;
+    }
     if (l->part != LOWER_WHOLE) {
         TRY(hoist_init(&l->hoist, l->g, err));
         rows.step = plan_external(l->b, "rows");
@@ -342,19 +381,22 @@ enum unstir_status lower_inference(struct plan **out, const struct graph *g,
     return lower_inference_part(out, g, packs, LOWER_WHOLE, n_threads, err);
 }
 
-enum unstir_status
-lower_inference_part(struct plan **out, const struct graph *g,
-                     const struct packs *packs, enum lower_part part,
-                     unsigned n_threads, struct unstir_error *err)
+size_t lower_norm_at(const struct graph *g, size_t op)
 {
-    struct lowering l = {
-        .g = g,
-        .packs = packs,
-        .k = packs_table(packs),
-        .n_threads = n_threads,
-        .is_fused = packs_mode(packs) == LOWER_FUSED,
-        .part = part,
-    };
+    size_t floats = 0;
+
+    for (size_t i = 0; i < op && i < graph_n_ops(g); i++)
+        if (graph_op_at(g, i)->kind == OP_GROUP_NORM)
+            floats += 2 * (size_t)graph_shape(g, graph_op_at(g, i)->out).c;
+    return floats;
+}
+
+static enum unstir_status lower_to_plan(struct plan **out, struct lowering l,
+                                        struct unstir_error *err)
+{
+    const struct graph *g = l.g;
+    const struct packs *packs = l.packs;
+    enum lower_part part = l.part;
     enum unstir_status status;
 
     *out = NULL;
@@ -367,7 +409,7 @@ lower_inference_part(struct plan **out, const struct graph *g,
         graph_deep(g) == GRAPH_NO_VALUE)
         return error_set(err, UNSTIR_ERR_INTERNAL,
                          "lower: the graph has no deep value");
-    TRY(plan_builder_new(&l.b, l.k, n_threads, err));
+    TRY(plan_builder_new(&l.b, l.k, l.n_threads, err));
     status = lower_all(&l, err);
     alloc_free(l.values);
     alloc_free(l.is_done);
@@ -376,4 +418,41 @@ lower_inference_part(struct plan **out, const struct graph *g,
         return plan_finish(out, l.b, err);
     plan_builder_free(l.b);
     return status;
+}
+
+static struct lowering lowering_of(const struct graph *g,
+                                   const struct packs *packs,
+                                   unsigned n_threads)
+{
+    return (struct lowering){
+        .g = g,
+        .packs = packs,
+        .k = packs_table(packs),
+        .n_threads = n_threads,
+        .is_fused = packs_mode(packs) == LOWER_FUSED,
+    };
+}
+
+enum unstir_status
+lower_inference_part(struct plan **out, const struct graph *g,
+                     const struct packs *packs, enum lower_part part,
+                     unsigned n_threads, struct unstir_error *err)
+{
+    struct lowering l = lowering_of(g, packs, n_threads);
+
+    l.part = part;
+    return lower_to_plan(out, l, err);
+}
+
+enum unstir_status lower_inference_stage(struct plan **out,
+                                         const struct graph *g,
+                                         const struct packs *packs,
+                                         const struct lower_stage *stage,
+                                         unsigned n_threads,
+                                         struct unstir_error *err)
+{
+    struct lowering l = lowering_of(g, packs, n_threads);
+
+    l.stage = stage;
+    return lower_to_plan(out, l, err);
 }

@@ -108,6 +108,28 @@ enum unstir_status
 lower_inference_part(struct plan **out, const struct graph *g,
                      const struct packs *packs, enum lower_part part,
                      unsigned n_threads, struct unstir_error *err);
+/* A stage: the operations that lead from given values to one value, and no
+ * others.  Externals more, after inputs and outputs: each given value, the
+ * output, and, if is_normed, the norms: every group norm of the graph, at
+ * lower_norm_at(), has a scale [c] and a shift [c] there, of one picture, and
+ * takes them instead of its operand's statistics. */
+struct lower_stage {
+    const value_id *given;
+    size_t n_given;
+    value_id out;
+    bool is_normed;
+};
+enum unstir_status lower_inference_stage(struct plan **out,
+                                         const struct graph *g,
+                                         const struct packs *packs,
+                                         const struct lower_stage *stage,
+                                         unsigned n_threads,
+                                         struct unstir_error *err);
+
+/* Floats before the scale of the norm that is operation `op`; of an op behind
+ * the last one: of all. */
+size_t lower_norm_at(const struct graph *g, size_t op);
+
 /* LOWER_WHOLE. */
 enum unstir_status lower_inference(struct plan **out, const struct graph *g,
                                    const struct packs *packs,

@@ -73,6 +73,16 @@ void lower_copy_columns(struct lowering *l, const char *name, size_t rows,
 
 /* -- forms to steps ---------------------------------------------------- */
 
+static void given_norm(const struct lowering *l, size_t norm,
+                       struct place *scale, struct place *shift)
+{
+    uint32_t c = shape_of(l, graph_op_at(l->g, norm)->out).c;
+    size_t at = lower_norm_at(l->g, norm) * sizeof(float);
+
+    *scale = (struct place){l->norms, at, c};
+    *shift = (struct place){l->norms, at + c * sizeof(float), c};
+}
+
 /* The statistics of a form's norm, folded into a scale and a shift. */
 void lower_emit_stats(struct lowering *l, const struct form *f,
                       struct place *scale, struct place *shift)
@@ -94,6 +104,10 @@ void lower_emit_stats(struct lowering *l, const struct form *f,
     size_t bytes;
     char name[NAME_BYTES];
 
+    if (l->stage && l->stage->is_normed) {
+        given_norm(l, f->norm, scale, shift);
+        return;
+    }
     if (f->src[1] != GRAPH_NO_VALUE) {
         x1 = &l->values[f->src[1]].at;
         args.c1 = shape_of(l, f->src[1]).c;

@@ -57,6 +57,8 @@ struct lowering {
     bool *is_done; /* by operation */
     enum lower_part part;
     struct hoist hoist; /* but for LOWER_WHOLE                               */
+    const struct lower_stage *stage; /* or NULL: all of the part             */
+    buffer_id norms;                 /* of a stage that is_normed            */
 };
 
 static inline struct shape shape_of(const struct lowering *l, value_id v)

@@ -35,7 +35,7 @@
 #define BLOCK_MAX    ((size_t)128)
 #define BLOCK_MIN    ((size_t)16)
 
-static size_t block_rows(size_t c)
+size_t group_norm_block(size_t c)
 {
     size_t rows = BLOCK_FLOATS / c;
 
@@ -56,7 +56,14 @@ size_t group_norm_stats_scratch(const struct kernel_table *k,
                                 unsigned n_threads, uint32_t n, uint32_t hw,
                                 uint32_t c)
 {
-    return (size_t)n * chunks_of(hw, block_rows(c)) * 2 * c * sizeof(float);
+    return (size_t)n * chunks_of(hw, group_norm_block(c)) * 2 * c *
+           sizeof(float);
+}
+
+void group_norm_moments(const struct kernel_table *k, const float *x,
+                        size_t n_pixels, size_t c, float *block)
+{
+    k->vec.moments(n_pixels, c, x, c, block, block + c);
 }
 
 static void moments_block(void *arg, size_t i, unsigned worker)
@@ -64,7 +71,7 @@ static void moments_block(void *arg, size_t i, unsigned worker)
     const struct job *job = arg;
     const struct group_norm_stats_args *a = job->args;
     const struct vector_kernels *vec = &job->ctx->k->vec;
-    size_t c = a->c0 + a->c1, step = block_rows(c);
+    size_t c = a->c0 + a->c1, step = group_norm_block(c);
     size_t per_image = chunks_of(a->hw, step);
     size_t image = i / per_image, block = i % per_image;
     size_t rows = chunk_len(a->hw, step, block);
@@ -83,7 +90,7 @@ static void join_blocks(const struct group_norm_stats_args *a,
                         const float *blocks, size_t c0, size_t len,
                         double *out_mean, double *out_var)
 {
-    size_t c = a->c0 + a->c1, step = block_rows(c);
+    size_t c = a->c0 + a->c1, step = group_norm_block(c);
     size_t n_blocks = chunks_of(a->hw, step);
     double count = (double)a->hw * (double)len, sum = 0, m2 = 0;
 
@@ -111,13 +118,11 @@ static void join_blocks(const struct group_norm_stats_args *a,
     *out_var = m2 / count;
 }
 
-static void group_stats(const struct job *job, size_t image, size_t group)
+/* From the blocks of that image. */
+static void group_stats(const struct group_norm_stats_args *a,
+                        const float *blocks, size_t image, size_t group)
 {
-    const struct group_norm_stats_args *a = job->args;
     size_t c = a->c0 + a->c1, len = c / a->groups, c0 = group * len;
-    size_t n_blocks = chunks_of(a->hw, block_rows(c));
-    const float *blocks = (const float *)(const void *)job->ctx->scratch +
-                          image * n_blocks * 2 * c;
     const float *e = a->e ? a->e + image * a->e_stride : NULL;
     double mean, var;
 
@@ -152,10 +157,19 @@ static void stats_piece(void *arg, size_t i, unsigned worker)
     const struct group_norm_stats_args *a = job->args;
     size_t step = groups_a_piece(a), per_image = chunks_of(a->groups, step);
     size_t image = i / per_image, k = i % per_image;
-    size_t n = chunk_len(a->groups, step, k);
+    size_t n = chunk_len(a->groups, step, k), c = a->c0 + a->c1;
+    const float *blocks = (const float *)(const void *)job->ctx->scratch +
+                          image * chunks_of(a->hw, group_norm_block(c)) * 2 * c;
 
     for (size_t g = 0; g < n; g++)
-        group_stats(job, image, k * step + g);
+        group_stats(a, blocks, image, k * step + g);
+}
+
+void group_norm_join(const struct group_norm_stats_args *args,
+                     const float *blocks)
+{
+    for (size_t g = 0; g < args->groups; g++)
+        group_stats(args, blocks, 0, g);
 }
 
 void group_norm_stats(const struct op_ctx *ctx, const void *args)
@@ -164,8 +178,8 @@ void group_norm_stats(const struct op_ctx *ctx, const void *args)
     struct job job = {ctx, args};
     size_t c = a->c0 + a->c1;
 
-    pool_run(ctx->pool, a->n * chunks_of(a->hw, block_rows(c)), moments_block,
-             &job);
+    pool_run(ctx->pool, a->n * chunks_of(a->hw, group_norm_block(c)),
+             moments_block, &job);
     pool_run(ctx->pool, a->n * chunks_of(a->groups, groups_a_piece(a)),
              stats_piece, &job);
 }
@@ -334,7 +348,7 @@ static void sum_image(const struct job *job, struct norm_bwd_rows r,
                       float *du)
 {
     const struct group_norm_bwd_args *a = job->args;
-    size_t c = a->c, len = c / a->groups, step = block_rows(c);
+    size_t c = a->c, len = c / a->groups, step = group_norm_block(c);
 
     for (size_t j = 0; j < 2 * c; j++)
         s1[j] = 0;

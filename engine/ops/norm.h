@@ -34,6 +34,15 @@ size_t group_norm_stats_scratch(const struct kernel_table *k,
                                 uint32_t c);
 void group_norm_stats(const struct op_ctx *ctx, const void *args);
 
+/* The same in two halves, of one picture whose pixels come piece by piece:
+ * moments of each block of so many pixels (the last may be shorter), 2 c floats
+ * a block; then scale and shift of all of them, x0 and x1 being left out. */
+size_t group_norm_block(size_t c);
+void group_norm_moments(const struct kernel_table *k, const float *x,
+                        size_t n_pixels, size_t c, float *block);
+void group_norm_join(const struct group_norm_stats_args *args,
+                     const float *blocks);
+
 /* y = act(scale * x + shift); scale, shift [n][c] or both NULL.  y may be x. */
 struct affine_act_args {
     uint32_t n, hw, c;

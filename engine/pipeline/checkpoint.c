@@ -146,6 +146,7 @@ static enum unstir_status network_load(struct unstir_model *m,
                      &options, err));
     TRY(texts_load(m, parts, &options, err));
     TRY(decoder_load(m, parts, &options, err));
+    m->is_frugal = m->decoder && o && o->low_memory;
     TRY(network_check(m, err));
     m->has_learned_variance =
         network_info(m->net)->out_channels == 2 * m->sample_channels;
@@ -160,7 +161,9 @@ static void info_from_network(struct unstir_model *m)
     info->family = n->family;
     info->isa = n->isa;
     info->precision = n->precision;
-    info->fingerprint = n->fingerprint;
+    (void)snprintf(m->fingerprint, sizeof m->fingerprint, "%s%s",
+                   n->fingerprint, m->is_frugal ? "-low" : ""); /* fits */
+    info->fingerprint = m->fingerprint;
     info->packs = pack_source_name(n->pack_source);
     info->n_parameters = n->n_parameters;
     info->weight_bytes = n->weight_bytes;

@@ -50,6 +50,8 @@ struct unstir_model {
     struct checkpoint_sampler samplers[SAMPLER_COUNT];
     size_t default_sampler;
     const struct sampler_schedule *default_schedule; /* or NULL              */
+    bool is_frugal;            /* options' low_memory, if it has a decoder   */
+    char fingerprint[112];     /* the network's, and what else changes bits  */
     bool has_learned_variance; /* the network brings 2 x channels            */
     struct unstir_model_info info;
     struct unstir_label *labels;

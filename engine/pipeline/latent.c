@@ -18,7 +18,14 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "model/network.h"
+#include "model/tiled.h"
 #include "pipeline/checkpoint.h"
+
+/* Layers of a decoder that hold more make it work in bands.  Four of such may be
+ * there at once: Stable Diffusion's decoder is whole up to 700 x 700 pixels,
+ * with little memory up to 250 x 250. */
+#define MAX_WHOLE        ((size_t)512 << 20)
+#define MAX_WHOLE_FRUGAL ((size_t)64 << 20)
 
 struct colours {
     double scaling_factor; /* of the autoencoder that it was fitted to */
@@ -67,13 +74,16 @@ decode(const struct unstir_model *m, struct executor *x, const float *sample,
         .sample = latent,
         .out = pixels,
     };
+    const struct tiling tiling = {
+        .whole_bytes = m->is_frugal ? MAX_WHOLE_FRUGAL : MAX_WHOLE,
+    };
 
     for (size_t i = 0; i < n; i++) {
         double v = (double)sample[i % c * (n / c) + i / c];
 
         latent[i] = (float)(v / m->scaling.factor + m->scaling.shift);
     }
-    TRY(network_eval(m->decoder, x, &io, cancel, err));
+    TRY(tiled_eval(m->decoder, x, &io, &tiling, cancel, err));
     for (size_t k = 0; k < channels; k++)
         for (size_t i = 0; i < hw; i++)
             planes[k * hw + i] = pixels[i * channels + k];
