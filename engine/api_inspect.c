@@ -2,8 +2,8 @@
  *
  * The configuration gives the graph, and the graph the list of tensors that
  * the network needs; the file's headers give the list that is there.  Where
- * both agree the model is opened (packed, not run) for its limits and its
- * memory; where they do not, the differences are the answer, not an error.
+ * both agree the model is opened (a large one without its weights) for its
+ * limits and its memory; where they do not, the differences are the answer, not an error.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -24,6 +24,10 @@
 /* Program, libraries and the picture itself, beside weights and arena:
  * measured 9 MiB for 28 x 28 pixels. */
 #define BASE_BYTES ((size_t)12 << 20)
+
+/* Larger models are not packed to find out about their arena: that would take
+ * the time and memory of loading them. */
+#define LARGE_FILE_BYTES ((size_t)256 << 20)
 
 struct inspection {
     const struct unstir_model_options *options; /* or NULL                   */
@@ -179,6 +183,30 @@ static void put_optional(struct json_writer *json, const char *key,
         json_put_null(json, key);
 }
 
+static void put_parts(struct inspection *s)
+{
+    const struct checkpoint_parts *p = &s->parts;
+    const struct {
+        const char *name;
+        bool is_there;
+    } rows[] = {
+        {"unet", true},
+        {"vae", p->vae_config != NULL},
+        {"text_encoder", p->texts[0].config != NULL},
+        {"tokenizer", p->texts[0].tokenizer != NULL},
+        {"text_encoder_2", p->texts[1].config != NULL},
+        {"tokenizer_2", p->texts[1].tokenizer != NULL},
+        {"scheduler", p->scheduler_config != NULL},
+        {"unstir.json", p->unstir != NULL},
+    };
+
+    json_open_array(s->json, "parts");
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (rows[i].is_there)
+            json_put_string(s->json, NULL, rows[i].name);
+    json_close(s->json);
+}
+
 /* What the files say of themselves. */
 static void put_files(struct inspection *s, const char *path)
 {
@@ -190,13 +218,7 @@ static void put_files(struct inspection *s, const char *path)
     json_put_string(s->json, "path", path);
     json_put_string(s->json, "pipeline", s->source.pipeline);
     json_put_string(s->json, "digest", s->source.digest);
-    json_open_array(s->json, "parts");
-    json_put_string(s->json, NULL, "unet");
-    if (s->parts.scheduler_config)
-        json_put_string(s->json, NULL, "scheduler");
-    if (s->parts.unstir)
-        json_put_string(s->json, NULL, "unstir.json");
-    json_close(s->json);
+    put_parts(s);
     json_put_u64(s->json, "parameters", n_parameters);
     put_dtypes(s);
     json_put_u64(s->json, "bytes_on_disk", s->source.file_bytes);
@@ -207,16 +229,39 @@ static void put_files(struct inspection *s, const char *path)
     json_put_real(s->json, "gflop_per_evaluation", graph_flops(s->graph) / 1e9);
 }
 
+static bool is_large(const struct inspection *s)
+{
+    return s->source.file_bytes > LARGE_FILE_BYTES;
+}
+
+static void put_memory(struct inspection *s, size_t weights, size_t arena)
+{
+    if (is_large(s)) {
+        json_put_null(s->json, "arena_bytes");
+        json_put_null(s->json, "peak_memory_bytes");
+        return;
+    }
+    json_put_u64(s->json, "arena_bytes", arena);
+    json_put_u64(s->json, "peak_memory_bytes",
+                 BASE_BYTES + s->source.file_bytes + weights + arena);
+}
+
 static void put_abilities(struct inspection *s,
                           const struct unstir_model_info *info)
 {
     json_open_array(s->json, "can");
     json_put_string(s->json, NULL,
-                    info->n_classes > 0 ? "class-conditional"
-                                        : "unconditional");
-    if (info->null_class >= 0)
+                    info->takes_text      ? "text-to-picture"
+                    : info->n_classes > 0 ? "class-conditional"
+                                          : "unconditional");
+    if (info->takes_guidance)
         json_put_string(s->json, NULL, "guidance");
+    if (info->takes_negative_prompt)
+        json_put_string(s->json, NULL, "negative-prompt");
     json_close(s->json);
+    put_optional(s->json, "autoencoder", info->autoencoder);
+    if (info->takes_text)
+        json_put_int(s->json, "max_clip_skip", info->max_clip_skip);
     json_put_int(s->json, "classes", info->n_classes);
     json_open_array(s->json, "labels");
     for (size_t i = 0; i < info->n_labels; i++)
@@ -244,15 +289,16 @@ static void put_defaults(struct inspection *s,
     json_close(s->json);
 }
 
-/* What the opened model says. */
+/* What the opened model says; of a large one the arena is not known. */
 static enum unstir_status put_model(struct inspection *s,
                                     const struct unstir_model *model,
                                     struct unstir_error *err)
 {
     const struct unstir_model_info *info = unstir_model_info(model);
-    size_t arena;
-    TRY(unstir_model_arena_bytes(model, info->default_width,
-                                 info->default_height, &arena, err));
+    size_t arena = 0;
+    if (!is_large(s))
+        TRY(unstir_model_arena_bytes(model, info->default_width,
+                                     info->default_height, &arena, err));
     json_put_string(s->json, "id", info->id);
     put_optional(s->json, "title", info->title);
     json_put_string(s->json, "family", info->family);
@@ -263,10 +309,7 @@ static enum unstir_status put_model(struct inspection *s,
     put_defaults(s, info);
     json_put_int(s->json, "train_timesteps", info->n_train_timesteps);
     json_put_u64(s->json, "weight_bytes", info->weight_bytes);
-    json_put_u64(s->json, "arena_bytes", arena);
-    json_put_u64(s->json, "peak_memory_bytes",
-                 BASE_BYTES + s->source.file_bytes + info->weight_bytes +
-                     arena);
+    put_memory(s, info->weight_bytes, arena);
     return UNSTIR_OK;
 }
 
@@ -286,9 +329,13 @@ static enum unstir_status write_all(struct inspection *s, const char *path,
 {
     struct unstir_model *model = NULL;
     enum unstir_status status = UNSTIR_OK;
+    struct unstir_model_options o = {.isa = NULL};
     bool can_run = is_complete(s);
+    if (s->options)
+        o = *s->options;
+    o.without_weights = is_large(s);
     if (can_run)
-        TRY(unstir_model_open(&model, path, s->options, err));
+        TRY(unstir_model_open(&model, path, &o, err));
     json_open_object(s->json, NULL);
     put_files(s, path);
     json_put_bool(s->json, "can_run", can_run);
