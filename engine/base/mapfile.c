@@ -80,6 +80,13 @@ void mapfile_close(struct mapfile *m)
     *m = (struct mapfile){0};
 }
 
+void mapfile_forget(const struct mapfile *m)
+{
+    /* Advice only; a private mapping that was never written loses nothing. */
+    if (m->map)
+        (void)madvise(m->map, m->n_bytes, MADV_DONTNEED);
+}
+
 enum unstir_status mapfile_read(char **out, size_t *n, const char *path,
                                 size_t max_bytes, struct unstir_error *err)
 {

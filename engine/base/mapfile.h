@@ -22,6 +22,9 @@ enum unstir_status mapfile_open(struct mapfile *m, const char *path,
                                 size_t max_bytes, struct unstir_error *err);
 void mapfile_close(struct mapfile *m);
 
+/* Let the system have the pages until they are read again. */
+void mapfile_forget(const struct mapfile *m);
+
 /* The whole file in memory of its own, with a NUL behind; alloc_free(). */
 enum unstir_status mapfile_read(char **out, size_t *n, const char *path,
                                 size_t max_bytes, struct unstir_error *err);

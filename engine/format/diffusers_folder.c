@@ -474,6 +474,7 @@ static enum unstir_status read_network(struct diffusers_folder *f,
         digest_add(digest, "weights", m->bytes, m->n_bytes);
         f->weight_file_bytes += m->n_bytes;
     }
+    weights_forget(w);
     return update_names(f, w, err);
 }
 

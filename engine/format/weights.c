@@ -28,6 +28,12 @@ static void source_fini(struct weights_source *source)
     alloc_free(source->block);
 }
 
+void weights_forget(const struct weights *w)
+{
+    for (size_t i = 0; w && i < w->n_sources; i++)
+        mapfile_forget(&w->sources[i].map);
+}
+
 void weights_close(struct weights *w)
 {
     if (!w)

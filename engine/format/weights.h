@@ -36,4 +36,7 @@ const struct tensor_view *weights_find(const struct weights *w,
                                        const char *name);
 void weights_close(struct weights *w);
 
+/* After reading much: pages of the files need not stay in memory. */
+void weights_forget(const struct weights *w);
+
 #endif

@@ -270,13 +270,13 @@ static enum unstir_status load_all(struct clip_text *t, const float **params,
                                    const struct weights *weights,
                                    struct unstir_error *err)
 {
-    for (size_t i = 0; i < t->n_params; i++) {
-        const struct graph_param *want = graph_param_at(g, (param_id)i);
+    struct param_source source = {g, weights};
+    struct packs_params all = {params, param_load_later, &source};
 
-        TRY(param_load(&params[i], &t->own[i], want, weights, err));
-        t->info.n_parameters += want->n;
-    }
-    return packs_new(&t->packs, g, &t->table, LOWER_FUSED, params, err);
+    for (size_t i = 0; i < t->n_params; i++)
+        t->info.n_parameters += graph_param_at(g, (param_id)i)->n;
+    TRY(param_load_all(params, t->own, &source, err));
+    return packs_new(&t->packs, g, &t->table, LOWER_FUSED, &all, err);
 }
 
 static void drop_params(struct clip_text *t, const struct graph *g)

@@ -245,25 +245,14 @@ static enum unstir_status own_param(struct network *net, size_t p, size_t n,
     return UNSTIR_OK;
 }
 
-static enum unstir_status load_params(struct network *net, const float **params,
-                                      const struct graph *g,
-                                      const struct weights *weights,
-                                      uint64_t seed, struct unstir_error *err)
+static enum unstir_status draw_params(struct network *net, const float **params,
+                                      const struct graph *g, uint64_t seed,
+                                      struct unstir_error *err)
 {
     for (size_t i = 0; i < net->n_params; i++) {
-        const struct graph_param *want = graph_param_at(g, (param_id)i);
-
-        net->info.n_parameters += want->n;
-        if (weights) {
-            TRY(param_load(&params[i], &net->own_params[i], want, weights,
-                           err));
-        } else {
-            TRY(own_param(net, i, want->n, err));
-            params[i] = net->own_params[i];
-        }
+        TRY(own_param(net, i, graph_param_at(g, (param_id)i)->n, err));
+        params[i] = net->own_params[i];
     }
-    if (weights)
-        return UNSTIR_OK;
     return network_draw(g, seed, net->own_params, err);
 }
 
@@ -356,10 +345,15 @@ pack_params(struct network *net, const struct graph *g,
     TRY(alloc_zero(&own, net->n_params, sizeof(float *), err));
     net->own_params = own;
     TRY(alloc_zero(&params, net->n_params, sizeof(float *), err));
-    status = load_params(net, params, g, weights, seed, err);
+    for (size_t i = 0; i < net->n_params; i++)
+        net->info.n_parameters += graph_param_at(g, (param_id)i)->n;
+    struct param_source source = {g, weights};
+    struct packs_params all = {params, param_load_later, &source};
+    status = weights ? param_load_all(params, net->own_params, &source, err)
+                     : draw_params(net, params, g, seed, err);
     if (status == UNSTIR_OK)
         status = packs_new_cached(&net->packs, g, &net->table, options->mode,
-                                  params, &options->cache, net->fingerprint,
+                                  &all, &options->cache, net->fingerprint,
                                   &net->info.pack_source, err);
     alloc_free(params);
     if (status != UNSTIR_OK)

@@ -131,9 +131,9 @@ static enum unstir_status take(struct packs *packs, const struct graph *g,
 enum unstir_status
 packs_new_cached(struct packs **out, const struct graph *g,
                  const struct kernel_table *table, enum lower_mode mode,
-                 const float *const *params, const struct pack_cache *cache,
-                 const char *fingerprint, enum pack_source *source,
-                 struct unstir_error *err)
+                 const struct packs_params *params,
+                 const struct pack_cache *cache, const char *fingerprint,
+                 enum pack_source *source, struct unstir_error *err)
 {
     enum unstir_status status;
     enum pack_source unused;

@@ -48,8 +48,8 @@ const char *pack_source_name(enum pack_source source);
 enum unstir_status
 packs_new_cached(struct packs **out, const struct graph *g,
                  const struct kernel_table *table, enum lower_mode mode,
-                 const float *const *params, const struct pack_cache *cache,
-                 const char *fingerprint, enum pack_source *source,
-                 struct unstir_error *err);
+                 const struct packs_params *params,
+                 const struct pack_cache *cache, const char *fingerprint,
+                 enum pack_source *source, struct unstir_error *err);
 
 #endif

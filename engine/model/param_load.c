@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "ops/graph.h"
+#include "ops/lower.h"
 
 bool param_is_float(enum dtype t)
 {
@@ -70,15 +71,13 @@ static enum unstir_status wrong_shape(const struct tensor_view *t,
                      found, wanted);
 }
 
-enum unstir_status param_load(const float **param, float **own,
-                              const struct graph_param *want,
-                              const struct weights *weights,
-                              struct unstir_error *err)
+static enum unstir_status find(const struct tensor_view **out,
+                               const struct graph_param *want,
+                               const struct weights *weights,
+                               struct unstir_error *err)
 {
-    const struct tensor_view *t = weights_find(weights, want->name);
-    void *floats;
+    const struct tensor_view *t = *out = weights_find(weights, want->name);
 
-    *param = *own = NULL;
     if (!t)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "tensor %s is missing from the weights", want->name);
@@ -89,6 +88,28 @@ enum unstir_status param_load(const float **param, float **own,
                          "tensor %s is stored as %s; supported: F32, F16, "
                          "BF16, F64, F8_E4M3, F8_E5M2, Q8_0, Q4_0, Q4_K",
                          want->name, dtype_name(t->dtype));
+    return UNSTIR_OK;
+}
+
+enum unstir_status param_check(const struct graph_param *want,
+                               const struct weights *weights,
+                               struct unstir_error *err)
+{
+    const struct tensor_view *t;
+
+    return find(&t, want, weights, err);
+}
+
+enum unstir_status param_load(const float **param, float **own,
+                              const struct graph_param *want,
+                              const struct weights *weights,
+                              struct unstir_error *err)
+{
+    const struct tensor_view *t;
+    void *floats;
+
+    *param = *own = NULL;
+    TRY(find(&t, want, weights, err));
     if (t->dtype == DTYPE_F32 && (uintptr_t)t->data % _Alignof(float) == 0) {
         *param = t->data;
         return UNSTIR_OK;
@@ -97,4 +118,27 @@ enum unstir_status param_load(const float **param, float **own,
     dtype_load(floats, t->data, t->dtype, want->n);
     *param = *own = floats;
     return UNSTIR_OK;
+}
+
+enum unstir_status param_load_all(const float **values, float **own,
+                                  const struct param_source *s,
+                                  struct unstir_error *err)
+{
+    for (size_t i = 0; i < graph_n_params(s->g); i++) {
+        const struct graph_param *want = graph_param_at(s->g, (param_id)i);
+
+        if (packs_reads_once(s->g, (param_id)i))
+            TRY(param_check(want, s->weights, err));
+        else
+            TRY(param_load(&values[i], &own[i], want, s->weights, err));
+    }
+    return UNSTIR_OK;
+}
+
+enum unstir_status param_load_later(const void *source, param_id p,
+                                    const float **values, float **own)
+{
+    const struct param_source *s = source;
+
+    return param_load(values, own, graph_param_at(s->g, p), s->weights, NULL);
 }

@@ -9,8 +9,7 @@
 
 #include "base/error.h"
 #include "format/weights.h"
-
-struct graph_param;
+#include "ops/graph.h"
 
 /* Whether values of that type can be parameters. */
 bool param_is_float(enum dtype t);
@@ -23,5 +22,24 @@ enum unstir_status param_load(const float **param, float **own,
                               const struct graph_param *want,
                               const struct weights *weights,
                               struct unstir_error *err);
+
+/* Only see whether that would work, but for memory. */
+enum unstir_status param_check(const struct graph_param *want,
+                               const struct weights *weights,
+                               struct unstir_error *err);
+
+/* All parameters of a graph for packing: large ones that packing alone reads
+ * are checked here and loaded when their turn comes, through
+ * param_load_later(); the others stand in values and own as param_load() says.
+ */
+struct param_source {
+    const struct graph *g;
+    const struct weights *weights;
+};
+enum unstir_status param_load_all(const float **values, float **own,
+                                  const struct param_source *source,
+                                  struct unstir_error *err);
+enum unstir_status param_load_later(const void *source, param_id p,
+                                    const float **values, float **own);
 
 #endif

@@ -36,15 +36,30 @@ struct plan;
 
 enum lower_mode { LOWER_REFERENCE, LOWER_FUSED };
 
+/* Parameters as packing reads them: f32 data in the order of graph_param_at(),
+ * borrowed.  values[p] may be NULL where packs_reads_once() says so: load() is
+ * called when their turn comes, by any thread, and ends no memory; *own is
+ * ended by alloc_free(), or NULL where *values lies elsewhere. */
+struct packs_params {
+    const float *const *values;
+    enum unstir_status (*load)(const void *arg, param_id p,
+                               const float **values, float **own);
+    const void *arg;
+};
+
+/* Whether a parameter is the weight of products alone, so that nothing but
+ * packing reads it. */
+bool packs_reads_once(const struct graph *g, param_id p);
+
 /* Packed weights of one network on one rung, shared by all plans of it; a
  * network's graphs of all sizes have the same operations in the same order.
- * params[p] is f32 data of parameter p (graph_param_at order), borrowed;
- * what packs_needs() denies may be dropped after packs_new() returns.
+ * What packs_needs() denies may be dropped after packs_new() returns.
  * Everything is packed at once; afterwards it is read-only.  *table is
  * borrowed. */
 enum unstir_status packs_new(struct packs **out, const struct graph *g,
                              const struct kernel_table *table,
-                             enum lower_mode mode, const float *const *params,
+                             enum lower_mode mode,
+                             const struct packs_params *params,
                              struct unstir_error *err);
 void packs_free(struct packs *packs);
 size_t packs_bytes(const struct packs *packs);
@@ -57,7 +72,7 @@ size_t packs_bytes(const struct packs *packs);
 enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
                                    const struct kernel_table *table,
                                    enum lower_mode mode,
-                                   const float *const *params,
+                                   const struct packs_params *params,
                                    struct unstir_error *err);
 enum unstir_status packs_fill(struct packs *packs, const struct graph *g,
                               struct unstir_error *err);

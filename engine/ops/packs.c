@@ -34,6 +34,7 @@ struct packs {
     struct op_pack *ops;
     size_t n_ops;
     const float **params; /* NULL where packing was all                      */
+    struct packs_params source; /* until the image is there                  */
     size_t n_params;
     const unsigned char *image;
     size_t bytes;
@@ -93,7 +94,6 @@ static struct conv2d_pack_job job_of(const struct packs *packs,
     bool is_joined = packs->ops[i].n_joined > 1;
 
     return (struct conv2d_pack_job){
-        .w = packs->params[op->param[0]],
         .cin = w->dims[1],
         .cout = is_joined ? packs->ops[i].width : w->dims[0],
         .kh = w->rank == 4 ? w->dims[2] : 1,
@@ -236,57 +236,101 @@ static void point(struct packs *packs, const struct graph *g)
 
 /* -- packing ----------------------------------------------------------- */
 
+/* What stands in `params`, or is loaded now: *own is alloc_free()d. */
+static enum unstir_status values_of(const struct packs *packs, param_id p,
+                                    const float **values, float **own)
+{
+    *own = NULL;
+    *values = packs->params[p];
+    return *values ? UNSTIR_OK
+                   : packs->source.load(packs->source.arg, p, values, own);
+}
+
 /* Stack the rows and biases of all that follow leader i. */
-static void stack(const struct packs *packs, const struct graph *g, size_t i,
-                  float *rows, float *bias)
+static enum unstir_status stack(const struct packs *packs,
+                                const struct graph *g, size_t i, float *rows,
+                                float *bias)
 {
     for (size_t j = i; j < packs->n_ops; j++) {
         const struct graph_op *op = graph_op_at(g, j);
         const struct graph_param *w;
+        const float *values;
+        float *own;
 
         if (packs->ops[j].leader != i)
             continue;
         w = graph_param_at(g, op->param[0]);
-        memcpy(rows, packs->params[op->param[0]], w->n * sizeof *rows);
+        TRY(values_of(packs, op->param[0], &values, &own));
+        memcpy(rows, values, w->n * sizeof *rows);
+        alloc_free(own);
         rows += w->n;
         if (op->param[1] != GRAPH_NO_PARAM)
             memcpy(bias, packs->params[op->param[1]],
                    w->dims[0] * sizeof *bias);
         bias += w->dims[0];
     }
+    return UNSTIR_OK;
+}
+
+/* The weights of leader i, stacked if it is joined: *own is alloc_free()d. */
+static enum unstir_status gather(const struct packs *packs,
+                                 const struct graph *g, size_t i,
+                                 const struct conv2d_pack_job *j,
+                                 unsigned char *base, const float **w,
+                                 float **own)
+{
+    const struct op_pack *pack = &packs->ops[i];
+    enum unstir_status status;
+    void *room;
+
+    if (pack->n_joined == 1)
+        return values_of(packs, graph_op_at(g, i)->param[0], w, own);
+    *own = NULL;
+    TRY(alloc_zero(&room, (size_t)j->cout * j->cin, sizeof(float), NULL));
+    status = stack(packs, g, i, room,
+                   (float *)(base + (pack->bias_at - pack->panels_at)));
+    *w = *own = room;
+    return status;
+}
+
+static enum unstir_status pack_phases(const struct packs *packs, size_t i,
+                                      const struct conv2d_pack_job *j,
+                                      unsigned char *base)
+{
+    const struct op_pack *pack = &packs->ops[i];
+    void *room;
+
+    if (pack->phases_at == PACK_NOWHERE)
+        return UNSTIR_OK;
+    TRY(alloc_zero(&room, (size_t)j->cout * j->cin, 4 * sizeof(float), NULL));
+    conv2d_phases_pack(packs_table_of(packs, i),
+                       base + (pack->phases_at - pack->panels_at), j->w, j->cin,
+                       j->cout, room);
+    alloc_free(room);
+    return UNSTIR_OK;
 }
 
 /* The pieces of leader i to an image of which `base` is the part from
  * panels_at on. */
 static enum unstir_status pack_leader(const struct packs *packs,
                                       const struct graph *g, size_t i,
-                                      unsigned char *base,
-                                      struct unstir_error *err)
+                                      unsigned char *base)
 {
-    const struct op_pack *pack = &packs->ops[i];
     const struct kernel_table *k = packs_table_of(packs, i);
     struct conv2d_pack_job j = job_of(packs, g, i);
-    size_t n = (size_t)j.cout * j.cin;
-    void *room = NULL;
+    enum unstir_status status;
+    float *own;
 
-    if (pack->n_joined > 1) {
-        TRY(alloc_zero(&room, n, sizeof(float), err));
-        stack(packs, g, i, room,
-              (float *)(base + (pack->bias_at - pack->panels_at)));
-        j.w = room;
+    status = gather(packs, g, i, &j, base, &j.w, &own);
+    if (status == UNSTIR_OK) {
+        if (packs->ops[i].operands == OPERANDS_INT8)
+            linear_int8_pack(k, base, j.w, j.cin, j.cout);
+        else
+            conv2d_pack(k, base, j.w, j.cin, j.cout, j.kh, j.kw);
+        status = pack_phases(packs, i, &j, base);
     }
-    if (pack->operands == OPERANDS_INT8)
-        linear_int8_pack(k, base, j.w, j.cin, j.cout);
-    else
-        conv2d_pack(k, base, j.w, j.cin, j.cout, j.kh, j.kw);
-    alloc_free(room);
-    if (pack->phases_at == PACK_NOWHERE)
-        return UNSTIR_OK;
-    TRY(alloc_zero(&room, n, 4 * sizeof(float), err));
-    conv2d_phases_pack(k, base + (pack->phases_at - pack->panels_at), j.w,
-                       j.cin, j.cout, room);
-    alloc_free(room);
-    return UNSTIR_OK;
+    alloc_free(own);
+    return status;
 }
 
 struct filling {
@@ -304,8 +348,8 @@ static void fill_leader(void *arg, size_t i, unsigned worker)
     (void)worker;
     if (!is_leader(f->packs, f->g, i))
         return;
-    status = pack_leader(f->packs, f->g, i,
-                         f->image + f->packs->ops[i].panels_at, NULL);
+    status =
+        pack_leader(f->packs, f->g, i, f->image + f->packs->ops[i].panels_at);
     if (status != UNSTIR_OK)
         atomic_store_explicit(&f->status, (int)status, memory_order_relaxed);
 }
@@ -329,6 +373,7 @@ static void ready(struct packs *packs, const struct graph *g)
 {
     point(packs, g);
     drop_packed(packs, g);
+    packs->source = (struct packs_params){.values = NULL};
 }
 
 enum unstir_status packs_fill(struct packs *packs, const struct graph *g,
@@ -353,7 +398,7 @@ enum unstir_status packs_fill(struct packs *packs, const struct graph *g,
 enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
                                    const struct kernel_table *table,
                                    enum lower_mode mode,
-                                   const float *const *params,
+                                   const struct packs_params *params,
                                    struct unstir_error *err)
 {
     struct packs *packs;
@@ -376,7 +421,8 @@ enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
         goto out;
     packs->params = p;
     for (size_t i = 0; i < packs->n_params; i++)
-        packs->params[i] = params[i];
+        packs->params[i] = params->values[i];
+    packs->source = *params;
     join(packs, g);
     status = choose_all(packs, g, err);
     if (status == UNSTIR_OK)
@@ -396,11 +442,12 @@ static enum unstir_status measure(size_t *bytes, const struct graph *g,
                                   struct unstir_error *err)
 {
     static const float any; /* stands for every parameter                    */
+    struct packs_params source = {.values = params};
     struct packs *packs;
 
     for (size_t i = 0; i < graph_n_params(g); i++)
         params[i] = &any;
-    TRY(packs_new_empty(&packs, g, table, mode, params, err));
+    TRY(packs_new_empty(&packs, g, table, mode, &source, err));
     drop_packed(packs, g);
     *bytes = packs->bytes;
     for (size_t i = 0; i < packs->n_params; i++)
@@ -426,7 +473,8 @@ enum unstir_status packs_measure(size_t *bytes, const struct graph *g,
 
 enum unstir_status packs_new(struct packs **out, const struct graph *g,
                              const struct kernel_table *table,
-                             enum lower_mode mode, const float *const *params,
+                             enum lower_mode mode,
+                             const struct packs_params *params,
                              struct unstir_error *err)
 {
     struct packs *packs;
@@ -494,7 +542,9 @@ static enum unstir_status check_sample(const struct packs *packs,
         return UNSTIR_OK;
     n = packs_leader_bytes(packs, i);
     TRY(alloc_aligned(&own, n, 1, err));
-    status = pack_leader(packs, g, i, own, err);
+    status = pack_leader(packs, g, i, own);
+    if (status != UNSTIR_OK)
+        (void)error_set(err, status, "no memory to pack a sample");
     if (status == UNSTIR_OK &&
         memcmp(own, image + packs->ops[i].panels_at, n) != 0)
         status = error_set(err, UNSTIR_ERR_FORMAT,
@@ -547,6 +597,24 @@ uint64_t packs_layout(const struct packs *packs)
 }
 
 /* -- reading ----------------------------------------------------------- */
+
+bool packs_reads_once(const struct graph *g, param_id p)
+{
+    bool is_read = false;
+
+    for (size_t i = 0; i < graph_n_ops(g); i++) {
+        const struct graph_op *op = graph_op_at(g, i);
+
+        for (size_t k = 0; k < ARRAY_LEN(op->param); k++) {
+            if (op->param[k] != p)
+                continue;
+            if (!is_product(op->kind) || k > 0)
+                return false;
+            is_read = true;
+        }
+    }
+    return is_read;
+}
 
 size_t packs_bytes(const struct packs *packs)
 {

@@ -242,6 +242,7 @@ static enum unstir_status open_source(struct unstir_model *m, const char *path,
     TRY(checkpoint_source_open(&m->source, path, &options, err));
     struct checkpoint_parts parts = checkpoint_source_parts(&m->source);
     status = build(m, &parts, o, err);
+    checkpoint_source_forget(&m->source);
     return status ? error_prefix(err, path) : status;
 }
 

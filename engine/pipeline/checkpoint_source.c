@@ -108,6 +108,7 @@ static enum unstir_status digest_file(struct checkpoint_source *s,
         s->file_bytes += m->n_bytes;
     }
     digest_finish(digest, s->digest);
+    weights_forget(w);
     return UNSTIR_OK;
 }
 
@@ -158,6 +159,15 @@ void checkpoint_source_close(struct checkpoint_source *s)
     else
         diffusers_folder_close(&s->folder);
     *s = (struct checkpoint_source){.pipeline = ""};
+}
+
+void checkpoint_source_forget(const struct checkpoint_source *s)
+{
+    weights_forget(s->file.file);
+    weights_forget(s->folder.unet_weights);
+    weights_forget(s->folder.vae_weights);
+    for (size_t i = 0; i < DIFFUSERS_MAX_TEXTS; i++)
+        weights_forget(s->folder.texts[i].weights);
 }
 
 static struct checkpoint_parts parts_of_file(const struct checkpoint_source *s)

@@ -41,6 +41,9 @@ checkpoint_source_open(struct checkpoint_source *s, const char *path,
                        struct unstir_error *err);
 void checkpoint_source_close(struct checkpoint_source *s);
 
+/* Weights were packed: pages of their files need not stay in memory. */
+void checkpoint_source_forget(const struct checkpoint_source *s);
+
 /* Borrowed from s. */
 struct checkpoint_parts
 checkpoint_source_parts(const struct checkpoint_source *s);

@@ -70,7 +70,8 @@ static void check_lowering(const char *name, const struct graph *g,
     void *y;
 
     assert_true(kernels_select(&table, isa));
-    if (packs_new(&packs, g, &table, mode, params, &err) ||
+    struct packs_params source = {.values = params};
+    if (packs_new(&packs, g, &table, mode, &source, &err) ||
         lower_inference(&plan, g, packs, 1, &err))
         fail_msg("%s", err.detail);
     assert_int_equal(alloc_aligned(&y, n_want, sizeof(float), NULL), UNSTIR_OK);
