@@ -49,6 +49,10 @@ static enum unstir_status decoder_load(struct unstir_model *m,
     struct network_options options = *o;
 
     m->sample_channels = m->info.channels = n->in_channels;
+    m->encoder.config = parts->vae_config;
+    m->encoder.weights = parts->vae_weights;
+    m->encoder.seed = parts->seed;
+    m->encoder.precision = o->precision;
     m->factor = 1;
     if (!parts->vae_config)
         return UNSTIR_OK;
@@ -62,7 +66,10 @@ static enum unstir_status decoder_load(struct unstir_model *m,
                      parts->seed, &options, err));
     TRY(vae_scaling(&m->scaling, parts->vae_config, err));
     d = network_info(m->decoder);
-    if (d->in_channels != n->in_channels)
+    m->reads_mask = n->in_channels == 2 * d->in_channels + 1;
+    if (m->reads_mask)
+        m->sample_channels = d->in_channels;
+    if (d->in_channels != m->sample_channels)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "the network paints %u channels; its %s reads %u",
                          n->in_channels, d->family, d->in_channels);
@@ -92,7 +99,8 @@ static enum unstir_status texts_load(struct unstir_model *m,
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "it has no autoencoder, which turns latents into "
                          "pictures");
-    if (n->in_channels != n->out_channels)
+    if (n->in_channels != n->out_channels &&
+        n->in_channels != 2 * n->out_channels + 1)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "the network reads %u channels and paints %u: it "
                          "wants a picture beside the noise, which a request "
@@ -113,8 +121,8 @@ static enum unstir_status network_check(const struct unstir_model *m,
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "the network paints %u channels; pictures have 1 or 3",
                          m->info.channels);
-    if (n->out_channels != n->in_channels &&
-        n->out_channels != 2 * n->in_channels)
+    if (n->out_channels != m->sample_channels &&
+        n->out_channels != 2 * m->sample_channels)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "the network turns %u channels into %u; a sampler "
                          "needs %u or, with a learned variance, %u",

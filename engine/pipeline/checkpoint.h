@@ -44,6 +44,13 @@ struct unstir_model {
     struct network *net;
     struct network *decoder;    /* of latent models, else NULL               */
     struct vae_scaling scaling; /* of its latents                            */
+    struct { /* what opens the encoder when it is needed: see latent.h       */
+        const struct json *config;
+        const struct weights *weights;
+        uint64_t seed;
+        enum unstir_precision precision;
+    } encoder;
+    bool reads_mask; /* beside the sample: the mask and the masked picture   */
     struct conditioner conditioner; /* of models that read a text            */
     uint32_t sample_channels; /* of what the sampler works on              */
     uint32_t factor;          /* pixels an edge of its pixels; 1: pictures */

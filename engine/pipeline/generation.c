@@ -154,11 +154,12 @@ void generation_free(struct unstir_generation *g)
 /* -- one evaluation of a batch ---------------------------------------------- */
 
 /* Planes to pixels and back: [c][hw] <-> [hw][c]. */
-static void to_nhwc(float *dst, const float *src, size_t c, size_t hw)
+static void to_nhwc(float *dst, size_t width, const float *src, size_t c,
+                    size_t hw)
 {
     for (size_t k = 0; k < c; k++)
         for (size_t i = 0; i < hw; i++)
-            dst[i * c + k] = src[k * hw + i];
+            dst[i * width + k] = src[k * hw + i];
 }
 
 static void to_nchw(float *dst, const float *src, size_t c, size_t hw)
@@ -206,17 +207,28 @@ static enum conditioning_side side_of(const struct unstir_generation *g,
     return i + 1 < n_images(g) ? CONDITIONING_AWAY : CONDITIONING_TOWARD;
 }
 
+/* Channels that the network reads. */
+static size_t n_inputs(const struct unstir_model *m)
+{
+    return network_info(m->net)->in_channels;
+}
+
 /* Write the network's input of one generation at place `at` of the batch. */
 static size_t gather(struct unstir_generation *g, uint32_t eval,
                      struct unstir_executor *x, size_t at)
 {
     size_t channels = g->model->sample_channels;
-    size_t n = g->run.n, hw = n / channels;
+    size_t hw = g->run.n / channels, width = n_inputs(g->model), n = hw * width;
     const float *input =
         sampler_scale_input(&g->run, g->step, eval, g->next.sample, g->input);
     float t = (float)sampler_timestep(&g->run, g->step, eval);
 
-    to_nhwc(x->sample + at * n, input, channels, hw);
+    to_nhwc(x->sample + at * n, width, input, channels, hw);
+    if (g->start.masked) {
+        float *beside = x->sample + at * n + channels;
+        to_nhwc(beside, width, g->start.mask, 1, hw);
+        to_nhwc(beside + 1, width, g->start.masked, channels, hw);
+    }
     for (size_t i = 0; i < n_images(g); i++, at++) {
         if (i)
             memcpy(x->sample + at * n, x->sample + (at - 1) * n,
@@ -333,7 +345,8 @@ static enum unstir_status eval_batch(struct unstir_generation *const *members,
     const struct unstir_model *m = first->model;
     size_t floats = first->run.n, at = 0;
 
-    TRY(reserve(&x->sample, &x->sample_floats, images * floats, err));
+    size_t inputs = floats / m->sample_channels * n_inputs(m);
+    TRY(reserve(&x->sample, &x->sample_floats, images * inputs, err));
     TRY(reserve(&x->out, &x->out_floats,
                 images * (floats << m->has_learned_variance), err));
     if (first->text.conditioner)
@@ -489,6 +502,19 @@ static enum unstir_status encode_texts(struct unstir_generation *const *gens,
     return UNSTIR_OK;
 }
 
+/* Before the states are copied: what comes of it stays, whatever comes of the
+ * step. */
+static enum unstir_status encode_pictures(struct unstir_generation *const *gens,
+                                          size_t n, struct unstir_executor *x,
+                                          struct unstir_error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        TRY(start_encode(&gens[i]->start, gens[i]->model, &gens[i]->request,
+                         &gens[i]->run, &gens[i]->now, x->inner,
+                         &gens[0]->cancel, err));
+    return UNSTIR_OK;
+}
+
 enum unstir_status generation_step(struct unstir_generation *const *gens,
                                    size_t n, struct unstir_executor *x,
                                    struct unstir_error *err)
@@ -499,6 +525,7 @@ enum unstir_status generation_step(struct unstir_generation *const *gens,
     TRY(check_members(gens, n, err));
     if (n == 0)
         return UNSTIR_OK;
+    TRY(encode_pictures(gens, n, x, err));
     prepare(gens, n);
     st = encode_texts(gens, n, x, err);
     for (uint32_t eval = 0; is_any && !st; eval++) {

@@ -112,6 +112,72 @@ enum unstir_status latent_decode(const struct unstir_model *m,
     return status;
 }
 
+/* -- encoding ---------------------------------------------------------------- */
+
+bool latent_is_encodable(const struct unstir_model *m)
+{
+    return m->encoder.config != NULL;
+}
+
+static enum unstir_status encode(const struct unstir_model *m,
+                                 const struct network *encoder,
+                                 struct executor *x, const float *pictures,
+                                 uint32_t n, uint32_t width, uint32_t height,
+                                 float **moments, const struct cancel *cancel,
+                                 struct unstir_error *err)
+{
+    size_t hw = latent_floats(m, width, height) / m->sample_channels;
+    size_t c = network_info(encoder)->out_channels, one = c * hw;
+    struct network_io io = {
+        .n = n, .h = height, .w = width, .sample = pictures};
+    void *memory;
+
+    /* pixels as the network leaves them, and planes */
+    TRY(alloc_aligned(&memory, 2 * n * one, sizeof(float), err));
+    float *planes = memory, *pixels = planes + n * one;
+    io.out = pixels;
+    enum unstir_status st = network_eval(encoder, x, &io, cancel, err);
+    if (st) {
+        alloc_free(memory);
+        return st;
+    }
+    for (size_t i = 0; i < n * one; i++)
+        planes[i] = pixels[i / one * one + i % hw * c + i % one / hw];
+    *moments = planes;
+    return UNSTIR_OK;
+}
+
+enum unstir_status latent_encode(const struct unstir_model *m,
+                                 struct executor *x, const float *pictures,
+                                 uint32_t n, uint32_t width, uint32_t height,
+                                 float **moments, bool *has_variance,
+                                 const struct cancel *cancel,
+                                 struct unstir_error *err)
+{
+    struct network_options o = {.isa = m->info.isa,
+                                .precision = m->encoder.precision,
+                                .mode = LOWER_FUSED,
+                                .part = "encode"};
+    struct network *encoder;
+
+    *moments = NULL;
+    if (o.precision == UNSTIR_PRECISION_INT8)
+        o.precision = UNSTIR_PRECISION_AUTO; /* as of the decoder */
+    TRY(network_open(&encoder, m->encoder.config, m->encoder.weights,
+                     m->encoder.seed, &o, err));
+    uint32_t channels = network_info(encoder)->out_channels;
+    *has_variance = channels == 2 * m->sample_channels;
+    enum unstir_status st =
+        *has_variance || channels == m->sample_channels
+            ? encode(m, encoder, x, pictures, n, width, height, moments, cancel,
+                     err)
+            : error_set(err, UNSTIR_ERR_FORMAT,
+                        "the encoder writes %u channels for latents of %u",
+                        channels, m->sample_channels);
+    network_free(encoder);
+    return st;
+}
+
 /* -- sketches ---------------------------------------------------------------- */
 
 static const struct colours *colours_of(const struct unstir_model *m)

@@ -9,6 +9,7 @@
 #ifndef PIPELINE_LATENT_H
 #define PIPELINE_LATENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,23 @@
 struct cancel;
 struct executor;
 struct unstir_model;
+
+/* Whether pictures can be made latents of: the model has an autoencoder. */
+bool latent_is_encodable(const struct unstir_model *m);
+
+/* n pictures f32 [n][height][width][channels] to what the encoder says of each:
+ * [n][2 c][height'][width'] mean and logarithm of the variance of its latents,
+ * or, of encoders that are sure, [n][c] the latents alone; *has_variance tells
+ * which.  *moments is ended by alloc_free().
+ *
+ * The encoder is opened for this and closed again: a text needs none, and of
+ * Stable Diffusion it holds 140 MB.  Its weights stay mapped. */
+enum unstir_status latent_encode(const struct unstir_model *m,
+                                 struct executor *x, const float *pictures,
+                                 uint32_t n, uint32_t width, uint32_t height,
+                                 float **moments, bool *has_variance,
+                                 const struct cancel *cancel,
+                                 struct unstir_error *err);
 
 /* Floats of a sample, of the planes of a picture. */
 size_t latent_floats(const struct unstir_model *m, uint32_t width,

@@ -14,6 +14,7 @@
 #include "format/json.h"
 #include "image/image.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/latent.h"
 #include "pipeline/model_labels.h"
 #include "pipeline/start.h"
 
@@ -281,6 +282,10 @@ static void check_pictures(struct check *c, const struct sampler *s)
     bool is_inverse = s && s->is_inverse;
     double strength = q->strength;
 
+    if (c->model->reads_mask && (!q->init_image || !q->mask))
+        violate(c, q->init_image ? "mask" : "init_image", NULL,
+                "this model repaints a part of a picture and needs an "
+                "init_image and a mask");
     if (!q->init_image) {
         if (q->mask)
             violate(c, "mask", NULL, "a mask needs an init_image");
@@ -295,7 +300,7 @@ static void check_pictures(struct check *c, const struct sampler *s)
     check_shape(c, "init_image", q->init_image);
     if (q->mask)
         check_shape(c, "mask", q->mask);
-    if (c->model->decoder)
+    if (c->model->decoder && !latent_is_encodable(c->model))
         violate(c, "init_image", NULL,
                 "this model has no encoder and cannot begin with a picture");
     if (q->mask && is_inverse)

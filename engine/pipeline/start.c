@@ -4,6 +4,7 @@
  */
 #include "pipeline/start.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -11,6 +12,7 @@
 #include "format/digest.h"
 #include "image/fit.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/latent.h"
 #include "pipeline/picture.h"
 
 #define MASK_CUT 128 /* 0.5 of 255, rounded up                               */
@@ -62,6 +64,21 @@ enum unstir_status start_digest(const struct unstir_image *image, char hex[65],
     return UNSTIR_OK;
 }
 
+/* For the encoder: pixels, not planes. */
+static enum unstir_status keep_pixels(struct start *s,
+                                      const struct unstir_image *fitted,
+                                      struct unstir_error *err)
+{
+    size_t n = (size_t)fitted->width * fitted->height * fitted->channels;
+    void *memory;
+
+    TRY(alloc_aligned(&memory, n * (s->is_read ? 2 : 1), sizeof(float), err));
+    s->pictures = memory;
+    for (size_t i = 0; i < n; i++)
+        s->pictures[i] = 2 * (fitted->pixels[i] / 255.0F) - 1;
+    return UNSTIR_OK;
+}
+
 static enum unstir_status read_picture(struct start *s,
                                        const struct unstir_model *m,
                                        const struct unstir_request *r,
@@ -72,12 +89,26 @@ static enum unstir_status read_picture(struct start *s,
 
     TRY(image_fit(r->init_image, r->width, r->height, m->info.channels, &fitted,
                   err));
+    if (s->is_pending) {
+        enum unstir_status st = keep_pixels(s, &fitted, err);
+        unstir_image_fini(&fitted);
+        return st;
+    }
     picture_to_planes(s->known, &fitted);
     if (sampler->is_unit_range)
         for (size_t i = 0; i < n; i++)
             s->known[i] = s->known[i] / 2 + 0.5F;
     unstir_image_fini(&fitted);
     return UNSTIR_OK;
+}
+
+/* Behind the picture itself, it again but grey where it is painted. */
+static void hide(float *pictures, const struct unstir_image *mask, size_t c)
+{
+    size_t n = (size_t)mask->width * mask->height;
+
+    for (size_t i = 0; i < n * c; i++)
+        pictures[n * c + i] = mask->pixels[i / c] >= MASK_CUT ? 0 : pictures[i];
 }
 
 /* Each latent pixel takes the mask at its upper left one. */
@@ -95,6 +126,8 @@ static enum unstir_status read_mask(struct start *s,
         size_t y = i % hw / w * m->factor, x = i % w * m->factor;
         s->mask[i] = fitted.pixels[y * r->width + x] >= MASK_CUT;
     }
+    if (s->is_read)
+        hide(s->pictures, &fitted, m->info.channels);
     unstir_image_fini(&fitted);
     return UNSTIR_OK;
 }
@@ -111,12 +144,16 @@ enum unstir_status start_init(struct start *s, const struct unstir_model *model,
 
     if (!s->has_picture)
         return UNSTIR_OK;
-    if (!size_mul(n, s->has_mask ? 3 : 2, &total))
+    s->is_read = s->has_mask && model->reads_mask;
+    s->is_pending = init->pixels && model->decoder;
+    s->n_latent = n / model->sample_channels;
+    if (!size_mul(n, s->is_read ? 4 : s->has_mask ? 3 : 2, &total))
         return error_set(err, UNSTIR_ERR_LIMIT, "the picture is too large");
     TRY(alloc_aligned(&memory, total, sizeof(float), err));
     s->memory = s->known = memory;
     s->noise = s->known + n;
     s->mask = s->has_mask ? s->noise + n : NULL;
+    s->masked = s->is_read ? s->mask + n : NULL;
     if (!init->pixels) /* of a saved state, which brings them */
         return UNSTIR_OK;
     TRY(start_digest(init, s->digest, err));
@@ -129,7 +166,9 @@ enum unstir_status start_init(struct start *s, const struct unstir_model *model,
 
 void start_fini(struct start *s)
 {
+    alloc_free(s->pictures);
     alloc_free(s->memory);
+    s->pictures = s->masked = NULL;
     s->memory = s->known = s->noise = s->mask = NULL;
 }
 
@@ -141,7 +180,12 @@ void start_sample(struct start *s, const struct sampler_run *run,
     float *x = state->sample;
     size_t bytes = run->n * sizeof *x;
 
-    if (s->is_inverse) {
+    if (s->is_pending) {
+        struct rng rng = state->rng;
+        rng_normal_f32(&rng, x, run->n);
+        for (size_t i = 0; i < run->n; i++)
+            x[i] *= run->first_scale;
+    } else if (s->is_inverse) {
         memcpy(x, s->known, bytes);
         memset(s->noise, 0, bytes);
     } else {
@@ -157,13 +201,64 @@ void start_sample(struct start *s, const struct sampler_run *run,
     memcpy(state->estimate, x, bytes);
 }
 
+/* latent = (mean + deviation e - shift) factor, with a draw of e. */
+static void draw_latent(const struct unstir_model *m, const float *moments,
+                        bool has_variance, size_t n, struct rng *rng,
+                        float *out)
+{
+    float factor = (float)m->scaling.factor, shift = (float)m->scaling.shift;
+
+    if (has_variance)
+        rng_normal_f32(rng, out, n);
+    for (size_t i = 0; i < n; i++) {
+        float x = moments[i];
+        if (has_variance) {
+            float log_variance = fminf(fmaxf(moments[n + i], -30), 20);
+            x += expf(0.5F * log_variance) * out[i];
+        }
+        out[i] = factor * (x - shift);
+    }
+}
+
+enum unstir_status start_encode(struct start *s,
+                                const struct unstir_model *model,
+                                const struct unstir_request *resolved,
+                                const struct sampler_run *run,
+                                struct sampler_state *state, struct executor *x,
+                                const struct cancel *cancel,
+                                struct unstir_error *err)
+{
+    size_t n = run->n;
+    bool has_variance;
+    float *moments;
+
+    if (!s->is_pending)
+        return UNSTIR_OK;
+    TRY(latent_encode(model, x, s->pictures, s->is_read ? 2 : 1,
+                      resolved->width, resolved->height, &moments,
+                      &has_variance, cancel, err));
+    s->is_pending = false;
+    if (!(s->is_read && s->is_pure)) /* else the reference does not look */
+        draw_latent(model, moments, has_variance, n, &state->rng, s->known);
+    start_sample(s, run, state);
+    if (s->is_read)
+        draw_latent(model, moments + n * (has_variance ? 2 : 1), has_variance,
+                    n, &state->rng, s->masked);
+    else if (s->has_mask && has_variance) /* drawn there, and not used */
+        rng_normal_f32(&state->rng, moments, n);
+    alloc_free(moments);
+    alloc_free(s->pictures);
+    s->pictures = NULL;
+    return UNSTIR_OK;
+}
+
 void start_keep(const struct start *s, const struct sampler_run *run,
                 uint32_t step, uint32_t eval, float *scratch,
                 struct sampler_state *state)
 {
     float *x = state->sample, *x0 = state->estimate;
 
-    if (!s->mask)
+    if (!s->mask || s->is_read)
         return;
     sampler_add_noise_after(run, step, eval, s->known, s->noise, scratch);
     for (size_t i = 0; i < run->n; i++) {

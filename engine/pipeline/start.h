@@ -15,6 +15,10 @@
  * mask.  Nothing is blended at its border.  With strength 1 and a mask the
  * run begins in pure noise: what is not kept owes nothing to the picture.
  *
+ * A network that knows of masks (of 2 c + 1 channels) reads beside the sample
+ * the mask and the latents of the picture, grey where it is painted; then
+ * nothing is put back.
+ *
  * Inversion (ddim_inverse) goes the other way: it begins in the picture, draws
  * no noise, runs the first floor(n s) steps of its rising plan, and ends in
  * the noise that the picture would come from.
@@ -42,6 +46,8 @@
 
 #include "base/error.h"
 
+struct cancel;
+struct executor;
 struct sampler;
 struct sampler_run;
 struct sampler_state;
@@ -51,6 +57,12 @@ struct start {
     bool has_picture, has_mask;
     bool is_inverse;
     bool is_pure; /* begins in pure noise all the same                       */
+    bool is_read; /* the network reads the mask: nothing is put back         */
+    bool is_pending; /* of latent models: pictures are not encoded yet       */
+    float *pictures; /* [1 or 2][height][width][channels] until then: the
+                        picture and, if is_read, the masked one              */
+    size_t n_latent; /* floats of a plane                                    */
+    float *masked;   /* [n] of the masked picture, if is_read                */
     float *memory;
     float *known; /* [n] the picture as a sample without noise, or NULL      */
     float *noise; /* [n] e                                                   */
@@ -61,18 +73,30 @@ struct start {
 /* Steps of a plan that are not run. */
 uint32_t start_skipped(uint32_t n_steps, double strength);
 
-/* The plan of a resolved request, without memory: first, end, has_*. */
+/* The plan of a resolved request, without memory: first, end, has_*, is_*. */
 void start_plan(struct start *s, const struct unstir_request *resolved,
                 const struct sampler *sampler);
 
 /* Memory for samples of n floats; start_fini() in every case.  Of pixel models
- * `known` is made of the picture. */
+ * `known` is made of the picture; of latent models it is when start_encode()
+ * has run, and until then the run is_pending. */
 enum unstir_status start_init(struct start *s, const struct unstir_model *model,
                               const struct unstir_request *resolved, size_t n,
                               struct unstir_error *err);
 void start_fini(struct start *s);
 
-/* The sample before the first step, by noise from the state's generator. */
+/* Run the encoder, if that is to be done, and begin anew in what it says.  On
+ * failure nothing has changed. */
+enum unstir_status start_encode(struct start *s,
+                                const struct unstir_model *model,
+                                const struct unstir_request *resolved,
+                                const struct sampler_run *run,
+                                struct sampler_state *state, struct executor *x,
+                                const struct cancel *cancel,
+                                struct unstir_error *err);
+
+/* The sample before the first step, by noise from the state's generator.  While
+ * the run is_pending it is noise, and the generator stays as it was. */
 void start_sample(struct start *s, const struct sampler_run *run,
                   struct sampler_state *state);
 

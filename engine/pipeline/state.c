@@ -45,9 +45,9 @@ static enum unstir_status write_progress(const struct unstir_generation *g,
     return json_finish(json, w, false, err);
 }
 
-/* Samples; the last three of runs from a picture. */
+/* Samples; all but two of runs from a picture. */
 static const char *const tensor_names[] = {"sample", "estimate", "known",
-                                           "noise", "mask"};
+                                           "noise",  "mask",     "masked"};
 
 static enum unstir_status build(const struct unstir_generation *g,
                                 const char *request, const char *progress,
@@ -65,9 +65,10 @@ static enum unstir_status build(const struct unstir_generation *g,
         {"request", request},
         {"progress", progress},
     };
-    const float *const tensors[] = {s->sample, s->estimate, g->start.known,
-                                    g->start.known ? g->start.noise : NULL,
-                                    g->start.mask};
+    const float *const tensors[] = {
+        s->sample,      s->estimate,
+        g->start.known, g->start.known ? g->start.noise : NULL,
+        g->start.mask,  g->start.masked};
     struct safetensors_entry entries[ARRAY_LEN(tensors) + 2];
     uint64_t c = m->sample_channels;
     uint64_t h = r->height / m->factor, w = r->width / m->factor;
@@ -96,6 +97,10 @@ enum unstir_status state_save(const struct unstir_generation *g,
 
     *bytes = NULL;
     *n_bytes = 0;
+    if (g->start.is_pending)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "the picture that the run begins with is not encoded "
+                         "yet; a state can be saved after the first step");
     st = request_write(g->model, &g->request, &g->start, &request, err);
     if (!st)
         st = write_progress(g, &progress, err);
@@ -252,9 +257,10 @@ static enum unstir_status read_tensors(struct unstir_generation *g,
     const uint64_t rng_dims[] = {RNG_WORDS};
     const struct tensor_view *rng;
 
-    float *const tensors[] = {g->now.sample, g->now.estimate, g->start.known,
-                              g->start.known ? g->start.noise : NULL,
-                              g->start.mask};
+    float *const tensors[] = {
+        g->now.sample,  g->now.estimate,
+        g->start.known, g->start.known ? g->start.noise : NULL,
+        g->start.mask,  g->start.masked};
     size_t n = 1 + (g->now.n_held > 0);
     for (size_t i = 0; i < ARRAY_LEN(tensors); i++)
         n += tensors[i] != NULL;

@@ -129,7 +129,7 @@ PIPELINES = {
 def drawn(model):
     parts = ["decode", "encode"] if hasattr(model, "decoder") else [None]
     for part in parts:
-        draw_weights(model, part, SEED)
+        draw_weights(model, SEED, part)
     return model.eval()
 
 

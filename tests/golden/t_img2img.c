@@ -1,0 +1,238 @@
+/* t_img2img.c - latent picture to picture and inpainting against the
+ * reference's pipelines.
+ *
+ * Tiny models of SD 1.x, SD 2.x, SDXL, with AutoencoderTiny, and of networks
+ * that read the mask; pictures are resized on both sides.  Tolerances are those
+ * of t_text_pipelines.c: latents after every evaluation within 1e-3 of the
+ * largest value of the trajectory, 99 % of the picture's bytes within 1 level,
+ * 3 at most.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/compiler.h"
+#include "format/json.h"
+#include "format/safetensors.h"
+#include "format/weights.h"
+#include "golden.h"
+#include "json_file.h"
+#include "scratch.h"
+#include "text_folder.h"
+#include "unstir.h"
+
+#define W 40
+#define H 36
+
+static uint8_t pixels[W * H * 3], mask_pixels[W * H];
+static const struct unstir_image picture = {W, H, 3, pixels};
+static const struct unstir_image mask = {W, H, 1, mask_pixels};
+
+static void must(enum unstir_status status, const struct unstir_error *err)
+{
+    if (status)
+        fail_msg("%s", err->detail);
+}
+
+/* The rule of make_img2img_pipelines.py. */
+static int draw_pictures(void **state)
+{
+    for (uint32_t y = 0; y < H; y++)
+        for (uint32_t x = 0; x < W; x++) {
+            for (uint32_t c = 0; c < 3; c++)
+                pixels[(y * W + x) * 3 + c] =
+                    (uint8_t)(7 * x + 13 * y + 50 * c + x * y % 32);
+            mask_pixels[y * W + x] = (x + 2 * y) % 40 < 18 ? 255 : 0;
+        }
+    return 0;
+}
+
+static struct unstir_request request_of(const struct json *row, bool has_mask)
+{
+    const struct json *guidance = json_get(row, "guidance");
+    const struct json *negative = json_get(row, "negative_prompt");
+    struct unstir_request r = UNSTIR_REQUEST_INIT;
+
+    r.prompt = json_string(json_get(row, "prompt"));
+    r.negative_prompt = negative ? json_string(negative) : NULL;
+    r.steps = (uint32_t)json_int(json_get(row, "steps"));
+    r.seed = (uint64_t)json_int(json_get(row, "seed"));
+    r.strength = json_real(json_get(row, "strength"));
+    r.width = r.height = 32;
+    r.init_image = &picture;
+    r.mask = has_mask ? &mask : NULL;
+    if (guidance)
+        r.guidance = json_real(guidance);
+    return r;
+}
+
+static const float *floats_of(const struct weights *golden, size_t row,
+                              const char *what, size_t *n)
+{
+    const struct tensor_view *v;
+    char name[32];
+
+    snprintf(name, sizeof name, "%zu.%s", row, what);
+    v = weights_find(golden, name);
+    if (!v)
+        fail_msg("no %s", name);
+    *n = v->n;
+    return v->data;
+}
+
+static void check_picture(const struct unstir_generation *g, const char *label,
+                          const float *want, size_t n)
+{
+    struct unstir_error err = {0};
+    struct unstir_image image;
+    size_t off = 0, worst = 0, hw;
+
+    must(unstir_generation_image(g, &image, &err), &err);
+    hw = (size_t)image.width * image.height;
+    assert_int_equal(hw * image.channels, n);
+    for (size_t i = 0; i < n; i++) {
+        int got = image.pixels[i % hw * image.channels + i / hw];
+        size_t d = (size_t)abs(got - (int)lrintf(want[i]));
+
+        off += d > 1;
+        worst = d > worst ? d : worst;
+    }
+    unstir_image_fini(&image);
+    if (worst > 3 || 100 * off > n)
+        fail_msg("%s: %zu of %zu bytes off by more than 1, worst %zu", label,
+                 off, n, worst);
+}
+
+/* The file has a row an evaluation; of PNDM the first step has two, of which
+ * the second one counts. */
+static void check_row(struct unstir_model *model, struct unstir_executor *x,
+                      const struct weights *golden, const struct json *row,
+                      size_t i, bool has_mask, const char *label)
+{
+    struct unstir_request r = request_of(row, has_mask);
+    struct unstir_error err = {0};
+    struct unstir_generation *g;
+    double largest = 0, worst = 0;
+    size_t n_all, n, n_image, extra;
+    const float *want = floats_of(golden, i, "steps", &n_all);
+    const float *image = floats_of(golden, i, "image", &n_image);
+
+    for (size_t k = 0; k < n_all; k++)
+        largest = fmax(largest, fabs((double)want[k]));
+    must(unstir_generation_begin(&g, model, &r, &err), &err);
+    (void)unstir_generation_sample(g, &n);
+    uint32_t steps = unstir_generation_progress(g).steps;
+    extra = n_all / n - steps;
+    assert_true(extra <= 1);
+    for (uint32_t step = 0; step < steps; step++) {
+        must(unstir_generation_step(g, x, &err), &err);
+        const float *got = unstir_generation_sample(g, &n);
+        const float *to = want + (step + extra) * n;
+        for (size_t k = 0; k < n; k++)
+            worst = fmax(worst, fabs((double)got[k] - (double)to[k]));
+    }
+    golden_check(label, worst / largest, 1e-3);
+    check_picture(g, label, image, n_image);
+    unstir_generation_free(g);
+}
+
+/* Saved after its first step and restored, a run ends the same. */
+static void check_state(struct unstir_model *model, struct unstir_executor *x,
+                        const struct json *row, bool has_mask)
+{
+    struct unstir_request r = request_of(row, has_mask);
+    struct unstir_generation *g[2];
+    unsigned char *bytes, *png[2];
+    struct unstir_error err = {0};
+    size_t n, n_png[2];
+
+    must(unstir_generation_begin(&g[0], model, &r, &err), &err);
+    assert_int_equal(unstir_generation_save(g[0], &bytes, &n, &err),
+                     UNSTIR_ERR_UNSUPPORTED);
+    must(unstir_generation_step(g[0], x, &err), &err);
+    must(unstir_generation_save(g[0], &bytes, &n, &err), &err);
+    must(unstir_generation_restore(&g[1], model, bytes, n, &err), &err);
+    for (int i = 0; i < 2; i++) {
+        while (!unstir_generation_is_done(g[i]))
+            must(unstir_generation_step(g[i], x, &err), &err);
+        must(unstir_generation_png(g[i], NULL, &png[i], &n_png[i], &err), &err);
+        unstir_generation_free(g[i]);
+    }
+    assert_int_equal(n_png[0], n_png[1]);
+    assert_memory_equal(png[0], png[1], n_png[0]);
+    unstir_free(png[0]);
+    unstir_free(png[1]);
+    unstir_free(bytes);
+}
+
+/* A network that reads the mask cannot do without. */
+static void check_needs(const struct unstir_model *model,
+                        const struct json *row)
+{
+    struct unstir_request r = request_of(row, false);
+    struct unstir_error err = {0};
+
+    assert_int_equal(unstir_request_check(model, &r, NULL, NULL, NULL, &err),
+                     UNSTIR_ERR_ARG);
+    assert_string_equal(err.field, "mask");
+}
+
+static void test_pipeline(void **state)
+{
+    const char *name = *state;
+    bool has_mask = strncmp(name, "inpaint", 7) == 0;
+    char folder[SCRATCH_PATH], path[128], label[64];
+
+    snprintf(path, sizeof path, "tests/data/img2img_pipelines/%s.safetensors",
+             name);
+    struct weights *golden = golden_open(path);
+    struct json *rows = json_text(weights_metadata(golden, "requests"));
+    scratch_make(folder);
+    text_folder_write(folder, golden);
+    for (size_t k = 0; golden_rung(k); k++) {
+        struct unstir_model_options options = {
+            .isa = golden_rung(k), .precision = UNSTIR_PRECISION_F32};
+        struct unstir_executor_options o = {.n_threads = 2};
+        struct unstir_error err = {0};
+        struct unstir_executor *x;
+        struct unstir_model *model;
+
+        must(unstir_executor_new(&x, &o, &err), &err);
+        must(unstir_model_open(&model, folder, &options, &err), &err);
+        for (size_t i = 0; i < json_len(rows); i++) {
+            snprintf(label, sizeof label, "%s %zu %s", name, i, golden_rung(k));
+            check_row(model, x, golden, json_at(rows, i), i, has_mask, label);
+        }
+        check_state(model, x, json_at(rows, 0), has_mask);
+        if (strcmp(name, "inpaint9") == 0)
+            check_needs(model, json_at(rows, 0));
+        unstir_executor_free(x);
+        unstir_model_close(model);
+    }
+    scratch_remove(folder);
+    json_free(rows);
+    weights_close(golden);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        {"sd1", test_pipeline, NULL, NULL, "sd1"},
+        {"sd2", test_pipeline, NULL, NULL, "sd2"},
+        {"sdxl", test_pipeline, NULL, NULL, "sdxl"},
+        {"tiny", test_pipeline, NULL, NULL, "tiny"},
+        {"inpaint4", test_pipeline, NULL, NULL, "inpaint4"},
+        {"inpaint9", test_pipeline, NULL, NULL, "inpaint9"},
+    };
+
+    return cmocka_run_group_tests(tests, draw_pictures, NULL);
+}

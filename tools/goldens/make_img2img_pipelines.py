@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""Make the goldens of latent picture to picture: tests/data/img2img_pipelines/.
+
+usage: python tools/goldens/make_img2img_pipelines.py OUT_FOLDER
+
+The reference's own pipelines (diffusers 0.42.1), tiny, with the parts, weights
+and vocabulary of make_text_pipelines.py: picture to picture of Stable
+Diffusion 1.x, 2.x and XL, with AutoencoderKL and AutoencoderTiny; inpainting
+with 4 and with 9 channels.  The picture of 40 x 36 pixels has the colours
+(7 x + 13 y + 50 c + x y mod 32) mod 256, the mask 255 where (x + 2 y) mod 40 is
+below 18; both are resized by the pipelines.  A golden holds the latents after
+every evaluation and the picture.
+
+SPDX-License-Identifier: MIT
+"""
+import json
+import pathlib
+import sys
+
+import numpy
+import torch
+from diffusers import (DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler,
+                       StableDiffusionImg2ImgPipeline,
+                       StableDiffusionInpaintPipeline,
+                       StableDiffusionXLImg2ImgPipeline)
+from diffusers.utils import logging
+from PIL import Image
+from safetensors.torch import save_file
+
+import make_text_pipelines as text
+
+DDIM = DDIMScheduler(**text.BETAS, set_alpha_to_one=False, steps_offset=1,
+                     clip_sample=False)
+EULER = EulerDiscreteScheduler(**text.BETAS, timestep_spacing="leading",
+                               steps_offset=1)
+INPAINT_UNET = {**text.UNET, "in_channels": 9, "out_channels": 4}
+
+# name: (parts of, pipeline, scheduler, changes, requests)
+PIPELINES = {
+    "sd1": ("sd1", StableDiffusionImg2ImgPipeline,
+            PNDMScheduler(**text.BETAS, skip_prk_steps=True), {}, [
+                {"prompt": "a photo of a cat", "steps": 8, "seed": 1,
+                 "strength": 0.6},
+                {"prompt": "a red dog", "negative_prompt": "cat", "steps": 6,
+                 "seed": 2, "strength": 1.0, "guidance": 3.0},
+            ]),
+    "sd2": ("sd2", StableDiffusionImg2ImgPipeline, None, {}, [
+        {"prompt": "a photo of a cat", "steps": 8, "seed": 3,
+         "strength": 0.5},
+    ]),
+    "sdxl": ("sdxl", StableDiffusionXLImg2ImgPipeline, None, {}, [
+        {"prompt": "a photo of a cat", "steps": 7, "seed": 4,
+         "strength": 0.5},
+    ]),
+    "tiny": ("sd1", StableDiffusionImg2ImgPipeline, EULER,
+             {"vae": text.TINY}, [
+                 {"prompt": "a photo of a cat", "steps": 8, "seed": 5,
+                  "strength": 0.4},
+             ]),
+    "inpaint4": ("sd1", StableDiffusionInpaintPipeline, DDIM, {}, [
+        {"prompt": "a photo of a cat", "steps": 8, "seed": 6,
+         "strength": 0.7},
+        {"prompt": "a red dog", "steps": 5, "seed": 7, "strength": 1.0},
+    ]),
+    "inpaint9": ("sd1", StableDiffusionInpaintPipeline, EULER,
+                 {"unet": INPAINT_UNET}, [
+                     {"prompt": "a photo of a cat", "steps": 8, "seed": 8,
+                      "strength": 0.7},
+                     {"prompt": "a red dog", "steps": 5, "seed": 9,
+                      "strength": 1.0},
+                 ]),
+}
+
+
+def picture():
+    y, x = numpy.mgrid[0:36, 0:40]
+    planes = [(7 * x + 13 * y + 50 * c + x * y % 32) % 256 for c in range(3)]
+    return Image.fromarray(numpy.stack(planes, -1).astype(numpy.uint8))
+
+
+def mask():
+    y, x = numpy.mgrid[0:36, 0:40]
+    return Image.fromarray(((x + 2 * y) % 40 < 18).astype(numpy.uint8) * 255)
+
+
+def build(name):
+    base, kind, scheduler, changes, _ = PIPELINES[name]
+    kept = text.PIPELINES[base]
+    row = list(kept)
+    row[1] = changes.get("unet", row[1])
+    row[2] = changes.get("vae", row[2])
+    row[4] = scheduler or row[4]
+    text.PIPELINES[base] = tuple(row)
+    parts = text.build(base).components
+    text.PIPELINES[base] = kept
+    keep = {k: v for k, v in parts.items()
+            if k not in ("image_encoder", "safety_checker",
+                         "feature_extractor")}
+    if not base.startswith("sdxl"):
+        keep.update(safety_checker=None, feature_extractor=None,
+                    requires_safety_checker=False)
+    pipe = kind(**keep)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe, row
+
+
+def run(pipe, request):
+    steps = []
+
+    def keep(_pipe, _i, _t, kept):
+        steps.append(kept["latents"].clone())
+        return kept
+
+    is_inpainting = isinstance(pipe, StableDiffusionInpaintPipeline)
+    image = picture() if is_inpainting else picture().resize(
+        (32, 32), Image.LANCZOS)
+    args = {"prompt": request["prompt"], "image": image,
+            "strength": request["strength"],
+            "num_inference_steps": request["steps"],
+            "generator": torch.Generator().manual_seed(request["seed"]),
+            "output_type": "np", "callback_on_step_end": keep}
+    if is_inpainting:
+        args.update(mask_image=mask(), width=32, height=32)
+    if "guidance" in request:
+        args["guidance_scale"] = request["guidance"]
+    if "negative_prompt" in request:
+        args["negative_prompt"] = request["negative_prompt"]
+    image = pipe(**args).images[0]
+    bytes_ = torch.from_numpy((image * 255).round()).permute(2, 0, 1)[None]
+    return torch.cat(steps), bytes_.float().contiguous()
+
+
+def make(name, folder):
+    pipe, row = build(name)
+    kind, unet, vae, texts, scheduler, _ = row
+    requests = PIPELINES[name][4]
+    tensors = {}
+    for i, request in enumerate(requests):
+        steps, image = run(pipe, request)
+        tensors[f"{i}.steps"] = steps.contiguous()
+        tensors[f"{i}.image"] = image
+        print(f"{name} {i}: {len(steps)} evaluations, largest "
+              f"{steps.abs().max().item():.3g}")
+    is_tiny = "encoder_block_out_channels" in vae
+    own = (StableDiffusionInpaintPipeline if name == "inpaint9"
+           else kind).__name__
+    index = {"_class_name": own,
+             "unet": ["diffusers", "UNet2DConditionModel"],
+             "vae": ["diffusers",
+                     "AutoencoderTiny" if is_tiny else "AutoencoderKL"],
+             "scheduler": ["diffusers", type(scheduler).__name__],
+             "safety_checker": [None, None]}
+    if name == "sdxl":
+        index["force_zeros_for_empty_prompt"] = True
+    for i, _ in enumerate(texts):
+        suffix = "_2" if i else ""
+        encoder = pipe.components["text_encoder" + suffix]
+        index["text_encoder" + suffix] = ["transformers",
+                                          type(encoder).__name__]
+        index["tokenizer" + suffix] = ["transformers", "CLIPTokenizer"]
+    metadata = {"index": index, "requests": requests,
+                "unet": {"_class_name": "UNet2DConditionModel", **unet},
+                "vae": {"_class_name": index["vae"][1], **vae},
+                "scheduler": {"_class_name": type(scheduler).__name__,
+                              **{k: v for k, v in scheduler.config.items()
+                                 if not k.startswith("_")}},
+                "seed": text.SEED}
+    for i, config in enumerate(texts):
+        metadata["text_encoder" + ("_2" if i else "")] = config
+    save_file(tensors, folder / f"{name}.safetensors",
+              metadata={k: json.dumps(v) for k, v in metadata.items()})
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    folder = pathlib.Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    for name in PIPELINES:
+        make(name, folder)
+
+
+if __name__ == "__main__":
+    main()
