@@ -197,7 +197,8 @@ static void test_pipeline(void **state)
     struct weights *golden = golden_open(path);
     struct json *rows = json_text(weights_metadata(golden, "requests"));
     scratch_make(folder);
-    text_folder_write(folder, golden);
+    struct text_folder f = text_folder_of(golden);
+    text_folder_write(folder, &f);
     for (size_t k = 0; golden_rung(k); k++) {
         struct unstir_model_options options = {
             .isa = golden_rung(k), .precision = UNSTIR_PRECISION_F32};
