@@ -104,7 +104,6 @@ expect later_lora 2 "--lora: not available for this model" gen --lora x
 expect unknown_label 2 'did you mean "sneaker"' gen -p snaeker
 expect class_above 2 "class" gen --class 99
 expect class_and_prompt 2 "give one" gen -p bag --class bag
-expect generate_by_the_shipped_model 0 "d.png" "$U" generate -p dress --steps 1 -o d.png
 expect label_without_classes 2 "no classes" "$U" generate -m "$M/tiny-rgb" -p cat
 expect extra_operand 2 "takes options only" gen foo
 expect bad_size 2 "" gen --width 13
@@ -352,6 +351,7 @@ expect noise_of_scores 0 "ns.png" "$U" noise -m roll6 s.png -o ns.png
 expect noise_of_bits 0 "nb.png" "$U" noise -m beat b.png -o nb.png
 expect train_sigma_order 2 "sigma_max" tiny_training -o roll7 --objective score --sigma-min 1 --sigma-max 0.5
 expect train_sample_of_two_pixels 0 "p.png" "$U" generate -m roll --steps 2 --seed 1 -o p.png --force
+expect generate_by_the_shipped_model 0 "shipped.png" "$U" generate -p dress --steps 1 -o shipped.png
 
 # -- bench ------------------------------------------------------------------
 "$U" bench eval -m "$M/tiny" --repeat 2 --warmup 1 --threads 1 --width 32 --json >bench.json
