@@ -78,6 +78,7 @@ static const char *option_of(const char *field)
         {"negative_prompt", "negative"},
         {"prompt_syntax", "prompt-syntax"},
         {"clip_skip", "clip-skip"},
+        {"deep_cache", "deep-cache"},
         {"guidance_rescale", "guidance-rescale"},
         {"guidance_start", "guidance-start"},
         {"guidance_end", "guidance-end"},

@@ -160,6 +160,15 @@ static const struct opt options[] = {
      .fallback = "0",
      FIELD(eta),
      .help = "share of fresh noise in DDIM and TCD"},
+    {.name = "deep-cache",
+     .kind = OPT_U32,
+     .meta = "N",
+     .min = 1,
+     .max = 100,
+     .fallback = "1",
+     FIELD(deep_cache),
+     .help = "evaluate the whole network in every N-th step alone, its shallow "
+             "layers between: faster, another picture"},
     {.group = "Results",
      .name = "output",
      .letter = 'o',
@@ -531,6 +540,7 @@ static void plan_picture(const struct generate_job *job, struct picture *p,
     r.prompt = prompt;
     r.negative_prompt = v->negative;
     r.clip_skip = v->clip_skip;
+    r.deep_cache = v->deep_cache;
     r.prompt_syntax = v->prompt_syntax;
     if (v->class && strcmp(v->class, "none") == 0) {
         r.label = NULL;

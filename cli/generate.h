@@ -21,8 +21,8 @@ struct generate_values {
     bool low_memory;
     const char *init, *mask;
     const char *output, *grid, *timeline, *animate, *raw, *save_state, *resume;
-    uint32_t clip_skip, count, steps, width, height, threads, stop_after,
-        png_level, quality;
+    uint32_t clip_skip, deep_cache, count, steps, width, height, threads,
+        stop_after, png_level, quality;
     uint64_t seed;
     double strength, eta, guidance, guidance_rescale, guidance_start,
         guidance_end;

@@ -43,6 +43,7 @@ void unstir_executor_free(struct unstir_executor *executor)
         return;
     executor_free(executor->inner);
     alloc_free(executor->sample);
+    alloc_free(executor->deep);
     alloc_free(executor->out);
     conditioning_batch_fini(&executor->text);
     alloc_free(executor);

@@ -175,6 +175,7 @@ struct unstir_model_info {
     bool takes_guidance;     /* it has something to be guided by            */
     bool takes_negative_prompt; /* texts, but for models that embed the
                                    guidance scale                           */
+    bool takes_deep_cache;  /* its shallow layers can be evaluated alone      */
     uint32_t max_clip_skip; /* layers of its text encoder; 0: no text       */
 };
 const struct unstir_model_info *
@@ -285,13 +286,17 @@ struct unstir_request {
     /* "weighted" (NULL too): (word:1.2), [word], BREAK, long texts in pieces;
      * "plain": the text as it is. */
     const char *prompt_syntax;
+    /* Evaluate the whole network in every N-th step alone, in those between its
+     * shallow layers (DeepCache): faster, another picture.  1 (0 too) is off;
+     * needs info->takes_deep_cache. */
+    uint32_t deep_cache;
 };
 
-#define UNSTIR_REQUEST_INIT                                                 \
-    {                                                                       \
-        NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F,         \
-            UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,           \
-            UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F, NULL, NULL, 0, NULL \
+#define UNSTIR_REQUEST_INIT                                                    \
+    {                                                                          \
+        NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F,            \
+            UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,              \
+            UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F, NULL, NULL, 0, NULL, 0 \
     }
 
 /* Check every field against the model.  Calls `report` once a violation

@@ -44,7 +44,7 @@ struct body {
         *sampler;
     const char *schedule, *precision, *init_image, *mask, *on_disconnect, *tag;
     uint64_t seed;
-    int64_t n, steps, width, height, clip_skip, priority;
+    int64_t n, steps, width, height, clip_skip, deep_cache, priority;
     double guidance, guidance_rescale, guidance_start, guidance_end;
     double eta, strength, deadline_s, ttl_s;
     bool has_seed, has_strength, has_ttl, has_preview;
@@ -243,6 +243,14 @@ const struct json_field genreq_fields[] = {
      .min = 1,
      .max = 100,
      .summary = "layer of the text encoder, 1 is the last"},
+    {.name = "deep_cache",
+     .kind = JSON_KIND_INT,
+     .offset = offsetof(struct body, deep_cache),
+     ALWAYS,
+     .min = 1,
+     .max = 100,
+     .summary = "whole evaluations in every N-th step alone, shallow layers "
+                "between; 1 is off; models say takes_deep_cache"},
     {.name = "precision",
      .kind = JSON_KIND_STRING,
      .offset = offsetof(struct body, precision),
@@ -599,6 +607,7 @@ static void check_model(const struct body *body, struct model *model,
     request.negative_prompt = body->negative_prompt;
     request.prompt_syntax = syntax_of(body, model);
     request.clip_skip = number(body->clip_skip, "clip_skip", c);
+    request.deep_cache = number(body->deep_cache, "deep_cache", c);
     request.steps = number(body->steps, "steps", c);
     request.width = number(body->width, "width", c);
     request.height = number(body->height, "height", c);
@@ -752,6 +761,7 @@ bool genreq_read(struct genreq *out, struct service *service,
                         .width = NOT_GIVEN,
                         .height = NOT_GIVEN,
                         .clip_skip = NOT_GIVEN,
+                        .deep_cache = NOT_GIVEN,
                         .guidance = UNSTIR_UNSET_F,
                         .guidance_rescale = UNSTIR_UNSET_F,
                         .guidance_start = UNSTIR_UNSET_F,
@@ -861,6 +871,8 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
         jout_number(out, "guidance_end", r->guidance_end);
     }
     jout_number(out, "eta", r->eta);
+    if (r->deep_cache > 1)
+        jout_int(out, "deep_cache", r->deep_cache);
     jout_int(out, "width", r->width);
     jout_int(out, "height", r->height);
     if (r->init_image != NULL)

@@ -13,6 +13,7 @@
 #include "model/clip_text.h"
 #include "model/network.h"
 #include "pipeline/checkpoint_inside.h"
+#include "pipeline/deep.h"
 
 #define MAX_NOTES 256
 
@@ -188,6 +189,7 @@ static void info_from_network(struct unstir_model *m)
     info->n_parameters += m->conditioner.n_parameters;
     info->weight_bytes += m->conditioner.weight_bytes;
     info->takes_text = m->conditioner.n > 0;
+    info->takes_deep_cache = deep_is_possible(m);
     info->max_clip_skip = m->conditioner.max_skip;
 }
 

@@ -106,6 +106,7 @@ static enum unstir_status begin(struct unstir_generation *g,
     TRY(sampler_run_init(
         &g->run, s, &g->model->samplers[sampler_index(s)].schedule, &o, err));
     TRY(take_memory(g, err));
+    TRY(deep_init(&g->deep, g->model, r, err));
     TRY(start_init(&g->start, g->model, r, g->run.n, err));
     rng_seed(&g->now.rng, r->seed);
     start_sample(&g->start, &g->run, &g->now);
@@ -142,6 +143,7 @@ void generation_free(struct unstir_generation *g)
     if (!g)
         return;
     start_fini(&g->start);
+    deep_fini(&g->deep);
     sampler_run_fini(&g->run);
     conditioning_fini(&g->text);
     alloc_free(g->prompt);
@@ -213,6 +215,11 @@ static size_t n_inputs(const struct unstir_model *m)
     return network_info(m->net)->in_channels;
 }
 
+static enum deep_mode mode_of(const struct unstir_generation *g)
+{
+    return deep_mode_at(&g->deep, g->step - g->start.first, n_images(g));
+}
+
 /* Write the network's input of one generation at place `at` of the batch. */
 static size_t gather(struct unstir_generation *g, uint32_t eval,
                      struct unstir_executor *x, size_t at)
@@ -235,6 +242,8 @@ static size_t gather(struct unstir_generation *g, uint32_t eval,
                    n * sizeof(float));
         x->timestep[at] = t;
         x->label[at] = label_of(g, i);
+        if (mode_of(g) == DEEP_SHALLOW)
+            deep_give(&g->deep, i, n_images(g), x->deep + at * g->deep.floats);
         if (g->text.conditioner)
             conditioning_batch_put(&x->text, at, &g->text, side_of(g, i));
     }
@@ -260,6 +269,9 @@ static size_t scatter(struct unstir_generation *g, uint32_t eval,
     uint32_t out_channels = channels << g->model->has_learned_variance;
     size_t n = g->run.n, hw = n / channels, n_out = hw * out_channels;
 
+    for (size_t i = 0; mode_of(g) == DEEP_WHOLE && i < n_images(g); i++)
+        deep_take(&g->deep, i, n_images(g),
+                  x->deep + (at + i) * g->deep.floats);
     if (n_images(g) == 2)
         to_nchw(g->unguided, x->out + at++ * n_out, out_channels, hw);
     to_nchw(g->output, x->out + at++ * n_out, out_channels, hw);
@@ -349,6 +361,7 @@ static enum unstir_status eval_batch(struct unstir_generation *const *members,
     TRY(reserve(&x->sample, &x->sample_floats, images * inputs, err));
     TRY(reserve(&x->out, &x->out_floats,
                 images * (floats << m->has_learned_variance), err));
+    TRY(reserve(&x->deep, &x->deep_floats, images * first->deep.floats, err));
     if (first->text.conditioner)
         TRY(conditioning_batch_reserve(&x->text, &first->text, images, err));
     for (size_t i = 0; i < n; i++)
@@ -362,6 +375,8 @@ static enum unstir_status eval_batch(struct unstir_generation *const *members,
         .timestep = x->timestep,
         .label = network_info(m->net)->has_class_input ? x->label : NULL,
         .out = x->out,
+        .deep = mode_of(first) == DEEP_OFF ? NULL : x->deep,
+        .is_shallow = mode_of(first) == DEEP_SHALLOW,
         .ahead = ahead_at,
         .ahead_arg = &ahead,
     };
@@ -383,11 +398,11 @@ static bool fits_batch(const struct unstir_generation *a,
 {
     return a->model == b->model && a->request.width == b->request.width &&
            a->request.height == b->request.height &&
-           a->text.n_tokens == b->text.n_tokens;
+           a->text.n_tokens == b->text.n_tokens && mode_of(a) == mode_of(b);
 }
 
 /* The eval-th evaluation of every generation that has one, in batches of those
- * that share model, size and length of text. */
+ * that share model, size, length of text and layers to be evaluated. */
 static enum unstir_status eval_round(struct unstir_generation *const *gens,
                                      size_t n, uint32_t eval,
                                      struct unstir_executor *x, bool *is_any,
@@ -434,6 +449,7 @@ static void prepare(struct unstir_generation *const *gens, size_t n)
     for (size_t i = 0; i < n; i++) {
         struct unstir_generation *g = gens[i];
         state_copy(&g->next, &g->now, g->run.n, g->run.sampler->n_history);
+        deep_begin(&g->deep);
         g->cancel.next = i + 1 < n ? &gens[i + 1]->cancel : NULL;
     }
 }
@@ -444,6 +460,7 @@ static void commit(struct unstir_generation *g)
 
     g->next = g->now;
     g->now = done;
+    deep_commit(&g->deep);
     g->step++;
 }
 

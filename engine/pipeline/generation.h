@@ -21,6 +21,7 @@
 #include "base/cancel.h"
 #include "base/error.h"
 #include "pipeline/conditioning.h"
+#include "pipeline/deep.h"
 #include "pipeline/start.h"
 #include "sample/sampler.h"
 
@@ -36,6 +37,7 @@ struct unstir_generation {
     struct conditioning text;       /* of models that read one               */
     struct sampler_run run;
     struct start start;
+    struct deep_cache deep;
     struct sampler_state now, next;
     float *memory; /* behind the states and the four below   */
     float *input, *output, *unguided, *noise;
@@ -50,7 +52,8 @@ struct unstir_generation {
 struct unstir_executor {
     struct executor *inner;
     float *sample, *out; /* NHWC                                             */
-    size_t sample_floats, out_floats;
+    float *deep;         /* of networks whose shallow layers run alone       */
+    size_t sample_floats, out_floats, deep_floats;
     struct conditioning_batch text;
     float timestep[GENERATION_MAX_BATCH], label[GENERATION_MAX_BATCH];
 };

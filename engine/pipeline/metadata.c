@@ -138,6 +138,9 @@ static void write_extras(const struct unstir_generation *g, char *text,
     if (r->clip_skip > 1)
         n += (size_t)snprintf(text + n, size - n, ", Clip skip: %u",
                               r->clip_skip);
+    if (r->deep_cache > 1)
+        n += (size_t)snprintf(text + n, size - n, ", DeepCache: %u",
+                              r->deep_cache);
     if (g->start.has_picture)
         n += (size_t)snprintf(text + n, size - n, ", Denoising strength: %g%s",
                               r->strength,

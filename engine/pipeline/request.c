@@ -488,6 +488,20 @@ static void check_clip_skip(struct check *c)
             c->out->clip_skip);
 }
 
+static void check_deep_cache(struct check *c)
+{
+    uint32_t every = c->request->deep_cache ? c->request->deep_cache : 1;
+
+    c->out->deep_cache = every;
+    if (every > REQUEST_MAX_DEEP_CACHE)
+        violate(c, "deep_cache", "100", "deep_cache must be 1 to %d, not %u",
+                REQUEST_MAX_DEEP_CACHE, every);
+    else if (every > 1 && !c->model->info.takes_deep_cache)
+        violate(c, "deep_cache", "1",
+                "%s has no shallow layers that could be evaluated alone",
+                c->model->info.id);
+}
+
 /* Behind check_guidance(): unguided pictures have no negative prompt. */
 static void check_texts(struct check *c)
 {
@@ -546,6 +560,7 @@ enum unstir_status request_check(const struct unstir_model *model,
         default_size(&c, init ? init->height : 0, info->default_height));
     check_guidance(&c);
     check_eta(&c, s);
+    check_deep_cache(&c);
     if (info->takes_text)
         check_texts(&c);
     else
@@ -673,6 +688,8 @@ enum unstir_status request_write(const struct unstir_model *model,
         json_put_real(w, "guidance_end", r->guidance_end);
     }
     json_put_real(w, "eta", r->eta);
+    if (r->deep_cache > 1)
+        json_put_int(w, "deep_cache", r->deep_cache);
     json_put_int(w, "width", r->width);
     json_put_int(w, "height", r->height);
     enum unstir_status st = write_pictures(w, r, start, err);
@@ -736,9 +753,9 @@ enum unstir_status request_read(const struct unstir_model *model,
     static const char *const more[] = {
         "schedule",  "guidance_rescale",  "guidance_start", "guidance_end",
         "strength",  "init_image_sha256", "mask_sha256",    "negative_prompt",
-        "clip_skip", "prompt_syntax"};
+        "clip_skip", "prompt_syntax",     "deep_cache"};
     struct unstir_request r = UNSTIR_REQUEST_INIT;
-    int64_t steps, width, height;
+    int64_t steps, width, height, deep_cache;
     size_t n_more = 0;
 
     for (size_t i = 0; i < ARRAY_LEN(more); i++)
@@ -758,6 +775,7 @@ enum unstir_status request_read(const struct unstir_model *model,
     TRY(json_get_int(o, "steps", 0, 1, UINT32_MAX, &steps, err));
     TRY(json_get_int(o, "width", 0, 1, UINT32_MAX, &width, err));
     TRY(json_get_int(o, "height", 0, 1, UINT32_MAX, &height, err));
+    TRY(json_get_int(o, "deep_cache", 1, 1, UINT32_MAX, &deep_cache, err));
     TRY(json_get_string(o, "sampler", "", &r.sampler, err));
     TRY(json_get_string(o, "schedule", NULL, &r.schedule, err));
     TRY(json_get_real(o, "guidance_scale", UNSTIR_UNSET_F, &r.guidance, err));
@@ -770,6 +788,7 @@ enum unstir_status request_read(const struct unstir_model *model,
         r.init_image = &request_absent_picture;
     if (json_get(o, "mask_sha256"))
         r.mask = &request_absent_picture;
+    r.deep_cache = (uint32_t)deep_cache;
     r.steps = (uint32_t)steps;
     r.width = (uint32_t)width;
     r.height = (uint32_t)height;
@@ -793,7 +812,8 @@ enum unstir_status request_read(const struct unstir_model *model,
         !is_same_text(resolved->prompt, r.prompt) ||
         !is_same_text(resolved->negative_prompt, r.negative_prompt) ||
         !is_same_text(resolved->prompt_syntax, r.prompt_syntax) ||
-        resolved->clip_skip != r.clip_skip)
+        resolved->clip_skip != r.clip_skip ||
+        resolved->deep_cache != r.deep_cache)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "the request is not in its canonical form");
     return UNSTIR_OK;

@@ -15,7 +15,8 @@ struct sampler;
 struct sampler_run;
 struct start;
 
-#define REQUEST_MAX_GUIDANCE 100.0
+#define REQUEST_MAX_GUIDANCE   100.0
+#define REQUEST_MAX_DEEP_CACHE 100
 
 /* unstir_request_check(): see unstir.h.  A resolved request has the class in
  * class_id (UNSTIR_CLASS_NULL: none), the class's own label or NULL, the
@@ -47,7 +48,7 @@ extern const struct unstir_image request_absent_picture;
  * "plain"), seed, steps, sampler, schedule (if it is
  * not the model's own), guidance_scale, guidance_rescale (if it changes
  * something), guidance_start and guidance_end (by request_has_interval()),
- * eta, width, height, and from a picture strength, init_image_sha256 and
+ * eta, deep_cache (above 1), width, height, and from a picture strength, init_image_sha256 and
  * mask_sha256, in this order, compact; a body that can be posted again.
  * Digests are those of `start`, or if it is NULL made of the pictures.
  * *json is ended by alloc_free(). */

@@ -69,7 +69,7 @@ static enum unstir_status build(const struct unstir_generation *g,
         s->sample,      s->estimate,
         g->start.known, g->start.known ? g->start.noise : NULL,
         g->start.mask,  g->start.masked};
-    struct safetensors_entry entries[ARRAY_LEN(tensors) + 2];
+    struct safetensors_entry entries[ARRAY_LEN(tensors) + 3];
     uint64_t c = m->sample_channels;
     uint64_t h = r->height / m->factor, w = r->width / m->factor;
     size_t n = 0;
@@ -83,6 +83,13 @@ static enum unstir_status build(const struct unstir_generation *g,
     if (s->n_held)
         entries[n++] = (struct safetensors_entry){
             "history", DTYPE_F32, 4, {s->n_held, c, h, w}, s->history};
+    if (g->deep.n_held)
+        entries[n++] =
+            (struct safetensors_entry){"deep",
+                                       DTYPE_F32,
+                                       2,
+                                       {g->deep.n_held, g->deep.floats},
+                                       g->deep.held};
 
     return safetensors_build(bytes, n_bytes, entries, n, meta, ARRAY_LEN(meta),
                              err);
@@ -261,7 +268,8 @@ static enum unstir_status read_tensors(struct unstir_generation *g,
         g->now.sample,  g->now.estimate,
         g->start.known, g->start.known ? g->start.noise : NULL,
         g->start.mask,  g->start.masked};
-    size_t n = 1 + (g->now.n_held > 0);
+    bool is_deep = g->deep.every > 1 && g->step > g->start.first;
+    size_t n = 1 + (g->now.n_held > 0) + is_deep;
     for (size_t i = 0; i < ARRAY_LEN(tensors); i++)
         n += tensors[i] != NULL;
     if (weights_len(w) != n)
@@ -274,6 +282,27 @@ static enum unstir_status read_tensors(struct unstir_generation *g,
         TRY(read_floats(w, "history", 4, dims, g->now.history, err));
     TRY(find_tensor(w, "rng", DTYPE_I32, 1, rng_dims, &rng, err));
     memcpy(g->now.rng.state, rng->data, sizeof g->now.rng.state);
+    return UNSTIR_OK;
+}
+
+/* What the deep layers left; only the first step of a run has nothing yet. */
+static enum unstir_status read_deep(struct unstir_generation *g,
+                                    const struct weights *w,
+                                    struct unstir_error *err)
+{
+    const struct tensor_view *v = weights_find(w, "deep");
+    uint64_t dims[] = {0, g->deep.floats};
+
+    if (g->deep.every < 2 || g->step == g->start.first)
+        return UNSTIR_OK; /* one too many is counted */
+    if (v)
+        dims[0] = v->dims[0];
+    if (dims[0] < 1 || dims[0] > DEEP_MAX_PICTURES)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "no tensor \"deep\" of 1 or %d pictures",
+                         DEEP_MAX_PICTURES);
+    TRY(read_floats(w, "deep", 2, dims, g->deep.held, err));
+    g->deep.n_held = (uint32_t)dims[0];
     return UNSTIR_OK;
 }
 
@@ -329,6 +358,8 @@ static enum unstir_status restore(struct unstir_generation **out,
         st = read_progress(*out, progress, err);
     if (!st)
         st = read_tensors(*out, w, err);
+    if (!st)
+        st = read_deep(*out, w, err);
     json_free(request);
     json_free(progress);
     return st;
