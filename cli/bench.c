@@ -30,7 +30,7 @@ static const struct opt options[] = {
      .env = "UNSTIR_MODEL",
      .fallback = "models/fashion",
      FIELD(model),
-     .help = "folder; without weights they are drawn from seed 0"},
+     .help = "folder or file; without weights they are drawn from seed 0"},
     OPTS_SIZE,
     {.name = "batch",
      .kind = OPT_U32,
@@ -72,11 +72,13 @@ static const struct {
     bool needs_model;
 } whats[] = {
     {"conv", unstir_bench_conv, false},
+    {"decode", unstir_bench_decode, true},
     {"eval", unstir_bench_eval, true},
     {"kernels", unstir_bench_kernels, false},
     {"linear", unstir_bench_linear, false},
     {"machine", unstir_bench_machine, false},
     {"pool", unstir_bench_pool, false},
+    {"text", unstir_bench_text, true},
     {"train", unstir_bench_train, true},
 };
 #define N_WHATS (sizeof(whats) / sizeof(*whats))
@@ -177,6 +179,7 @@ static int bench_main(int argc, char **argv)
                                      .has_layers = v.has_layers,
                                      .warmup = v.warmup};
     o.precision = opts_precision(v.precision);
+    o.merges_path = cli_shared_file("clip-bpe/merges.txt");
     if (!o.model)
         o.model = cli_default_model();
     if (!o.model && whats[what].needs_model) {
@@ -196,8 +199,10 @@ static int bench_main(int argc, char **argv)
 const struct command command_bench = {
     .name = "bench",
     .summary = "how fast is this machine",
-    .synopsis = "eval|train|kernels|conv|linear|pool|machine [options]",
-    .text = "eval times one evaluation of a model's network, train one "
+    .synopsis =
+        "eval|decode|text|train|kernels|conv|linear|pool|machine [options]",
+    .text = "eval times one evaluation of a model's network, decode one "
+            "picture from a latent, text its text encoders, train one "
             "optimiser step of it, kernels each kernel and shape, conv the "
             "3x3 convolutions of Stable Diffusion 1.5, linear its linear "
             "layers in each precision, pool what threads "

@@ -19,20 +19,28 @@ extern "C" {
 #endif
 
 struct unstir_bench_options {
-    const char *model; /* folder; a folder with a config but no weights is
+    const char
+        *model; /* folder or file; a folder with a config but no weights is
                            run with weights drawn from seed 0               */
     const char *isa;
     enum unstir_precision precision;
-    uint32_t width, height, batch;
+    uint32_t width, height, batch; /* pixels of the picture               */
     unsigned n_threads;
     enum unstir_pin pin;
     uint32_t repeat, warmup;
-    const char *pack_cache; /* as in struct unstir_model_options            */
-    bool has_layers;        /* eval: what each layer runs by, in "layers"   */
+    const char *pack_cache, *merges_path; /* as in unstir_model_options      */
+    bool has_layers; /* eval: what each layer runs by, in "layers"   */
 };
 
 /* One network evaluation.                                                   */
 enum unstir_status unstir_bench_eval(const struct unstir_bench_options *options,
+                                     char **json, struct unstir_error *err);
+/* Of a latent model: one picture from its latent.                           */
+enum unstir_status
+unstir_bench_decode(const struct unstir_bench_options *options, char **json,
+                    struct unstir_error *err);
+/* Of a model that reads texts: its encoders, `batch` pieces of a text each.  */
+enum unstir_status unstir_bench_text(const struct unstir_bench_options *options,
                                      char **json, struct unstir_error *err);
 /* One training step (loss v, AdamW) of the model's network.                 */
 enum unstir_status

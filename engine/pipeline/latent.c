@@ -60,6 +60,12 @@ size_t latent_picture_floats(const struct unstir_model *m, uint32_t width,
 
 /* -- decoding ---------------------------------------------------------------- */
 
+struct tiling latent_tiling(bool is_frugal)
+{
+    return (struct tiling){.whole_bytes =
+                               is_frugal ? MAX_WHOLE_FRUGAL : MAX_WHOLE};
+}
+
 static enum unstir_status
 decode(const struct unstir_model *m, struct executor *x, const float *sample,
        uint32_t width, uint32_t height, float *planes, float *latent,
@@ -74,9 +80,7 @@ decode(const struct unstir_model *m, struct executor *x, const float *sample,
         .sample = latent,
         .out = pixels,
     };
-    const struct tiling tiling = {
-        .whole_bytes = m->is_frugal ? MAX_WHOLE_FRUGAL : MAX_WHOLE,
-    };
+    const struct tiling tiling = latent_tiling(m->is_frugal);
 
     for (size_t i = 0; i < n; i++) {
         double v = (double)sample[i % c * (n / c) + i / c];

@@ -17,6 +17,7 @@
 
 struct cancel;
 struct executor;
+struct tiling;
 struct unstir_model;
 
 /* Whether pictures can be made latents of: the model has an autoencoder. */
@@ -48,6 +49,9 @@ enum unstir_status latent_decode(const struct unstir_model *m,
                                  uint32_t width, uint32_t height, float *planes,
                                  const struct cancel *cancel,
                                  struct unstir_error *err);
+
+/* How large pictures are decoded; frugal: smaller ones, too. */
+struct tiling latent_tiling(bool is_frugal);
 
 /* The same at once and roughly; of a pixel model it is the picture. */
 void latent_sketch(const struct unstir_model *m, const float *sample,
