@@ -1,9 +1,6 @@
 /* linear_int8.c - rows become whole numbers, then tiles of products.
  *
- * Packed weights: a word that says whether they were refused; then a scale and
- * a sum a column and the panels, or what conv2d reads.  There is room for
- * either, so that places can be given before weights are read; what is not
- * written takes no memory.
+ * Packed weights: a scale and a sum a column, then the panels.
  *
  * A product runs in two passes with the pool between: all rows are quantised, each behind its
  * norm and activation; then row blocks meet groups of panels.
@@ -45,37 +42,10 @@ static struct layout layout_of(const struct kernel_table *k, uint32_t cin,
     return l;
 }
 
-/* In front, alone in its cache line. */
-struct head {
-    uint32_t is_refused;
-};
-#define HEAD_BYTES ((size_t)64)
-
-static const void *behind_head(const void *packed)
-{
-    return (const char *)packed + HEAD_BYTES;
-}
-
 size_t linear_int8_packed_bytes(const struct kernel_table *k, uint32_t cin,
                                 uint32_t cout)
 {
-    size_t own = layout_of(k, cin, cout).bytes;
-    size_t other = conv2d_packed_bytes(k, cin, cout, 1, 1);
-
-    return HEAD_BYTES + (own > other ? own : other);
-}
-
-bool linear_int8_is_refused(const void *packed)
-{
-    return ((const struct head *)packed)->is_refused != 0;
-}
-
-size_t linear_int8_used_bytes(const struct kernel_table *k, const void *packed,
-                              uint32_t cin, uint32_t cout)
-{
-    return HEAD_BYTES + (linear_int8_is_refused(packed)
-                             ? conv2d_packed_bytes(k, cin, cout, 1, 1)
-                             : layout_of(k, cin, cout).bytes);
+    return layout_of(k, cin, cout).bytes;
 }
 
 /* The scalar twin's quantise() writes numbers as they are. */
@@ -87,8 +57,8 @@ static float quantise_plainly(int8_t *q, const float *x, size_t n)
     return twin.quantise(q, x, n);
 }
 
-static void pack_numbers(const struct kernel_table *k, void *dst,
-                         const float *w, uint32_t cin, uint32_t cout)
+void linear_int8_pack(const struct kernel_table *k, void *dst, const float *w,
+                      uint32_t cin, uint32_t cout)
 {
     struct layout l = layout_of(k, cin, cout);
     size_t nr = k->i8.nr, ku = k->i8.ku;
@@ -148,7 +118,7 @@ static void try_row(const float *x, const int8_t *qx, float scale,
     }
 }
 
-static bool is_accurate(const float *w, uint32_t cin, uint32_t cout)
+bool linear_int8_is_accurate(const float *w, uint32_t cin, uint32_t cout)
 {
     float x[INT8_MAX_K];
     int8_t q[INT8_MAX_K];
@@ -161,19 +131,6 @@ static bool is_accurate(const float *w, uint32_t cin, uint32_t cout)
         try_row(x, q, quantise_plainly(q, x, cin), w, cin, cout, &error, &size);
     }
     return error <= LIMIT * LIMIT * size; /* false for NaN */
-}
-
-void linear_int8_pack(const struct kernel_table *k, void *dst, const float *w,
-                      uint32_t cin, uint32_t cout)
-{
-    struct head *head = memset(dst, 0, HEAD_BYTES);
-    void *numbers = (char *)dst + HEAD_BYTES;
-
-    head->is_refused = !is_accurate(w, cin, cout);
-    if (head->is_refused)
-        conv2d_pack(k, numbers, w, cin, cout, 1, 1);
-    else
-        pack_numbers(k, numbers, w, cin, cout);
 }
 
 /* -- running --------------------------------------------------------------- */
@@ -243,10 +200,8 @@ size_t linear_int8_scratch(const struct kernel_table *k, unsigned n_threads,
                            const struct conv2d_shape *s)
 {
     struct run r = make_run(k, s);
-    size_t own = place(&r, NULL, n_threads, s);
-    size_t other = conv2d_scratch(k, n_threads, s);
 
-    return own > other ? own : other;
+    return place(&r, NULL, n_threads, s);
 }
 
 /* One source's part of a row at its place among the channels. */
@@ -342,21 +297,14 @@ static void product_chunk(void *arg, size_t i, unsigned worker)
 
 void linear_int8_run(const struct op_ctx *ctx, const void *conv2d_args)
 {
-    const struct conv2d_args *packed = conv2d_args;
-    struct conv2d_args a = *packed;
-    struct run r;
+    const struct conv2d_args *a = conv2d_args;
+    struct run r = make_run(ctx->k, &a->s);
 
-    a.w = behind_head(a.w);
-    if (linear_int8_is_refused(packed->w)) {
-        conv2d_run(ctx, &a);
-        return;
-    }
-    r = make_run(ctx->k, &a.s);
     r.ctx = ctx;
-    r.a = &a;
-    place(&r, ctx->scratch, pool_threads(ctx->pool), &a.s);
-    r.bias = conv_bias_rows((float *)r.bias, a.s.n, a.s.cout, a.bias, a.vec,
-                            a.vec_stride, &r.bias_stride);
+    r.a = a;
+    place(&r, ctx->scratch, pool_threads(ctx->pool), &a->s);
+    r.bias = conv_bias_rows((float *)r.bias, a->s.n, a->s.cout, a->bias, a->vec,
+                            a->vec_stride, &r.bias_stride);
     pool_run(ctx->pool, chunks_of(r.rows, chunk_rows(r.c)), quantise_chunk, &r);
     pool_run(ctx->pool, r.n_blocks * chunks_of(r.n_panels, r.panel_step),
              product_chunk, &r);

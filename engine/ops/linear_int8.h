@@ -14,20 +14,17 @@
 
 #include "ops/conv2d.h"
 
-/* w as in files, [cout][cin]; cin up to INT8_MAX_K.  Packing tries the numbers
- * on fixed data: if their error, in the mean square, is more than 2e-2 of the
- * outputs (8e-3 is usual), the weights are refused, packed for conv2d instead,
- * and so is the product run.  The verdict is of the weights alone: the scalar
- * twin computes it on every rung. */
+/* Whether weights, as in files [cout][cin], may be packed so: their error on
+ * fixed data, in the mean square, is at most 2e-2 of the outputs (8e-3 is
+ * usual).  Looks at 64 outputs at most.  The scalar twin computes it, so the
+ * verdict is of the weights alone. */
+bool linear_int8_is_accurate(const float *w, uint32_t cin, uint32_t cout);
+
+/* cin up to INT8_MAX_K. */
 size_t linear_int8_packed_bytes(const struct kernel_table *k, uint32_t cin,
                                 uint32_t cout);
 void linear_int8_pack(const struct kernel_table *k, void *dst, const float *w,
                       uint32_t cin, uint32_t cout);
-bool linear_int8_is_refused(const void *packed);
-
-/* The bytes of them that are read. */
-size_t linear_int8_used_bytes(const struct kernel_table *k, const void *packed,
-                              uint32_t cin, uint32_t cout);
 
 /* args->w is what linear_int8_pack() wrote; kh, kw and stride are 1, without
  * border and upsampling. */

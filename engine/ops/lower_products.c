@@ -132,9 +132,8 @@ static enum conv_way way_of(const struct kernel_table *k,
                             const struct conv2d_args *a)
 {
     enum conv_way way = choose_conv(k, &a->s, pack->phases != NULL);
-    bool is_int8 = pack->operands == OPERANDS_INT8;
 
-    if (is_int8 && !linear_int8_is_refused(pack->panels))
+    if (pack->operands == OPERANDS_INT8)
         return CONV_INT8;
     if (way == CONV_WINOGRAD &&
         conv2d_is_demoted(k, pack->panels, a->s.c0 + a->s.c1, a->s.cout, 3, 3))
@@ -142,12 +141,12 @@ static enum conv_way way_of(const struct kernel_table *k,
     return way;
 }
 
-/* The operation that goes that way; what a gate refused it knows itself. */
+/* The operation that goes that way; conv2d knows itself what is refused. */
 static plan_fn fn_of(const struct op_pack *pack, enum conv_way way)
 {
     if (way == CONV_PHASES)
         return conv2d_phases_run;
-    if (pack->operands == OPERANDS_INT8)
+    if (way == CONV_INT8)
         return linear_int8_run;
     return pack->operands == OPERANDS_EXACT ? conv2d_exact_run : conv2d_run;
 }
@@ -214,9 +213,8 @@ static void emit_product(struct lowering *l, size_t i, const struct form *f,
     ADD_STEP(l, name, fn_of(pack, way), args,
              way == CONV_PHASES
                  ? conv2d_phases_scratch(k, l->n_threads, &args.s)
-             : pack->operands == OPERANDS_INT8
-                 ? linear_int8_scratch(k, l->n_threads, &args.s)
-                 : conv2d_scratch(k, l->n_threads, &args.s),
+             : way == CONV_INT8 ? linear_int8_scratch(k, l->n_threads, &args.s)
+                                : conv2d_scratch(k, l->n_threads, &args.s),
              slots);
     describe(l, k, pack, way, &args.s);
 }

@@ -107,6 +107,16 @@ static bool is_leader(const struct packs *packs, const struct graph *g,
     return is_product(graph_op_at(g, i)->kind) && packs->ops[i].leader == i;
 }
 
+/* What stands in `params`, or is loaded now: *own is alloc_free()d. */
+static enum unstir_status values_of(const struct packs *packs, param_id p,
+                                    const float **values, float **own)
+{
+    *own = NULL;
+    *values = packs->params[p];
+    return *values ? UNSTIR_OK
+                   : packs->source.load(packs->source.arg, p, values, own);
+}
+
 /* -- operands ---------------------------------------------------------- */
 
 const struct kernel_table *packs_table_of(const struct packs *packs, size_t op)
@@ -122,9 +132,63 @@ static bool has_border(const struct graph *g, const struct graph_op *op)
     return op->kind == OP_CONV2D && (x.h != y.h || x.w != y.w);
 }
 
-/* Joined layers read one value; by the leader goes what all of them get. */
+/* Whether a weight passes the gate of 8-bit numbers. */
+static enum unstir_status try_weight(bool *is_accurate,
+                                     const struct packs *packs,
+                                     const struct graph *g, param_id p)
+{
+    const struct graph_param *param = graph_param_at(g, p);
+    const float *w;
+    float *own;
+
+    TRY(values_of(packs, p, &w, &own));
+    *is_accurate = linear_int8_is_accurate(w, param->dims[1], param->dims[0]);
+    alloc_free(own);
+    return UNSTIR_OK;
+}
+
+/* All weights that follow leader i must. */
+static enum unstir_status try_weights(bool *is_accurate,
+                                      const struct packs *packs,
+                                      const struct graph *g, size_t i)
+{
+    *is_accurate = true;
+    for (size_t j = i; j < packs->n_ops && *is_accurate; j++)
+        if (is_product(graph_op_at(g, j)->kind) && packs->ops[j].leader == i)
+            TRY(try_weight(is_accurate, packs, g, graph_op_at(g, j)->param[0]));
+    return UNSTIR_OK;
+}
+
+static enum unstir_status choose_leader(struct packs *packs,
+                                        const struct graph *g, size_t i,
+                                        enum product_role role, bool has_params)
+{
+    const struct graph_op *op = graph_op_at(g, i);
+    struct op_pack *pack = &packs->ops[i];
+    struct conv2d_pack_job j = job_of(packs, g, i);
+    struct choose_product p = {.role = role,
+                               .cin = j.cin,
+                               .cout = j.cout,
+                               .kh = j.kh,
+                               .kw = j.kw,
+                               .stride =
+                                   op->kind == OP_CONV2D ? op->attrs.stride : 1,
+                               .has_border = has_border(g, op)};
+    bool is_accurate = true;
+
+    pack->operands = choose_operands(packs->table, &p);
+    if (pack->operands != OPERANDS_INT8 || !has_params)
+        return UNSTIR_OK;
+    TRY(try_weights(&is_accurate, packs, g, i));
+    if (!is_accurate)
+        pack->operands = OPERANDS_RUNG;
+    return UNSTIR_OK;
+}
+
+/* Joined layers read one value; by the leader goes what all of them get.
+ * Without parameters the gates count as passed. */
 static enum unstir_status choose_all(struct packs *packs, const struct graph *g,
-                                     struct unstir_error *err)
+                                     bool has_params, struct unstir_error *err)
 {
     enum unstir_status status;
     enum product_role *roles;
@@ -135,23 +199,12 @@ static enum unstir_status choose_all(struct packs *packs, const struct graph *g,
     roles = p;
     status = choose_roles(roles, g, err);
     for (size_t i = 0; status == UNSTIR_OK && i < packs->n_ops; i++) {
-        const struct graph_op *op = graph_op_at(g, i);
         size_t leader = packs->ops[i].leader;
-        struct conv2d_pack_job j;
 
-        if (!is_product(op->kind))
-            continue;
-        j = job_of(packs, g, leader);
-        packs->ops[i].operands = choose_operands(
-            packs->table,
-            &(struct choose_product){
-                .role = roles[leader],
-                .cin = j.cin,
-                .cout = j.cout,
-                .kh = j.kh,
-                .kw = j.kw,
-                .stride = op->kind == OP_CONV2D ? op->attrs.stride : 1,
-                .has_border = has_border(g, op)});
+        if (is_leader(packs, g, i))
+            status = choose_leader(packs, g, i, roles[i], has_params);
+        else
+            packs->ops[i].operands = packs->ops[leader].operands;
     }
     alloc_free(roles);
     return status;
@@ -235,16 +288,6 @@ static void point(struct packs *packs, const struct graph *g)
 }
 
 /* -- packing ----------------------------------------------------------- */
-
-/* What stands in `params`, or is loaded now: *own is alloc_free()d. */
-static enum unstir_status values_of(const struct packs *packs, param_id p,
-                                    const float **values, float **own)
-{
-    *own = NULL;
-    *values = packs->params[p];
-    return *values ? UNSTIR_OK
-                   : packs->source.load(packs->source.arg, p, values, own);
-}
 
 /* Stack the rows and biases of all that follow leader i. */
 static enum unstir_status stack(const struct packs *packs,
@@ -395,11 +438,11 @@ enum unstir_status packs_fill(struct packs *packs, const struct graph *g,
     return UNSTIR_OK;
 }
 
-enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
-                                   const struct kernel_table *table,
-                                   enum lower_mode mode,
-                                   const struct packs_params *params,
-                                   struct unstir_error *err)
+static enum unstir_status new_empty(struct packs **out, const struct graph *g,
+                                    const struct kernel_table *table,
+                                    enum lower_mode mode,
+                                    const struct packs_params *params,
+                                    bool has_params, struct unstir_error *err)
 {
     struct packs *packs;
     enum unstir_status status;
@@ -424,7 +467,7 @@ enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
         packs->params[i] = params->values[i];
     packs->source = *params;
     join(packs, g);
-    status = choose_all(packs, g, err);
+    status = choose_all(packs, g, has_params, err);
     if (status == UNSTIR_OK)
         status = place_all(packs, g, err);
     if (status != UNSTIR_OK)
@@ -434,6 +477,15 @@ enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
 out:
     packs_free(packs);
     return status;
+}
+
+enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
+                                   const struct kernel_table *table,
+                                   enum lower_mode mode,
+                                   const struct packs_params *params,
+                                   struct unstir_error *err)
+{
+    return new_empty(out, g, table, mode, params, true, err);
 }
 
 static enum unstir_status measure(size_t *bytes, const struct graph *g,
@@ -447,7 +499,7 @@ static enum unstir_status measure(size_t *bytes, const struct graph *g,
 
     for (size_t i = 0; i < graph_n_params(g); i++)
         params[i] = &any;
-    TRY(packs_new_empty(&packs, g, table, mode, &source, err));
+    TRY(new_empty(&packs, g, table, mode, &source, false, err));
     drop_packed(packs, g);
     *bytes = packs->bytes;
     for (size_t i = 0; i < packs->n_params; i++)

@@ -289,7 +289,7 @@ struct forward {
     size_t per_thread; /* bytes of band, sums and, by blocks, V and M     */
     char *v;           /* by phases: of all tiles                         */
     float *m;
-    size_t all_tiles;
+    size_t all_tiles, panel_step;
 };
 
 /* Rows of tiles from `row` on whose input one band holds: of one picture. */
@@ -467,13 +467,26 @@ static void phase_input(void *arg, size_t band, unsigned worker)
         f->v + row * g->tiles_w * g->c * g->v_size, f->all_tiles * g->c);
 }
 
+/* Some panels one after the other, as they lie: kernels fetch the next one
+ * ahead. */
 static void phase_multiply(void *arg, size_t i, unsigned worker)
 {
     const struct forward *f = arg;
-    size_t panels = f->g.n_pad / f->g.panel;
+    size_t panels = f->g.n_pad / f->g.panel, all = f->g.points * panels;
+    size_t end = (i + 1) * f->panel_step;
 
     (void)worker;
-    multiply(f, i / panels, i % panels, f->v, f->m, f->all_tiles, f->all_tiles);
+    for (size_t at = i * f->panel_step; at < end && at < all; at++)
+        multiply(f, at / panels, at % panels, f->v, f->m, f->all_tiles,
+                 f->all_tiles);
+}
+
+/* Panels of a chunk: enough chunks to share out evenly. */
+static size_t panels_at_once(size_t n_panels, unsigned n_threads)
+{
+    size_t n = n_panels / (16 * (size_t)n_threads);
+
+    return n < 1 ? 1 : n > 8 ? 8 : n;
 }
 
 static void phase_output(void *arg, size_t row, unsigned worker)
@@ -524,6 +537,7 @@ void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args)
     struct forward f = {
         .ctx = ctx, .a = args, .g = make_grid(ctx->k, &args->s)};
     unsigned n_threads = ctx->pool ? pool_threads(ctx->pool) : 1;
+    size_t n_panels;
 
     f.scratch = ctx->scratch;
     if (!by_phases(&f.g, n_threads)) {
@@ -536,8 +550,10 @@ void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args)
     f.v = (char *)ctx->scratch + n_threads * f.per_thread;
     f.m = (float *)(f.v + v_bytes(&f.g, f.all_tiles));
     pool_run(ctx->pool, args->s.n * n_bands(&f.g), phase_input, &f);
-    pool_run(ctx->pool, f.g.points * (f.g.n_pad / f.g.panel), phase_multiply,
-             &f);
+    n_panels = f.g.points * (f.g.n_pad / f.g.panel);
+    f.panel_step = panels_at_once(n_panels, n_threads);
+    pool_run(ctx->pool, (n_panels + f.panel_step - 1) / f.panel_step,
+             phase_multiply, &f);
     pool_run(ctx->pool, f.g.n_rows, phase_output, &f);
 }
 

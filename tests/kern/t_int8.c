@@ -25,7 +25,9 @@
 #include "base/rng.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+#include "ops/graph.h"
 #include "ops/linear_int8.h"
+#include "ops/packs.h"
 #include "tables.h"
 
 #define GUARD 777.0F
@@ -313,9 +315,8 @@ static float *run_layer(const struct fixture *f, const struct kernel_table *k,
 
     if (n_threads > 1)
         assert_int_equal(pool_new(&pool, n_threads, 0, NULL), UNSTIR_OK);
+    assert_true(linear_int8_is_accurate(f->w, cin, s->cout));
     linear_int8_pack(k, packed, f->w, cin, s->cout);
-    assert_false(linear_int8_is_refused(packed));
-    assert_true(linear_int8_used_bytes(k, packed, cin, s->cout) <= n_packed);
     a.w = packed;
     a.y = y;
     linear_int8_run(&(struct op_ctx){k, pool, scratch, n_scratch}, &a);
@@ -431,42 +432,60 @@ static void threads_and_company_change_no_bit(void **state)
  * sqrt(4095) of them by 36 where the output is some 210. */
 static void coarse_weights_are_refused(void **state)
 {
-    enum { CIN = 4096, COUT = 32, ROWS = 3 };
-    struct conv2d_shape s = {1, 1, ROWS, CIN, 0, 1, ROWS, COUT,
-                             1, 1, 1,    0,   0, 1, ROWS};
-    float *w = noise((size_t)CIN * COUT, 1), *x = noise(ROWS * CIN, 2);
-    struct kernel_table tables[TABLES_MAX];
-    size_t n_tables = tables_all(tables);
+    enum { CIN = 4096, COUT = 32 };
+    float *w = noise((size_t)CIN * COUT, 1);
 
     (void)state;
+    assert_true(linear_int8_is_accurate(w, CIN, COUT));
     for (size_t i = 0; i < (size_t)CIN * COUT; i++)
         w[i] = i % CIN == 5 ? 200 : copysignf(1, w[i]);
-    for (size_t t = 0; t < n_tables; t++) {
-        const struct kernel_table *k = &tables[t];
-        size_t n = linear_int8_scratch(k, 1, &s);
-        void *packed = aligned(linear_int8_packed_bytes(k, CIN, COUT));
-        void *plain = aligned(conv2d_packed_bytes(k, CIN, COUT, 1, 1));
-        void *scratch = aligned(n);
-        struct op_ctx ctx = {k, NULL, scratch, n};
-        float y[2][ROWS * COUT];
-        struct conv2d_args a = {
-            .s = s, .out_scale = 1, .x0 = x, .w = packed, .y = y[0]};
+    assert_false(linear_int8_is_accurate(w, CIN, COUT));
+    w[0] = NAN; /* and so are those that are no numbers */
+    assert_false(linear_int8_is_accurate(w, CIN, COUT));
+    free(w);
+}
 
-        linear_int8_pack(k, packed, w, CIN, COUT);
-        conv2d_pack(k, plain, w, CIN, COUT, 1, 1);
-        assert_true(linear_int8_is_refused(packed));
-        linear_int8_run(&ctx, &a);
-        a.w = plain;
-        a.y = y[1];
-        conv2d_run(&ctx, &a);
-        assert_memory_equal(y[0], y[1], sizeof y[0]);
-        w[0] = NAN; /* and so are those that are no numbers */
-        linear_int8_pack(k, packed, w, CIN, COUT);
-        assert_true(linear_int8_is_refused(packed));
-        w[0] = 1;
-        free(packed), free(plain), free(scratch);
+/* Layers a, b, c in a row, of 64, 1024, 64 and 64 channels. */
+static enum choose_operands operands_of_b(const float *const values[3])
+{
+    static const char *const names[3] = {"a", "b", "c"};
+    struct conv2d_spec spec = {.k = 1, .stride = 1};
+    struct packs_params params = {.values = values};
+    enum choose_operands found;
+    struct kernel_table k;
+    struct packs *packs;
+    struct graph *g;
+    value_id x;
+
+    assert_true(kernels_select(&k, "scalar"));
+    kernels_use_int8(&k);
+    assert_int_equal(graph_new(&g, NULL), UNSTIR_OK);
+    x = graph_input(g, "sample", (struct shape){1, 2, 2, 64});
+    for (size_t i = 0; i < 3; i++) {
+        spec.cout = i == 0 ? 1024 : 64;
+        x = graph_conv2d(g, names[i], x, &spec);
     }
-    free(w), free(x);
+    graph_output(g, "out", x);
+    assert_int_equal(packs_new(&packs, g, &k, LOWER_FUSED, &params, NULL),
+                     UNSTIR_OK);
+    found = packs_op(packs, 2)->operands; /* behind the input and a          */
+    packs_free(packs);
+    graph_free(g);
+    return found;
+}
+
+static void refused_layers_keep_the_rungs_operands(void **state)
+{
+    float *w[3] = {noise((size_t)64 * 1024, 1), noise((size_t)64 * 1024, 2),
+                   noise((size_t)64 * 64, 3)};
+    const float *const params[3] = {w[0], w[1], w[2]};
+
+    (void)state;
+    assert_int_equal(operands_of_b(params), OPERANDS_INT8);
+    for (size_t i = 0; i < (size_t)64 * 1024; i++)
+        w[1][i] = i % 1024 == 5 ? 200 : copysignf(1, w[1][i]);
+    assert_int_equal(operands_of_b(params), OPERANDS_RUNG);
+    free(w[0]), free(w[1]), free(w[2]);
 }
 
 int main(void)
@@ -477,6 +496,7 @@ int main(void)
         cmocka_unit_test(layers_of_every_rung),
         cmocka_unit_test(threads_and_company_change_no_bit),
         cmocka_unit_test(coarse_weights_are_refused),
+        cmocka_unit_test(refused_layers_keep_the_rungs_operands),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
