@@ -78,6 +78,7 @@ static const struct {
     {"linear", unstir_bench_linear, false},
     {"machine", unstir_bench_machine, false},
     {"pool", unstir_bench_pool, false},
+    {"shortcuts", unstir_bench_shortcuts, true},
     {"text", unstir_bench_text, true},
     {"train", unstir_bench_train, true},
 };
@@ -200,10 +201,13 @@ const struct command command_bench = {
     .name = "bench",
     .summary = "how fast is this machine",
     .synopsis =
-        "eval|decode|text|train|kernels|conv|linear|pool|machine [options]",
+        "eval|decode|text|train|shortcuts|kernels|conv|linear|pool|machine "
+        "[options]",
     .text = "eval times one evaluation of a model's network, decode one "
             "picture from a latent, text its text encoders, train one "
-            "optimiser step of it, kernels each kernel and shape, conv the "
+            "optimiser step of it, shortcuts whole pictures with what "
+            "DeepCache and a guidance interval gain and cost, kernels each "
+            "kernel and shape, conv the "
             "3x3 convolutions of Stable Diffusion 1.5, linear its linear "
             "layers in each precision, pool what threads "
             "cost, machine the peaks that the shares refer to.",

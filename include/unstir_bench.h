@@ -61,6 +61,11 @@ unstir_bench_linear(const struct unstir_bench_options *options, char **json,
  * speed side by side.                                                       */
 enum unstir_status unstir_bench_pool(const struct unstir_bench_options *options,
                                      char **json, struct unstir_error *err);
+/* What deep_cache and guidance in a part of the steps gain and cost: `repeat`
+ * pictures of the model's own sampler and steps.                            */
+enum unstir_status
+unstir_bench_shortcuts(const struct unstir_bench_options *options, char **json,
+                       struct unstir_error *err);
 /* Peaks the shares refer to: FMA, memory.                                   */
 enum unstir_status
 unstir_bench_machine(const struct unstir_bench_options *options, char **json,

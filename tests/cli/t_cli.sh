@@ -357,6 +357,8 @@ expect generate_by_the_shipped_model 0 "shipped.png" "$U" generate -p dress --st
 "$U" bench eval -m "$M/tiny" --repeat 2 --warmup 1 --threads 1 --width 32 --json >bench.json
 equal bench_eval "$(jq -c '[.what, .threads, .width, .batch, .ms_min <= .ms_max]' bench.json)" '["eval",1,32,1,true]'
 expect bench_plain 0 "ms_median: " "$U" bench eval -m "$M/tiny" --repeat 2
+"$U" bench shortcuts -m "$M/tiny" --repeat 1 --warmup 0 --threads 1 --json >shortcuts.json
+equal bench_shortcuts "$(jq -c '[.what, (.shortcuts | length), .shortcuts[0].name, .shortcuts[0].gain, .shortcuts[0].psnr_db, (.shortcuts[1].psnr_db < 80)]' shortcuts.json)" '["shortcuts",7,"full",1,null,true]'
 expect bench_unknown 2 "did you mean eval?" "$U" bench evil
 expect bench_needs_a_word 2 "usage: unstir bench" "$U" bench
 
