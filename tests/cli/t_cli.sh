@@ -353,6 +353,24 @@ expect train_sigma_order 2 "sigma_max" tiny_training -o roll7 --objective score 
 expect train_sample_of_two_pixels 0 "p.png" "$U" generate -m roll --steps 2 --seed 1 -o p.png --force
 expect generate_by_the_shipped_model 0 "shipped.png" "$U" generate -p dress --steps 1 -o shipped.png
 
+# -- models that read a text ------------------------------------------------
+text() {
+    "$U" generate -m "$M/tiny-text" --steps 2 --seed 1 "$@"
+}
+expect text_prompt 0 "cat.png" text -p "a cat" -o cat.png
+expect text_negative 0 "" text -p "a cat" --negative dog -o dog.png
+expect text_weight 0 "" text -p "a (cat:1.4)" -o weight.png
+expect text_plain 0 "" text -p "a (cat:1.4)" --prompt-syntax plain -o plain.png
+expect text_skip 0 "" text -p "a cat" --clip-skip 2 -o skip.png
+equal text_differ "$(sha256sum cat.png dog.png weight.png plain.png skip.png | cut -c1-64 | sort -u | wc -l)" 5
+expect text_skip_above 2 "--clip-skip: clip_skip must be 1 to 2" text -p cat --clip-skip 3
+expect text_class 2 "has no classes" text --class 1
+expect text_lora 2 "--prompt: <lora:style> in a prompt" text -p "<lora:style:1> cat"
+expect text_state 0 "" text -p "a cat" --stop-after 1 --save-state text.state
+expect text_resume 0 "" "$U" generate -m "$M/tiny-text" --resume text.state -o resumed.png
+same text_resumed_is_same cat.png resumed.png
+equal text_inspect "$("$U" inspect "$M/tiny-text" --json | jq -c '[.can, .autoencoder, (.parts|length)]')" '[["text-to-picture","guidance","negative-prompt"],"AutoencoderKL",6]'
+
 # -- bench ------------------------------------------------------------------
 "$U" bench eval -m "$M/tiny" --repeat 2 --warmup 1 --threads 1 --width 32 --json >bench.json
 equal bench_eval "$(jq -c '[.what, .threads, .width, .batch, .ms_min <= .ms_max]' bench.json)" '["eval",1,32,1,true]'
