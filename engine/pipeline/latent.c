@@ -140,7 +140,8 @@ static enum unstir_status encode(const struct unstir_model *m,
     TRY(alloc_aligned(&memory, 2 * n * one, sizeof(float), err));
     float *planes = memory, *pixels = planes + n * one;
     io.out = pixels;
-    enum unstir_status st = network_eval(encoder, x, &io, cancel, err);
+    const struct tiling tiling = latent_tiling(m->is_frugal);
+    enum unstir_status st = tiled_eval(encoder, x, &io, &tiling, cancel, err);
     if (st) {
         alloc_free(memory);
         return st;
