@@ -172,8 +172,9 @@ enum unstir_status mapfile_put(struct mapfile_sink *sink, const void *bytes,
     return write_all(sink->fd, bytes, n, sink->path, err);
 }
 
-enum unstir_status mapfile_write_by(const char *path, mapfile_fill_fn fill,
-                                    void *arg, struct unstir_error *err)
+static enum unstir_status write_by(const char *path, mapfile_fill_fn fill,
+                                   void *arg, bool is_durable,
+                                   struct unstir_error *err)
 {
     size_t size = strlen(path) + sizeof ".XXXXXX";
     struct mapfile_sink sink = {.path = path};
@@ -188,21 +189,32 @@ enum unstir_status mapfile_write_by(const char *path, mapfile_fill_fn fill,
         goto out;
     }
     status = fill(arg, &sink, err);
-    if (status == UNSTIR_OK &&
+    if (status == UNSTIR_OK && is_durable &&
         (fchmod(sink.fd, mode_like(path)) != 0 || fsync(sink.fd) != 0))
         status = io_error(err, path, "cannot flush");
     if (close(sink.fd) != 0 && status == UNSTIR_OK)
         status = io_error(err, path, "cannot close");
     if (status == UNSTIR_OK && rename(temp, path) != 0)
         status = io_error(err, path, "cannot rename over it");
-    if (status == UNSTIR_OK)
+    if (status != UNSTIR_OK)
+        (void)unlink(temp); /* the first error is the one to tell */
+    else if (is_durable)
         flush_folder(temp);
-    else
-        (void)unlink(
-            temp); /* best effort: the first error is the one to tell */
 out:
     alloc_free(memory);
     return status;
+}
+
+enum unstir_status mapfile_write_by(const char *path, mapfile_fill_fn fill,
+                                    void *arg, struct unstir_error *err)
+{
+    return write_by(path, fill, arg, true, err);
+}
+
+enum unstir_status mapfile_write_cache(const char *path, mapfile_fill_fn fill,
+                                       void *arg, struct unstir_error *err)
+{
+    return write_by(path, fill, arg, false, err);
 }
 
 struct whole {

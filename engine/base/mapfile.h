@@ -43,5 +43,9 @@ enum unstir_status mapfile_put(struct mapfile_sink *sink, const void *bytes,
                                size_t n, struct unstir_error *err);
 enum unstir_status mapfile_write_by(const char *path, mapfile_fill_fn fill,
                                     void *arg, struct unstir_error *err);
+/* The same for what can be made again: private, and not waited for until it is
+ * on the disk. */
+enum unstir_status mapfile_write_cache(const char *path, mapfile_fill_fn fill,
+                                       void *arg, struct unstir_error *err);
 
 #endif

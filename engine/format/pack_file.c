@@ -155,46 +155,31 @@ enum unstir_status pack_file_open(struct mapfile *m, const char *path,
     return UNSTIR_OK;
 }
 
-static bool write_all(int fd, const void *bytes, size_t n)
-{
-    const char *p = bytes;
+struct pages {
+    unsigned char header[PACK_FILE_HEADER];
+    const void *image;
+    size_t n_bytes;
+};
 
-    while (n > 0) {
-        ssize_t w = write(fd, p, n);
-        if (w < 0 && errno == EINTR)
-            continue;
-        if (w <= 0)
-            return false;
-        p += w;
-        n -= (size_t)w;
-    }
-    return true;
+static enum unstir_status put_pages(void *arg, struct mapfile_sink *sink,
+                                    struct unstir_error *err)
+{
+    const struct pages *p = arg;
+
+    TRY(mapfile_put(sink, p->header, sizeof p->header, err));
+    return mapfile_put(sink, p->image, p->n_bytes, err);
 }
 
 enum unstir_status pack_file_write(const char *path, const struct pack_key *key,
                                    const void *image, struct unstir_error *err)
 {
-    unsigned char page[PACK_FILE_HEADER] = {0};
+    struct pages pages = {.image = image, .n_bytes = key->n_bytes};
     struct header h = header_of(key, sum_of(image, key->n_bytes));
-    char temp[MAX_PATH];
-    bool is_good;
-    int fd;
 
-    memcpy(page, &h, sizeof h);
-    if ((size_t)snprintf(temp, sizeof temp, "%s.XXXXXX", path) >= sizeof temp)
+    if (strlen(path) + sizeof ".XXXXXX" > MAX_PATH)
         return fault(err, "pack cache", "its path is too long");
-    fd = mkostemp(temp, O_CLOEXEC);
-    if (fd < 0)
-        return error_set(err, UNSTIR_ERR_IO, "%s: %s", path, strerror(errno));
-    is_good =
-        write_all(fd, page, sizeof page) && write_all(fd, image, key->n_bytes);
-    is_good = close(fd) == 0 && is_good;
-    is_good = is_good && rename(temp, path) == 0;
-    if (is_good)
-        return UNSTIR_OK;
-    (void)error_set(err, UNSTIR_ERR_IO, "%s: %s", path, strerror(errno));
-    (void)unlink(temp); /* the first error is the one to tell */
-    return UNSTIR_ERR_IO;
+    memcpy(pages.header, &h, sizeof h);
+    return mapfile_write_cache(path, put_pages, &pages, err);
 }
 
 /* -- the folder -------------------------------------------------------- */

@@ -440,6 +440,13 @@ value_id graph_div_vec(struct graph *g, value_id x, value_id v)
     return with_vector(g, OP_DIV_VEC, x, v, 1);
 }
 
+value_id graph_mul_vec(struct graph *g, value_id x, value_id v)
+{
+    if (!graph_is_readable(g, x) || !graph_is_readable(g, v))
+        return GRAPH_NO_VALUE;
+    return with_vector(g, OP_MUL_VEC, x, v, g->values[x].shape.c);
+}
+
 value_id graph_affine(struct graph *g, value_id x, float a, float b)
 {
     struct graph_op op = graph_op1(OP_AFFINE, x);

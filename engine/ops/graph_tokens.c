@@ -57,22 +57,6 @@ value_id graph_slice(struct graph *g, value_id x, uint32_t first, uint32_t c)
     return graph_append(g, op, s);
 }
 
-value_id graph_mul_vec(struct graph *g, value_id x, value_id v)
-{
-    struct shape a, b;
-
-    if (!graph_is_readable(g, x) || !graph_is_readable(g, v))
-        return GRAPH_NO_VALUE;
-    a = g->values[x].shape;
-    b = g->values[v].shape;
-    if (b.n != a.n || b.h != 1 || b.w != 1 || b.c != a.c)
-        return FAIL(g,
-                    "network: %u pictures of %u channels times a vector of "
-                    "%u x %u x %u x %u",
-                    a.n, a.c, b.n, b.h, b.w, b.c);
-    return graph_append(g, graph_op2(OP_MUL_VEC, x, v), a);
-}
-
 value_id graph_add_rows(struct graph *g, value_id x, value_id r)
 {
     struct shape a, b;

@@ -167,11 +167,8 @@ static void test_block(void **state)
     struct weights *golden;
     struct graph *g;
     value_id in, vec = GRAPH_NO_VALUE, out;
-    char path[128];
 
-    snprintf(path, sizeof path, "tests/data/modules/%s.safetensors",
-             block->name);
-    golden = golden_open(path);
+    golden = golden_open_named("modules", block->name);
     x = golden_get(golden, "in.x");
     want = golden_get(golden, "out.out");
     assert_int_equal(graph_new(&g, NULL), UNSTIR_OK);

@@ -48,10 +48,8 @@ struct record {
 static void record_open(struct record *r, const char *name)
 {
     struct golden_tensor ids;
-    char path[128];
 
-    snprintf(path, sizeof path, "tests/data/modules/%s.safetensors", name);
-    r->golden = golden_open(path);
+    r->golden = golden_open_named("modules", name);
     r->config = json_text(weights_metadata(r->golden, "config"));
     r->weights = golden_weights(r->golden, &r->bytes);
     ids = golden_get(r->golden, "in.ids");

@@ -25,6 +25,7 @@
 #include "base/cpu.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "golden.h"
 #include "json_file.h"
 #include "kernels/kernels.h"
 #include "pipeline/checkpoint.h"
@@ -46,18 +47,6 @@ static const struct run runs[] = {
     {"ddim_50_eta0", "avx2"},   {"score_ve", "scalar"},
     {"score_ve", "portable"},   {"score_ve", "avx2"},
 };
-
-static struct weights *open_tensors(const char *name)
-{
-    struct unstir_error err;
-    struct weights *w;
-    char path[128];
-
-    (void)snprintf(path, sizeof path, FOLDER "%s.safetensors", name);
-    if (safetensors_open(&w, path, &err))
-        fail_msg("%s", err.detail);
-    return w;
-}
 
 /* Largest |got - wanted| as a share of the largest |wanted|. */
 static double distance(const struct weights *known, const char *name,
@@ -121,8 +110,8 @@ static void test_run(void **state)
         printf("SKIP %s: this CPU cannot run %s\n", run->name, run->isa);
         skip();
     }
-    struct weights *weights = open_tensors("weights");
-    struct weights *known = open_tensors(run->name);
+    struct weights *weights = golden_open_named("traj", "weights");
+    struct weights *known = golden_open_named("traj", run->name);
     const char *own = weights_metadata(known, "unet"); /* weights by rule */
     struct json *unet =
         own ? json_text(own) : json_file_open(FOLDER "unet.json");

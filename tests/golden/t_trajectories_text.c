@@ -20,6 +20,7 @@
 #include "base/compiler.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "golden.h"
 #include "json_file.h"
 #include "model/network.h"
 #include "pipeline/guidance.h"
@@ -48,18 +49,6 @@ struct rig {
     float scale;
 };
 
-static struct weights *open_tensors(const char *name)
-{
-    struct unstir_error err;
-    struct weights *w;
-    char path[128];
-
-    (void)snprintf(path, sizeof path, FOLDER "%s.safetensors", name);
-    if (safetensors_open(&w, path, &err))
-        fail_msg("%s", err.detail);
-    return w;
-}
-
 static void load(const struct weights *w, const char *name, float *out,
                  size_t n)
 {
@@ -75,7 +64,7 @@ static int setup(void **state)
     struct network_options options = {.precision = UNSTIR_PRECISION_F32};
     struct unstir_error err;
 
-    weights = open_tensors("sd_weights");
+    weights = golden_open_named("traj", "sd_weights");
     config = json_file_open(FOLDER "sd_unet.json");
     if (network_open(&net, config, weights, 0, &options, &err) ||
         executor_new(&executor, 1, 0, 0, &err))
@@ -179,7 +168,7 @@ static void rig_init(struct rig *r, const struct weights *known)
 static void test_run(void **state)
 {
     const char *file = *state;
-    struct weights *known = open_tensors(file);
+    struct weights *known = golden_open_named("traj", file);
     static struct rig r;
     double worst;
     char name[16];

@@ -74,11 +74,8 @@ static void test_block(void **state)
     struct weights *golden;
     struct graph *g;
     value_id in, ctx;
-    char path[128];
 
-    snprintf(path, sizeof path, "tests/data/modules/%s.safetensors",
-             block->name);
-    golden = golden_open(path);
+    golden = golden_open_named("modules", block->name);
     x = block->is_picture ? golden_get(golden, "in.x")
                           : golden_tokens(golden, "in.x");
     want = block->is_picture ? golden_get(golden, "out.out")

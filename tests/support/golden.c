@@ -26,6 +26,14 @@ struct weights *golden_open(const char *path)
     return w;
 }
 
+struct weights *golden_open_named(const char *folder, const char *name)
+{
+    char path[160];
+
+    snprintf(path, sizeof path, "tests/data/%s/%s.safetensors", folder, name);
+    return golden_open(path);
+}
+
 bool golden_has(const struct weights *golden, const char *name)
 {
     return weights_find(golden, name) != NULL;

@@ -25,6 +25,8 @@ struct golden_tensor {
 
 /* Fails the running test if the file or a tensor is not there. */
 struct weights *golden_open(const char *path);
+/* tests/data/<folder>/<name>.safetensors */
+struct weights *golden_open_named(const char *folder, const char *name);
 struct golden_tensor golden_get(const struct weights *golden, const char *name);
 /* Of rank 3: tokens [n][len][c] as they lie, h = 1 and w = len. */
 struct golden_tensor golden_tokens(const struct weights *golden,
