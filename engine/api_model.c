@@ -4,6 +4,8 @@
  */
 #include "unstir.h"
 
+#include <string.h>
+
 #include "base/compiler.h"
 #include "base/error.h"
 #include "kernels/kernels.h"
@@ -22,6 +24,33 @@ enum unstir_status unstir_model_open(struct unstir_model **out,
     if (!path || !*path)
         return error_set(err, UNSTIR_ERR_ARG, "no path of a model given");
     return checkpoint_open(out, path, options, err);
+}
+
+enum unstir_status unstir_model_derive(struct unstir_model **out,
+                                       const struct unstir_model *base,
+                                       const struct unstir_lora *loras,
+                                       size_t n_loras, struct unstir_error *err)
+{
+    return checkpoint_derive(out, base, loras, n_loras, err);
+}
+
+enum unstir_status unstir_prompt_loras(const char *prompt,
+                                       struct unstir_lora_tag *tags, size_t *n,
+                                       struct unstir_error *err)
+{
+    struct prompt p;
+
+    *n = 0;
+    TRY(prompt_parse(&p, prompt, PROMPT_WEIGHTED, err));
+    for (; *n < p.n_loras && *n < UNSTIR_MAX_LORAS; ++*n) {
+        const struct prompt_lora *l = &p.loras[*n];
+
+        memcpy(tags[*n].name, l->name, sizeof tags[*n].name);
+        tags[*n].unet_weight = l->unet_scale;
+        tags[*n].text_weight = l->text_scale;
+    }
+    prompt_fini(&p);
+    return UNSTIR_OK;
 }
 
 void unstir_model_unload(struct unstir_model *model)

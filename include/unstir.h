@@ -114,6 +114,13 @@ struct unstir_model_options {
 
 struct unstir_model;
 
+/* A LoRA in use by a model, as requests and pictures name it.               */
+struct unstir_lora_info {
+    const char *name;
+    const char *digest; /* SHA-256 of the file                              */
+    double unet_weight, text_weight;
+};
+
 /* Open a checkpoint: a folder in the diffusers layout or a single
  * .safetensors file (Stable Diffusion 1.x, 2.x, SDXL).  On success *out is
  * the caller's, ended by unstir_model_close() after everything made from it.
@@ -129,6 +136,36 @@ void unstir_model_close(struct unstir_model *model);
 /* Free the weights of a model of which no generation is left: what stays is as
  * if opened without them, and so do all pointers that it handed out.        */
 void unstir_model_unload(struct unstir_model *model);
+
+/* A LoRA to add: kohya, PEFT and diffusers files.                           */
+#define UNSTIR_MAX_LORAS 16
+struct unstir_lora {
+    const char *path;
+    const char *name;   /* NULL: the file's, without its extension          */
+    double unet_weight; /* 1 is as trained; both 0: as if it were not given */
+    double text_weight; /* of the text encoders                             */
+};
+
+/* A model with LoRAs added.  It shares with `base` all that they leave alone
+ * (tensors, packed weights, the autoencoder, tokenizers), so the base must
+ * outlive it, and stays as it is: to take a LoRA away is to use the base again.
+ * info->weight_bytes are those that it takes beside the base's.  The base has
+ * no LoRAs itself.  UNSTIR_ERR_ARG if they touch no layer of this model.      */
+enum unstir_status unstir_model_derive(struct unstir_model **out,
+                                       const struct unstir_model *base,
+                                       const struct unstir_lora *loras,
+                                       size_t n_loras,
+                                       struct unstir_error *err);
+
+/* The LoRAs that a prompt names, "<lora:name:0.8>" or "<lora:name:text:unet>"
+ * (0.8 for both), of the weighted syntax: at most UNSTIR_MAX_LORAS.           */
+struct unstir_lora_tag {
+    char name[256];
+    double unet_weight, text_weight;
+};
+enum unstir_status unstir_prompt_loras(const char *prompt,
+                                       struct unstir_lora_tag *tags, size_t *n,
+                                       struct unstir_error *err);
 
 struct unstir_label {
     const char *name; /* "sneaker"; as written in the file                 */
@@ -177,6 +214,8 @@ struct unstir_model_info {
                                    guidance scale                           */
     bool takes_deep_cache;  /* its shallow layers can be evaluated alone      */
     uint32_t max_clip_skip; /* layers of its text encoder; 0: no text       */
+    const struct unstir_lora_info *loras; /* in use                          */
+    size_t n_loras;
 };
 const struct unstir_model_info *
 unstir_model_info(const struct unstir_model *model);

@@ -35,6 +35,12 @@ void digest_add(struct digest *d, const char *name, const void *bytes, size_t n)
         sha256_update(&d->sha, n, bytes);
 }
 
+void digest_add_plain(struct digest *d, const void *bytes, size_t n)
+{
+    if (n > 0)
+        sha256_update(&d->sha, n, bytes);
+}
+
 void digest_finish(struct digest *d, char hex[65])
 {
     uint8_t sum[SHA256_DIGEST_SIZE];

@@ -18,6 +18,9 @@ enum unstir_status digest_new(struct digest **out, struct unstir_error *err);
 void digest_add(struct digest *d, const char *name, const void *bytes,
                 size_t n);
 
+/* The bytes alone: of a file, what sha256sum says. */
+void digest_add_plain(struct digest *d, const void *bytes, size_t n);
+
 /* 64 hex digits and a NUL; ends the digest.  hex NULL: only that. */
 void digest_finish(struct digest *d, char hex[65]);
 

@@ -437,6 +437,136 @@ enum unstir_status network_open(struct network **out, const struct json *config,
     return UNSTIR_OK;
 }
 
+/* -- deriving ---------------------------------------------------------- */
+
+struct derivation {
+    const struct network *base;
+    const struct weights *base_weights, *weights;
+    const struct graph *g;
+    const float **params;
+    bool *touched, *wanted;
+};
+
+static bool is_touched(const struct derivation *d, const char *name)
+{
+    const struct tensor_view *was = weights_find(d->base_weights, name);
+    const struct tensor_view *is = weights_find(d->weights, name);
+
+    return was && is && was->data != is->data;
+}
+
+/* Copies of what is touched: the derived weights end before the network. */
+static enum unstir_status derive_params(struct network *net,
+                                        const struct derivation *d,
+                                        struct unstir_error *err)
+{
+    for (size_t i = 0; i < net->n_params; i++) {
+        const struct graph_param *want = graph_param_at(d->g, (param_id)i);
+
+        if (!d->wanted[i]) {
+            d->params[i] = packs_param(d->base->packs, (param_id)i);
+            continue;
+        }
+        TRY(param_load(&d->params[i], &net->own_params[i], want, d->weights,
+                       err));
+        if (net->own_params[i] || !d->touched[i])
+            continue;
+        TRY(own_param(net, i, want->n, err));
+        memcpy(net->own_params[i], d->params[i], want->n * sizeof(float));
+        d->params[i] = net->own_params[i];
+    }
+    return UNSTIR_OK;
+}
+
+static enum unstir_status derive_packs(struct network *net,
+                                       struct derivation *d,
+                                       struct unstir_error *err)
+{
+    for (size_t i = 0; i < net->n_params; i++)
+        d->touched[i] = is_touched(d, graph_param_at(d->g, (param_id)i)->name);
+    packs_derive_wants(d->wanted, d->base->packs, d->g, d->touched);
+    TRY(derive_params(net, d, err));
+    TRY(packs_derive(&net->packs, d->base->packs, d->g, d->touched, d->params,
+                     &net->table, err));
+    net->info.weight_bytes = packs_bytes(net->packs);
+    drop_params(net, d->g);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status derive_all(struct network *net, struct derivation *d,
+                                     struct unstir_error *err)
+{
+    enum unstir_status status;
+    void *own, *params, *touched, *wanted;
+
+    net->n_params = graph_n_params(d->g);
+    TRY(alloc_zero(&own, net->n_params, sizeof(float *), err));
+    net->own_params = own;
+    TRY(alloc_zero(&params, net->n_params, sizeof(float *), err));
+    touched = wanted = NULL;
+    status = alloc_zero(&touched, net->n_params, sizeof(bool), err);
+    if (status == UNSTIR_OK)
+        status = alloc_zero(&wanted, net->n_params, sizeof(bool), err);
+    d->params = params;
+    d->touched = touched;
+    d->wanted = wanted;
+    if (status == UNSTIR_OK)
+        status = derive_packs(net, d, err);
+    alloc_free(wanted);
+    alloc_free(touched);
+    alloc_free(params);
+    return status;
+}
+
+static enum unstir_status derive(struct network *net, struct derivation *d,
+                                 struct unstir_error *err)
+{
+    struct model_size size = {.n = 1, .context_len = 1};
+    enum unstir_status status;
+    struct graph *g;
+
+    net->info.fingerprint = net->fingerprint;
+    net->info.pack_source = PACK_BUILT;
+    net->info.n_notes = 0;
+    net->own_params = NULL;
+    net->packs = NULL;
+    net->config = NULL;
+    TRY(copy_config(net, d->base->config, err));
+    size.h = size.w = network_smallest_edge(&net->facts);
+    TRY(build_graph(&g, net->family, net->config, &size, err));
+    d->g = g;
+    status = derive_all(net, d, err);
+    graph_free(g);
+    describe(net);
+    return status;
+}
+
+enum unstir_status network_derive(struct network **out,
+                                  const struct network *base,
+                                  const struct weights *base_weights,
+                                  const struct weights *weights,
+                                  struct unstir_error *err)
+{
+    struct derivation d = {
+        .base = base, .base_weights = base_weights, .weights = weights};
+    enum unstir_status status;
+    struct network *net;
+    void *p;
+
+    *out = NULL;
+    TRY(network_check_loaded(base, err));
+    TRY(alloc_zero(&p, 1, sizeof *net, err));
+    net = p;
+    *net = *base;
+    status = derive(net, &d, err);
+    if (status != UNSTIR_OK) {
+        network_free(net);
+        return status;
+    }
+    *out = net;
+    return UNSTIR_OK;
+}
+
 void network_unload(struct network *net)
 {
     for (size_t i = 0; net->own_params && i < net->n_params; i++)

@@ -48,6 +48,15 @@ enum unstir_status network_open(struct network **out, const struct json *config,
                                 struct unstir_error *err);
 void network_free(struct network *net);
 
+/* A network like `base` with other values of some tensors: `weights` are the
+ * base's own views but for those.  What products need is packed anew, all else
+ * is the base's, which must outlive *out; `weights` need not. */
+enum unstir_status network_derive(struct network **out,
+                                  const struct network *base,
+                                  const struct weights *base_weights,
+                                  const struct weights *weights,
+                                  struct unstir_error *err);
+
 /* Free the weights: what is left is as if opened without them. */
 void network_unload(struct network *net);
 

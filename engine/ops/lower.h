@@ -84,6 +84,19 @@ enum unstir_status packs_adopt(struct packs *packs, const struct graph *g,
 const void *packs_image(const struct packs *packs);
 uint64_t packs_layout(const struct packs *packs);
 
+/* Packs of a network that differs from that of `base` in the parameters
+ * touched[p] alone: products of untouched ones are the base's, which must
+ * outlive *out and is not changed.  packs_derive_wants() says which parameters
+ * must be given for that; the others may be what packs_param() of the base
+ * gives, or NULL. */
+void packs_derive_wants(bool *wanted, const struct packs *base,
+                        const struct graph *g, const bool *touched);
+enum unstir_status packs_derive(struct packs **out, const struct packs *base,
+                                const struct graph *g, const bool *touched,
+                                const float *const *values,
+                                const struct kernel_table *table,
+                                struct unstir_error *err);
+
 /* Bytes that packs_new() and the parameters beside it will take, without any
  * weights at hand. */
 enum unstir_status packs_measure(size_t *bytes, const struct graph *g,

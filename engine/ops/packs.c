@@ -36,6 +36,7 @@ struct packs {
     const float **params; /* NULL where packing was all                      */
     struct packs_params source; /* until the image is there                  */
     size_t n_params;
+    const struct packs *base; /* lends pieces of untouched products, or NULL */
     const unsigned char *image;
     size_t bytes;
     void *own;          /* the image, if it was packed here                  */
@@ -176,6 +177,10 @@ static enum unstir_status choose_leader(struct packs *packs,
                                .has_border = has_border(g, op)};
     bool is_accurate = true;
 
+    if (pack->is_borrowed) {
+        pack->operands = packs->base->ops[i].operands;
+        return UNSTIR_OK;
+    }
     pack->operands = choose_operands(packs->table, &p);
     if (pack->operands != OPERANDS_INT8 || !has_params)
         return UNSTIR_OK;
@@ -253,7 +258,7 @@ static enum unstir_status place_all(struct packs *packs, const struct graph *g,
         struct conv2d_pack_job j;
 
         pack->panels_at = pack->phases_at = pack->bias_at = PACK_NOWHERE;
-        if (!is_leader(packs, g, i))
+        if (!is_leader(packs, g, i) || pack->is_borrowed)
             continue;
         j = job_of(packs, g, i);
         TRY(place(packs, &pack->panels_at, product_bytes(packs, i, &j), err));
@@ -277,6 +282,12 @@ static void point(struct packs *packs, const struct graph *g)
 
         if (!is_leader(packs, g, i))
             continue;
+        if (pack->is_borrowed) {
+            pack->panels = packs->base->ops[i].panels;
+            pack->phases = packs->base->ops[i].phases;
+            pack->bias = packs->base->ops[i].bias;
+            continue;
+        }
         pack->panels = packs->image + pack->panels_at;
         if (pack->phases_at != PACK_NOWHERE)
             pack->phases = packs->image + pack->phases_at;
@@ -389,7 +400,7 @@ static void fill_leader(void *arg, size_t i, unsigned worker)
     enum unstir_status status;
 
     (void)worker;
-    if (!is_leader(f->packs, f->g, i))
+    if (!is_leader(f->packs, f->g, i) || f->packs->ops[i].is_borrowed)
         return;
     status =
         pack_leader(f->packs, f->g, i, f->image + f->packs->ops[i].panels_at);
@@ -438,11 +449,72 @@ enum unstir_status packs_fill(struct packs *packs, const struct graph *g,
     return UNSTIR_OK;
 }
 
+/* -- making ------------------------------------------------------------ */
+
+/* touched[op]: it has a touched parameter, or one that it is joined with. */
+static void touch_ops(bool *touched_ops, const struct packs *packs,
+                      const struct graph *g, const bool *touched)
+{
+    for (size_t i = 0; i < packs->n_ops; i++) {
+        const struct graph_op *op = graph_op_at(g, i);
+        param_id bias = op->param[1];
+
+        if (is_product(op->kind) && (touched[op->param[0]] ||
+                                     (bias != GRAPH_NO_PARAM && touched[bias])))
+            touched_ops[packs->ops[i].leader] = true;
+    }
+}
+
+static enum unstir_status borrow(struct packs *packs, const struct graph *g,
+                                 const bool *touched, struct unstir_error *err)
+{
+    bool *touched_ops;
+    void *p;
+
+    TRY(alloc_zero(&p, packs->n_ops, sizeof *touched_ops, err));
+    touched_ops = p;
+    touch_ops(touched_ops, packs, g, touched);
+    for (size_t i = 0; i < packs->n_ops; i++)
+        packs->ops[i].is_borrowed = !touched_ops[packs->ops[i].leader];
+    alloc_free(p);
+    return UNSTIR_OK;
+}
+
+void packs_derive_wants(bool *wanted, const struct packs *base,
+                        const struct graph *g, const bool *touched)
+{
+    for (size_t p = 0; p < base->n_params; p++)
+        wanted[p] = touched[p];
+    for (size_t i = 0; i < base->n_ops; i++) {
+        const struct graph_op *op = graph_op_at(g, i);
+        size_t leader = base->ops[i].leader;
+
+        if (!is_product(op->kind) || !(touched[op->param[0]]))
+            continue;
+        for (size_t j = leader; j < base->n_ops; j++) {
+            const struct graph_op *other = graph_op_at(g, j);
+
+            if (!is_product(other->kind) || base->ops[j].leader != leader)
+                continue;
+            wanted[other->param[0]] = true;
+            if (other->param[1] != GRAPH_NO_PARAM)
+                wanted[other->param[1]] = true;
+        }
+    }
+}
+
+struct origin {
+    const struct packs *base; /* NULL: none                                  */
+    const bool *touched;
+    bool has_params;
+};
+
 static enum unstir_status new_empty(struct packs **out, const struct graph *g,
                                     const struct kernel_table *table,
                                     enum lower_mode mode,
                                     const struct packs_params *params,
-                                    bool has_params, struct unstir_error *err)
+                                    struct origin origin,
+                                    struct unstir_error *err)
 {
     struct packs *packs;
     enum unstir_status status;
@@ -467,7 +539,11 @@ static enum unstir_status new_empty(struct packs **out, const struct graph *g,
         packs->params[i] = params->values[i];
     packs->source = *params;
     join(packs, g);
-    status = choose_all(packs, g, has_params, err);
+    packs->base = origin.base;
+    if (origin.base)
+        status = borrow(packs, g, origin.touched, err);
+    if (status == UNSTIR_OK)
+        status = choose_all(packs, g, origin.has_params, err);
     if (status == UNSTIR_OK)
         status = place_all(packs, g, err);
     if (status != UNSTIR_OK)
@@ -485,7 +561,30 @@ enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
                                    const struct packs_params *params,
                                    struct unstir_error *err)
 {
-    return new_empty(out, g, table, mode, params, true, err);
+    return new_empty(out, g, table, mode, params,
+                     (struct origin){.has_params = true}, err);
+}
+
+enum unstir_status packs_derive(struct packs **out, const struct packs *base,
+                                const struct graph *g, const bool *touched,
+                                const float *const *values,
+                                const struct kernel_table *table,
+                                struct unstir_error *err)
+{
+    struct packs_params params = {.values = values};
+    struct packs *packs;
+    enum unstir_status status;
+
+    *out = NULL;
+    TRY(new_empty(&packs, g, table, base->mode, &params,
+                  (struct origin){base, touched, true}, err));
+    status = packs_fill(packs, g, err);
+    if (status != UNSTIR_OK) {
+        packs_free(packs);
+        return status;
+    }
+    *out = packs;
+    return UNSTIR_OK;
 }
 
 static enum unstir_status measure(size_t *bytes, const struct graph *g,
@@ -499,7 +598,8 @@ static enum unstir_status measure(size_t *bytes, const struct graph *g,
 
     for (size_t i = 0; i < graph_n_params(g); i++)
         params[i] = &any;
-    TRY(new_empty(&packs, g, table, mode, &source, false, err));
+    TRY(new_empty(&packs, g, table, mode, &source,
+                  (struct origin){.base = NULL}, err));
     drop_packed(packs, g);
     *bytes = packs->bytes;
     for (size_t i = 0; i < packs->n_params; i++)

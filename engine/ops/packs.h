@@ -19,6 +19,7 @@ struct op_pack {
     uint32_t column, width;
     enum choose_operands operands; /* of the leader                          */
     uint32_t n_joined;  /* of the leader, itself included                    */
+    bool is_borrowed;   /* of the leader: the pieces are the base's          */
     const void *panels; /* of the leader; NULL: not a product                */
     const void *phases; /* beside them, after an upsampling; else NULL       */
     const float *bias;  /* of the leader, or NULL                            */

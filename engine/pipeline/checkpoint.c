@@ -151,6 +151,7 @@ static enum unstir_status network_load(struct unstir_model *m,
         .without_weights = o && o->without_weights,
     };
 
+    m->precision = options.precision;
     TRY(network_open(&m->net, parts->unet_config, parts->weights, parts->seed,
                      &options, err));
     TRY(texts_load(m, parts, &options, err));
@@ -285,6 +286,10 @@ void checkpoint_free(struct unstir_model *m)
 {
     if (!m)
         return;
+    if (m->derived) {
+        checkpoint_free_derived(m);
+        return;
+    }
     conditioner_fini(&m->conditioner);
     network_free(m->decoder);
     network_free(m->net);

@@ -66,6 +66,8 @@ struct unstir_model {
     char *label_text; /* memory behind labels that were cut out of a list   */
     char **notes;
     size_t n_notes, notes_capacity;
+    enum unstir_precision precision; /* as asked for                         */
+    struct derived *derived; /* NULL: a model of its own (derive.c)          */
 };
 
 /* What a checkpoint is made of; all borrowed for the model's life. */
@@ -95,6 +97,12 @@ enum unstir_status checkpoint_open(struct unstir_model **out, const char *path,
                                    const struct unstir_model_options *options,
                                    struct unstir_error *err);
 void checkpoint_free(struct unstir_model *m);
+
+/* As unstir_model_derive(). */
+enum unstir_status checkpoint_derive(struct unstir_model **out,
+                                     const struct unstir_model *base,
+                                     const struct unstir_lora *loras, size_t n,
+                                     struct unstir_error *err);
 /* Free the weights; the description stays. */
 void checkpoint_unload(struct unstir_model *m);
 

@@ -32,4 +32,7 @@ enum unstir_status checkpoint_describe(struct unstir_model *m,
                                        const struct checkpoint_parts *parts,
                                        struct unstir_error *err);
 
+/* End a model that shares with its base. */
+void checkpoint_free_derived(struct unstir_model *m);
+
 #endif

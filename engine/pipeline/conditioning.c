@@ -126,11 +126,6 @@ static enum unstir_status tokenize(const struct conditioner *c,
     struct prompt p;
 
     TRY(prompt_parse(&p, text, syntax, err));
-    if (p.n_loras)
-        status = error_set(err, UNSTIR_ERR_ARG,
-                           "<lora:%.100s> in a prompt is not supported; "
-                           "`unstir convert --lora` adds one to a model",
-                           p.loras[0].name);
     for (unsigned i = 0; i < c->n && status == UNSTIR_OK; i++)
         status = prompt_tokenize(&chunks[i], &p, c->tokenizers[i], NULL,
                                  c->length, err);

@@ -458,6 +458,31 @@ static void check_no_class(struct check *c)
     c->out->class_id = UNSTIR_CLASS_NULL;
 }
 
+/* A LoRA that a text names is in use, or it would be passed over in silence. */
+static void check_tag(struct check *c, const char *field,
+                      const struct unstir_lora_tag *tag)
+{
+    const struct unstir_model_info *info = &c->model->info;
+
+    if (tag->unet_weight == 0 && tag->text_weight == 0)
+        return;
+    for (size_t i = 0; i < info->n_loras; i++)
+        if (strcmp(info->loras[i].name, tag->name) == 0)
+            return;
+    violate(c, field, NULL, "the LoRA \"%.60s\" is not in use here", tag->name);
+}
+
+static void check_tags(struct check *c, const char *field, const char *text)
+{
+    struct unstir_lora_tag tags[UNSTIR_MAX_LORAS];
+    size_t n;
+
+    if (unstir_prompt_loras(text, tags, &n, NULL) != UNSTIR_OK)
+        return; /* told already */
+    for (size_t i = 0; i < n; i++)
+        check_tag(c, field, &tags[i]);
+}
+
 static void check_text(struct check *c, const char *field, const char *text,
                        enum prompt_syntax syntax)
 {
@@ -472,6 +497,8 @@ static void check_text(struct check *c, const char *field, const char *text,
         c->first = err;
     } else if (status) {
         violate(c, field, NULL, "%s", err.detail);
+    } else if (syntax == PROMPT_WEIGHTED) {
+        check_tags(c, field, text);
     }
 }
 
@@ -658,6 +685,26 @@ static void write_texts(struct json_writer *w, const struct unstir_request *r)
         json_put_string(w, "prompt_syntax", r->prompt_syntax);
 }
 
+static void write_loras(struct json_writer *w,
+                        const struct unstir_model_info *info)
+{
+    if (info->n_loras == 0)
+        return;
+    json_open_array(w, "loras");
+    for (size_t i = 0; i < info->n_loras; i++) {
+        const struct unstir_lora_info *l = &info->loras[i];
+
+        json_open_object(w, NULL);
+        json_put_string(w, "name", l->name);
+        json_put_real(w, "weight", l->unet_weight);
+        if (l->text_weight != l->unet_weight)
+            json_put_real(w, "text_weight", l->text_weight);
+        json_put_string(w, "sha256", l->digest);
+        json_close(w);
+    }
+    json_close(w);
+}
+
 enum unstir_status request_write(const struct unstir_model *model,
                                  const struct unstir_request *r,
                                  const struct start *start, char **json,
@@ -669,6 +716,7 @@ enum unstir_status request_write(const struct unstir_model *model,
     TRY(json_writer_new(&w, err));
     json_open_object(w, NULL);
     json_put_string(w, "model", model->info.id);
+    write_loras(w, &model->info);
     if (model->info.takes_text)
         write_texts(w, r);
     else if (r->class_id >= 0)
@@ -751,9 +799,12 @@ enum unstir_status request_read(const struct unstir_model *model,
                                 "steps", "sampler", "guidance_scale",
                                 "eta",   "width",   "height"};
     static const char *const more[] = {
-        "schedule",  "guidance_rescale",  "guidance_start", "guidance_end",
-        "strength",  "init_image_sha256", "mask_sha256",    "negative_prompt",
-        "clip_skip", "prompt_syntax",     "deep_cache"};
+        "schedule",       "guidance_rescale",
+        "guidance_start", "guidance_end",
+        "strength",       "init_image_sha256",
+        "mask_sha256",    "negative_prompt",
+        "clip_skip",      "prompt_syntax",
+        "deep_cache",     "loras"}; /* these go by the model's digest */
     struct unstir_request r = UNSTIR_REQUEST_INIT;
     int64_t steps, width, height, deep_cache;
     size_t n_more = 0;

@@ -1,0 +1,358 @@
+/* t_derive.c - models with LoRAs: the same pictures as weights that were
+ * changed for good, and a base that stays what it was.
+ *
+ * The model is the tiny SD 1.x of tests/data/text_pipelines.  The LoRA touches
+ * one of three joined products, one product alone, a convolution and a layer
+ * of the text encoder.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/compiler.h"
+#include "base/rng.h"
+#include "format/diffusers_folder.h"
+#include "format/safetensors.h"
+#include "golden.h"
+#include "scratch.h"
+#include "text_folder.h"
+#include "unstir.h"
+
+#define RANK       2u
+#define MAX_LAYERS 8
+
+/* The first tensor of a part whose name ends so, and its name in a LoRA. */
+static const struct {
+    const char *part, *stem, *end;
+} touched[] = {
+    {"unet", "diffusion_pytorch_model", ".attn1.to_k.weight"},
+    {"unet", "diffusion_pytorch_model", ".attn2.to_out.0.weight"},
+    {"unet", "diffusion_pytorch_model", ".conv1.weight"},
+    {"text_encoder", "model", ".self_attn.v_proj.weight"},
+};
+
+static char folder[SCRATCH_PATH], model_path[SCRATCH_PATH],
+    lora_path[SCRATCH_PATH];
+
+static void must(enum unstir_status status, const struct unstir_error *err)
+{
+    if (status)
+        fail_msg("%s", err->detail);
+}
+
+static const struct tensor_view *find(const struct weights *w, const char *end)
+{
+    size_t m = strlen(end);
+
+    for (size_t i = 0; i < weights_len(w); i++) {
+        const struct tensor_view *t = weights_at(w, i);
+        size_t n = strlen(t->name);
+
+        if (n > m && strcmp(t->name + n - m, end) == 0)
+            return t;
+    }
+    fail_msg("no tensor %s", end);
+    return NULL;
+}
+
+static void add_half(struct safetensors_entry *e, char name[300],
+                     const char *part, const char *layer, const char *half,
+                     uint64_t rows, uint64_t columns, struct rng *rng)
+{
+    float *x = malloc((size_t)(rows * columns) * sizeof *x);
+
+    snprintf(name, 300, "%s.%.*s.lora_%s.weight", part,
+             (int)(strlen(layer) - strlen(".weight")), layer, half);
+    rng_normal_f32(rng, x, (size_t)(rows * columns));
+    *e = (struct safetensors_entry){.name = name,
+                                    .dtype = DTYPE_F32,
+                                    .rank = 2,
+                                    .dims = {rows, columns},
+                                    .data = x};
+}
+
+static void write_lora(void)
+{
+    static char names[2 * MAX_LAYERS][300];
+    struct safetensors_entry entries[2 * MAX_LAYERS];
+    struct unstir_error err = {0};
+    struct rng rng;
+    size_t n = 0;
+
+    rng_seed(&rng, 5);
+    for (size_t i = 0; i < ARRAY_LEN(touched); i++) {
+        char path[SCRATCH_PATH];
+        const struct tensor_view *t;
+        struct weights *w;
+
+        scratch_path(path, model_path, touched[i].part);
+        must(diffusers_folder_weights(&w, path, touched[i].stem, &err), &err);
+        t = find(w, touched[i].end);
+        add_half(&entries[n], names[n], touched[i].part, t->name, "A", RANK,
+                 t->n / t->dims[0], &rng);
+        n++;
+        add_half(&entries[n], names[n], touched[i].part, t->name, "B",
+                 t->dims[0], RANK, &rng);
+        n++;
+        weights_close(w);
+    }
+    must(safetensors_write(lora_path, entries, n, NULL, 0, &err), &err);
+    for (size_t i = 0; i < n; i++)
+        free((void *)(uintptr_t)entries[i].data);
+}
+
+static int write_all(void **state)
+{
+    struct weights *golden =
+        golden_open("tests/data/text_pipelines/sd1.safetensors");
+    struct text_folder texts = text_folder_of(golden);
+
+    (void)state;
+    scratch_make(folder);
+    scratch_path(model_path, folder, "sd1");
+    scratch_mkdir(folder, "sd1");
+    text_folder_write(model_path, &texts);
+    weights_close(golden);
+    scratch_path(lora_path, folder, "style.safetensors");
+    write_lora();
+    return 0;
+}
+
+static int remove_all(void **state)
+{
+    (void)state;
+    scratch_remove(folder);
+    return 0;
+}
+
+static struct unstir_model *open_path(const char *path)
+{
+    struct unstir_error err = {0};
+    struct unstir_model *m;
+
+    must(unstir_model_open(&m, path, NULL, &err), &err);
+    return m;
+}
+
+static struct unstir_model *derive(const struct unstir_model *base, double unet,
+                                   double text)
+{
+    struct unstir_lora lora = {
+        .path = lora_path, .unet_weight = unet, .text_weight = text};
+    struct unstir_error err = {0};
+    struct unstir_model *m;
+
+    must(unstir_model_derive(&m, base, &lora, 1, &err), &err);
+    return m;
+}
+
+struct painted {
+    struct unstir_image image;
+    unsigned char *png;
+    size_t n;
+    char *json;
+};
+
+static struct painted paint(const struct unstir_model *m, const char *prompt)
+{
+    struct unstir_request r = UNSTIR_REQUEST_INIT, resolved;
+    struct unstir_error err = {0};
+    struct unstir_generation *g;
+    struct unstir_executor *x;
+    struct painted p;
+
+    r.prompt = prompt;
+    r.steps = 3;
+    r.seed = 7;
+    must(unstir_request_check(m, &r, &resolved, NULL, NULL, &err), &err);
+    must(unstir_request_json(m, &resolved, &p.json, &err), &err);
+    must(unstir_executor_new(&x, NULL, &err), &err);
+    must(unstir_generation_begin(&g, m, &r, &err), &err);
+    while (!unstir_generation_is_done(g))
+        must(unstir_generation_step(g, x, &err), &err);
+    must(unstir_generation_image(g, &p.image, &err), &err);
+    must(unstir_generation_png(g, NULL, &p.png, &p.n, &err), &err);
+    unstir_generation_free(g);
+    unstir_executor_free(x);
+    return p;
+}
+
+static void painted_fini(struct painted *p)
+{
+    unstir_image_fini(&p->image);
+    unstir_free(p->png);
+    unstir_free(p->json);
+}
+
+static bool has_same_pixels(const struct painted *a, const struct painted *b)
+{
+    size_t n = (size_t)a->image.width * a->image.height * a->image.channels;
+
+    assert_int_equal(a->image.width, b->image.width);
+    return memcmp(a->image.pixels, b->image.pixels, n) == 0;
+}
+
+static bool has_same_bytes(const struct painted *a, const struct painted *b)
+{
+    return a->n == b->n && memcmp(a->png, b->png, a->n) == 0;
+}
+
+/* What `unstir convert --lora` writes. */
+static void test_as_changed_for_good(void **state)
+{
+    static const double weight = 0.8;
+    const char *const files[] = {lora_path};
+    char merged[SCRATCH_PATH], *json;
+    struct unstir_convert_options o = {.input = model_path,
+                                       .output = merged,
+                                       .loras = files,
+                                       .lora_scales = &weight,
+                                       .n_loras = 1};
+    struct unstir_model *base = open_path(model_path);
+    struct unstir_model *derived = derive(base, weight, weight), *want;
+    struct unstir_error err = {0};
+    struct painted a, b;
+
+    (void)state;
+    scratch_path(merged, folder, "merged");
+    must(unstir_convert(&o, &json, &err), &err);
+    unstir_free(json);
+    want = open_path(merged);
+    a = paint(derived, "a red cube");
+    b = paint(want, "a red cube");
+    assert_true(has_same_pixels(&a, &b));
+    painted_fini(&a);
+    painted_fini(&b);
+    unstir_model_close(want);
+    unstir_model_close(derived);
+    unstir_model_close(base);
+}
+
+/* The base paints the same bytes before, beside and after. */
+static void test_base_stays(void **state)
+{
+    struct unstir_model *base = open_path(model_path), *derived;
+    const struct unstir_model_info *info;
+    struct painted before, with, after, none;
+
+    (void)state;
+    before = paint(base, "a red cube");
+    derived = derive(base, 0.8, 0.5);
+    info = unstir_model_info(derived);
+    assert_string_not_equal(info->digest, unstir_model_info(base)->digest);
+    assert_true(info->weight_bytes > 0);
+    assert_true(info->weight_bytes < unstir_model_info(base)->weight_bytes);
+    with = paint(derived, "a red cube <lora:style:0.5:0.8>");
+    assert_false(has_same_pixels(&before, &with));
+    if (!strstr(with.json, "\"loras\"") || !strstr(with.json, "\"style\"") ||
+        !strstr(with.json, info->loras[0].digest))
+        fail_msg("%s", with.json);
+    unstir_model_close(derived);
+    after = paint(base, "a red cube");
+    assert_true(has_same_bytes(&before, &after));
+    derived = derive(base, 0, 0);
+    none = paint(derived, "a red cube");
+    assert_true(has_same_bytes(&before, &none));
+    unstir_model_close(derived);
+    painted_fini(&before);
+    painted_fini(&with);
+    painted_fini(&after);
+    painted_fini(&none);
+    unstir_model_close(base);
+}
+
+/* One part alone; twice half is once whole, but for rounding of sums. */
+static void test_parts(void **state)
+{
+    struct unstir_lora halves[] = {{lora_path, "one", 0.25, 0},
+                                   {lora_path, "two", 0.25, 0}};
+    struct unstir_model *base = open_path(model_path), *two, *text, *unet;
+    struct unstir_error err = {0};
+    struct painted a, b, c;
+
+    (void)state;
+    must(unstir_model_derive(&two, base, halves, 2, &err), &err);
+    assert_int_equal(unstir_model_info(two)->n_loras, 2);
+    unet = derive(base, 0.5, 0);
+    text = derive(base, 0, 0.5);
+    a = paint(two, "a red cube");
+    b = paint(unet, "a red cube");
+    c = paint(text, "a red cube");
+    for (size_t i = 0; i < (size_t)a.image.width * a.image.height * 3; i++)
+        if (abs(a.image.pixels[i] - b.image.pixels[i]) > 1)
+            fail_msg("pixel byte %zu: %d, wanted %d", i, a.image.pixels[i],
+                     b.image.pixels[i]);
+    assert_false(has_same_pixels(&b, &c));
+    painted_fini(&a);
+    painted_fini(&b);
+    painted_fini(&c);
+    unstir_model_close(two);
+    unstir_model_close(text);
+    unstir_model_close(unet);
+    unstir_model_close(base);
+}
+
+static void refuse(const struct unstir_model *base, const char *path,
+                   double weight, const char *told)
+{
+    struct unstir_lora lora = {
+        .path = path, .unet_weight = weight, .text_weight = weight};
+    struct unstir_error err = {0};
+    struct unstir_model *m;
+
+    assert_int_not_equal(unstir_model_derive(&m, base, &lora, 1, &err),
+                         UNSTIR_OK);
+    assert_null(m);
+    if (!strstr(err.detail, told))
+        fail_msg("told \"%s\", wanted \"%s\"", err.detail, told);
+}
+
+static void test_refusals(void **state)
+{
+    struct unstir_model *base = open_path(model_path), *derived;
+    struct unstir_model *other = open_path("tests/data/models/tiny");
+    struct unstir_request r = UNSTIR_REQUEST_INIT;
+    struct unstir_lora_tag tags[UNSTIR_MAX_LORAS];
+    struct unstir_error err = {0};
+    size_t n;
+
+    (void)state;
+    refuse(base, "/nowhere.safetensors", 1, "/nowhere.safetensors");
+    refuse(base, lora_path, 1e9, "weights are -100 to 100");
+    refuse(other, lora_path, 1, "LoRA layer"); /* of another shape */
+    derived = derive(base, 1, 1);
+    refuse(derived, lora_path, 1, "has none");
+    r.prompt = "x <lora:unknown:1>";
+    assert_int_equal(unstir_request_check(derived, &r, NULL, NULL, NULL, &err),
+                     UNSTIR_ERR_ARG);
+    if (!strstr(err.detail, "\"unknown\" is not in use"))
+        fail_msg("told \"%s\"", err.detail);
+    must(unstir_prompt_loras("a <lora:b:0.5> <lora:c:1:2>", tags, &n, &err),
+         &err);
+    assert_int_equal(n, 2);
+    assert_string_equal(tags[1].name, "c");
+    assert_true(tags[0].unet_weight == 0.5 && tags[0].text_weight == 0.5);
+    assert_true(tags[1].text_weight == 1 && tags[1].unet_weight == 2);
+    unstir_model_close(derived);
+    unstir_model_close(other);
+    unstir_model_close(base);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_as_changed_for_good),
+        cmocka_unit_test(test_base_stays),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_refusals),
+    };
+
+    return cmocka_run_group_tests(tests, write_all, remove_all);
+}
