@@ -22,6 +22,11 @@
 /* Products that make a chunk worth handing out. */
 #define CHUNK_PRODUCTS ((size_t)1 << 20)
 
+/* With this many row blocks a chunk takes as many panels as stay in a cache
+ * beside the rows, so that the rows are read once. */
+#define MANY_BLOCKS 16u
+#define PANEL_BYTES ((size_t)128 << 10)
+
 /* -- weights --------------------------------------------------------------- */
 
 struct layout {
@@ -155,7 +160,7 @@ static struct run make_run(const struct kernel_table *k,
                            const struct conv2d_shape *s)
 {
     struct run r = {.c = s->c0 + s->c1, .pixels = (size_t)s->oh * s->ow};
-    size_t products;
+    size_t products, fit;
 
     r.l = layout_of(k, (uint32_t)r.c, s->cout);
     r.rows = r.pixels * s->n;
@@ -165,6 +170,9 @@ static struct run make_run(const struct kernel_table *k,
     r.n_panels = r.l.columns / k->i8.nr;
     products = (r.rows < r.block ? r.rows : r.block) * r.l.k * k->i8.nr;
     r.panel_step = chunks_of(CHUNK_PRODUCTS, products);
+    fit = PANEL_BYTES / (r.l.k * k->i8.nr);
+    if (r.n_blocks >= MANY_BLOCKS && r.panel_step < fit)
+        r.panel_step = fit;
     if (r.panel_step > r.n_panels)
         r.panel_step = r.n_panels;
     return r;
