@@ -108,6 +108,10 @@ static enum unstir_status texts_load(struct unstir_model *m,
                          "cannot bring",
                          n->in_channels, n->out_channels);
     TRY(conditioner_open(c, parts->texts, n, o, err));
+    c->inversions = parts->inversions;
+    for (size_t i = 0; c->inversions && i < c->inversions->n; i++)
+        TRY(checkpoint_note(m, err, "the word \"%s\" is a textual inversion",
+                            c->inversions->list[i].name));
     return json_get_bool(parts->index, "force_zeros_for_empty_prompt", c->is_xl,
                          &c->is_empty_zero, err);
 }

@@ -82,6 +82,7 @@ struct checkpoint_parts {
     const struct json *vae_config;       /* of latent models, else NULL      */
     const struct weights *vae_weights;   /* NULL: drawn from `seed`          */
     struct conditioner_text texts[CONDITIONING_ENCODERS];
+    const struct inversions *inversions; /* words with vectors, or NULL      */
     const char *pipeline; /* its class, or NULL                             */
     uint64_t seed;
 };

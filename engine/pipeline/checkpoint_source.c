@@ -130,6 +130,48 @@ static enum unstir_status open_file(struct checkpoint_source *s,
     return digest_file(s, err);
 }
 
+/* -- textual inversions ----------------------------------------------------- */
+
+/* They change pictures, so they count in the digest. */
+static enum unstir_status digest_inversions(struct checkpoint_source *s,
+                                            struct unstir_error *err)
+{
+    struct digest *digest;
+
+    TRY(digest_new(&digest, err));
+    digest_add(digest, "model", s->digest, strlen(s->digest));
+    for (size_t i = 0; i < s->inversions.n; i++) {
+        const struct inversion *v = &s->inversions.list[i];
+
+        for (size_t k = 0; k < INVERSION_ENCODERS; k++)
+            digest_add(digest, v->name, v->vectors[k],
+                       v->vectors[k] ? (size_t)v->n_vectors * v->channels[k] *
+                                           sizeof(float)
+                                     : 0);
+    }
+    digest_finish(digest, s->digest);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status open_inversions(struct checkpoint_source *s,
+                                          const char *path,
+                                          struct unstir_error *err)
+{
+    const char *slash = s->is_file ? strrchr(path, '/') : path + strlen(path);
+    char folder[1024];
+    int n;
+
+    if (slash)
+        n = snprintf(folder, sizeof folder, "%.*s/embeddings",
+                     (int)(slash - path), path);
+    else
+        n = snprintf(folder, sizeof folder, "embeddings");
+    if (n < 0 || n >= (int)sizeof folder)
+        return error_set(err, UNSTIR_ERR_ARG, "path too long: %.200s...", path);
+    TRY(inversions_open_folder(&s->inversions, folder, err));
+    return s->inversions.n ? digest_inversions(s, err) : UNSTIR_OK;
+}
+
 /* -- both ------------------------------------------------------------------ */
 
 enum unstir_status
@@ -145,6 +187,8 @@ checkpoint_source_open(struct checkpoint_source *s, const char *path,
     TRY(find_name(s, path, err));
     status =
         s->is_file ? open_file(s, path, o, err) : open_folder(s, path, o, err);
+    if (status == UNSTIR_OK && (s->tokenizers[0] || s->tokenizers[1]))
+        status = open_inversions(s, path, err);
     if (status != UNSTIR_OK)
         checkpoint_source_close(s);
     return status;
@@ -154,6 +198,7 @@ void checkpoint_source_close(struct checkpoint_source *s)
 {
     for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
         bpe_free(s->tokenizers[i]);
+    inversions_fini(&s->inversions);
     if (s->is_file)
         single_file_close(&s->file);
     else
@@ -219,6 +264,7 @@ checkpoint_source_parts(const struct checkpoint_source *s)
     all.name = s->name;
     all.digest = s->digest;
     all.pipeline = s->pipeline;
+    all.inversions = s->inversions.n ? &s->inversions : NULL;
     for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
         all.texts[i].tokenizer = s->tokenizers[i];
     return all;

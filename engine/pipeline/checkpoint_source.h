@@ -12,6 +12,7 @@
 #include "format/diffusers_folder.h"
 #include "format/single_file.h"
 #include "pipeline/conditioning.h"
+#include "text/inversion.h"
 
 struct checkpoint_parts;
 
@@ -21,9 +22,11 @@ struct checkpoint_source {
     struct diffusers_folder folder; /* zeroed if is_file                     */
     struct single_file file;        /* zeroed if not                         */
     struct bpe *tokenizers[CONDITIONING_ENCODERS];
-    char digest[65];      /* over all parts                        */
-    const char *pipeline; /* class; "" if nothing says             */
-    size_t file_bytes;    /* of weights                            */
+    struct inversions inversions; /* of embeddings/ in the folder, or beside
+                                     the file                                */
+    char digest[65];              /* over all parts                        */
+    const char *pipeline;         /* class; "" if nothing says             */
+    size_t file_bytes;            /* of weights                            */
     const char *const *notes;
     size_t n_notes;
 };

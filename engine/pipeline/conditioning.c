@@ -127,8 +127,8 @@ static enum unstir_status tokenize(const struct conditioner *c,
 
     TRY(prompt_parse(&p, text, syntax, err));
     for (unsigned i = 0; i < c->n && status == UNSTIR_OK; i++)
-        status = prompt_tokenize(&chunks[i], &p, c->tokenizers[i], NULL,
-                                 c->length, err);
+        status = prompt_tokenize(&chunks[i], &p, c->tokenizers[i],
+                                 c->inversions, c->length, err);
     prompt_fini(&p);
     return status;
 }
@@ -305,6 +305,9 @@ static enum unstir_status run(struct work *w, struct pool *pool,
         .n = w->n,
         .ids = w->ids,
         .weights = w->is_weighted ? w->weights : NULL,
+        .inversions = c->inversions,
+        .inversion_base =
+            w->k->chunks[CONDITIONING_TOWARD][w->encoder].inversion_base,
         .encoder = w->encoder,
         .skip = w->k->skip,
         .is_normed = !c->is_xl,

@@ -45,6 +45,7 @@
 struct bpe;
 struct cancel;
 struct clip_text;
+struct inversions;
 struct json;
 struct network_info;
 struct network_io;
@@ -62,6 +63,7 @@ struct conditioner_text {
 struct conditioner {
     struct clip_text *encoders[CONDITIONING_ENCODERS];
     const struct bpe *tokenizers[CONDITIONING_ENCODERS];
+    const struct inversions *inversions; /* words with vectors, or NULL      */
     unsigned n; /* encoders; 0: the model reads no text                      */
     bool is_xl;
     bool is_empty_zero;    /* an absent negative prompt is zeros         */

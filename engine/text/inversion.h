@@ -49,6 +49,11 @@ enum unstir_status inversions_add(struct inversions *set,
                                   struct unstir_error *err);
 enum unstir_status inversions_open(struct inversions *set, const char *path,
                                    struct unstir_error *err);
+/* All .safetensors files of a folder, in the order of their names; a folder
+ * that is not there has none. */
+enum unstir_status inversions_open_folder(struct inversions *set,
+                                          const char *folder,
+                                          struct unstir_error *err);
 void inversions_fini(struct inversions *set);
 
 /* The vector of a row for an encoder of that width. */

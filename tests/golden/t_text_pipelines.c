@@ -437,6 +437,59 @@ static void test_single_file(void **state)
     scratch_remove(root);
 }
 
+/* -- textual inversion ------------------------------------------------------ */
+
+#define CAT \
+    513 /* of the tiny vocabulary: 512 bytes, "at", "cat"              */
+
+/* A word with the vector of another is that other one. */
+static void test_inversion(void **state)
+{
+    char path[SCRATCH_PATH], file[SCRATCH_PATH];
+    struct unstir_request r = UNSTIR_REQUEST_INIT;
+    struct unstir_executor *x = new_executor(1);
+    struct unstir_model *plain, *inverted;
+    struct unstir_generation *a, *b;
+    struct unstir_error err = {0};
+    const struct tensor_view *table;
+    struct weights *w;
+
+    (void)state;
+    plain = open_model(folders[SD1], UNSTIR_PRECISION_AUTO);
+    scratch_path(file, folders[SD1], "text_encoder/model.safetensors");
+    must(safetensors_open(&w, file, &err), &err);
+    table = weights_find(w, "text_model.embeddings.token_embedding.weight");
+    assert_non_null(table);
+    struct unstir_tensor row = {.name = "emb_params",
+                                .data = (const float *)table->data +
+                                        CAT * table->dims[1],
+                                .rank = 2,
+                                .dims = {1, (size_t)table->dims[1]}};
+    scratch_mkdir(folders[SD1], "embeddings");
+    scratch_path(path, folders[SD1], "embeddings");
+    scratch_path(file, path, "zebra.safetensors");
+    must(unstir_tensors_write(file, &row, 1, NULL, 0, &err), &err);
+    weights_close(w);
+    inverted = open_model(folders[SD1], UNSTIR_PRECISION_AUTO);
+    assert_string_not_equal(unstir_model_info(plain)->digest,
+                            unstir_model_info(inverted)->digest);
+    r.steps = 2;
+    r.width = r.height = 32;
+    r.prompt = "a photo of a (cat:1.2)";
+    a = begin(plain, &r);
+    r.prompt = "a photo of a (Zebra:1.2)";
+    b = begin(inverted, &r);
+    finish(a, x);
+    finish(b, x);
+    check_same(a, b, "cat and zebra");
+    unstir_generation_free(a);
+    unstir_generation_free(b);
+    unstir_model_close(plain);
+    unstir_model_close(inverted);
+    unstir_executor_free(x);
+    scratch_remove(path);
+}
+
 /* -- requests --------------------------------------------------------------- */
 
 struct seen {
@@ -534,6 +587,7 @@ int main(void)
         {"sdxl bf16", test_bf16, NULL, NULL, &numbers[SDXL]},
         {"single file f32", test_single_file, NULL, NULL, NULL},
         {"single file f16", test_single_file, NULL, NULL, (void *)"f16"},
+        cmocka_unit_test(test_inversion),
         cmocka_unit_test(test_requests),
     };
 
