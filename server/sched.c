@@ -431,6 +431,27 @@ static void init_work(struct work *work, struct jobs *jobs,
         atomic_init(&work->generations[i], NULL);
 }
 
+/* Some models only repaint: they are given a white pixel to do it on. */
+static enum unstir_status check_warm_up(const struct model *model,
+                                        struct unstir_request *request,
+                                        struct unstir_error *error)
+{
+    static uint8_t white[] = {255};
+    static const struct unstir_image pixel = {1, 1, 1, white};
+    const struct unstir_model_info *info = model->info;
+
+    if (unstir_request_check(model->engine, request, request, NULL, NULL,
+                             error) == UNSTIR_OK)
+        return UNSTIR_OK;
+    if (strcmp(error->field, "init_image") != 0)
+        return error->status;
+    request->init_image = request->mask = &pixel;
+    request->width = info->default_width;
+    request->height = info->default_height;
+    return unstir_request_check(model->engine, request, request, NULL, NULL,
+                                error);
+}
+
 void jobs_warm(struct service *service, struct model *model)
 {
     const struct unstir_model_info *info = model->info;
@@ -443,8 +464,7 @@ void jobs_warm(struct service *service, struct model *model)
         WARM_UP_STEPS < info->max_steps ? WARM_UP_STEPS : info->max_steps;
     request.class_id = info->n_classes > 0 ? 0 : UNSTIR_CLASS_UNSET;
     if (warm == NULL || work == NULL || service->jobs == NULL ||
-        unstir_request_check(model->engine, &request, &request, NULL, NULL,
-                             &error) != UNSTIR_OK) {
+        check_warm_up(model, &request, &error) != UNSTIR_OK) {
         model_warmed(model, 0,
                      error.detail[0] != '\0' ? error.detail : "out of memory");
         mem_free(warm);

@@ -115,4 +115,20 @@ is "another one: 422" "$(jq -r .code "$TMP/j")" idempotency_key_reuse
 for type in png jpeg webp; do
     is "/v1/forward reads $type" "$(curl -s -o /dev/null -w '%{http_code} %{content_type}' --data-binary "@$TMP/a.$type" -H "Content-Type: image/$type" "$URL/v1/forward?t=100")" "200 image/png"
 done
+
+# Latent models: the encoder's latents, and its draws
+stop_server
+is "the first server ends with 0" "$CODE" 0
+MODEL=tests/data/models/tiny-text
+start_server
+for more in ',"strength":0.5' ",\"mask\":\"$(base64 -w0 "$TMP/a.jpeg")\""; do
+    printf '{"init_image":"%s","prompt":"a cat","seed":5,"steps":4%s}' "$(base64 -w0 "$TMP/a.webp")" "$more" >"$TMP/body"
+    send "$TMP/body" -o "$TMP/7.png"
+    case $more in
+    *mask*) set -- --mask "$TMP/a.jpeg" ;;
+    *) set -- --strength 0.5 ;;
+    esac
+    "$BUILD/unstir" generate -m "$MODEL" -p "a cat" --seed 5 --steps 4 --init "$TMP/a.webp" "$@" -o "$TMP/cli.png" --force -q >/dev/null
+    is "a latent model, $1: the command line's bytes" "$(is_png "$TMP/7.png") $(sha "$TMP/cli.png")" "png $(sha "$TMP/7.png")"
+done
 finish
