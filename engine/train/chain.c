@@ -66,10 +66,12 @@ static void noise_picture(const struct unstir_trainer *t, uint32_t step,
         x[k] = (2 * x[k] - 1) / sqrtf((float)(sigma * sigma) + 1);
 }
 
-/* Step of the chain at panel k, -1 being the picture. */
+/* Step of the chain at panel k, -1 being the picture.  By squares: what is
+ * worth seeing is soon lost. */
 static int64_t step_at(uint32_t n, size_t k)
 {
-    return (int64_t)(n * k / (PLOT_PANELS - 1)) - 1;
+    size_t last = PLOT_PANELS - 1;
+    return (int64_t)(n * k * k / (last * last)) - 1;
 }
 
 static void go_forward(const struct unstir_trainer *t, struct plot_chain *c)
