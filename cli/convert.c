@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "commands.h"
+#include "lora_weight.h"
 
 #define MAX_LORAS 16
 
@@ -49,22 +50,6 @@ struct loras {
     size_t n;
 };
 
-/* "FILE:0.8": the number behind the last colon, if it is one. */
-static void cut_scale(char *piece, double *scale)
-{
-    char *colon = strrchr(piece, ':'), *end;
-    double value;
-
-    *scale = 1;
-    if (!colon || !colon[1])
-        return;
-    value = strtod(colon + 1, &end);
-    if (*end)
-        return;
-    *scale = value;
-    *colon = '\0';
-}
-
 static bool cut_loras(struct loras *l, const char *option)
 {
     char *piece = l->text;
@@ -82,7 +67,7 @@ static bool cut_loras(struct loras *l, const char *option)
         if (!*piece || l->n == MAX_LORAS)
             return false;
         l->files[l->n] = piece;
-        cut_scale(piece, &l->scales[l->n++]);
+        lora_weight_cut(piece, &l->scales[l->n++]);
         piece = comma ? comma + 1 : NULL;
     }
     return true;

@@ -251,11 +251,20 @@ static const struct opt options[] = {
      .env = "UNSTIR_LOW_MEMORY",
      FIELD(low_memory),
      .help = "decode latents in bands: less memory, more time"},
-    {.group = "Of other models",
+    {.group = "LoRAs",
      .name = "lora",
-     .kind = OPT_LATER,
+     .kind = OPT_LIST,
      .meta = "FILE[:WEIGHT]",
-     .help = "low-rank additions"},
+     FIELD(loras),
+     .help = "add a LoRA, a file or a name in --lora-dir; may be given more "
+             "than once; prompts name them as <lora:name:0.8>"},
+    {.name = "lora-dir",
+     .kind = OPT_TEXT,
+     .meta = "DIR",
+     .env = "UNSTIR_LORA_DIR",
+     .fallback = "loras beside the model",
+     FIELD(lora_dir),
+     .help = "where LoRAs are found by name"},
 };
 
 /* -- prompts --------------------------------------------------------------- */
@@ -654,6 +663,7 @@ static void job_fini(struct generate_job *job)
     free_prompts(job);
     unstir_executor_free(job->executor);
     unstir_model_close(job->model);
+    unstir_model_close(job->base);
 }
 
 static int generate_main(int argc, char **argv)
@@ -679,6 +689,8 @@ static int generate_main(int argc, char **argv)
         rc = picture_read(&job.mask, v.mask);
     if (rc == CLI_OK)
         rc = open_model(&job);
+    if (rc == CLI_OK)
+        rc = generate_loras(&job);
     if (rc == CLI_OK)
         rc = plan(&job);
     if (rc == CLI_OK)

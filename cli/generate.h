@@ -1,7 +1,8 @@
 /* generate.h - what the files of `unstir generate` share.
  *
  * generate.c reads the options and plans the pictures, generate_names.c names
- * their files, generate_run.c makes them, generate_raw.c keeps tensors.
+ * their files, generate_loras.c finds and adds LoRAs, generate_run.c makes the
+ * pictures, generate_raw.c keeps tensors.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,7 +20,8 @@ struct generate_values {
     const char *model, *prompt, *negative, *prompt_syntax, *class, *sampler,
         *schedule, *precision, *pin, *isa, *pack_cache;
     bool low_memory;
-    const char *init, *mask;
+    const char *init, *mask, *lora_dir;
+    struct opt_list loras;
     const char *output, *grid, *timeline, *animate, *raw, *save_state, *resume;
     uint32_t clip_skip, deep_cache, count, steps, width, height, threads,
         stop_after, png_level, quality;
@@ -49,6 +51,7 @@ struct raw {
 struct generate_job {
     const struct generate_values *v;
     struct unstir_model *model;
+    struct unstir_model *base; /* of a model with LoRAs, else NULL           */
     struct unstir_executor *executor;
     struct unstir_image init, mask; /* pixels NULL: none                 */
     char **prompts; /* lines of -p, NULL entries for none                    */
@@ -65,6 +68,9 @@ struct generate_job {
 };
 
 /* All return CLI_OK or the exit code, with the error printed. */
+
+/* Add what --lora and the prompts name to the model. */
+int generate_loras(struct generate_job *job);
 
 /* Names of all pictures from the template; refuses what exists. */
 int generate_name(struct generate_job *job);

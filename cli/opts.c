@@ -217,6 +217,17 @@ static int set_common(struct parser *p, const struct hit *h, const char *text)
     return OPTS_GO_ON;
 }
 
+static int add_item(struct opt_list *list, const struct hit *h,
+                    const char *text)
+{
+    if (list->n == OPT_MAX_LIST) {
+        cli_error("%s: given more than %d times", h->shown, OPT_MAX_LIST);
+        return CLI_USAGE;
+    }
+    list->items[list->n++] = text;
+    return OPTS_GO_ON;
+}
+
 static int set_own(struct parser *p, const struct hit *h, const char *text)
 {
     void *at = p->values + h->opt->offset;
@@ -234,6 +245,9 @@ static int set_own(struct parser *p, const struct hit *h, const char *text)
     case OPT_TEXT:
         *(const char **)at = text;
         break;
+    case OPT_LIST:
+        rc = add_item(at, h, text);
+        break;
     case OPT_U32:
         rc = parse_u64(
             h, text, h->opt->max != 0 ? (uint64_t)h->opt->max : UINT32_MAX, &x);
@@ -246,13 +260,6 @@ static int set_own(struct parser *p, const struct hit *h, const char *text)
         break;
     case OPT_REAL:
         rc = parse_real(h, text, at);
-        break;
-    case OPT_LATER:
-    case OPT_LATER_FLAG:
-        cli_error("%s: not available for this model (it takes a class, not "
-                  "text or pictures)",
-                  h->shown);
-        rc = CLI_USAGE;
         break;
     }
     if (rc == OPTS_GO_ON)
@@ -267,7 +274,7 @@ static int set(struct parser *p, const struct hit *h, const char *text)
 
 static bool is_flag(const struct opt *o)
 {
-    return o->kind == OPT_FLAG || o->kind == OPT_LATER_FLAG;
+    return o->kind == OPT_FLAG;
 }
 
 /* -- the command line ------------------------------------------------------ */

@@ -41,11 +41,16 @@ enum opt_kind {
     OPT_FLAG,   /* bool                                                   */
     OPT_TEXT,   /* const char *                                           */
     OPT_CHOICE, /* const char *, one of `choices`                         */
+    OPT_LIST,   /* struct opt_list, may be given more than once           */
     OPT_U32,    /* uint32_t, min..max                                     */
     OPT_U64,    /* uint64_t                                               */
-    OPT_REAL,   /* double, min..max                                       */
-    OPT_LATER,  /* known by name, of models that are not here: an error   */
-    OPT_LATER_FLAG
+    OPT_REAL    /* double, min..max                                       */
+};
+
+#define OPT_MAX_LIST 16
+struct opt_list {
+    const char *items[OPT_MAX_LIST];
+    size_t n;
 };
 
 struct opt {

@@ -38,7 +38,7 @@ static void print_wrapped(FILE *out, const char *text, int at, int indent)
 
 static bool takes_value(const struct opt *o)
 {
-    return o->kind != OPT_FLAG && o->kind != OPT_LATER_FLAG;
+    return o->kind != OPT_FLAG;
 }
 
 /* Help, default and environment of one option as one text. */
@@ -46,12 +46,9 @@ static void describe(char *text, size_t size, const struct opt *o)
 {
     int n = snprintf(text, size, "%s", o->help);
     const char *open = " (";
-    const char *later = o->kind == OPT_LATER || o->kind == OPT_LATER_FLAG
-                            ? "with models to come"
-                            : NULL;
     const struct {
         const char *prefix, *value;
-    } more[] = {{"default: ", o->fallback}, {"$", o->env}, {"", later}};
+    } more[] = {{"default: ", o->fallback}, {"$", o->env}};
     for (size_t i = 0; i < sizeof(more) / sizeof(*more); i++) {
         if (!more[i].value || n < 0 || (size_t)n >= size)
             continue;

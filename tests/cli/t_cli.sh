@@ -100,7 +100,7 @@ expect sampler_help 0 "ddpm" "$U" generate --sampler help
 expect unknown_isa 2 "--isa avx3: this CPU runs" gen --isa avx3
 expect bad_precision 2 "must be one of auto, f32, bf16" gen --precision q4
 expect negative_of_labels 2 "--negative: tiny reads no text" gen --negative x
-expect later_lora 2 "--lora: not available for this model" gen --lora x
+expect lora_by_name 2 "LoRA x: no x.safetensors in" gen --lora x
 expect unknown_label 2 'did you mean "sneaker"' gen -p snaeker
 expect class_above 2 "class" gen --class 99
 expect class_and_prompt 2 "give one" gen -p bag --class bag
@@ -365,7 +365,31 @@ expect text_skip 0 "" text -p "a cat" --clip-skip 2 -o skip.png
 equal text_differ "$(sha256sum cat.png dog.png weight.png plain.png skip.png | cut -c1-64 | sort -u | wc -l)" 5
 expect text_skip_above 2 "--clip-skip: clip_skip must be 1 to 2" text -p cat --clip-skip 3
 expect text_class 2 "has no classes" text --class 1
-expect text_lora 2 "--prompt: <lora:style> in a prompt" text -p "<lora:style:1> cat"
+# A LoRA of rank 1 with ones in both halves.
+layer=unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q
+header="{\"$layer.lora_A.weight\":{\"dtype\":\"F32\",\"shape\":[1,16],\"data_offsets\":[0,64]},\"$layer.lora_B.weight\":{\"dtype\":\"F32\",\"shape\":[16,1],\"data_offsets\":[64,128]}}"
+mkdir loras
+# shellcheck disable=SC2059
+{
+    printf "\\$(printf %o $((${#header} % 256)))\\$(printf %o $((${#header} / 256)))\\0\\0\\0\\0\\0\\0"
+    printf %s "$header"
+    for i in 1 2 3 4 5 6 7 8; do
+        printf '\0\0\200\077\0\0\200\077\0\0\200\077\0\0\200\077'
+    done
+} >loras/ones.safetensors
+expect text_lora_missing 2 "LoRA style: no style.safetensors in" text -p "<lora:style:1> cat"
+expect text_lora_is_no_path 2 "no ../loras/ones.safetensors" text --lora-dir loras -p "<lora:../loras/ones:1> cat"
+expect text_lora_by_file 0 "" text -p "a cat" --lora loras/ones.safetensors:0.5 -o lora-file.png
+expect text_lora_by_name 0 "" text -p "a cat" --lora-dir loras --lora ones:0.5 -o lora-name.png
+same text_lora_is_the_same lora-file.png lora-name.png
+expect text_lora_tag 0 "" text -p "a cat<lora:ones:0.5>" --lora-dir loras -o lora-tag.png
+expect text_lora_twice 0 "" text -p "a cat" --lora loras/ones.safetensors:0.25 --lora loras/ones.safetensors:0.25 -o lora-two.png
+expect text_lora_zero 0 "" text -p "a cat" --lora loras/ones.safetensors:0 -o lora-zero.png
+same text_lora_zero_is_none cat.png lora-zero.png
+equal text_lora_differs "$(sha256sum cat.png lora-file.png | cut -c1-64 | sort -u | wc -l)" 2
+equal text_lora_is_named "$(grep -ac "$(sha256sum loras/ones.safetensors | cut -c1-64)" lora-tag.png)" 1
+printf 'a cat <lora:ones:1>\na dog\n' >tags.txt
+expect text_lora_of_each 2 "name different LoRAs" text -p @tags.txt --lora-dir loras
 expect text_state 0 "" text -p "a cat" --stop-after 1 --save-state text.state
 expect text_resume 0 "" "$U" generate -m "$M/tiny-text" --resume text.state -o resumed.png
 same text_resumed_is_same cat.png resumed.png
