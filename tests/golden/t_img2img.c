@@ -232,6 +232,7 @@ int main(void)
         {"sdxl", test_pipeline, NULL, NULL, "sdxl"},
         {"tiny", test_pipeline, NULL, NULL, "tiny"},
         {"inpaint4", test_pipeline, NULL, NULL, "inpaint4"},
+        {"inpaint_a", test_pipeline, NULL, NULL, "inpaint_a"},
         {"inpaint9", test_pipeline, NULL, NULL, "inpaint9"},
     };
 

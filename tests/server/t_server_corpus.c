@@ -76,13 +76,18 @@ static void test_accept(void **state)
     replay("accept", fuzz_accept);
 }
 
+static void test_upload(void **state)
+{
+    (void)state;
+    replay("upload", fuzz_upload);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_framing),
-        cmocka_unit_test(test_request_json),
-        cmocka_unit_test(test_config),
-        cmocka_unit_test(test_accept),
+        cmocka_unit_test(test_framing), cmocka_unit_test(test_request_json),
+        cmocka_unit_test(test_config),  cmocka_unit_test(test_accept),
+        cmocka_unit_test(test_upload),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

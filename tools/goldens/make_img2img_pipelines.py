@@ -19,7 +19,8 @@ import sys
 
 import numpy
 import torch
-from diffusers import (DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler,
+from diffusers import (DDIMScheduler, EulerAncestralDiscreteScheduler,
+                       EulerDiscreteScheduler, PNDMScheduler,
                        StableDiffusionImg2ImgPipeline,
                        StableDiffusionInpaintPipeline,
                        StableDiffusionXLImg2ImgPipeline)
@@ -33,6 +34,8 @@ DDIM = DDIMScheduler(**text.BETAS, set_alpha_to_one=False, steps_offset=1,
                      clip_sample=False)
 EULER = EulerDiscreteScheduler(**text.BETAS, timestep_spacing="leading",
                                steps_offset=1)
+ANCESTRAL = EulerAncestralDiscreteScheduler(
+    **text.BETAS, timestep_spacing="leading", steps_offset=1)
 INPAINT_UNET = {**text.UNET, "in_channels": 9, "out_channels": 4}
 
 # name: (parts of, pipeline, scheduler, changes, requests)
@@ -61,6 +64,11 @@ PIPELINES = {
         {"prompt": "a photo of a cat", "steps": 8, "seed": 6,
          "strength": 0.7},
         {"prompt": "a red dog", "steps": 5, "seed": 7, "strength": 1.0},
+    ]),
+    # Draws after those of the two posteriors, one of which is not used.
+    "inpaint_a": ("sd1", StableDiffusionInpaintPipeline, ANCESTRAL, {}, [
+        {"prompt": "a photo of a cat", "steps": 6, "seed": 10,
+         "strength": 0.7},
     ]),
     "inpaint9": ("sd1", StableDiffusionInpaintPipeline, EULER,
                  {"unet": INPAINT_UNET}, [

@@ -24,4 +24,7 @@ void fuzz_config(const uint8_t *bytes, size_t n);
 /* A list header: Accept, Prefer, If-None-Match. */
 void fuzz_accept(const uint8_t *bytes, size_t n);
 
+/* A picture in a request: base64, data: URL, address. */
+void fuzz_upload(const uint8_t *bytes, size_t n);
+
 #endif
