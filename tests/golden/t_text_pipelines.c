@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "base/alloc.h"
 #include "base/compiler.h"
 #include "format/json.h"
 #include "format/safetensors.h"
@@ -437,6 +438,44 @@ static void test_single_file(void **state)
     scratch_remove(root);
 }
 
+/* -- no memory --------------------------------------------------------------- */
+
+/* The k-th allocation of beginning and the first step fails: that is told, and
+ * the next try goes well.  Beyond the first 40 every 17th k. */
+static void test_no_memory(void **state)
+{
+    struct unstir_model *model =
+        open_model(folders[SDXL], UNSTIR_PRECISION_F32);
+    struct unstir_request r = UNSTIR_REQUEST_INIT;
+    struct unstir_executor *x = new_executor(1);
+    enum unstir_status status = UNSTIR_ERR_NOMEM;
+    long k = 0;
+
+    (void)state;
+    r.prompt = "a (red:1.2) cat BREAK dog";
+    r.negative_prompt = "photo";
+    r.steps = 2;
+    r.width = r.height = 16;
+    while (status == UNSTIR_ERR_NOMEM) {
+        struct unstir_generation *g;
+        struct unstir_error err = {0};
+
+        k += k < 40 ? 1 : 17;
+        alloc_test_fail_after(k);
+        status = unstir_generation_begin(&g, model, &r, &err);
+        if (status == UNSTIR_OK)
+            status = unstir_generation_step(g, x, &err);
+        alloc_test_fail_after(0);
+        if (status != UNSTIR_OK && status != UNSTIR_ERR_NOMEM)
+            fail_msg("allocation %ld: %s", k, err.detail);
+        unstir_generation_free(g);
+    }
+    assert_int_equal(status, UNSTIR_OK);
+    printf("    %ld allocations\n", k);
+    unstir_executor_free(x);
+    unstir_model_close(model);
+}
+
 /* -- textual inversion ------------------------------------------------------ */
 
 #define CAT \
@@ -587,6 +626,7 @@ int main(void)
         {"sdxl bf16", test_bf16, NULL, NULL, &numbers[SDXL]},
         {"single file f32", test_single_file, NULL, NULL, NULL},
         {"single file f16", test_single_file, NULL, NULL, (void *)"f16"},
+        cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_inversion),
         cmocka_unit_test(test_requests),
     };
