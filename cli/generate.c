@@ -641,9 +641,11 @@ static void print_json(const struct generate_job *job)
     }
     printf("],\"steps\":%u,\"model\":", job->steps);
     cli_json_string(stdout, unstir_model_info(job->model)->id);
-    printf(",\"ms\":{\"load\":%.1f,\"text\":0,\"denoise\":%.1f,\"decode\":0,"
-           "\"encode\":%.1f}}\n",
-           job->load_ms, job->denoise_ms, job->encode_ms);
+    printf(",\"ms\":{\"load\":%.1f,\"text\":%.1f,\"denoise\":%.1f,"
+           "\"decode\":%.1f,\"encode\":%.1f}}\n",
+           job->load_ms, job->text_ms,
+           job->denoise_ms - job->text_ms - job->decode_ms, job->decode_ms,
+           job->encode_ms);
 }
 
 static void job_fini(struct generate_job *job)

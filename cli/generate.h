@@ -64,7 +64,7 @@ struct generate_job {
     struct unstir_image
         *frames; /* of timeline and film                          */
     size_t n_frames;
-    double load_ms, denoise_ms, encode_ms;
+    double load_ms, text_ms, denoise_ms, decode_ms, encode_ms;
 };
 
 /* All return CLI_OK or the exit code, with the error printed. */

@@ -185,6 +185,9 @@ static int finish_pictures(struct generate_job *job, size_t first, size_t end,
     double start = cli_now_s();
     for (size_t i = first; i < end; i++) {
         struct picture *p = &job->pictures[i];
+        struct unstir_times times = unstir_generation_times(p->generation);
+        job->text_ms += times.text_ms;
+        job->decode_ms += times.decode_ms;
         raw_keep_final(job, i);
         progress_clear(bar);
         int rc = write_picture(job, p);

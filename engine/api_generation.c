@@ -106,6 +106,12 @@ unstir_generation_progress(const struct unstir_generation *generation)
     };
 }
 
+struct unstir_times
+unstir_generation_times(const struct unstir_generation *generation)
+{
+    return generation->times;
+}
+
 const struct unstir_request *
 unstir_generation_request(const struct unstir_generation *generation)
 {

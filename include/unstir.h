@@ -530,6 +530,14 @@ struct unstir_progress {
 struct unstir_progress
 unstir_generation_progress(const struct unstir_generation *generation);
 
+/* Milliseconds of the steps so far that went into the text and into turning
+ * latents into pixels.                                                      */
+struct unstir_times {
+    double text_ms, decode_ms;
+};
+struct unstir_times
+unstir_generation_times(const struct unstir_generation *generation);
+
 /* The request with every default filled in; lives with the generation.      */
 const struct unstir_request *
 unstir_generation_request(const struct unstir_generation *generation);

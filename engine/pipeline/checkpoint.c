@@ -158,6 +158,7 @@ static enum unstir_status network_load(struct unstir_model *m,
     m->precision = options.precision;
     TRY(network_open(&m->net, parts->unet_config, parts->weights, parts->seed,
                      &options, err));
+    checkpoint_source_forget(&m->source);
     TRY(texts_load(m, parts, &options, err));
     TRY(decoder_load(m, parts, &options, err));
     m->is_frugal = m->decoder && o && o->low_memory;

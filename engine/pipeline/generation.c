@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/size.h"
@@ -480,6 +481,14 @@ static enum unstir_status check_members(struct unstir_generation *const *gens,
     return UNSTIR_OK;
 }
 
+static double now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail on Linux */
+    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
+}
+
 static const float *result_of(const struct unstir_generation *g,
                               const struct sampler_state *state)
 {
@@ -504,8 +513,11 @@ static enum unstir_status decode_last(struct unstir_generation *g,
                           sizeof(float), err));
         g->decoded = p;
     }
-    return latent_decode(g->model, x->inner, result_of(g, &g->next), width,
-                         height, g->decoded, cancel, err);
+    double start = now_ms();
+    TRY(latent_decode(g->model, x->inner, result_of(g, &g->next), width, height,
+                      g->decoded, cancel, err));
+    g->times.decode_ms += now_ms() - start;
+    return UNSTIR_OK;
 }
 
 static enum unstir_status encode_texts(struct unstir_generation *const *gens,
@@ -514,8 +526,12 @@ static enum unstir_status encode_texts(struct unstir_generation *const *gens,
 {
     struct pool *pool = executor_pool(x->inner);
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        double start = now_ms();
+
         TRY(conditioning_encode(&gens[i]->text, pool, &gens[0]->cancel, err));
+        gens[i]->times.text_ms += now_ms() - start;
+    }
     return UNSTIR_OK;
 }
 
