@@ -524,7 +524,7 @@ static bool find_class(const struct model *model, const char *text,
         *class_id = UNSTIR_CLASS_NULL;
         return true;
     }
-    if (unstir_model_find_class(model->engine, text, class_id, &error) ==
+    if (unstir_model_find_class(model->described, text, class_id, &error) ==
         UNSTIR_OK)
         return true;
     for (size_t i = 0; i < n; i++)
@@ -619,7 +619,7 @@ static void check_model(const struct body *body, struct model *model,
     request.guidance_start = body->guidance_start;
     request.guidance_end = body->guidance_end;
     request.eta = body->eta;
-    (void)unstir_request_check(model->engine, &request, resolved, report, c,
+    (void)unstir_request_check(model->described, &request, resolved, report, c,
                                NULL); /* what is wrong goes to report() */
     resolved->init_image = request.init_image != NULL ? &picture : NULL;
     resolved->mask = request.mask != NULL ? &picture : NULL;
@@ -681,7 +681,7 @@ static struct model *find_model(const struct models *models,
 
 static bool is_usable(const struct model *model, struct problem *problem)
 {
-    if (model->engine != NULL && model->state != MODEL_FAILED)
+    if (model->described != NULL && model->state != MODEL_FAILED)
         return true; /* a job waits until it is loaded */
     if (model->state == MODEL_LOADING) {
         problem->code = ERROR_LOADING;
@@ -788,7 +788,7 @@ bool genreq_read(struct genreq *out, struct service *service,
               read_upload(&mask, body.mask, "/mask", service, problem);
     c.label_pointer = body.class_name != NULL ? "/class" : "/prompt";
     model = find_model(service->models, &body, doc, problem);
-    if (model != NULL && model->engine != NULL)
+    if (model != NULL && model->described != NULL)
         check_model(&body, model, &resolved, &c);
     if (is_good && (problem->n_violations > 0 || !is_usable(model, problem)))
         goto out;
@@ -866,7 +866,7 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
     jout_number(out, "guidance_scale", r->guidance);
     if (r->guidance_rescale > 0)
         jout_number(out, "guidance_rescale", r->guidance_rescale);
-    if (unstir_request_has_interval(req->model->engine, r)) {
+    if (unstir_request_has_interval(req->model->described, r)) {
         jout_number(out, "guidance_start", r->guidance_start);
         jout_number(out, "guidance_end", r->guidance_end);
     }

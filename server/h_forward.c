@@ -185,7 +185,7 @@ void h_forward(struct service *service, struct request *request)
     f->model = model;
     f->task = (struct loop_task){.run = run, .done = done};
     f->request = request;
-    f->chain.model = model->engine;
+    f->chain.model = model->described;
     f->chain.n_timesteps = model->info->n_train_timesteps;
     if (!read_query(request, f)) {
         forward_free(f);

@@ -188,13 +188,14 @@ struct unloading {
 
 static void unload(struct loop_task *task)
 {
-    unstir_model_unload(((struct unloading *)task)->model->engine);
+    unstir_model_close(((struct unloading *)task)->model->engine);
 }
 
 static void unloaded(struct model *model)
 {
     struct log_line line;
 
+    model->engine = NULL;
     model->state = MODEL_UNLOADED;
     model->is_leaving = false;
     model->loaded_ms = 0;
@@ -220,7 +221,7 @@ static void start_unloading(struct model *model)
 {
     struct unloading *u = mem_zero(1, sizeof *u);
 
-    assert(model->n_users == 0);
+    assert(model->n_users == 0 && model->engine != model->described);
     model->state = MODEL_UNLOADING;
     if (u != NULL) {
         u->task = (struct loop_task){.run = unload, .done = unload_done};
@@ -231,7 +232,7 @@ static void start_unloading(struct model *model)
         }
         mem_free(u);
     }
-    unstir_model_unload(model->engine); /* no memory: all the more reason */
+    unstir_model_close(model->engine); /* no memory: all the more reason */
     unloaded(model);
 }
 
@@ -245,11 +246,7 @@ void model_drop(struct model *model)
 {
     assert(model->n_users > 0);
     model->n_users--;
-    if (model->n_users > 0)
-        return;
-    unstir_model_close(model->retired);
-    model->retired = NULL;
-    if (model->is_leaving && model->state == MODEL_READY)
+    if (model->n_users == 0 && model->is_leaving && model->state == MODEL_READY)
         start_unloading(model);
 }
 
@@ -290,21 +287,12 @@ static bool has_twin(const struct models *models, const struct model *model)
     return false;
 }
 
-/* The description that it replaces stays while somebody uses it. */
-static void take_engine(struct model *model, struct unstir_model *engine)
+static void take_description(struct model *model, struct unstir_model *engine)
 {
-    if (model->n_users > 0) {
-        assert(model->retired == NULL);
-        model->retired = model->engine;
-    } else {
-        unstir_model_close(model->engine);
-    }
-    model->engine = engine;
+    model->described = engine;
     model->info = unstir_model_info(engine);
-    if (model->opened_ms == 0) {
-        model->opened_ms = clock_wall_ms();
-        cost_init(&model->cost, model->info->n_parameters);
-    }
+    model->opened_ms = clock_wall_ms();
+    cost_init(&model->cost, model->info->n_parameters);
 }
 
 static void too_large(struct model *model)
@@ -325,7 +313,7 @@ static void loaded(struct model *model)
     struct models *models = model->models;
 
     model->loaded_ms = clock_wall_ms();
-    count(model, (size_t)model->info->weight_bytes);
+    count(model, (size_t)unstir_model_info(model->engine)->weight_bytes);
     if (has_twin(models, model))
         fail(model, "another model has the same id");
     else if (!model->is_starting || models->service->is_draining)
@@ -372,11 +360,14 @@ static void load_done(struct loop_task *task)
         load_failed(model, &l->error);
         plan_start(models);
     } else {
-        take_engine(model, l->engine);
-        if (l->options.without_weights)
+        if (model->described == NULL)
+            take_description(model, l->engine);
+        if (l->options.without_weights) {
             described(model);
-        else
+        } else {
+            model->engine = l->engine;
             loaded(model);
+        }
     }
     mem_free(l);
     changed(models);
@@ -702,8 +693,9 @@ void models_close(struct service *service)
         loop_run_once(service->loop, 100);
     for (struct model *at = models->first; at != NULL; at = next) {
         next = at->next;
-        unstir_model_close(at->engine);
-        unstir_model_close(at->retired);
+        if (at->engine != at->described)
+            unstir_model_close(at->engine);
+        unstir_model_close(at->described);
         mem_free(at->path);
         mem_free(at->name);
         mem_free(at);

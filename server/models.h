@@ -16,7 +16,7 @@
  *     (described) unloaded -> loading -> ready -> unloading -> unloaded
  *
  * A model that work is done with is held by a count.  A job that waits or has
- * ended holds nothing: of a model without weights its description is there.
+ * ended holds nothing: what it needs to be told is in the description.
  *
  * The id of a model is its own (unstir.json, else its folder's name), known
  * for sure after opening.  Ids are keys of this table, never paths.
@@ -62,9 +62,12 @@ struct model {
     uint64_t order;    /* of wants, or of uses                               */
     size_t n_users;    /* works that hold it                                 */
     size_t used_bytes; /* of the ceiling; 0: nothing is loaded               */
-    struct unstir_model *engine;  /* NULL before it was opened once          */
-    struct unstir_model *retired; /* its description, while somebody uses it */
-    const struct unstir_model_info *info;
+    struct unstir_model *described; /* what requests are checked against, and
+                                       whose strings they keep: once opened it
+                                       stays to the end; NULL: not yet      */
+    struct unstir_model *engine;    /* to work with; NULL: not loaded.  Without
+                                       a ceiling the same as described      */
+    const struct unstir_model_info *info; /* of described                    */
     struct cost cost;
     int64_t opened_ms; /* wall clock, for the first time; 0: not yet         */
     int64_t loaded_ms; /* 0: it is not                                       */

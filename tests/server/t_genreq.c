@@ -23,12 +23,12 @@ static int open_model(void **state)
 
     (void)state;
     config_defaults(&config);
-    if (unstir_model_open(&model.engine, "tests/data/models/tiny", NULL,
+    if (unstir_model_open(&model.described, "tests/data/models/tiny", NULL,
                           &error) != UNSTIR_OK) {
         print_error("%s\n", error.detail);
         return -1;
     }
-    model.info = unstir_model_info(model.engine);
+    model.info = unstir_model_info(model.described);
     model.state = MODEL_READY;
     cost_init(&model.cost, model.info->n_parameters);
     return 0;
@@ -37,7 +37,7 @@ static int open_model(void **state)
 static int close_model(void **state)
 {
     (void)state;
-    unstir_model_close(model.engine);
+    unstir_model_close(model.described);
     config_fini(&config);
     return 0;
 }
@@ -228,17 +228,17 @@ static void test_model_that_cannot_be_used(void **state)
 {
     static const enum model_state waits[] = {MODEL_LOADING, MODEL_UNLOADED,
                                              MODEL_UNLOADING};
-    struct unstir_model *engine = model.engine;
+    struct unstir_model *described = model.described;
     struct reading r;
 
     (void)state;
     model.state = MODEL_LOADING;
-    model.engine = NULL; /* nothing to check a request against */
+    model.described = NULL; /* nothing to check a request against */
     read_json(&r, "{}", false);
     assert_false(r.is_good);
     assert_int_equal(r.problem->code, ERROR_LOADING);
     end_reading(&r);
-    model.engine = engine;
+    model.described = described;
     for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
         model.state = waits[i]; /* described: its jobs wait */
         read_json(&r, "{}", false);
