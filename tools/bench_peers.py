@@ -4,7 +4,8 @@ Run by tools/bench_peers.  Timing is fair by construction: same machine, same
 number of threads, same networks (weights are random, of the same shapes),
 rounds alternate between the contestants, the best round counts.  unstir is
 timed by `unstir bench eval`, which times evaluations alone, as the loops for
-the others do.
+the others do.  Stable Diffusion has modules of its own: peers/sd.py,
+peers/whole.py.
 
 bf16 rows need a CPU that multiplies bf16 (avx512_bf16); elsewhere they are
 named as not measured, since a peer would emulate them.  --isa avx2 holds
@@ -17,28 +18,18 @@ import argparse
 import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 import warnings
 
+from peers import machine, sd, whole
+
 MODELS = {
     "ddpm": ("tests/bench/models/ddpm-cifar10", "DDPM CIFAR-10, 32x32"),
     "fashion": ("models/fashion", "models/fashion, 28x28"),
 }
-
-
-def has_bf16():
-    with open("/proc/cpuinfo") as f:
-        return "avx512_bf16" in f.read()
-
-
-def cpu_name():
-    with open("/proc/cpuinfo") as f:
-        names = [line.split(":")[1].strip() for line in f if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def load_config(folder):
@@ -153,17 +144,10 @@ def contestants(folder, config, a, precisions):
     return found
 
 
-def versions():
-    import openvino
-    import torch
-
-    return f"torch {torch.__version__}, openvino {openvino.__version__.split('-')[0]}"
-
-
 def bench_eval(what, a):
     folder, title = MODELS[what]
     config = load_config(folder)
-    precisions = ["f32"] + (["bf16"] if has_bf16() and not a.isa else [])
+    precisions = ["f32"] + (["bf16"] if machine.has_bf16() and not a.isa else [])
     runners = contestants(folder, config, a, precisions)
     times = {name: [] for name in runners}
     for _ in range(a.rounds):
@@ -172,7 +156,7 @@ def bench_eval(what, a):
     bases = {p: min(times[f"OpenVINO {p}"], default=None) if times.get(f"OpenVINO {p}") else None
              for p in precisions}
     print(f"\n{title}, one evaluation, batch {a.batch}, {a.threads} threads, "
-          f"{a.isa or 'best rung'}; best of {a.rounds} x {a.repeat}. {cpu_name()}; {versions()}\n")
+          f"{a.isa or 'best rung'}; best of {a.rounds} x {a.repeat}. {machine.cpu_name()}; {machine.versions()}\n")
     print("| engine | best ms | median ms | times as fast as OpenVINO of this precision |\n|---|---|---|---|")
     for name, t in times.items():
         base = bases[name.split()[1]]
@@ -187,7 +171,7 @@ def bench_train(a):
     command = [sys.executable, "tools/bench_train_torch.py", "models/fashion", "--threads",
                str(a.threads), "--repeat", str(a.rounds), "--against", "build/unstir"]
     r = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    print(f"\nA training step, models/fashion, batch {r['batch']}, f32, {a.threads} threads. {cpu_name()}; {r['engine']}\n")
+    print(f"\nA training step, models/fashion, batch {r['batch']}, f32, {a.threads} threads. {machine.cpu_name()}; {r['engine']}\n")
     print("| engine | best ms | times as fast as PyTorch |\n|---|---|---|")
     print(f"| unstir f32 | {r['unstir_ms_min']:.0f} | {r['ms_min'] / r['unstir_ms_min']:.2f}x |")
     print(f"| PyTorch f32 | {r['ms_min']:.0f} | 1.00x |")
@@ -226,7 +210,7 @@ for line in sys.stdin:
 def bench_conv(a):
     rounds = a.rounds
     print(f"\n3x3 convolutions of SD 1.5, f32, avx2, one thread, best of {rounds} by CPU time. "
-          f"{cpu_name()}; OpenVINO held to AVX2\n")
+          f"{machine.cpu_name()}; OpenVINO held to AVX2\n")
     out = subprocess.run(
         ["build/unstir", "bench", "conv", "--threads", "1", "--isa", "avx2",
          "--repeat", str(rounds), "--json"], check=True, capture_output=True, text=True)
@@ -253,14 +237,27 @@ def bench_conv(a):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--what", default="ddpm", choices=["ddpm", "fashion", "train", "conv", "all"])
+    p.add_argument("--what", default="ddpm", choices=["ddpm", "fashion", "train", "conv", "all", "sd", "sdxl", "sd-whole"],
+                   help="all: what takes minutes, the first four")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--batch", type=int, default=1)
-    p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--repeat", type=int, default=10)
+    p.add_argument("--rounds", type=int, help="default 5, Stable Diffusion 2")
+    p.add_argument("--repeat", type=int, help="default 10, Stable Diffusion 2")
     p.add_argument("--isa", choices=["avx2"], help="hold everybody to this instruction set")
     p.add_argument("--no-compile", action="store_true", help="leave torch.compile out: it takes a minute each")
+    g = p.add_argument_group("Stable Diffusion: sd, sdxl, sd-whole")
+    g.add_argument("--edge", type=int, help="pixels; default 512, XL 1024")
+    g.add_argument("--parts", default="eval,eval2,decode,text")
+    g.add_argument("--rivals", default="openvino,torch")
+    g.add_argument("--no-f32", action="store_true", help="bf16 alone, where the CPU has it")
+    g.add_argument("--sdcpp", metavar="BINARY", help="stable-diffusion.cpp's sd-cli, run on the same file")
+    g.add_argument("--model", metavar="FILE", help="a checkpoint of the same shapes, in place of a drawn one")
+    g.add_argument("--cache", default="build/bench/peers", help="for checkpoints; they are kept")
+    g.add_argument("--steps", type=int, default=20)
     a = p.parse_args()
+    is_sd = a.what.startswith("sd")
+    a.rounds = a.rounds or (2 if is_sd else 5)
+    a.repeat = a.repeat or (2 if is_sd else 10)
     warnings.filterwarnings("ignore")  # tracing warns of what is true here
     if a.isa:  # read when the libraries are loaded
         os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
@@ -270,6 +267,10 @@ def main():
             bench_train(a)
         elif what == "conv":
             bench_conv(a)
+        elif what == "sd-whole":
+            whole.bench(a)
+        elif is_sd:
+            sd.bench("sd15" if what == "sd" else what, a)
         else:
             bench_eval(what, a)
 
