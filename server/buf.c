@@ -42,20 +42,28 @@ void *mem_zero(size_t n, size_t size)
     return calloc(n ? n : 1, size ? size : 1);
 }
 
+/* Doubled until `wanted` fits; 0 if that cannot be. */
+static size_t grown_capacity(size_t capacity, size_t wanted)
+{
+    size_t next = capacity ? capacity : 8;
+
+    while (next < wanted) {
+        if (next > SIZE_MAX / 2)
+            return 0;
+        next *= 2;
+    }
+    return next;
+}
+
 bool mem_grow(void *array, size_t *capacity, size_t wanted, size_t size)
 {
     void **slot = array;
-    size_t next = *capacity ? *capacity : 8;
+    size_t next = grown_capacity(*capacity, wanted);
     char *grown;
 
     if (wanted <= *capacity)
         return true;
-    while (next < wanted) {
-        if (next > SIZE_MAX / 2)
-            return false;
-        next *= 2;
-    }
-    if (must_fail() || next > SIZE_MAX / size)
+    if (next == 0 || must_fail() || next > SIZE_MAX / size)
         return false;
     grown = realloc(*slot, next * size);
     if (!grown)
@@ -114,6 +122,13 @@ static bool reserve(struct buf *buf, size_t n)
     }
     buf->bytes = bytes;
     return true;
+}
+
+size_t buf_capacity_after(const struct buf *buf, size_t n)
+{
+    return buf->limit - buf->n < n
+               ? buf->capacity
+               : grown_capacity(buf->capacity, buf->n + n + 1);
 }
 
 bool buf_add(struct buf *buf, const void *bytes, size_t n)

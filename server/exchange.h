@@ -44,9 +44,11 @@ struct exchange {
     const char *raw_target; /* where the parser keeps it; for comparing only */
     struct buf body;
     size_t body_limit;
+    size_t n_counted;   /* of the body, in the sum of large ones             */
     bool has_head;      /* the first call of MHD's handler is over           */
     bool is_discarding; /* the body is read and thrown away                  */
     bool is_too_large;
+    bool is_crowded_out; /* other bodies left it no room                     */
     bool must_close;
     bool is_gone; /* the client left, or the server stops              */
 

@@ -49,6 +49,7 @@
 #define HEAD_BYTES       (16u << 10)
 #define STREAM_BLOCK     8192u
 #define DISCARD_BYTES    (64u << 10) /* of a refused body, to keep the line  */
+#define SMALL_BODY_BYTES (64u << 10) /* --body-bytes counts what is above    */
 #define HARD_EXTRA_BYTES (4u << 20)  /* beyond a limit before we hang up     */
 #define MAX_RUNS         16          /* of MHD a turn: others want the loop  */
 #define HANGUPS_A_TURN   64
@@ -66,7 +67,8 @@ struct http {
     struct loop_watch *hangup_watch;
     struct connection *first;
     size_t n_connections;
-    bool is_running; /* inside MHD_run()                                     */
+    size_t body_bytes; /* of all large bodies, until their answers are out   */
+    bool is_running;   /* inside MHD_run()                                   */
     bool must_run;   /* something was closed or resumed meanwhile            */
     bool is_closing; /* no connection is kept open any more                  */
 };
@@ -319,6 +321,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     x->connection->exchange = NULL;
     connection_set_phase(x->connection, PHASE_IDLE);
     x->connection = NULL;
+    x->http->body_bytes -= x->n_counted;
     exchange_free(x);
 }
 
@@ -522,6 +525,31 @@ static enum MHD_Result take_head(struct exchange *x, const char *method,
     return MHD_YES;
 }
 
+/* Bring the sum of large bodies up to date. */
+static void count_body(struct exchange *x)
+{
+    size_t now = x->body.capacity > SMALL_BODY_BYTES ? x->body.capacity : 0;
+
+    x->http->body_bytes += now - x->n_counted;
+    x->n_counted = now;
+}
+
+static void drop_body(struct exchange *x)
+{
+    buf_fini(&x->body);
+    count_body(x);
+}
+
+/* A small body always finds room. */
+static bool has_room(const struct exchange *x, size_t got)
+{
+    size_t wanted = buf_capacity_after(&x->body, got);
+    size_t others = x->http->body_bytes - x->n_counted;
+
+    return wanted <= SMALL_BODY_BYTES ||
+           others + wanted <= x->http->config->body_bytes;
+}
+
 static enum MHD_Result take_body(struct exchange *x, const char *bytes,
                                  size_t *n)
 {
@@ -530,17 +558,33 @@ static enum MHD_Result take_body(struct exchange *x, const char *bytes,
     *n = 0;
     if (x->is_discarding)
         return MHD_YES;
-    if (x->is_too_large) {
+    if (x->is_too_large || x->is_crowded_out) {
         x->body_limit += got;
         return x->body_limit > x->body.limit + HARD_EXTRA_BYTES ? MHD_NO
                                                                 : MHD_YES;
     }
-    if (!buf_add(&x->body, bytes, got)) {
-        x->is_too_large = got > x->body.limit - x->body.n;
-        buf_fini(&x->body);
-        return x->is_too_large ? MHD_YES : MHD_NO;
+    x->is_too_large = got > x->body.limit - x->body.n;
+    x->is_crowded_out = !x->is_too_large && !has_room(x, got);
+    if (x->is_too_large || x->is_crowded_out) {
+        x->body_limit = x->body.n + got;
+        drop_body(x);
+        return MHD_YES;
     }
+    if (!buf_add(&x->body, bytes, got)) {
+        drop_body(x);
+        return MHD_NO;
+    }
+    count_body(x);
     return MHD_YES;
+}
+
+static void refuse_crowded(struct exchange *x)
+{
+    reply_header(&x->request, "Retry-After", "1");
+    reply_error(&x->request, ERROR_NO_MEMORY,
+                "the bodies of other requests fill the %lld bytes that there "
+                "are for large ones",
+                (long long)x->http->config->body_bytes);
 }
 
 /* The request is complete. */
@@ -557,6 +601,8 @@ static enum MHD_Result dispatch(struct exchange *x)
             reply_error(request, ERROR_BODY_TOO_LARGE,
                         "this path takes a body of at most %zu bytes",
                         request->route->body_limit);
+        else if (x->is_crowded_out)
+            refuse_crowded(x);
         else
             request->route->handler(x->http->service, request);
     }

@@ -9,7 +9,9 @@
  * at all connections, so each is cut at most that much late.
  *
  * Loop-only.  Ceilings: --max-connections; 16 KiB a connection for the
- * request's head; the route's body limit; a stream's own limit.
+ * request's head; the route's body limit, and --body-bytes for all bodies above
+ * 64 KiB together, from their arrival until their answers are out; a stream's
+ * own limit.
  *
  * SPDX-License-Identifier: MIT
  */

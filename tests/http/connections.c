@@ -107,7 +107,8 @@ static void test_many_chunks(int port, struct reply *reply)
 
     for (i = 0; i < n; i++)
         memcpy(chunks + i * (sizeof chunk - 1), chunk, sizeof chunk - 1);
-    say_text(fd, POST "Transfer-Encoding: chunked\r\n\r\n");
+    say_text(fd, "POST /v1/jobs/none/cancel HTTP/1.1\r\n" HOST
+                 "Transfer-Encoding: chunked\r\n\r\n");
     say(fd, chunks, n * (sizeof chunk - 1));
     say_text(fd, "0\r\n\r\n");
     hear(fd, reply, 10000, 1);
@@ -115,6 +116,52 @@ static void test_many_chunks(int port, struct reply *reply)
             reply->status);
     (void)close(fd);
     free(chunks);
+}
+
+#define LARGE_BODY 600000
+#define LARGE_HALF 400000
+#define WAIT_MS    20000
+
+/* Ask with a large body until the answer is `wanted`; 0 after WAIT_MS. */
+static int ask_until(int port, const char *body, int wanted,
+                     struct reply *reply)
+{
+    uint64_t start = now_ms();
+
+    do {
+        int fd = dial(port);
+
+        say_text(fd, POST "Content-Length: 600000\r\n\r\n");
+        say(fd, body, LARGE_BODY);
+        hear(fd, reply, 5000, 1);
+        (void)close(fd);
+    } while (reply->status != wanted && now_ms() - start < WAIT_MS);
+    return reply->status == wanted ? wanted : 0;
+}
+
+/* The server runs with --body-bytes 1M: a second large body finds no room while
+ * the first is half there, a small one does; then all is as before. */
+static void test_crowded(int port, struct reply *reply)
+{
+    char *body = calloc(1, LARGE_BODY);
+    int first = dial(port);
+    int status;
+
+    memset(body, 'x', LARGE_BODY);
+    say_text(first, POST "Content-Length: 600000\r\n\r\n");
+    say(first, body, LARGE_HALF);
+    status = ask_until(port, body, 503, reply);
+    verdict("f_crowded_503", status && strstr(reply->bytes, "Retry-After: 1"),
+            "got %d: %.300s", reply->status, reply->bytes);
+    expect("f_crowded_small", port, POST "Content-Length: 1\r\n\r\nx", 400,
+           NULL, reply);
+    say(first, body + LARGE_HALF, LARGE_BODY - LARGE_HALF);
+    hear(first, reply, 5000, 1);
+    verdict("f_crowded_first", reply->status == 400, "got %d", reply->status);
+    (void)close(first);
+    status = ask_until(port, body, 400, reply);
+    verdict("f_crowded_over", status == 400, "got %d", reply->status);
+    free(body);
 }
 
 static void test_bodies(int port, struct reply *reply)
@@ -141,6 +188,7 @@ static void test_bodies(int port, struct reply *reply)
            "GET /health/live HTTP/1.1\r\n" HOST "Content-Length: 1\r\n\r\nx",
            413, NULL, reply);
     test_many_chunks(port, reply);
+    test_crowded(port, reply);
 }
 
 static void test_hosts(int port, struct reply *reply)

@@ -2,7 +2,7 @@
 #
 # SPDX-License-Identifier: MIT
 . tests/http/lib.sh
-start_server --max-connections 24 --host-name paint.local
+start_server --max-connections 24 --body-bytes 1M --host-name paint.local
 "$BUILD/tests/http/rawclient" connections "${URL##*:}" 24 || FAILED=1
 stop_server
 is "f_connections exit code" "$CODE" 0
