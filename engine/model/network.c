@@ -29,7 +29,7 @@
 static const struct {
     const char *name;
     int version;
-} numerics[] = {{"f32", 3}, {"bf16", 4}, {"int8", 4}};
+} numerics[] = {{"f32", 4}, {"bf16", 4}, {"int8", 4}};
 
 #define MAX_NAMED_EXTRAS 8
 
