@@ -82,12 +82,11 @@ static void find_max_skip(struct conditioner *c)
         c->max_skip--;
 }
 
-enum unstir_status
-conditioner_open(struct conditioner *c,
-                 const struct conditioner_text texts[CONDITIONING_ENCODERS],
-                 const struct network_info *net,
-                 const struct network_options *options,
-                 struct unstir_error *err)
+enum unstir_status conditioner_open(struct conditioner *c,
+                                    const struct conditioner_text *texts,
+                                    const struct network_info *net,
+                                    const struct network_options *options,
+                                    struct unstir_error *err)
 {
     *c = (struct conditioner){
         .is_xl = net->pooled_width > 0,

@@ -77,14 +77,13 @@ struct conditioner {
     size_t weight_bytes;
 };
 
-/* Of a network that reads what these encoders write.  conditioner_fini() in
- * every case. */
-enum unstir_status
-conditioner_open(struct conditioner *c,
-                 const struct conditioner_text texts[CONDITIONING_ENCODERS],
-                 const struct network_info *net,
-                 const struct network_options *options,
-                 struct unstir_error *err);
+/* Of a network that reads what these encoders, texts[CONDITIONING_ENCODERS],
+ * write.  conditioner_fini() in every case. */
+enum unstir_status conditioner_open(struct conditioner *c,
+                                    const struct conditioner_text *texts,
+                                    const struct network_info *net,
+                                    const struct network_options *options,
+                                    struct unstir_error *err);
 void conditioner_fini(struct conditioner *c);
 
 /* Give weights back; texts can be checked, not encoded. */
