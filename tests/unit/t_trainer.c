@@ -515,13 +515,21 @@ static void test_bound(void **state)
 
 /* -- bits ------------------------------------------------------------------ */
 
+/* A sanitizer needs to see the code run, not the heart learnt: that takes it
+ * minutes. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { BEAT_TIMES = 4, BEAT_STEPS = 10, BEAT_IS_LEARNT = 0 };
+#else
+enum { BEAT_TIMES = 20, BEAT_STEPS = 150, BEAT_IS_LEARNT = 1 };
+#endif
+
 static struct unstir_train_options small_bits(char out[SCRATCH_PATH],
                                               const char *name)
 {
     struct unstir_train_options o = small(out, name);
     o.data = "heartbeat-bits";
     o.objective = "origin-bits";
-    o.n_timesteps = 20;
+    o.n_timesteps = BEAT_TIMES;
     o.n_levels = 1;
     o.channels[0] = 32;
     o.attention_mask = 0;
@@ -530,7 +538,7 @@ static struct unstir_train_options small_bits(char out[SCRATCH_PATH],
     o.lr = 3e-3;
     o.ema = 0.97;
     o.warmup = 10;
-    o.steps = 150;
+    o.steps = BEAT_STEPS;
     return o;
 }
 
@@ -573,7 +581,8 @@ static void test_heartbeat(void **state)
     assert_true(fabs(b.known_bits + log2(5) / 20) < 1e-12);
     must_step(t, (int)o.steps);
     must(unstir_trainer_bound(t, &b, &err), &err);
-    if (!(b.bits < b.known_bits + room && b.bits > b.known_bits - 0.12))
+    if (BEAT_IS_LEARNT &&
+        !(b.bits < b.known_bits + room && b.bits > b.known_bits - 0.12))
         fail_msg("trained: wanted %.4f and at most 0.12 less, got %.4f",
                  b.known_bits, b.bits);
     must(unstir_trainer_report(t, true, &err), &err);
