@@ -28,6 +28,7 @@
 #include "format/safetensors.h"
 #include "golden.h"
 #include "json_file.h"
+#include "must.h"
 #include "scratch.h"
 #include "text_folder.h"
 #include "unstir.h"
@@ -47,12 +48,6 @@ static const struct {
 
 static char folder[SCRATCH_PATH], model_path[SCRATCH_PATH],
     lora_path[SCRATCH_PATH];
-
-static void must(enum unstir_status status, const struct unstir_error *err)
-{
-    if (status)
-        fail_msg("%s", err->detail);
-}
 
 static const struct tensor_view *find(const struct weights *w, const char *end)
 {
@@ -377,31 +372,6 @@ static void check_latents(const struct unstir_generation *g,
                      (double)want[at + k]);
 }
 
-static void check_picture(const struct unstir_generation *g,
-                          const struct weights *golden, size_t i)
-{
-    struct golden_tensor want;
-    struct unstir_image image;
-    size_t n_near = 0;
-    char name[32];
-
-    snprintf(name, sizeof name, "%zu.image", i);
-    want = golden_get(golden, name);
-    assert_int_equal(unstir_generation_image(g, &image, NULL), UNSTIR_OK);
-    assert_int_equal((size_t)image.width * image.height * 3, want.n_floats);
-    for (size_t k = 0; k < want.n_floats; k++) {
-        float d = fabsf((float)image.pixels[k] - want.data[k]);
-
-        n_near += d <= 1;
-        if (d > 3)
-            fail_msg("%s [%zu]: %d, wanted %g", name, k, image.pixels[k],
-                     (double)want.data[k]);
-    }
-    assert_true(n_near * 100 >= want.n_floats * 99);
-    unstir_image_fini(&image);
-    golden_tensor_fini(&want);
-}
-
 static void check_reference(const struct unstir_model *base,
                             const struct weights *golden,
                             const struct json *row, size_t i)
@@ -416,6 +386,9 @@ static void check_reference(const struct unstir_model *base,
     struct unstir_generation *g;
     struct unstir_executor *x;
     struct unstir_model *m;
+    const float *image;
+    char label[32];
+    size_t n;
 
     must(unstir_model_derive(&m, base, &lora, 1, &err), &err);
     r.prompt = json_string(json_get(row, "prompt"));
@@ -431,7 +404,9 @@ static void check_reference(const struct unstir_model *base,
     while (!unstir_generation_is_done(g))
         must(unstir_generation_step(g, x, &err), &err);
     check_latents(g, golden, i);
-    check_picture(g, golden, i);
+    image = golden_floats(golden, i, "image", &n);
+    snprintf(label, sizeof label, "row %zu", i);
+    golden_check_picture(label, g, image, n);
     unstir_generation_free(g);
     unstir_executor_free(x);
     unstir_model_close(m);

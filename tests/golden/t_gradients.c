@@ -32,6 +32,7 @@
 #include "format/safetensors.h"
 #include "kernels/kernels.h"
 #include "model/network.h"
+#include "must.h"
 #include "ops/graph.h"
 #include "ops/plan.h"
 #include "train/adjoint.h"
@@ -54,12 +55,6 @@ static const struct tensor_view *find(const struct fixture *f, const char *name)
     if (!t)
         fail_msg("golden has no tensor %s", name);
     return t;
-}
-
-static void must(enum unstir_status status, const struct unstir_error *err)
-{
-    if (status != UNSTIR_OK)
-        fail_msg("%s: %s", unstir_status_name(status), err->detail);
 }
 
 static void fixture_open(struct fixture *f, const char *name)

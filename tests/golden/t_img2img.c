@@ -26,6 +26,7 @@
 #include "format/weights.h"
 #include "golden.h"
 #include "json_file.h"
+#include "must.h"
 #include "scratch.h"
 #include "text_folder.h"
 #include "unstir.h"
@@ -36,12 +37,6 @@
 static uint8_t pixels[W * H * 3], mask_pixels[W * H];
 static const struct unstir_image picture = {W, H, 3, pixels};
 static const struct unstir_image mask = {W, H, 1, mask_pixels};
-
-static void must(enum unstir_status status, const struct unstir_error *err)
-{
-    if (status)
-        fail_msg("%s", err->detail);
-}
 
 /* The rule of make_img2img_pipelines.py. */
 static int draw_pictures(void **state)
@@ -75,43 +70,6 @@ static struct unstir_request request_of(const struct json *row, bool has_mask)
     return r;
 }
 
-static const float *floats_of(const struct weights *golden, size_t row,
-                              const char *what, size_t *n)
-{
-    const struct tensor_view *v;
-    char name[32];
-
-    snprintf(name, sizeof name, "%zu.%s", row, what);
-    v = weights_find(golden, name);
-    if (!v)
-        fail_msg("no %s", name);
-    *n = v->n;
-    return v->data;
-}
-
-static void check_picture(const struct unstir_generation *g, const char *label,
-                          const float *want, size_t n)
-{
-    struct unstir_error err = {0};
-    struct unstir_image image;
-    size_t off = 0, worst = 0, hw;
-
-    must(unstir_generation_image(g, &image, &err), &err);
-    hw = (size_t)image.width * image.height;
-    assert_int_equal(hw * image.channels, n);
-    for (size_t i = 0; i < n; i++) {
-        int got = image.pixels[i % hw * image.channels + i / hw];
-        size_t d = (size_t)abs(got - (int)lrintf(want[i]));
-
-        off += d > 1;
-        worst = d > worst ? d : worst;
-    }
-    unstir_image_fini(&image);
-    if (worst > 3 || 100 * off > n)
-        fail_msg("%s: %zu of %zu bytes off by more than 1, worst %zu", label,
-                 off, n, worst);
-}
-
 /* The file has a row an evaluation; of PNDM the first step has two, of which
  * the second one counts. */
 static void check_row(struct unstir_model *model, struct unstir_executor *x,
@@ -123,8 +81,8 @@ static void check_row(struct unstir_model *model, struct unstir_executor *x,
     struct unstir_generation *g;
     double largest = 0, worst = 0;
     size_t n_all, n, n_image, extra;
-    const float *want = floats_of(golden, i, "steps", &n_all);
-    const float *image = floats_of(golden, i, "image", &n_image);
+    const float *want = golden_floats(golden, i, "steps", &n_all);
+    const float *image = golden_floats(golden, i, "image", &n_image);
 
     for (size_t k = 0; k < n_all; k++)
         largest = fmax(largest, fabs((double)want[k]));
@@ -141,7 +99,7 @@ static void check_row(struct unstir_model *model, struct unstir_executor *x,
             worst = fmax(worst, fabs((double)got[k] - (double)to[k]));
     }
     golden_check(label, worst / largest, 1e-3);
-    check_picture(g, label, image, n_image);
+    golden_check_picture(label, g, image, n_image);
     unstir_generation_free(g);
 }
 

@@ -20,6 +20,7 @@
 #include "format/weights.h"
 #include "golden.h"
 #include "json_file.h"
+#include "must.h"
 #include "pipeline/checkpoint.h"
 #include "unstir.h"
 
@@ -101,31 +102,17 @@ static struct unstir_executor *new_executor(unsigned n_threads)
     return x;
 }
 
-static void must(enum unstir_status status, const struct unstir_error *err)
-{
-    if (status)
-        fail_msg("%s", err->detail);
-}
-
 static void check_picture(const struct unstir_image *image,
                           const struct golden_tensor *want, const char *what)
 {
-    size_t n = want->n_floats, off = 0, worst = 0;
+    struct golden_bytes bytes = {0};
 
     assert_int_equal(image->width, want->w);
     assert_int_equal(image->height, want->h);
     assert_int_equal(image->channels, want->c);
-    for (size_t i = 0; i < n; i++) {
-        size_t d = (size_t)abs(image->pixels[i] - (int)lrintf(want->data[i]));
-
-        off += d > 1;
-        worst = d > worst ? d : worst;
-    }
-    printf("    %s: %zu of %zu bytes off by more than 1, worst %zu\n", what,
-           off, n, worst);
-    if (worst > 3 || 100 * off > n)
-        fail_msg("%s: %zu of %zu bytes off by more than 1, worst %zu", what,
-                 off, n, worst);
+    for (size_t i = 0; i < want->n_floats; i++)
+        golden_count_byte(&bytes, image->pixels[i], (int)lrintf(want->data[i]));
+    golden_check_bytes(what, &bytes);
 }
 
 static void test_pictures(void **state)

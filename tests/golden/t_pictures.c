@@ -17,6 +17,7 @@
 
 #include "base/compiler.h"
 #include "format/json.h"
+#include "golden.h"
 #include "json_file.h"
 #include "kernels/kernels.h"
 #include "unstir.h"
@@ -105,21 +106,13 @@ static int hex_byte(const char *text)
 static void compare(const struct task *task, const struct unstir_image *image)
 {
     const char *wanted = json_string(json_get(task->row, "pixels"));
-    size_t n = image_bytes(image), n_off = 0;
-    int worst = 0;
+    size_t n = image_bytes(image);
+    struct golden_bytes bytes = {0};
 
     assert_int_equal(strlen(wanted), 2 * n);
-    for (size_t i = 0; i < n; i++) {
-        int d = abs(image->pixels[i] - hex_byte(wanted + 2 * i));
-        n_off += d > 1;
-        worst = d > worst ? d : worst;
-    }
-    printf("%s: worst %d, %zu of %zu bytes off by more than 1\n", task->name,
-           worst, n_off, n);
-    if (worst > 3 || n_off * 100 > n)
-        fail_msg("%s: worst byte off by %d (allowed 3), %zu of %zu by more "
-                 "than 1 (allowed 1 in 100)",
-                 task->name, worst, n_off, n);
+    for (size_t i = 0; i < n; i++)
+        golden_count_byte(&bytes, image->pixels[i], hex_byte(wanted + 2 * i));
+    golden_check_bytes(task->name, &bytes);
 }
 
 static void test_picture(void **state)

@@ -24,6 +24,7 @@
 #include "format/weights.h"
 #include "golden.h"
 #include "json_file.h"
+#include "must.h"
 #include "scratch.h"
 #include "text_folder.h"
 #include "unstir.h"
@@ -34,12 +35,6 @@ static const char *const names[] = {"sd1", "sd2", "sdxl", "lcm"};
 /* Written once for all tests. */
 static char folders[N_MODELS][SCRATCH_PATH];
 static struct weights *goldens[N_MODELS];
-
-static void must(enum unstir_status status, const struct unstir_error *err)
-{
-    if (status)
-        fail_msg("%s", err->detail);
-}
 
 static int write_all(void **state)
 {
@@ -109,43 +104,6 @@ static struct unstir_request request_of(const struct json *row)
     return r;
 }
 
-/* NCHW, as the file has it. */
-static const float *floats_of(size_t m, size_t row, const char *what, size_t *n)
-{
-    const struct tensor_view *v;
-    char name[32];
-
-    snprintf(name, sizeof name, "%zu.%s", row, what);
-    v = weights_find(goldens[m], name);
-    if (!v)
-        fail_msg("%s: no %s", names[m], name);
-    *n = v->n;
-    return v->data;
-}
-
-static void check_picture(const struct unstir_generation *g, const char *label,
-                          const float *want, size_t n)
-{
-    struct unstir_error err = {0};
-    struct unstir_image image;
-    size_t off = 0, worst = 0, hw;
-
-    must(unstir_generation_image(g, &image, &err), &err);
-    hw = (size_t)image.width * image.height;
-    assert_int_equal(hw * image.channels, n);
-    for (size_t i = 0; i < n; i++) {
-        int got = image.pixels[i % hw * image.channels + i / hw];
-        size_t d = (size_t)abs(got - (int)lrintf(want[i]));
-
-        off += d > 1;
-        worst = d > worst ? d : worst;
-    }
-    unstir_image_fini(&image);
-    if (worst > 3 || 100 * off > n)
-        fail_msg("%s: %zu of %zu bytes off by more than 1, worst %zu", label,
-                 off, n, worst);
-}
-
 /* A row of the golden, step by step. */
 static void check_row(struct unstir_model *model, struct unstir_executor *x,
                       const struct json *row, size_t m, size_t i,
@@ -156,8 +114,8 @@ static void check_row(struct unstir_model *model, struct unstir_executor *x,
     struct unstir_generation *g;
     double largest = 0, worst = 0;
     size_t n_all, n, n_image;
-    const float *want = floats_of(m, i, "steps", &n_all);
-    const float *image = floats_of(m, i, "image", &n_image);
+    const float *want = golden_floats(goldens[m], i, "steps", &n_all);
+    const float *image = golden_floats(goldens[m], i, "image", &n_image);
     char label[64];
 
     snprintf(label, sizeof label, "%s %zu %s", names[m], i, isa);
@@ -172,7 +130,7 @@ static void check_row(struct unstir_model *model, struct unstir_executor *x,
             worst = fmax(worst, fabs((double)got[k] - want[step * n + k]));
     }
     golden_check(label, worst / largest, 1e-3);
-    check_picture(g, label, image, n_image);
+    golden_check_picture(label, g, image, n_image);
     unstir_generation_free(g);
 }
 

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -15,6 +16,8 @@
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "format/safetensors.h"
+#include "must.h"
+#include "unstir.h"
 
 struct weights *golden_open(const char *path)
 {
@@ -189,6 +192,58 @@ void golden_check(const char *what, double error, double tolerance)
     printf("    %-44s error %.2e, allowed %.1e\n", what, error, tolerance);
     if (!(error <= tolerance))
         fail_msg("%s: error %.3e, allowed %.1e", what, error, tolerance);
+}
+
+void golden_count_byte(struct golden_bytes *b, int got, int wanted)
+{
+    int d = abs(got - wanted);
+
+    b->n++;
+    b->n_off += d > 1;
+    b->worst = d > b->worst ? d : b->worst;
+}
+
+void golden_check_bytes(const char *what, const struct golden_bytes *b)
+{
+    printf("    %s: %zu of %zu bytes off by more than 1, worst %d\n", what,
+           b->n_off, b->n, b->worst);
+    if (b->worst > 3 || 100 * b->n_off > b->n)
+        fail_msg("%s: %zu of %zu bytes off by more than 1 (allowed 1 in 100), "
+                 "worst %d (allowed 3)",
+                 what, b->n_off, b->n, b->worst);
+}
+
+void golden_check_picture(const char *what, const struct unstir_generation *g,
+                          const float *wanted, size_t n)
+{
+    struct golden_bytes bytes = {0};
+    struct unstir_error err = {0};
+    struct unstir_image image;
+    size_t hw;
+
+    must(unstir_generation_image(g, &image, &err), &err);
+    hw = (size_t)image.width * image.height;
+    assert_int_equal(hw * image.channels, n);
+    for (size_t i = 0; i < n; i++)
+        golden_count_byte(&bytes,
+                          image.pixels[i % hw * image.channels + i / hw],
+                          (int)lrintf(wanted[i]));
+    unstir_image_fini(&image);
+    golden_check_bytes(what, &bytes);
+}
+
+const float *golden_floats(const struct weights *golden, size_t row,
+                           const char *what, size_t *n)
+{
+    const struct tensor_view *v;
+    char name[32];
+
+    snprintf(name, sizeof name, "%zu.%s", row, what);
+    v = weights_find(golden, name);
+    if (!v)
+        fail_msg("golden has no tensor %s", name);
+    *n = v->n;
+    return v->data;
 }
 
 const char *golden_rung(size_t i)

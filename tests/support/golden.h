@@ -15,6 +15,7 @@
 
 #include "kernels/kernels.h"
 
+struct unstir_generation;
 struct weights;
 
 struct golden_tensor {
@@ -53,6 +54,24 @@ double golden_psnr(const float *got, const float *wanted, size_t n);
 
 /* Print and fail unless error <= tolerance; a NaN fails. */
 void golden_check(const char *what, double error, double tolerance);
+
+/* A picture beside the reference's: bytes may be off by rounding, 99 of 100 by
+ * 1 at most and none by more than 3. */
+struct golden_bytes {
+    size_t n, n_off;
+    int worst;
+};
+void golden_count_byte(struct golden_bytes *b, int got, int wanted);
+/* Print and fail unless that holds. */
+void golden_check_bytes(const char *what, const struct golden_bytes *b);
+
+/* The finished picture, `wanted` as [channels][height][width] of n bytes. */
+void golden_check_picture(const char *what, const struct unstir_generation *g,
+                          const float *wanted, size_t n);
+
+/* "<row>.<what>" as it lies in the file. */
+const float *golden_floats(const struct weights *golden, size_t row,
+                           const char *what, size_t *n);
 
 /* Rungs this machine can run, lowest first; NULL after the last. */
 const char *golden_rung(size_t i);

@@ -23,14 +23,9 @@
 #include "json_file.h"
 #include "model/model.h"
 #include "model/network.h"
+#include "must.h"
 #include "ops/graph.h"
 #include "scratch.h"
-
-static void must(enum unstir_status status, const struct unstir_error *err)
-{
-    if (status)
-        fail_msg("%s", err->detail);
-}
 
 /* Tensors that are put together in memory. */
 struct made {

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/compiler.h"
+#include "must.h"
 #include "pipeline/deep.h"
 #include "unstir.h"
 
@@ -20,12 +21,6 @@
 
 static struct unstir_model *model;
 static struct unstir_executor *exec;
-
-static void must(enum unstir_status st, const struct unstir_error *err)
-{
-    if (st)
-        fail_msg("%s: %s", unstir_status_name(st), err->detail);
-}
 
 static int setup(void **state)
 {

@@ -20,6 +20,7 @@
 #include "format/json.h"
 #include "json_file.h"
 #include "kernels/kernels.h"
+#include "must.h"
 #include "pipeline/guidance.h"
 #include "unstir.h"
 
@@ -27,12 +28,6 @@
 
 static struct unstir_model *tiny, *rgb;
 static struct unstir_executor *exec;
-
-static void must(enum unstir_status st, const struct unstir_error *err)
-{
-    if (st)
-        fail_msg("%s: %s", unstir_status_name(st), err->detail);
-}
 
 static struct unstir_generation *begin(const struct unstir_model *model,
                                        uint64_t seed, uint32_t steps)

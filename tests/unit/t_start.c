@@ -14,6 +14,7 @@
 
 #include "base/compiler.h"
 #include "image/fit.h"
+#include "must.h"
 #include "pipeline/start.h"
 #include "unstir.h"
 
@@ -25,12 +26,6 @@ static struct unstir_executor *exec;
 static uint8_t pixels[SIDE * SIDE], mask_pixels[SIDE * SIDE];
 static const struct unstir_image picture = {SIDE, SIDE, 1, pixels};
 static const struct unstir_image mask = {SIDE, SIDE, 1, mask_pixels};
-
-static void must(enum unstir_status st, const struct unstir_error *err)
-{
-    if (st)
-        fail_msg("%s: %s", unstir_status_name(st), err->detail);
-}
 
 static int setup(void **state)
 {

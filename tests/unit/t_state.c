@@ -17,6 +17,7 @@
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "json_file.h"
+#include "must.h"
 #include "pipeline/checkpoint.h"
 #include "unstir.h"
 
@@ -28,12 +29,6 @@ static const struct unstir_image grey = {2, 2, 1, grey_pixels};
 
 static struct unstir_model *model;
 static struct unstir_executor *exec;
-
-static void must(enum unstir_status st, const struct unstir_error *err)
-{
-    if (st)
-        fail_msg("%s: %s", unstir_status_name(st), err->detail);
-}
 
 static int setup(void **state)
 {

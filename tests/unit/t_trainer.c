@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/mapfile.h"
+#include "must.h"
 #include "sample/binomial.h"
 #include "scratch.h"
 #include "train/trainer.h"
@@ -106,12 +107,6 @@ static struct unstir_train_progress must_step(struct unstir_trainer *t, int n)
         if (unstir_trainer_step(t, &p, &err) != UNSTIR_OK)
             fail_msg("%s", err.detail);
     return p;
-}
-
-static void must(enum unstir_status status, const struct unstir_error *err)
-{
-    if (status != UNSTIR_OK)
-        fail_msg("%s: %s", unstir_status_name(status), err->detail);
 }
 
 static void assert_same(const struct unstir_trainer *a,
