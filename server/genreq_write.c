@@ -1,0 +1,139 @@
+/* genreq_write.c - the canonical request: as JSON, and its digest.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "buf.h"
+#include "genreq.h"
+
+/* Longest canonical request: two prompts and a tag, escaped, and numbers. */
+#define CANONICAL_BYTES 131072u
+
+const char *genreq_label(const struct genreq *req)
+{
+    const struct unstir_model_info *info = req->model->info;
+
+    for (size_t i = 0; i < info->n_labels; i++)
+        if (req->resolved.class_id == (int64_t)info->labels[i].class_id)
+            return info->labels[i].name;
+    return NULL;
+}
+
+static void write_text(struct json_out *out, const char *key, const char *text)
+{
+    if (text != NULL)
+        jout_string(out, key, text);
+    else
+        jout_null(out, key);
+}
+
+static void write_engine_part(const struct genreq *req, struct json_out *out)
+{
+    const struct unstir_request *r = &req->resolved;
+
+    write_text(out, "prompt", req->prompt);
+    if (r->negative_prompt != NULL)
+        jout_string(out, "negative_prompt", r->negative_prompt);
+    if (r->clip_skip > 1)
+        jout_int(out, "clip_skip", r->clip_skip);
+    if (r->prompt_syntax != NULL)
+        jout_string(out, "prompt_syntax", r->prompt_syntax);
+    if (r->class_id >= 0)
+        jout_int(out, "class", r->class_id);
+    else
+        jout_null(out, "class");
+    write_text(out, "label", genreq_label(req));
+    jout_string(out, "model", model_id(req->model));
+    jout_int(out, "n", req->n);
+    jout_int(out, "steps", r->steps);
+    jout_string(out, "sampler", r->sampler != NULL ? r->sampler : "");
+    if (r->schedule != NULL)
+        jout_string(out, "schedule", r->schedule);
+    jout_number(out, "guidance_scale", r->guidance);
+    if (r->guidance_rescale > 0)
+        jout_number(out, "guidance_rescale", r->guidance_rescale);
+    if (unstir_request_has_interval(req->model->described, r)) {
+        jout_number(out, "guidance_start", r->guidance_start);
+        jout_number(out, "guidance_end", r->guidance_end);
+    }
+    jout_number(out, "eta", r->eta);
+    if (r->deep_cache > 1)
+        jout_int(out, "deep_cache", r->deep_cache);
+    jout_int(out, "width", r->width);
+    jout_int(out, "height", r->height);
+    if (r->init_image != NULL)
+        jout_number(out, "strength", r->strength);
+}
+
+/* What the client sent, told apart: for the digest. */
+static void write_upload(struct json_out *out, const char *key,
+                         const struct upload *upload)
+{
+    uint8_t digest[SHA256_BYTES];
+    char hex[SHA256_HEX_SIZE];
+
+    if (upload->blob == NULL)
+        return;
+    sha256(digest, upload->blob->bytes, upload->blob->n_bytes);
+    sha256_hex(hex, digest);
+    jout_string(out, key, hex);
+}
+
+static void write_service_part(const struct genreq *req, struct json_out *out)
+{
+    jout_object(out, "output");
+    jout_string(out, "format", unstir_format_info(req->file.format)->name);
+    if (req->file.png_level >= 0)
+        jout_int(out, "png_level", req->file.png_level);
+    if (req->file.quality > 0)
+        jout_int(out, "quality", req->file.quality);
+    jout_bool(out, "metadata", req->has_metadata);
+    jout_end_object(out);
+    jout_object(out, "preview");
+    jout_int(out, "every", req->preview_every);
+    if (req->preview_max_edge > 0)
+        jout_int(out, "max_edge", req->preview_max_edge);
+    jout_bool(out, "keep", req->keeps_previews);
+    jout_end_object(out);
+    if (req->deadline_s > 0)
+        jout_number(out, "deadline_s", req->deadline_s);
+    else
+        jout_null(out, "deadline_s");
+    jout_int(out, "priority", req->priority);
+    jout_string(out, "on_disconnect",
+                req->continues_on_disconnect ? "continue" : "cancel");
+    jout_number(out, "ttl_s", req->ttl_s);
+    write_text(out, "tag", req->tag);
+}
+
+void genreq_write(const struct genreq *req, struct json_out *out,
+                  const char *key)
+{
+    jout_object(out, key);
+    write_engine_part(req, out);
+    jout_seed(out, "seed", req->resolved.seed);
+    write_service_part(req, out);
+    jout_end_object(out);
+}
+
+bool genreq_digest(const struct genreq *req, uint8_t digest[SHA256_BYTES])
+{
+    struct json_out out;
+    struct buf buf;
+    bool is_good;
+
+    buf_init(&buf, CANONICAL_BYTES);
+    jout_init(&out, &buf);
+    jout_object(&out, NULL);
+    write_engine_part(req, &out);
+    if (req->has_own_seed)
+        jout_seed(&out, "seed", req->resolved.seed);
+    write_upload(&out, "init_image", &req->init_image);
+    write_upload(&out, "mask", &req->mask);
+    write_service_part(req, &out);
+    jout_end_object(&out);
+    is_good = !buf.failed;
+    if (is_good)
+        sha256(digest, buf.bytes, buf.n);
+    buf_fini(&buf);
+    return is_good;
+}
