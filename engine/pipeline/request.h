@@ -1,5 +1,7 @@
 /* request.h - what may be asked of a model: checks, and defaults filled in.
  *
+ * request.c checks, request_json.c writes and reads.
+ *
  * SPDX-License-Identifier: MIT
  */
 #ifndef PIPELINE_REQUEST_H

@@ -1,0 +1,41 @@
+/* genreq_body.h - what a client asks for, before it is checked against anything.
+ *
+ * genreq_fields.c says how JSON fills this, genreq.c what becomes of it.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef SERVER_GENREQ_BODY_H
+#define SERVER_GENREQ_BODY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* In struct body, of a field that must be positive; JSON has no such number. */
+#define NOT_GIVEN INT64_MIN
+
+struct output_body {
+    const char *format;
+    int64_t png_level, quality;
+    bool metadata, has_level, has_quality;
+};
+
+struct preview_body {
+    int64_t every, max_edge;
+    const char *method, *format;
+    bool keep;
+};
+
+struct body {
+    const char *prompt, *negative_prompt, *prompt_syntax, *class_name, *model,
+        *sampler;
+    const char *schedule, *precision, *init_image, *mask, *on_disconnect, *tag;
+    uint64_t seed;
+    int64_t n, steps, width, height, clip_skip, deep_cache, priority;
+    double guidance, guidance_rescale, guidance_start, guidance_end;
+    double eta, strength, deadline_s, ttl_s;
+    bool has_seed, has_strength, has_ttl, has_preview;
+    struct output_body output;
+    struct preview_body preview;
+};
+
+#endif
