@@ -4,8 +4,9 @@
  * A choice changes bits, so it follows from the rung, the precision, the shape
  * of one picture and the place in the network, and from the gates that try
  * packed weights on fixed data; never from timing, the number of pictures or
- * threads (tests/kern/t_choose.c).  Rules were found by measuring; each says
- * what.
+ * threads (tests/kern/t_choose.c).  Of training alone, the adjoint of weights
+ * sums over a micro-batch, so its size counts too.  Rules were found by
+ * measuring; each says what.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -62,6 +63,23 @@ enum conv_way {
 /* CONV_PHASES only if `has_phases`: the weights have that packing. */
 enum conv_way choose_conv(const struct kernel_table *k,
                           const struct conv2d_shape *s, bool has_phases);
+
+/* Adjoints of a convolution, for training. */
+enum adjoint_way {
+    ADJOINT_DIRECT,   /* tiles, dots or BLAS, as the rung has them           */
+    ADJOINT_PHASES,   /* of a strided one's input: ops/conv2d_strided.c      */
+    ADJOINT_SWAPPED,  /* of few outputs' weights: x and dy change roles      */
+    ADJOINT_WINOGRAD, /* ops/winograd.h                                      */
+};
+
+/* Of the input.  `t` is the adjoint as a convolution of dy; its stride is what
+ * dy is spread by, or 0 where its border is negative and nothing is spread. */
+enum adjoint_way choose_input_adjoint(const struct kernel_table *k,
+                                      const struct conv2d_shape *t);
+
+/* Of the weights of a convolution of shape `s`, s->n pictures at once. */
+enum adjoint_way choose_weights_adjoint(const struct kernel_table *k,
+                                        const struct conv2d_shape *s);
 
 /* Whether weights of this kind meet Winograd at any size. */
 bool choose_packs_winograd(const struct kernel_table *k, uint32_t cin,

@@ -378,8 +378,7 @@ static struct conv_core adjoint_of(const struct kernel_table *k,
     };
 }
 
-/* The same as a forward shape, where it is one: of stride 1 and with a border
- * that is not negative.  winograd_fits() refuses what has stride 2. */
+/* The same as choose_input_adjoint() wants it. */
 static struct conv2d_shape adjoint_shape(const struct conv2d_shape *s)
 {
     struct conv2d_shape t = {
@@ -398,9 +397,15 @@ static struct conv2d_shape adjoint_shape(const struct conv2d_shape *s)
         .oh = s->h,
         .ow = s->w,
     };
-    if (s->pad_t >= s->kh || s->pad_l >= s->kw)
-        t.stride = 0; /* fits nothing */
+    if (s->stride == 1 && (s->pad_t >= s->kh || s->pad_l >= s->kw))
+        t.stride = 0; /* no convolution: Winograd's rules refuse it */
     return t;
+}
+
+static bool is_by_phases(const struct kernel_table *k,
+                         const struct conv2d_shape *t)
+{
+    return choose_input_adjoint(k, t) == ADJOINT_PHASES;
 }
 
 size_t conv2d_bwd_data_scratch(const struct kernel_table *k, unsigned n_threads,
@@ -408,7 +413,7 @@ size_t conv2d_bwd_data_scratch(const struct kernel_table *k, unsigned n_threads,
 {
     struct conv2d_shape t = adjoint_shape(s);
     struct conv_core core = adjoint_of(k, s);
-    size_t direct = conv_by_phases(k, &core)
+    size_t direct = is_by_phases(k, &t)
                         ? conv_phases_scratch(k, n_threads, &core)
                         : conv_core_scratch(k, n_threads, &core);
     return either_scratch(k, n_threads, &t, direct);
@@ -434,7 +439,7 @@ void conv2d_bwd_data(const struct op_ctx *ctx, const void *bwd_data_args)
     core.w = a->w;
     core.y = a->dx;
     core.res = before;
-    if (conv_by_phases(ctx->k, &core))
+    if (is_by_phases(ctx->k, &t))
         conv_phases_run(ctx, &core);
     else
         conv_core_run(ctx, &core);

@@ -5,8 +5,8 @@
  * group of images and some column panels: it walks blocks of rows that stay
  * in the first cache and adds outer products into partial sums of its own;
  * afterwards the groups' partials are added in order.  Always f32.
- * Where winograd_fits_bwd_weights() says so the products are Winograd's, and only the
- * bias is summed here.
+ * Where the rules of ops/choose.h say so the products are Winograd's, and only
+ * the bias is summed here.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -15,6 +15,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+#include "ops/choose.h"
 #include "ops/conv2d.h"
 #include "ops/conv2d_parts.h"
 #include "ops/winograd.h"
@@ -32,13 +33,9 @@
  * that have so few that one alone would not repay reading and writing sums. */
 #define BLOCK_PIXELS 192u
 
-/* With this few output channels they are the rows of an outer product, and
- * the columns are neighbours in j. */
-#define SWAPPED_COLUMNS 4u
-
 struct geometry {
     struct conv_image im;
-    bool is_swapped;
+    bool is_swapped;     /* outputs are rows, neighbours in j columns      */
     uint32_t mr, nr;     /* of an outer product                            */
     uint32_t n_j;        /* kh * kw * cin                                  */
     uint32_t n_jt, n_ot; /* tiles of j and panels of columns               */
@@ -98,8 +95,7 @@ static struct geometry geometry_make(const struct kernel_table *k,
                                 .pw = (s->ow - 1) * s->stride + s->kw,
                                 .cp = s->c0}};
     size_t hw = (size_t)s->oh * s->ow;
-    g.is_swapped = !gemm->is_blas && s->cout <= SWAPPED_COLUMNS &&
-                   s->kw * s->c0 % gemm->outer_nr == 0;
+    g.is_swapped = choose_weights_adjoint(k, s) == ADJOINT_SWAPPED;
     g.im.cp = pixel_pitch(&g, k, s->c0);
     g.n_j = s->kh * s->kw * s->c0;
     g.mr = gemm->is_blas ? g.n_j : gemm->outer_mr;
@@ -426,11 +422,17 @@ static void direct_bwd_weights(const struct op_ctx *ctx,
     pool_run(ctx->pool, g->n_ot, sum_chunk, &run);
 }
 
+static bool is_by_winograd(const struct kernel_table *k,
+                           const struct conv2d_shape *s)
+{
+    return choose_weights_adjoint(k, s) == ADJOINT_WINOGRAD;
+}
+
 size_t conv2d_bwd_weights_scratch(const struct kernel_table *k,
                                   unsigned n_threads,
                                   const struct conv2d_shape *s)
 {
-    size_t products = winograd_fits_bwd_weights(k, s)
+    size_t products = is_by_winograd(k, s)
                           ? winograd_bwd_weights_scratch(k, n_threads, s)
                           : direct_scratch(k, n_threads, s);
     size_t bias = bias_scratch(s);
@@ -442,7 +444,7 @@ void conv2d_bwd_weights(const struct op_ctx *ctx, const void *bwd_weights_args)
     const struct conv2d_bwd_weights_args *args = bwd_weights_args;
     if (args->dbias)
         bwd_bias(ctx, args);
-    if (winograd_fits_bwd_weights(ctx->k, &args->s))
+    if (is_by_winograd(ctx->k, &args->s))
         winograd_bwd_weights(ctx, args);
     else
         direct_bwd_weights(ctx, args);

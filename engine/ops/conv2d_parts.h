@@ -56,7 +56,6 @@ void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core);
 
 /* The same product where im.dilation > 1, without products with the zeros
  * between pixels: conv2d_strided.c.  out_scale 1, no bias; res is y or NULL. */
-bool conv_by_phases(const struct kernel_table *k, const struct conv_core *core);
 size_t conv_phases_scratch(const struct kernel_table *k, unsigned n_threads,
                            const struct conv_core *core);
 void conv_phases_run(const struct op_ctx *ctx, const struct conv_core *core);

@@ -17,7 +17,6 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
-#include "ops/choose.h"
 #include "ops/conv2d_parts.h"
 
 /* One coordinate of a phase: taps first, first + stride, ..., and dy's place
@@ -66,13 +65,6 @@ static struct phase phase_of(const struct conv_core *whole, uint32_t at)
 static bool has_taps(const struct phase *p)
 {
     return p->y.n_taps > 0 && p->x.n_taps > 0;
-}
-
-bool conv_by_phases(const struct kernel_table *k, const struct conv_core *whole)
-{
-    uint32_t stride = whole->im.dilation;
-    return stride > 1 && whole->oh >= stride && whole->ow >= stride &&
-           !choose_packs_dots(k, whole->im.c0, whole->cout);
 }
 
 /* -- scratch --------------------------------------------------------------- */

@@ -50,11 +50,6 @@
 #define GROUPS_MAX       8u
 #define GROUPS_MAX_BYTES ((size_t)64 << 20)
 
-/* Tiles of a batch from which on the adjoint for weights gains.  Measured on
- * Zen 3, one thread, 256 channels: 4 tiles 9.4 ms, direct 1.3 ms; 128 channels:
- * 16 tiles as fast as direct; 96 channels: 64 tiles 1.9 times as fast. */
-#define BWD_MIN_TILES 24u
-
 struct grid {
     uint32_t e, points;        /* edge of a tile; (e + 2)^2                   */
     uint32_t c, n_pad, panel;  /* channels in, out rounded up; of a panel     */
@@ -90,14 +85,6 @@ bool winograd_covers(const struct kernel_table *k, const struct conv2d_shape *s)
 bool winograd_fits(const struct kernel_table *k, const struct conv2d_shape *s)
 {
     return choose_conv(k, s, false) == CONV_WINOGRAD;
-}
-
-bool winograd_fits_bwd_weights(const struct kernel_table *k,
-                               const struct conv2d_shape *s)
-{
-    size_t tiles = (size_t)((s->oh + 3) / 4) * ((s->ow + 3) / 4) * s->n;
-
-    return k->wino.grad && winograd_fits(k, s) && tiles >= BWD_MIN_TILES;
 }
 
 static uint32_t clamp(size_t x, uint32_t low, uint32_t high)

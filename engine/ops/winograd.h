@@ -50,11 +50,6 @@ size_t winograd_scratch(const struct kernel_table *k, unsigned n_threads,
                         const struct conv2d_shape *s);
 void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args);
 
-/* Whether the weights' adjoint runs by it: sums for all filters are written
- * and transformed back once, which few tiles do not repay. */
-bool winograd_fits_bwd_weights(const struct kernel_table *k,
-                               const struct conv2d_shape *s);
-
 /* dw += , as conv2d_bwd_weights; dbias is left alone. */
 size_t winograd_bwd_weights_scratch(const struct kernel_table *k,
                                     unsigned n_threads,

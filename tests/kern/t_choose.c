@@ -43,22 +43,31 @@ static const struct row {
     {"emulated", 16, 64, 4, 3, 1, "tiles", "bf16"},
 };
 
+static struct conv2d_shape square(uint32_t n, uint32_t edge, uint32_t c0,
+                                  uint32_t cout, uint32_t kernel,
+                                  uint32_t stride, uint32_t out)
+{
+    return (struct conv2d_shape){.n = n,
+                                 .h = edge,
+                                 .w = edge,
+                                 .c0 = c0,
+                                 .up_h = edge,
+                                 .up_w = edge,
+                                 .cout = cout,
+                                 .kh = kernel,
+                                 .kw = kernel,
+                                 .stride = stride,
+                                 .pad_t = kernel / 2,
+                                 .pad_l = kernel / 2,
+                                 .oh = out,
+                                 .ow = out};
+}
+
 static void check_row(const struct row *r)
 {
     uint32_t out = (r->edge + r->stride - 1) / r->stride;
-    struct conv2d_shape s = {.h = r->edge,
-                             .w = r->edge,
-                             .c0 = r->cin,
-                             .up_h = r->edge,
-                             .up_w = r->edge,
-                             .cout = r->cout,
-                             .kh = r->kernel,
-                             .kw = r->kernel,
-                             .stride = r->stride,
-                             .pad_t = r->kernel / 2,
-                             .pad_l = r->kernel / 2,
-                             .oh = out,
-                             .ow = out};
+    struct conv2d_shape s =
+        square(1, r->edge, r->cin, r->cout, r->kernel, r->stride, out);
     struct kernel_table k;
 
     if (!tables_select(&k, r->isa))
@@ -80,6 +89,55 @@ static void algorithms_by_shape_and_rung(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         check_row(&rows[i]);
+}
+
+/* -- adjoints ---------------------------------------------------------------- */
+
+static const struct adjoint_row {
+    const char *isa;
+    uint32_t n, edge, cin, cout, kernel, stride;
+    enum adjoint_way input, weights;
+} adjoint_rows[] = {
+    {"avx2", 2, 16, 64, 64, 3, 1, ADJOINT_WINOGRAD, ADJOINT_WINOGRAD},
+    {"avx2", 1, 16, 64, 64, 3, 1, ADJOINT_WINOGRAD, ADJOINT_DIRECT},
+    {"avx2", 6, 7, 64, 64, 3, 1, ADJOINT_WINOGRAD, ADJOINT_WINOGRAD},
+    {"avx2", 5, 7, 64, 64, 3, 1, ADJOINT_WINOGRAD, ADJOINT_DIRECT},
+    {"avx2", 2, 16, 64, 64, 1, 1, ADJOINT_DIRECT, ADJOINT_DIRECT},
+    {"avx2", 2, 16, 64, 64, 3, 2, ADJOINT_PHASES, ADJOINT_DIRECT},
+    {"avx2", 2, 1, 64, 64, 3, 2, ADJOINT_DIRECT, ADJOINT_DIRECT},
+    {"avx2", 2, 16, 4, 64, 3, 2, ADJOINT_DIRECT, ADJOINT_DIRECT},
+    {"avx2", 2, 16, 64, 4, 3, 1, ADJOINT_DIRECT, ADJOINT_SWAPPED},
+    {"avx2", 2, 16, 64, 5, 3, 1, ADJOINT_DIRECT, ADJOINT_DIRECT},
+    {"avx2", 2, 16, 3, 4, 1, 1, ADJOINT_DIRECT, ADJOINT_DIRECT},
+    {"scalar", 2, 16, 64, 64, 3, 1, ADJOINT_DIRECT, ADJOINT_DIRECT},
+    {"scalar", 2, 16, 64, 64, 3, 2, ADJOINT_PHASES, ADJOINT_DIRECT},
+    {"portable", 2, 16, 64, 4, 3, 1, ADJOINT_DIRECT, ADJOINT_DIRECT},
+    {"portable", 2, 16, 64, 64, 3, 2, ADJOINT_PHASES, ADJOINT_DIRECT},
+};
+
+static void adjoints_by_shape_and_rung(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(adjoint_rows); i++) {
+        const struct adjoint_row *r = &adjoint_rows[i];
+        uint32_t out = (r->edge + r->stride - 1) / r->stride;
+        struct conv2d_shape s =
+            square(r->n, r->edge, r->cin, r->cout, r->kernel, r->stride, out);
+        struct conv2d_shape t =
+            square(r->n, out, r->cout, r->cin, r->kernel, r->stride, r->edge);
+        struct kernel_table k;
+
+        if (!tables_select(&k, r->isa))
+            continue;
+        enum adjoint_way input = choose_input_adjoint(&k, &t);
+        enum adjoint_way weights = choose_weights_adjoint(&k, &s);
+        if (input != r->input || weights != r->weights)
+            fail_msg("row %zu: %s, %u pictures of %u, %u -> %u, kernel %u, "
+                     "stride %u: %d and %d, wanted %d and %d",
+                     i, r->isa, r->n, r->edge, r->cin, r->cout, r->kernel,
+                     r->stride, (int)input, (int)weights, (int)r->input,
+                     (int)r->weights);
+    }
 }
 
 /* -- operands -------------------------------------------------------------- */
@@ -201,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(algorithms_by_shape_and_rung),
+        cmocka_unit_test(adjoints_by_shape_and_rung),
         cmocka_unit_test(operands_by_place_and_shape),
         cmocka_unit_test(roles_by_place),
     };
