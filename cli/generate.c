@@ -74,13 +74,29 @@ static const struct opt options[] = {
      .max = GENERATE_MAX_PICTURES,
      .fallback = "1",
      FIELD(count),
-     .help = "pictures a prompt; picture i uses seed + i"},
+     .help = "pictures a prompt; picture i uses seed + i, of variations "
+             "variation seed + i"},
     {.name = "seed",
      .kind = OPT_U64,
      .meta = "N",
      .fallback = "random, printed",
      FIELD(seed),
      .help = "0 .. 2^64-1"},
+    {.name = "variation-strength",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 1,
+     .fallback = "0",
+     FIELD(variation_strength),
+     .help = "above 0: the first noise lies between that of the seed (0) and "
+             "of the variation seed (1)"},
+    {.name = "variation-seed",
+     .kind = OPT_U64,
+     .meta = "N",
+     .fallback = "random, printed",
+     FIELD(variation_seed),
+     .help = "of the noise to go towards"},
     OPTS_SIZE,
     {.group = "From a picture",
      .name = "init",
@@ -427,15 +443,31 @@ static int check_isa(const char *isa)
 /* A state carries its own request. */
 static int check_resume(const struct generate_values *v)
 {
-    static const char *const fixed[] = {
-        "prompt",         "class",        "count",
-        "seed",           "steps",        "sampler",
-        "schedule",       "guidance",     "guidance-rescale",
-        "guidance-start", "guidance-end", "eta",
-        "width",          "height",       "raw-steps",
-        "timeline",       "animate",      "init",
-        "strength",       "mask",         "negative",
-        "clip-skip",      "prompt-syntax"};
+    static const char *const fixed[] = {"prompt",
+                                        "class",
+                                        "count",
+                                        "seed",
+                                        "steps",
+                                        "sampler",
+                                        "schedule",
+                                        "guidance",
+                                        "guidance-rescale",
+                                        "guidance-start",
+                                        "guidance-end",
+                                        "eta",
+                                        "width",
+                                        "height",
+                                        "raw-steps",
+                                        "timeline",
+                                        "animate",
+                                        "init",
+                                        "strength",
+                                        "mask",
+                                        "negative",
+                                        "clip-skip",
+                                        "prompt-syntax",
+                                        "variation-seed",
+                                        "variation-strength"};
     for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
         if (opts_is_given(&command_generate, v, fixed[i])) {
             cli_error("--%s cannot go with --resume: the state has its own",
@@ -482,6 +514,11 @@ static int check_values(const struct generate_values *v)
         int rc = files[i] ? output_check(files[i], v->is_forced) : CLI_OK;
         if (rc != CLI_OK)
             return rc;
+    }
+    if (opts_is_given(&command_generate, v, "variation-seed") &&
+        !(v->variation_strength > 0)) {
+        cli_error("--variation-seed needs a --variation-strength above 0");
+        return CLI_USAGE;
     }
     if (v->wants_raw_steps && !v->raw) {
         cli_error("--raw-steps needs --raw FILE");
@@ -555,7 +592,10 @@ static void plan_picture(const struct generate_job *job, struct picture *p,
         r.label = NULL;
         r.class_id = UNSTIR_CLASS_NULL;
     }
-    r.seed = v->seed + i;
+    r.seed = v->seed;
+    r.variation_seed = v->variation_seed;
+    r.variation_strength = v->variation_strength;
+    unstir_request_picture(&r, i);
     r.steps = v->steps;
     r.width = v->width;
     r.height = v->height;
@@ -627,6 +667,20 @@ static int plan(struct generate_job *job)
 
 /* -- the command ----------------------------------------------------------- */
 
+/* Ends the array before it, begins its own. */
+static void put_seeds(const struct generate_job *job, const char *key,
+                      size_t offset)
+{
+    printf("],\"%s\":[", key);
+    for (size_t i = 0; i < job->n_done; i++) {
+        const char *request = (const char *)&job->pictures[i].request;
+        uint64_t seed;
+        memcpy(&seed, request + offset, sizeof(seed));
+        fputs(i > 0 ? "," : "", stdout);
+        cli_json_u64(stdout, seed);
+    }
+}
+
 static void print_json(const struct generate_job *job)
 {
     fputs("{\"files\":[", stdout);
@@ -634,11 +688,10 @@ static void print_json(const struct generate_job *job)
         fputs(i > 0 ? "," : "", stdout);
         cli_json_string(stdout, job->pictures[i].file);
     }
-    fputs("],\"seeds\":[", stdout);
-    for (size_t i = 0; i < job->n_done; i++) {
-        fputs(i > 0 ? "," : "", stdout);
-        cli_json_u64(stdout, job->pictures[i].request.seed);
-    }
+    put_seeds(job, "seeds", offsetof(struct unstir_request, seed));
+    if (job->pictures[0].request.variation_strength > 0)
+        put_seeds(job, "variation_seeds",
+                  offsetof(struct unstir_request, variation_seed));
     printf("],\"steps\":%u,\"model\":", job->steps);
     cli_json_string(stdout, unstir_model_info(job->model)->id);
     printf(",\"ms\":{\"load\":%.1f,\"text\":%.1f,\"denoise\":%.1f,"
@@ -681,6 +734,8 @@ static int generate_main(int argc, char **argv)
         return list_schedules();
     if (!opts_is_given(&command_generate, &v, "seed"))
         v.seed = cli_random_seed();
+    if (!opts_is_given(&command_generate, &v, "variation-seed"))
+        v.variation_seed = cli_random_seed();
     cli_catch_interrupts();
     rc = check_values(&v);
     if (rc == CLI_OK)
@@ -710,7 +765,8 @@ const struct command command_generate = {
     .summary = "pictures on this machine, no server",
     .synopsis = "[-m MODEL] [-p TEXT | --class NAME] [options]",
     .text = "Names of the pictures go to stdout. Picture i of a run has seed "
-            "+ i and the same bytes as if it were made alone.",
+            "+ i (of variations the seed, and variation seed + i) and the "
+            "same bytes as if it were made alone.",
     .examples = "unstir generate -p sneaker --seed 7 -o sneaker.png\n"
                 "unstir generate --class bag -n 16 --grid bags.png\n"
                 "unstir generate -p \"ankle boot\" --init shoe.jpg --strength "

@@ -121,7 +121,8 @@ int generate_name(struct generate_job *job)
     enum unstir_format format;
     int rc = picture_format(template, &format);
     /* Fields that tell pictures apart; without them the number does. */
-    bool has_seeds = job->v->count == 1 || strstr(template, "{seed}");
+    bool has_seeds = job->v->count == 1 || (strstr(template, "{seed}") &&
+                                            job->v->variation_strength == 0);
     bool has_prompts = job->n_prompts == 1 || strstr(template, "{prompt}");
     bool has_number = strstr(template, "{i}") || (has_seeds && has_prompts);
     for (size_t i = 0; i < job->n && rc == CLI_OK; i++) {

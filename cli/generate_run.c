@@ -64,6 +64,8 @@ static int restore_picture(struct generate_job *job, struct picture *p)
         return cli_fail_on(job->v->resume, &err);
     const struct unstir_request *q = unstir_generation_request(p->generation);
     p->request.seed = q->seed;
+    p->request.variation_seed = q->variation_seed;
+    p->request.variation_strength = q->variation_strength;
     job->steps = unstir_generation_progress(p->generation).steps;
     return CLI_OK;
 }
@@ -317,15 +319,26 @@ static int prepare(struct generate_job *job)
     return rc;
 }
 
+/* Those that were drawn. */
+static void note_seeds(const struct generate_job *job)
+{
+    const struct generate_values *v = job->v;
+    if (v->common.is_quiet || v->resume)
+        return;
+    if (!opts_is_given(&command_generate, v, "seed"))
+        cli_note("seed %llu", (unsigned long long)v->seed);
+    if (v->variation_strength > 0 &&
+        !opts_is_given(&command_generate, v, "variation-seed"))
+        cli_note("variation seed %llu", (unsigned long long)v->variation_seed);
+}
+
 int generate_run(struct generate_job *job)
 {
     struct progress bar;
     int rc = prepare(job);
     if (rc != CLI_OK)
         return rc;
-    if (!opts_is_given(&command_generate, job->v, "seed") &&
-        !job->v->common.is_quiet && !job->v->resume)
-        cli_note("seed %llu", (unsigned long long)job->v->seed);
+    note_seeds(job);
     uint64_t done =
         unstir_generation_progress(job->pictures[0].generation).step;
     progress_begin(&bar, &job->v->common, "step", done,

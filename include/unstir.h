@@ -329,14 +329,24 @@ struct unstir_request {
      * shallow layers (DeepCache): faster, another picture.  1 (0 too) is off;
      * needs info->takes_deep_cache. */
     uint32_t deep_cache;
+    /* A variation: the first noise is not that of `seed` but lies on the way
+     * from it to that of variation_seed, at this share of the arc between them.
+     * 0 .. 1; 0 (unset too): off.  All later noise is that of `seed`. */
+    uint64_t variation_seed;
+    double variation_strength;
 };
 
-#define UNSTIR_REQUEST_INIT                                                    \
-    {                                                                          \
-        NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F,            \
-            UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,              \
-            UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F, NULL, NULL, 0, NULL, 0 \
+#define UNSTIR_REQUEST_INIT                                                  \
+    {                                                                        \
+        NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F,          \
+            UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,            \
+            UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F, NULL, NULL, 0, NULL, \
+            0, 0, 0                                                          \
     }
+
+/* Make of the request of picture 0 that of picture i of the same job: its seed
+ * is seed + i; of variations all have `seed`, and variation_seed + i.        */
+void unstir_request_picture(struct unstir_request *request, uint32_t i);
 
 /* Check every field against the model.  Calls `report` once a violation
  * (field as in SETTLED words: "steps"; nearest: a JSON value text such as

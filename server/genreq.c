@@ -330,6 +330,8 @@ static void check_model(const struct body *body, struct model *model,
     request.width = number(body->width, "width", c);
     request.height = number(body->height, "height", c);
     request.seed = body->seed;
+    request.variation_seed = body->variation_seed;
+    request.variation_strength = body->variation_strength;
     request.sampler = body->sampler;
     request.schedule = body->schedule;
     request.guidance = body->guidance;
@@ -440,6 +442,7 @@ static bool fill(struct genreq *out, const struct body *body,
         .model = model,
         .resolved = *resolved,
         .has_own_seed = body->has_seed,
+        .has_own_variation = body->has_variation_seed,
         .n = (uint32_t)body->n,
         .deadline_s = body->deadline_s,
         .ttl_s = body->has_ttl ? body->ttl_s : (double)config->ttl_ms / 1e3,
@@ -457,7 +460,10 @@ static bool fill(struct genreq *out, const struct body *body,
         .preview_every = (uint32_t)body->preview.every,
         .preview_max_edge = (uint32_t)body->preview.max_edge,
         .keeps_previews = body->preview.keep};
-    out->resolved.seed = body->has_seed ? body->seed : draw_seed();
+    if (!body->has_seed)
+        out->resolved.seed = draw_seed();
+    if (resolved->variation_strength > 0 && !body->has_variation_seed)
+        out->resolved.variation_seed = draw_seed();
     if (copy_text(&out->prompt, body->prompt) &&
         copy_text(&out->negative_prompt, resolved->negative_prompt) &&
         copy_text(&out->tag, body->tag)) {

@@ -27,10 +27,11 @@
 struct genreq {
     struct model *model;            /* not held: see models.h                */
     struct unstir_request resolved; /* strings are the engine's tables or the
-                                      prompts below; its seed is that of
-                                      picture 0                             */
+                                      prompts below; its seeds are those
+                                      of picture 0                          */
     bool has_own_seed;              /* given by the client, not drawn        */
-    uint32_t n;                     /* 1..16; picture i has seed + i         */
+    bool has_own_variation;         /* so is variation_seed                  */
+    uint32_t n;                     /* 1..16, see unstir_request_picture()   */
     char *prompt, *negative_prompt, *tag; /* owned; as given, NULL: not
                                              given                           */
     double deadline_s; /* 0: none                               */
@@ -70,6 +71,20 @@ void genreq_drop_pictures(struct genreq *req);
 static inline uint32_t genreq_steps(const struct genreq *req)
 {
     return unstir_request_steps(&req->resolved);
+}
+
+/* The seeds of picture i; variation_strength of the request tells whether the
+ * second one counts. */
+struct genreq_seeds {
+    uint64_t seed, variation_seed;
+};
+static inline struct genreq_seeds genreq_seeds(const struct genreq *req,
+                                               uint32_t i)
+{
+    struct unstir_request r = req->resolved;
+
+    unstir_request_picture(&r, i);
+    return (struct genreq_seeds){r.seed, r.variation_seed};
 }
 
 /* The canonical request as an object: every default filled in, seed fixed. */

@@ -105,12 +105,27 @@ static void write_service_part(const struct genreq *req, struct json_out *out)
     write_text(out, "tag", req->tag);
 }
 
+/* With `is_whole` also what was drawn for the client. */
+static void write_seeds(const struct genreq *req, struct json_out *out,
+                        bool is_whole)
+{
+    const struct unstir_request *r = &req->resolved;
+
+    if (is_whole || req->has_own_seed)
+        jout_seed(out, "seed", r->seed);
+    if (r->variation_strength == 0)
+        return;
+    if (is_whole || req->has_own_variation)
+        jout_seed(out, "variation_seed", r->variation_seed);
+    jout_number(out, "variation_strength", r->variation_strength);
+}
+
 void genreq_write(const struct genreq *req, struct json_out *out,
                   const char *key)
 {
     jout_object(out, key);
     write_engine_part(req, out);
-    jout_seed(out, "seed", req->resolved.seed);
+    write_seeds(req, out, true);
     write_service_part(req, out);
     jout_end_object(out);
 }
@@ -125,8 +140,7 @@ bool genreq_digest(const struct genreq *req, uint8_t digest[SHA256_BYTES])
     jout_init(&out, &buf);
     jout_object(&out, NULL);
     write_engine_part(req, &out);
-    if (req->has_own_seed)
-        jout_seed(&out, "seed", req->resolved.seed);
+    write_seeds(req, &out, false);
     write_upload(&out, "init_image", &req->init_image);
     write_upload(&out, "mask", &req->mask);
     write_service_part(req, &out);

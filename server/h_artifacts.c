@@ -55,6 +55,17 @@ static void add_digest(struct request *request, const uint8_t *digest)
     reply_headerf(request, "Repr-Digest", "sha-256=:%s:", text);
 }
 
+static void add_seeds(struct request *request, const struct job *job,
+                      uint32_t image)
+{
+    const struct genreq_seeds seeds = genreq_seeds(&job->req, image);
+
+    reply_headerf(request, "X-Seed", "%" PRIu64, seeds.seed);
+    if (job->req.resolved.variation_strength > 0)
+        reply_headerf(request, "X-Variation-Seed", "%" PRIu64,
+                      seeds.variation_seed);
+}
+
 void h_picture_headers(struct request *request, const struct job *job,
                        uint32_t image)
 {
@@ -62,8 +73,7 @@ void h_picture_headers(struct request *request, const struct job *job,
     int64_t queue_ms = (job->started_ns - job->created_ns) / 1000000;
 
     reply_header(request, "X-Job-Id", job->id);
-    reply_headerf(request, "X-Seed", "%" PRIu64,
-                  job->req.resolved.seed + image);
+    add_seeds(request, job, image);
     reply_header(request, "X-Model", model_id(job->req.model));
     reply_headerf(request, "Server-Timing",
                   "queue;dur=%" PRId64 ", text;dur=%" PRId64
@@ -186,8 +196,7 @@ void h_jobs_image(struct service *service, struct request *request)
     if (artifact != NULL) {
         reply_header(request, "Cache-Control", "private, no-cache");
         reply_header(request, "X-Job-Id", job->id);
-        reply_headerf(request, "X-Seed", "%" PRIu64,
-                      job->req.resolved.seed + image);
+        add_seeds(request, job, (uint32_t)image);
         reply_header(request, "X-Model", model_id(job->req.model));
         reply_headerf(request, "Content-Location", "/v1/artifacts/%s",
                       artifact->hex);

@@ -61,13 +61,13 @@ static bool add_part(struct buf *buf, const struct job *job, uint32_t image)
 
     if (artifact == NULL)
         return true; /* dropped by the budget: its absence says so */
-    return buf_printf(buf,
-                      "--" MULTIPART_BOUNDARY "\r\nContent-Type: %s\r\n"
-                      "Content-Length: %zu\r\nContent-Location: "
-                      "/v1/artifacts/%s\r\nX-Seed: %llu\r\n\r\n",
-                      artifact->content_type, artifact->blob->n_bytes,
-                      artifact->hex,
-                      (unsigned long long)(job->req.resolved.seed + image)) &&
+    return buf_printf(
+               buf,
+               "--" MULTIPART_BOUNDARY "\r\nContent-Type: %s\r\n"
+               "Content-Length: %zu\r\nContent-Location: "
+               "/v1/artifacts/%s\r\nX-Seed: %llu\r\n\r\n",
+               artifact->content_type, artifact->blob->n_bytes, artifact->hex,
+               (unsigned long long)genreq_seeds(&job->req, image).seed) &&
            buf_add(buf, artifact->blob->bytes, artifact->blob->n_bytes) &&
            buf_text(buf, "\r\n");
 }

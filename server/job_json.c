@@ -82,6 +82,7 @@ static void write_model(const struct job *job, struct json_out *out)
 void job_write_picture(const struct job *job, uint32_t image,
                        struct json_out *out, const char *key, bool with_bytes)
 {
+    const struct genreq_seeds seeds = genreq_seeds(&job->req, image);
     const struct job_picture *picture = &job->pictures[image];
     const struct artifact *artifact =
         with_bytes ? jobs_artifact(job, image) : NULL;
@@ -89,7 +90,9 @@ void job_write_picture(const struct job *job, uint32_t image,
 
     jout_object(out, key);
     jout_int(out, "index", image);
-    jout_seed(out, "seed", job->req.resolved.seed + image);
+    jout_seed(out, "seed", seeds.seed);
+    if (job->req.resolved.variation_strength > 0)
+        jout_seed(out, "variation_seed", seeds.variation_seed);
     jout_int(out, "width", picture->width);
     jout_int(out, "height", picture->height);
     jout_string(out, "content_type",

@@ -152,7 +152,7 @@ static enum work_outcome begin_all(struct work *work)
         struct unstir_generation *g;
         enum unstir_status status;
 
-        request.seed += i;
+        unstir_request_picture(&request, i);
         status =
             unstir_generation_begin(&g, work->model, &request, &work->error);
         if (status != UNSTIR_OK)

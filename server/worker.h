@@ -52,7 +52,7 @@ struct work {
     void *owner; /* the loop's; a worker never looks at it                  */
 
     const struct unstir_model *model;
-    struct unstir_request request; /* resolved; picture i has seed + i      */
+    struct unstir_request request; /* resolved, of picture 0                */
     uint32_t n;
     uint32_t preview_every; /* 0: no previews                               */
     struct unstir_picture_options output;

@@ -135,6 +135,11 @@ static void write_extras(const struct unstir_generation *g, char *text,
     text[0] = '\0';
     if (r->eta > 0)
         n += (size_t)snprintf(text + n, size - n, ", Eta: %g", r->eta);
+    if (r->variation_strength > 0)
+        n += (size_t)snprintf(text + n, size - n,
+                              ", Variation seed: %" PRIu64
+                              ", Variation seed strength: %g",
+                              r->variation_seed, r->variation_strength);
     if (r->clip_skip > 1)
         n += (size_t)snprintf(text + n, size - n, ", Clip skip: %u",
                               r->clip_skip);
@@ -156,7 +161,7 @@ static enum unstir_status write_parameters(const struct unstir_generation *g,
 {
     const struct unstir_request *r = &g->request;
     const struct unstir_model_info *info = &g->model->info;
-    char pairs[512], extras[160], schedule[64] = "", *prompts;
+    char pairs[768], extras[288], schedule[64] = "", *prompts;
     size_t size;
     void *text;
 

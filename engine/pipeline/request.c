@@ -425,6 +425,21 @@ static void check_eta(struct check *c, const struct sampler *s)
                 s->info->name);
 }
 
+static void check_variation(struct check *c, const struct sampler *s)
+{
+    double t =
+        check_share(c, "variation_strength", c->request->variation_strength, 0);
+
+    c->out->variation_strength = t;
+    if (t == 0) {
+        c->out->variation_seed = 0;
+        c->out->variation_strength = 0; /* it may have been -0 */
+    } else if (s && s->is_inverse) {
+        violate(c, "variation_strength", "0",
+                "%s draws no noise that could be varied", s->info->name);
+    }
+}
+
 /* -- texts ------------------------------------------------------------------ */
 
 /* Models without a text encoder.  The prompt is a label: check_class(). */
@@ -584,6 +599,7 @@ enum unstir_status request_check(const struct unstir_model *model,
         default_size(&c, init ? init->height : 0, info->default_height));
     check_guidance(&c);
     check_eta(&c, s);
+    check_variation(&c, s);
     check_deep_cache(&c);
     if (info->takes_text)
         check_texts(&c);
@@ -634,6 +650,14 @@ bool request_is_guided_at(const struct unstir_model *model,
 }
 
 const struct unstir_image request_absent_picture = {1, 1, 1, NULL};
+
+void unstir_request_picture(struct unstir_request *request, uint32_t i)
+{
+    if (request->variation_strength > 0)
+        request->variation_seed += i;
+    else
+        request->seed += i;
+}
 
 uint32_t unstir_request_steps(const struct unstir_request *resolved)
 {

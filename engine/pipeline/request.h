@@ -47,7 +47,7 @@ extern const struct unstir_image request_absent_picture;
 
 /* The canonical JSON: model, class (of models that read a text: prompt,
  * negative_prompt if there is one, clip_skip if not 1, prompt_syntax if
- * "plain"), seed, steps, sampler, schedule (if it is
+ * "plain"), seed, variation_seed and variation_strength (above 0), steps, sampler, schedule (if it is
  * not the model's own), guidance_scale, guidance_rescale (if it changes
  * something), guidance_start and guidance_end (by request_has_interval()),
  * eta, deep_cache (above 1), width, height, and from a picture strength, init_image_sha256 and

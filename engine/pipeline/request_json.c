@@ -93,6 +93,10 @@ enum unstir_status request_write(const struct unstir_model *model,
     else
         json_put_null(w, "class");
     json_put_u64(w, "seed", r->seed);
+    if (r->variation_strength > 0) {
+        json_put_u64(w, "variation_seed", r->variation_seed);
+        json_put_real(w, "variation_strength", r->variation_strength);
+    }
     json_put_int(w, "steps", r->steps);
     json_put_string(w, "sampler", r->sampler);
     if (r->schedule)
@@ -170,12 +174,13 @@ enum unstir_status request_read(const struct unstir_model *model,
                                 "steps", "sampler", "guidance_scale",
                                 "eta",   "width",   "height"};
     static const char *const more[] = {
-        "schedule",       "guidance_rescale",
-        "guidance_start", "guidance_end",
-        "strength",       "init_image_sha256",
-        "mask_sha256",    "negative_prompt",
-        "clip_skip",      "prompt_syntax",
-        "deep_cache",     "loras"}; /* these go by the model's digest */
+        "schedule",           "guidance_rescale",
+        "guidance_start",     "guidance_end",
+        "strength",           "init_image_sha256",
+        "mask_sha256",        "negative_prompt",
+        "clip_skip",          "prompt_syntax",
+        "deep_cache",         "variation_seed",
+        "variation_strength", "loras"}; /* these go by the model's digest */
     struct unstir_request r = UNSTIR_REQUEST_INIT;
     int64_t steps, width, height, deep_cache;
     size_t n_more = 0;
@@ -194,6 +199,9 @@ enum unstir_status request_read(const struct unstir_model *model,
                      err));
     TRY(read_texts(&r, o, err));
     TRY(read_seed(json_get(o, "seed"), &r.seed, err));
+    if (json_get(o, "variation_seed"))
+        TRY(read_seed(json_get(o, "variation_seed"), &r.variation_seed, err));
+    TRY(json_get_real(o, "variation_strength", 0, &r.variation_strength, err));
     TRY(json_get_int(o, "steps", 0, 1, UINT32_MAX, &steps, err));
     TRY(json_get_int(o, "width", 0, 1, UINT32_MAX, &width, err));
     TRY(json_get_int(o, "height", 0, 1, UINT32_MAX, &height, err));
@@ -235,7 +243,9 @@ enum unstir_status request_read(const struct unstir_model *model,
         !is_same_text(resolved->negative_prompt, r.negative_prompt) ||
         !is_same_text(resolved->prompt_syntax, r.prompt_syntax) ||
         resolved->clip_skip != r.clip_skip ||
-        resolved->deep_cache != r.deep_cache)
+        resolved->deep_cache != r.deep_cache ||
+        resolved->variation_seed != r.variation_seed ||
+        resolved->variation_strength != r.variation_strength)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "the request is not in its canonical form");
     return UNSTIR_OK;

@@ -33,7 +33,9 @@ void start_plan(struct start *s, const struct unstir_request *resolved,
 {
     uint32_t n = resolved->steps, skipped;
 
-    *s = (struct start){.end = n};
+    *s = (struct start){.end = n,
+                        .variation_seed = resolved->variation_seed,
+                        .variation = resolved->variation_strength};
     if (!resolved->init_image)
         return;
     skipped = start_skipped(n, resolved->strength);
@@ -174,6 +176,48 @@ void start_fini(struct start *s)
 
 /* -- samples ------------------------------------------------------------------ */
 
+/* Sines of smaller angles say nothing about the direction. */
+#define LEAST_SINE 1e-6
+
+static double dot(const float *a, const float *b, size_t n)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += (double)a[i] * (double)b[i];
+    return sum;
+}
+
+void start_vary(float *a, const float *b, double t, size_t n)
+{
+    double lengths = sqrt(dot(a, a, n) * dot(b, b, n));
+    double cosine = lengths > 0 ? dot(a, b, n) / lengths : 1;
+    double angle = acos(fmax(-1, fmin(1, cosine)));
+    double sine = sin(angle);
+    bool is_arc = sine >= LEAST_SINE;
+    double of_a = is_arc ? sin((1 - t) * angle) / sine : 1;
+    double of_b = is_arc ? sin(t * angle) / sine : t;
+
+    for (size_t i = 0; i < n; i++) {
+        double towards = is_arc ? (double)b[i] : (double)b[i] - (double)a[i];
+        a[i] = (float)(of_a * (double)a[i] + of_b * towards);
+    }
+}
+
+/* e.  `scratch` [n]. */
+static void draw_noise(const struct start *s, struct rng *rng, float *e,
+                       float *scratch, size_t n)
+{
+    struct rng other;
+
+    rng_normal_f32(rng, e, n);
+    if (s->variation == 0)
+        return;
+    rng_seed(&other, s->variation_seed);
+    rng_normal_f32(&other, scratch, n);
+    start_vary(e, scratch, s->variation, n);
+}
+
 void start_sample(struct start *s, const struct sampler_run *run,
                   struct sampler_state *state)
 {
@@ -182,14 +226,14 @@ void start_sample(struct start *s, const struct sampler_run *run,
 
     if (s->is_pending) {
         struct rng rng = state->rng;
-        rng_normal_f32(&rng, x, run->n);
+        draw_noise(s, &rng, x, state->estimate, run->n);
         for (size_t i = 0; i < run->n; i++)
             x[i] *= run->first_scale;
     } else if (s->is_inverse) {
         memcpy(x, s->known, bytes);
         memset(s->noise, 0, bytes);
     } else {
-        rng_normal_f32(&state->rng, x, run->n);
+        draw_noise(s, &state->rng, x, state->estimate, run->n);
         if (s->has_picture)
             memcpy(s->noise, x, bytes);
         if (s->has_picture && !s->is_pure)

@@ -23,6 +23,15 @@
  * no noise, runs the first floor(n s) steps of its rising plan, and ends in
  * the noise that the picture would come from.
  *
+ * Variations.  e is not the seed's own noise a but lies between it and the
+ * first draw b of a generator of the variation's seed, on the arc from one to
+ * the other, at a share t of the angle w between them:
+ *
+ *   e = (sin((1 - t) w) a + sin(t w) b) / sin(w)
+ *
+ * w is taken of the whole tensors, so that e has the length of noise; of two
+ * that are parallel e = a + t (b - a).
+ *
  * Random numbers.  One generator of the request's seed: of latent models the
  * posterior's draw first, then e, then, with a mask, the posterior of the
  * masked picture, then what the sampler draws.
@@ -30,7 +39,8 @@
  * Pictures are made to the size of the request by image_fit(), masks turned
  * to grey and cut at 128, and taken to latents by their nearest pixel.
  *
- * Sources.  Meng et al., arXiv:2108.01073 (picture to picture); Lugmayr et al.,
+ * Sources.  Shoemake, "Animating rotation with quaternion curves", SIGGRAPH
+ * 1985 (the arc); Meng et al., arXiv:2108.01073 (picture to picture); Lugmayr et al.,
  * arXiv:2201.09865, eq. 8 without resampling (keeping); diffusers 0.42.1,
  * StableDiffusionImg2ImgPipeline.get_timesteps and prepare_latents,
  * StableDiffusionInpaintPipeline.__call__ (the case of 4 channels).
@@ -58,11 +68,13 @@ struct start {
     bool is_inverse;
     bool is_pure; /* begins in pure noise all the same                       */
     bool is_read; /* the network reads the mask: nothing is put back         */
-    bool is_pending; /* of latent models: pictures are not encoded yet       */
-    float *pictures; /* [1 or 2][height][width][channels] until then: the
+    uint64_t variation_seed;
+    double variation; /* t; 0: the seed's own noise                          */
+    bool is_pending;  /* of latent models: pictures are not encoded yet       */
+    float *pictures;  /* [1 or 2][height][width][channels] until then: the
                         picture and, if is_read, the masked one              */
-    size_t n_latent; /* floats of a plane                                    */
-    float *masked;   /* [n] of the masked picture, if is_read                */
+    size_t n_latent;  /* floats of a plane                                    */
+    float *masked;    /* [n] of the masked picture, if is_read                */
     float *memory;
     float *known; /* [n] the picture as a sample without noise, or NULL      */
     float *noise; /* [n] e                                                   */
@@ -94,6 +106,9 @@ enum unstir_status start_encode(struct start *s,
                                 struct sampler_state *state, struct executor *x,
                                 const struct cancel *cancel,
                                 struct unstir_error *err);
+
+/* a becomes the point at a share t of the arc from a to b. */
+void start_vary(float *a, const float *b, double t, size_t n);
 
 /* The sample before the first step, by noise from the state's generator.  While
  * the run is_pending it is noise, and the generator stays as it was. */

@@ -133,6 +133,15 @@ gen -p sneaker --seed 7 -n 2 -o m.png >/dev/null
 same numbered_in_batch e.png m-2.png
 UNSTIR_MODEL=$M/tiny UNSTIR_THREADS=1 "$U" generate -p sneaker --seed 7 -o f.png >/dev/null
 same environment a.png f.png
+gen -p sneaker --seed 7 -n 2 --variation-seed 4 --variation-strength 0.2 -o 'v-{seed}.png' >names
+equal variations_are_numbered "$(tr '\n' ' ' <names)" "v-7.png v-7-2.png "
+gen -p sneaker --seed 7 --variation-seed 5 --variation-strength 0.2 -o v.png >/dev/null
+same variation_alone v.png v-7-2.png
+equal variation_seeds "$(gen -p sneaker --seed 7 -n 2 --variation-seed 4 --variation-strength 0.2 --json -o w.png | jq -c '[.seeds,.variation_seeds]')" "[[7,7],[4,5]]"
+expect variation_seed_printed 0 "variation seed " gen -p sneaker --seed 7 --variation-strength 0.2 -o x.png
+expect variation_seed_alone 2 "needs a --variation-strength" gen --variation-seed 4
+expect variation_above 2 "--variation-strength 2: must be 0..1" gen --variation-strength 2
+expect variation_in_file 0 "Variation seed: 5, Variation seed strength: 0.2" cat v.png
 expect class_none 0 "" gen --class none --seed 1 -o none.png
 expect metadata 0 '"seed":7' cat a.png
 gen -p sneaker --seed 7 -o bare.png --no-metadata >/dev/null

@@ -65,7 +65,25 @@ send "$TMP/body" -H 'Accept: application/json' >"$TMP/j"
 is "a JPEG and a mask" "$(jq -rc '[.status,.request.strength]' "$TMP/j")" '["succeeded",1]'
 body "$TMP/a.png" ',"n":2,"strength":0.3' >"$TMP/body"
 send "$TMP/body" >"$TMP/j"
-is "variations" "$(jq -c '[.images[].seed]' "$TMP/j")" "[3,4]"
+is "two of it" "$(jq -c '[.images[].seed]' "$TMP/j")" "[3,4]"
+
+# Variations: one seed, n other ones to go towards
+post /generate '{"prompt":"bag","seed":3,"variation_seed":8,"variation_strength":0.25,"n":2}' -D "$TMP/h" >"$TMP/j"
+is "seeds of variations" "$(jq -c '[(.images[]|[.seed,.variation_seed]),.request.variation_seed,.request.variation_strength]' "$TMP/j")" "[[3,8],[3,9],8,0.25]"
+is "and as headers" "$(header "$TMP/h" X-Seed) $(header "$TMP/h" X-Variation-Seed)" "3 8"
+post /generate '{"prompt":"bag","seed":3,"variation_seed":9,"variation_strength":0.25}' -o "$TMP/v.png"
+is "the second one alone" "$(sha "$TMP/v.png")" "$(jq -r '.images[1].sha256' "$TMP/j")"
+"$BUILD/unstir" generate -m "$MODEL" -p bag --seed 3 --variation-seed 9 --variation-strength 0.25 -o "$TMP/vc.png" -q >/dev/null
+is "the command line's bytes" "$(sha "$TMP/vc.png")" "$(sha "$TMP/v.png")"
+post /generate '{"prompt":"bag","variation_strength":0.5}' -H 'Accept: application/json' >"$TMP/j"
+is "a drawn one is told" "$(jq -c '[.images[0].variation_seed==.request.variation_seed,.request.variation_seed!=null]' "$TMP/j")" "[true,true]"
+post /generate '{"prompt":"bag","seed":3,"variation_seed":9}' -o "$TMP/v.png"
+post /generate '{"prompt":"bag","seed":3}' -o "$TMP/vc.png"
+is "without strength it is passed over" "$(sha "$TMP/vc.png")" "$(sha "$TMP/v.png")"
+body "$TMP/a.png" ',"strength":0.5,"variation_strength":0.3,"variation_seed":1' >"$TMP/body"
+send "$TMP/body" -o "$TMP/v.png"
+"$BUILD/unstir" generate -m "$MODEL" -p bag --seed 3 --steps 10 --init "$TMP/a.png" --strength 0.5 --variation-seed 1 --variation-strength 0.3 -o "$TMP/vc.png" --force -q >/dev/null
+is "of a picture: the command line's bytes" "$(sha "$TMP/vc.png")" "$(sha "$TMP/v.png")"
 
 # What is wrong is told before anything is queued
 row() {
@@ -79,6 +97,8 @@ row '{"init_image":"data:image/png,xxxxxxxxxxxxxxxxxx"}' '["/init_image"]' "a da
 row '{"init_image":"AAAA!AAAAAAAAAAAAAAAAAAA"}' '["/init_image"]' "broken base64"
 row '{"init_image":"R0lGODlhAQABAIAAAAUEBAAAACw="}' '["/init_image"]' "a GIF"
 row '{"init_image":"/v1/artifacts/00"}' '["/init_image"]' "no such artifact"
+row '{"variation_strength":1.5}' '["/variation_strength"]' "varied too far"
+row '{"variation_seed":-1,"variation_strength":0.5}' '["/variation_seed"]' "a seed below 0"
 row '{"strength":0.5}' '["/strength"]' "a strength alone"
 row "{\"mask\":\"$(base64 -w0 "$TMP/a.png")\"}" '["/mask"]' "a mask alone"
 row "$(body "$TMP/a.png" ',"strength":0.01')" '["/strength"]' "no step left"
