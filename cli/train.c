@@ -507,6 +507,25 @@ static enum unstir_status tell_bound(struct training *t,
     return UNSTIR_OK;
 }
 
+/* Of a training that was resumed when all was done: its files stay as they
+ * are. */
+static int tell_done(struct training *t, struct unstir_error *err)
+{
+    const struct unstir_train_progress *p = &t->at;
+    const struct opts_common *c = &t->v->common;
+    if (c->is_json)
+        printf("{\"already_done\":true,\"step\":%llu,\"pictures\":%llu,"
+               "\"loss\":%.9g,\"elapsed_s\":%.1f}\n",
+               (unsigned long long)p->step, (unsigned long long)p->pictures,
+               p->loss_smooth, p->elapsed_s);
+    else if (!c->is_quiet)
+        printf("%s: training was done already, after %llu steps with loss "
+               "%.4f; try: unstir generate -m %s\n",
+               t->folder, (unsigned long long)p->step, p->loss_smooth,
+               t->folder);
+    return tell_bound(t, err) == UNSTIR_OK ? CLI_OK : cli_fail(err);
+}
+
 static int finish(struct training *t, struct unstir_error *err)
 {
     bool is_done = unstir_trainer_is_done(t->trainer);
@@ -557,7 +576,10 @@ static int train_main(int argc, char **argv)
     rc = open_trainer(&t, &err);
     if (rc != OPTS_GO_ON)
         return rc;
-    if (run(&t, &err) != UNSTIR_OK)
+    unstir_trainer_progress(t.trainer, &t.at);
+    if (unstir_trainer_is_done(t.trainer))
+        rc = tell_done(&t, &err);
+    else if (run(&t, &err) != UNSTIR_OK)
         rc = cli_fail(&err);
     else
         rc = finish(&t, &err);

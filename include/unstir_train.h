@@ -94,6 +94,11 @@ struct unstir_train_progress {
 /* How many of the planned steps are done; with `minutes` the plan is time. */
 bool unstir_trainer_is_done(const struct unstir_trainer *trainer);
 
+/* Where it stands: after a resume what the state says, without the numbers of
+ * a last step (lr and grad_norm are 0 until the next). */
+void unstir_trainer_progress(const struct unstir_trainer *trainer,
+                             struct unstir_train_progress *progress);
+
 /* One optimiser step.  UNSTIR_ERR_ARG when the planned ones are done;
  * UNSTIR_ERR_LIMIT when loss or gradient are no longer finite (the weights
  * are those before the step).                                               */

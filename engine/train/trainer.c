@@ -185,8 +185,8 @@ bool unstir_trainer_is_done(const struct unstir_trainer *t)
     return fraction_done(t) >= 1;
 }
 
-static void fill_progress(const struct unstir_trainer *t,
-                          struct unstir_train_progress *p)
+void unstir_trainer_progress(const struct unstir_trainer *t,
+                             struct unstir_train_progress *p)
 {
     double done = fraction_done(t);
     p->step = t->step;
@@ -231,7 +231,7 @@ enum unstir_status unstir_trainer_step(struct unstir_trainer *t,
     t->lr = update.lr;
     note_step(t, loss, now_s() - start);
     if (progress)
-        fill_progress(t, progress);
+        unstir_trainer_progress(t, progress);
     return UNSTIR_OK;
 }
 

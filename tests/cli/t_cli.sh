@@ -337,6 +337,11 @@ tiny_training() {
 tiny_training -o roll >roll.out 2>roll.err
 equal train_log_first_and_last "$(jq -s -c '[(.[0] | .step, .steps), (.[-1] | .step, .pictures), (.[0] | has("left_s"))]' roll.err)" '[1,3,3,24,true]'
 equal train_plain_result "$(grep -c 'roll: 3 steps' roll.out)" 1
+before=$(cksum roll/unet/* roll/training/state.safetensors)
+expect train_done_already 0 "roll: training was done already, after 3 steps with loss $(sed -n 's/.*3 steps, loss \([0-9.]*\);.*/\1/p' roll.out)" \
+    "$U" train --resume roll
+equal train_done_json "$("$U" train --resume roll --json | jq -c '[.already_done, .step, .loss > 0]')" '[true,3,true]'
+equal train_done_leaves_files "$(cksum roll/unet/* roll/training/state.safetensors)" "$before"
 tiny_training -o roll2 --json >roll.out 2>roll.err
 equal train_json_lines "$(jq -s -c '[.[0].step, .[-1].step]' roll.out)" '[1,3]'
 holds train_json_alone [ ! -s roll.err ]
