@@ -11,6 +11,7 @@
 #include "kernels/kernels.h"
 #include "model/network.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/effort.h"
 #include "pipeline/forward.h"
 #include "pipeline/model_labels.h"
 #include "pipeline/request.h"
@@ -166,6 +167,12 @@ enum unstir_status unstir_request_check(const struct unstir_model *model,
                                         struct unstir_error *err)
 {
     return request_check(model, request, resolved, report, user, err);
+}
+
+double unstir_request_evaluations(const struct unstir_model *model,
+                                  const struct unstir_request *resolved)
+{
+    return effort_of_request(model, resolved);
 }
 
 bool unstir_request_has_interval(const struct unstir_model *model,

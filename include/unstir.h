@@ -216,6 +216,9 @@ struct unstir_model_info {
     uint32_t max_clip_skip; /* layers of its text encoder; 0: no text       */
     const struct unstir_lora_info *loras; /* in use                          */
     size_t n_loras;
+    /* 1e9 operations for a picture of the default size: of one evaluation of
+     * the network, and of turning its latent into pixels (0: no latents).   */
+    double evaluation_gflop, decode_gflop;
 };
 const struct unstir_model_info *
 unstir_model_info(const struct unstir_model *model);
@@ -366,6 +369,12 @@ enum unstir_status unstir_request_check(const struct unstir_model *model,
 /* Steps that a resolved request really runs: fewer than `steps` from a picture.
  */
 uint32_t unstir_request_steps(const struct unstir_request *resolved);
+
+/* Work of a resolved request, in evaluations of the whole network for one
+ * picture: guidance makes two of a step, methods of second order two, and
+ * deep_cache less than one of a shallow step.                               */
+double unstir_request_evaluations(const struct unstir_model *model,
+                                  const struct unstir_request *resolved);
 
 /* Whether a resolved request must say guidance_start and guidance_end to mean
  * the same when it comes again.                                            */
@@ -541,9 +550,11 @@ struct unstir_progress
 unstir_generation_progress(const struct unstir_generation *generation);
 
 /* Milliseconds of the steps so far that went into the text and into turning
- * latents into pixels.                                                      */
+ * latents into pixels; and, as unstir_request_evaluations() counts, what the
+ * network did in the rest.                                                  */
 struct unstir_times {
     double text_ms, decode_ms;
+    double evaluations;
 };
 struct unstir_times
 unstir_generation_times(const struct unstir_generation *generation);

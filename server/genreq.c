@@ -441,6 +441,7 @@ static bool fill(struct genreq *out, const struct body *body,
     *out = (struct genreq){
         .model = model,
         .resolved = *resolved,
+        .evaluations = unstir_request_evaluations(model->described, resolved),
         .has_own_seed = body->has_seed,
         .has_own_variation = body->has_variation_seed,
         .n = (uint32_t)body->n,

@@ -32,6 +32,7 @@ struct genreq {
     bool has_own_seed;              /* given by the client, not drawn        */
     bool has_own_variation;         /* so is variation_seed                  */
     uint32_t n;                     /* 1..16, see unstir_request_picture()   */
+    double evaluations; /* of the network, that each picture takes           */
     char *prompt, *negative_prompt, *tag; /* owned; as given, NULL: not
                                              given                           */
     double deadline_s; /* 0: none                               */

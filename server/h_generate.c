@@ -390,8 +390,7 @@ void h_estimate(struct service *service, struct request *request)
     else
         jout_string(&out, "refusal", error_info(refusal.code)->code);
     jout_number(&out, "queue_s", start_s);
-    jout_number(&out, "run_s",
-                sched_cost_s(&req, (uint64_t)req.n * genreq_steps(&req)));
+    jout_number(&out, "run_s", sched_cost_s(&req));
     jout_number(&out, "finish_s", finish_s);
     jout_bool(&out, "measured",
               cost_is_measured(&req.model->cost, req.resolved.width,

@@ -110,9 +110,7 @@ static void write_model(const struct model *model, struct json_out *out)
     if (model->info != NULL)
         write_info(model->info, out);
     if (model->state == MODEL_READY)
-        jout_number(out, "step_ms",
-                    1e3 * cost_step_s(&model->cost, model->info->default_width,
-                                      model->info->default_height));
+        jout_number(out, "step_ms", 1e3 * model_step_s(model));
     jout_end_object(out);
 }
 

@@ -301,8 +301,7 @@ static bool is_admitted(struct jobs *jobs, const struct genreq *req,
 bool jobs_estimate(struct jobs *jobs, const struct genreq *req, double *start_s,
                    double *finish_s, struct jobs_refusal *refusal)
 {
-    uint64_t n_steps = (uint64_t)req->n * genreq_steps(req);
-    double cost_s = sched_cost_s(req, n_steps);
+    double cost_s = sched_cost_s(req);
     struct queue_forecast at = forecast(jobs, req, cost_s);
 
     *start_s = at.start_s;
@@ -368,7 +367,7 @@ static struct job *make_job(struct jobs *jobs, struct genreq *req,
         job->previews.keeps_all = job->req.keeps_previews;
     }
     job->item.priority = job->req.priority;
-    job->item.cost_s = sched_cost_s(&job->req, job_n_steps(job));
+    job->item.cost_s = sched_cost_s(&job->req);
     return job;
 }
 
@@ -415,12 +414,11 @@ struct job *jobs_submit(struct jobs *jobs, struct genreq *req,
                         const struct jobs_options *options,
                         struct jobs_refusal *refusal)
 {
-    uint64_t n_steps = (uint64_t)req->n * genreq_steps(req);
     struct queue_load load;
     struct job *job;
 
     memset(refusal, 0, sizeof *refusal);
-    if (!is_admitted(jobs, req, sched_cost_s(req, n_steps), refusal)) {
+    if (!is_admitted(jobs, req, sched_cost_s(req), refusal)) {
         jobs->counters.n_refused++;
         return NULL;
     }

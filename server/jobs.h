@@ -165,6 +165,7 @@ void sched_settle(struct job *job, enum job_state state);
 bool sched_open(struct jobs *jobs, char *why, size_t why_size);
 void sched_close(struct jobs *jobs);
 void sched_load(const struct jobs *jobs, struct queue_load *load);
-double sched_cost_s(const struct genreq *req, uint64_t n_steps_left);
+/* Predicted seconds of computing all its pictures. */
+double sched_cost_s(const struct genreq *req);
 
 #endif

@@ -16,6 +16,7 @@
 #include "log.h"
 
 #define DEFAULT_MODEL "fashion"
+#define WARM_UP_MAX_S 0.25 /* of a step and its picture, as guessed         */
 
 const char *model_state_name(enum model_state state)
 {
@@ -96,7 +97,28 @@ const char *model_public_why(const struct model *model)
                                   "server's log says why";
 }
 
-void model_warmed(struct model *model, double step_s, const char *why)
+/* Evaluations of a step of the default request; of models that only repaint,
+ * which have none, as guidance has it. */
+static double default_evaluations(const struct model *model)
+{
+    struct unstir_request request = UNSTIR_REQUEST_INIT;
+
+    request.class_id = model->info->n_classes > 0 ? 0 : UNSTIR_CLASS_UNSET;
+    if (unstir_request_check(model->described, &request, &request, NULL, NULL,
+                             NULL) != UNSTIR_OK)
+        return model->info->takes_guidance ? 2 : 1;
+    return unstir_request_evaluations(model->described, &request) /
+           unstir_request_steps(&request);
+}
+
+double model_step_s(const struct model *model)
+{
+    return cost_predict(&model->cost, model->info->default_width,
+                        model->info->default_height, default_evaluations(model),
+                        0);
+}
+
+void model_warmed(struct model *model, const char *why)
 {
     const struct unstir_model_info *info = model->info;
     struct log_line line;
@@ -105,9 +127,6 @@ void model_warmed(struct model *model, double step_s, const char *why)
         fail(model, why);
         return;
     }
-    if (step_s > 0)
-        cost_learn(&model->cost, info->default_width, info->default_height, 1,
-                   step_s);
     model->state = MODEL_READY;
     model->is_starting = false;
     model->order = ++model->models->next_order;
@@ -117,8 +136,9 @@ void model_warmed(struct model *model, double step_s, const char *why)
     log_text(&line, "precision", info->precision);
     log_int(&line, "bytes", (int64_t)info->weight_bytes);
     log_int(&line, "load_ms", (int64_t)(model->load_s * 1e3));
-    if (step_s > 0)
-        log_number(&line, "step_ms", step_s * 1e3);
+    if (cost_is_measured(&model->cost, info->default_width,
+                         info->default_height))
+        log_number(&line, "step_ms", model_step_s(model) * 1e3);
     log_end(&line);
 }
 
@@ -292,7 +312,9 @@ static void take_description(struct model *model, struct unstir_model *engine)
     model->described = engine;
     model->info = unstir_model_info(engine);
     model->opened_ms = clock_wall_ms();
-    cost_init(&model->cost, model->info->n_parameters);
+    cost_init(&model->cost, model->info->default_width,
+              model->info->default_height, model->info->evaluation_gflop,
+              model->info->decode_gflop);
 }
 
 static void too_large(struct model *model)
@@ -308,6 +330,16 @@ static void too_large(struct model *model)
     fail(model, why);
 }
 
+/* A warm-up is worth its time where steps are so short that plans and first
+ * touches of memory are a good part of the first ones. */
+static bool is_worth_warming(const struct model *model)
+{
+    return model_step_s(model) +
+               cost_predict(&model->cost, model->info->default_width,
+                            model->info->default_height, 0, 1) <=
+           WARM_UP_MAX_S;
+}
+
 static void loaded(struct model *model)
 {
     struct models *models = model->models;
@@ -316,8 +348,9 @@ static void loaded(struct model *model)
     count(model, (size_t)unstir_model_info(model->engine)->weight_bytes);
     if (has_twin(models, model))
         fail(model, "another model has the same id");
-    else if (!model->is_starting || models->service->is_draining)
-        model_warmed(model, 0, NULL);
+    else if (!model->is_starting || models->service->is_draining ||
+             !is_worth_warming(model))
+        model_warmed(model, NULL);
     else
         jobs_warm(models->service, model);
 }

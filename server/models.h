@@ -1,9 +1,12 @@
 /* models.h - the registry of models: which there are and in what state.
  *
  * A part of the service.  Models are opened by helper threads while the loop
- * already answers; at the start a model is ready when it has been opened and
- * has taken one step (jobs.h gives the worker for that), so that the first
- * prediction of a waiting time is a measured one.
+ * already answers; at the start a model is ready when it has been opened and,
+ * if that is a matter of a moment, has taken a few steps (jobs.h gives the
+ * worker for that): then plans, pool and memory are warm and the first
+ * prediction of a waiting time is a measured one.  A large model is ready as
+ * soon as it is open: its first step warms what it needs, and what a warm-up
+ * would save that step is a small part of it.
  *
  * Under a ceiling (--models-memory) every model is described first: opened
  * without its weights, which tells what it will take and is enough to check
@@ -109,8 +112,11 @@ bool model_is_ready(const struct model *model);
 /* A job waits for it: load it if there is room; may_evict: make room. */
 void model_want(struct model *model, bool may_evict);
 
-/* The warm-up step is over (jobs.h calls this): ready, or failed and why. */
-void model_warmed(struct model *model, double step_s, const char *why);
+/* Seconds of a step of a request that leaves all to the model, as predicted. */
+double model_step_s(const struct model *model);
+
+/* The warm-up is over (jobs.h calls this): ready, or failed and why. */
+void model_warmed(struct model *model, const char *why);
 
 /* What can be told without loading: folders that can be read, an instruction
  * set that this CPU has.  False: *why says what is wrong. */

@@ -24,34 +24,42 @@ struct warm_up {
     struct jobs *jobs;
     struct model *model;
     struct work *work;
-    double step_s;
 };
 
 static const struct work_events job_events;
 
 /* ---------------------------------------------------------- predictions -- */
 
-/* Guidance evaluates the network twice: to the averages it is a picture of
- * twice the height. */
-static uint32_t cost_height(const struct unstir_request *r)
+static double cost_s(const struct genreq *req, double pictures)
 {
-    return r->guidance > 1 && r->class_id >= 0 ? 2 * r->height : r->height;
+    return cost_predict(&req->model->cost, req->resolved.width,
+                        req->resolved.height, req->evaluations * pictures,
+                        pictures);
 }
 
-static double step_s(const struct genreq *req)
+double sched_cost_s(const struct genreq *req)
 {
-    return cost_step_s(&req->model->cost, req->resolved.width,
-                       cost_height(&req->resolved));
+    return cost_s(req, req->n);
 }
 
-double sched_cost_s(const struct genreq *req, uint64_t n_steps_left)
-{
-    return step_s(req) * (double)n_steps_left;
-}
-
+/* Steps are taken for equal; the decoding is at the end of the last. */
 static double left_s(const struct job *job)
 {
-    return sched_cost_s(&job->req, job_n_steps(job) - job->n_steps_taken);
+    uint64_t n_steps = job_n_steps(job);
+    double share =
+        n_steps > 0 ? (double)(n_steps - job->n_steps_taken) / (double)n_steps
+                    : 0;
+
+    return cost_s(&job->req, share * job->req.n);
+}
+
+static void learn(struct model *model, const struct unstir_request *r,
+                  const struct work_step *step)
+{
+    cost_learn(&model->cost.evaluation, r->width, r->height, step->evaluations,
+               (double)step->network_ns * 1e-9);
+    cost_learn(&model->cost.decode, r->width, r->height, 1,
+               (double)step->decode_ns * 1e-9);
 }
 
 void sched_load(const struct jobs *jobs, struct queue_load *load)
@@ -240,8 +248,7 @@ static void stepped(struct work_step *step)
     if (step->step > 0) {
         jobs->counters.n_steps++;
         job->n_steps_taken++;
-        cost_learn(&job->req.model->cost, r->width, cost_height(r), 1,
-                   (double)step->step_ns * 1e-9);
+        learn(job->req.model, r, step);
         job->step_ms = (double)step->step_ns * 1e-6;
         job->denoise_ms += step->step_ns / 1000000;
     }
@@ -376,7 +383,7 @@ static void warm_stepped(struct work_step *step)
     struct warm_up *warm = step->work->owner;
 
     if (step->step > 0)
-        warm->step_s = (double)step->step_ns * 1e-9;
+        learn(warm->model, &step->work->request, step);
     mem_free(step->views[0]);
     mem_free(step->views[1]);
     mem_free(step);
@@ -405,10 +412,10 @@ static void warm_over(struct work *work)
         warm->next = jobs->warm_ups; /* steps longer than the quantum */
         jobs->warm_ups = warm;
     } else {
-        model_warmed(warm->model, warm->step_s,
-                     work->outcome == WORK_DONE     ? NULL
-                     : work->outcome == WORK_BROKEN ? work->error.detail
-                                                    : "warm-up was stopped");
+        model_warmed(warm->model, work->outcome == WORK_DONE ? NULL
+                                  : work->outcome == WORK_BROKEN
+                                      ? work->error.detail
+                                      : "warm-up was stopped");
         free_warm_up(warm);
     }
     sched_run(jobs);
@@ -465,7 +472,7 @@ void jobs_warm(struct service *service, struct model *model)
     request.class_id = info->n_classes > 0 ? 0 : UNSTIR_CLASS_UNSET;
     if (warm == NULL || work == NULL || service->jobs == NULL ||
         check_warm_up(model, &request, &error) != UNSTIR_OK) {
-        model_warmed(model, 0,
+        model_warmed(model,
                      error.detail[0] != '\0' ? error.detail : "out of memory");
         mem_free(warm);
         mem_free(work);

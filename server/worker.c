@@ -94,8 +94,8 @@ static uint8_t *copy_view(const struct unstir_generation *generation,
 }
 
 /* Without memory a step is not told: the next one is. */
-static void post_step(struct work *work, uint32_t image, int64_t step_ns,
-                      int64_t ended_ns)
+static void post_step(struct work *work, uint32_t image,
+                      const struct work_step *times)
 {
     struct work_step *step = mem_zero(1, sizeof *step);
     const struct unstir_generation *g = atomic_load(&work->generations[image]);
@@ -103,12 +103,11 @@ static void post_step(struct work *work, uint32_t image, int64_t step_ns,
 
     if (step == NULL)
         return;
+    *step = *times;
     step->message.run = run_stepped;
     step->work = work;
     step->image = image;
     step->step = at.step;
-    step->step_ns = step_ns;
-    step->ended_ns = ended_ns;
     if (work->preview_every > 0 &&
         (at.step % work->preview_every == 0 || at.step == at.steps)) {
         step->views[0] = copy_view(g, UNSTIR_VIEW_ESTIMATE, step);
@@ -162,7 +161,8 @@ static enum work_outcome begin_all(struct work *work)
     work->has_begun = true;
     work->begin_ns += clock_mono_ns() - start;
     for (uint32_t i = 0; i < work->n; i++)
-        post_step(work, i, 0, start + work->begin_ns);
+        post_step(work, i,
+                  &(struct work_step){.ended_ns = start + work->begin_ns});
     return WORK_TURN_OVER;
 }
 
@@ -189,29 +189,68 @@ static enum work_outcome begin(struct work *work)
     return outcome;
 }
 
+struct batch {
+    struct unstir_generation *members[WORK_BATCH];
+    struct unstir_times before[WORK_BATCH];
+    uint32_t n;
+};
+
+static void take_batch(struct batch *batch, struct work *work, uint32_t first)
+{
+    batch->n = work->n - first < WORK_BATCH ? work->n - first : WORK_BATCH;
+    for (uint32_t k = 0; k < batch->n; k++) {
+        batch->members[k] = atomic_load(&work->generations[first + k]);
+        batch->before[k] = unstir_generation_times(batch->members[k]);
+    }
+}
+
+/* The network's share is equal for all pictures of a batch. */
+static void post_batch(struct work *work, const struct batch *batch,
+                       uint32_t first, int64_t start_ns, int64_t end_ns)
+{
+    struct work_step times[WORK_BATCH];
+    int64_t network_ns = end_ns - start_ns;
+
+    for (uint32_t k = 0; k < batch->n; k++) {
+        struct unstir_times now = unstir_generation_times(batch->members[k]);
+        const struct unstir_times *before = &batch->before[k];
+
+        times[k] = (struct work_step){
+            .step_ns = (end_ns - start_ns) / batch->n,
+            .decode_ns = (int64_t)(1e6 * (now.decode_ms - before->decode_ms)),
+            .evaluations = now.evaluations - before->evaluations,
+            .ended_ns = end_ns,
+        };
+        network_ns -= times[k].decode_ns +
+                      (int64_t)(1e6 * (now.text_ms - before->text_ms));
+    }
+    for (uint32_t k = 0; k < batch->n; k++) {
+        times[k].network_ns = network_ns / batch->n;
+        post_step(work, first + k, &times[k]);
+    }
+}
+
 /* One step of every picture, a batch at a time. */
 static enum unstir_status step_all(struct work *work,
                                    struct unstir_executor *executor)
 {
     for (uint32_t i = 0; i < work->n; i += WORK_BATCH) {
-        struct unstir_generation *batch[WORK_BATCH];
-        uint32_t n = work->n - i < WORK_BATCH ? work->n - i : WORK_BATCH;
+        struct batch batch;
         int64_t start = clock_mono_ns(), end;
         enum unstir_status status;
 
-        for (uint32_t k = 0; k < n; k++)
-            batch[k] = atomic_load(&work->generations[i + k]);
+        take_batch(&batch, work, i);
         /* Cancelled half way, the pictures of earlier batches are a step
          * ahead; the job is over then. */
-        status = n == 1
-                     ? unstir_generation_step(batch[0], executor, &work->error)
-                     : unstir_step_many(batch, n, executor, &work->error);
+        status = batch.n == 1 ? unstir_generation_step(batch.members[0],
+                                                       executor, &work->error)
+                              : unstir_step_many(batch.members, batch.n,
+                                                 executor, &work->error);
         if (status != UNSTIR_OK)
             return status;
         end = clock_mono_ns();
         work->denoise_ns += end - start;
-        for (uint32_t k = 0; k < n; k++)
-            post_step(work, i + k, (end - start) / n, end);
+        post_batch(work, &batch, i, start, end);
     }
     work->steps_taken++;
     return UNSTIR_OK;

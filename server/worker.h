@@ -79,7 +79,9 @@ struct work_step {
     struct loop_message message;
     struct work *work;
     uint32_t image, step;
-    int64_t step_ns;  /* of this picture: its batch's time by its size       */
+    int64_t step_ns; /* of this picture: its batch's time by its size       */
+    int64_t network_ns, decode_ns; /* of that                                */
+    double evaluations;            /* of the network, in network_ns          */
     int64_t ended_ns; /* monotonic                                           */
     uint32_t width, height, channels;
     uint8_t *views[2]; /* by enum unstir_view; mem_free(); may be NULL       */

@@ -142,6 +142,26 @@ enum unstir_status network_deep_floats(const struct network *net, uint32_t h,
     return UNSTIR_OK;
 }
 
+enum unstir_status network_flops(const struct network *net, uint32_t h,
+                                 uint32_t w, double *whole, double *shallow,
+                                 struct unstir_error *err)
+{
+    struct model_size size = {1, h, w, NETWORK_CONTEXT_LEN};
+    enum unstir_status status = UNSTIR_OK;
+    struct graph *g;
+
+    *whole = 0;
+    TRY(check_size(&net->facts, &size, err));
+    TRY(build_graph(&g, net->family, net->config, &size, err));
+    *whole = graph_flops(g);
+    if (shallow)
+        *shallow = *whole;
+    if (shallow && net->info.is_deep)
+        status = graph_shallow_flops(shallow, g, err);
+    graph_free(g);
+    return status;
+}
+
 /* -- notes ------------------------------------------------------------- */
 
 static enum unstir_status add_note(struct network *net, const char *text,

@@ -152,6 +152,13 @@ enum unstir_status network_deep_floats(const struct network *net, uint32_t h,
                                        uint32_t w, size_t *floats,
                                        struct unstir_error *err);
 
+/* Operations (graph_flops) of one picture of this size and a context of
+ * NETWORK_CONTEXT_LEN tokens; *shallow, of a network that is_deep: of its
+ * shallow layers alone, else the same.  May be NULL. */
+enum unstir_status network_flops(const struct network *net, uint32_t h,
+                                 uint32_t w, double *whole, double *shallow,
+                                 struct unstir_error *err);
+
 /* Bytes of arena an evaluation of this size takes, with a context of
  * NETWORK_CONTEXT_LEN tokens if the network has one. */
 #define NETWORK_CONTEXT_LEN 77

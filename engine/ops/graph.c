@@ -659,29 +659,55 @@ static double n_floats(struct shape s)
     return (double)s.n * s.h * s.w * s.c;
 }
 
+/* Operations of products; what else is computed is small beside them. */
+static double op_flops(const struct graph *g, const struct graph_op *op)
+{
+    double out = n_floats(g->values[op->out].shape);
+
+    switch (op->kind) {
+    case OP_CONV2D:
+    case OP_LINEAR:
+        return 2 * out * g->params[op->param[0]].fan_in;
+    case OP_ATTENTION: {
+        struct shape k = g->values[op->in[1]].shape;
+
+        return 4 * out * k.h * k.w; /* q kT, then the weights times v */
+    }
+    default:
+        return 0;
+    }
+}
+
 double graph_flops(const struct graph *g)
 {
     double sum = 0;
 
-    for (size_t i = 0; i < g->n_ops; i++) {
+    for (size_t i = 0; i < g->n_ops; i++)
+        sum += op_flops(g, &g->ops[i]);
+    return sum;
+}
+
+/* Backwards from the outputs, as far as the deep value. */
+enum unstir_status graph_shallow_flops(double *flops, const struct graph *g,
+                                       struct unstir_error *err)
+{
+    bool *is_needed;
+    void *memory;
+
+    *flops = 0;
+    TRY(alloc_zero(&memory, g->n_values, sizeof *is_needed, err));
+    is_needed = memory;
+    for (size_t i = 0; i < g->n_outputs; i++)
+        is_needed[g->outputs[i]] = true;
+    for (size_t i = g->n_ops; i-- > 0;) {
         const struct graph_op *op = &g->ops[i];
 
-        switch (op->kind) {
-        case OP_CONV2D:
-        case OP_LINEAR:
-            sum += 2 * n_floats(g->values[op->out].shape) *
-                   g->params[op->param[0]].fan_in;
-            break;
-        case OP_ATTENTION: {
-            struct shape k = g->values[op->in[1]].shape;
-
-            /* q kT, then the weights times v. */
-            sum += 4 * n_floats(g->values[op->out].shape) * k.h * k.w;
-            break;
-        }
-        default:
-            break;
-        }
+        if (!is_needed[op->out] || op->out == g->deep)
+            continue;
+        *flops += op_flops(g, op);
+        for (uint32_t k = 0; k < op->n_in; k++)
+            is_needed[op->in[k]] = true;
     }
-    return sum;
+    alloc_free(memory);
+    return UNSTIR_OK;
 }

@@ -214,4 +214,8 @@ value_id graph_deep(const struct graph *g); /* or GRAPH_NO_VALUE */
 /* 2 * multiply-adds of convolutions, linear layers and attention products. */
 double graph_flops(const struct graph *g);
 
+/* Of those alone that an output needs when the deep value is there. */
+enum unstir_status graph_shallow_flops(double *flops, const struct graph *g,
+                                       struct unstir_error *err);
+
 #endif

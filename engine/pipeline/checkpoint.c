@@ -14,6 +14,7 @@
 #include "model/network.h"
 #include "pipeline/checkpoint_inside.h"
 #include "pipeline/deep.h"
+#include "pipeline/effort.h"
 
 #define MAX_NOTES 256
 
@@ -225,7 +226,8 @@ static enum unstir_status build(struct unstir_model *m,
     m->info.digest = parts->digest;
     m->info.pipeline = parts->pipeline ? parts->pipeline : "";
     TRY(copy_notes(m, err));
-    return checkpoint_describe(m, parts, err);
+    TRY(checkpoint_describe(m, parts, err));
+    return effort_measure(m, err);
 }
 
 enum unstir_status checkpoint_new(struct unstir_model **out,

@@ -60,6 +60,7 @@ struct unstir_model {
     bool is_frugal;            /* options' low_memory, if it has a decoder   */
     char fingerprint[112];     /* the network's, and what else changes bits  */
     bool has_learned_variance; /* the network brings 2 x channels            */
+    double shallow_share; /* of an evaluation: its shallow layers alone      */
     struct unstir_model_info info;
     struct unstir_label *labels;
     char *id;

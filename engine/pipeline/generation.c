@@ -12,6 +12,7 @@
 #include "base/size.h"
 #include "model/network.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/effort.h"
 #include "pipeline/guidance.h"
 #include "pipeline/latent.h"
 #include "pipeline/picture.h"
@@ -84,26 +85,35 @@ static enum unstir_status copy_prompts(struct unstir_generation *g,
     return UNSTIR_OK;
 }
 
+struct sampler_run_options
+generation_run_options(const struct unstir_model *m,
+                       const struct unstir_request *r, const struct sampler *s,
+                       const struct start *start)
+{
+    return (struct sampler_run_options){
+        .n_steps = r->steps,
+        .first = start->first,
+        .n = latent_floats(m, r->width, r->height),
+        .eta = r->eta,
+        .schedule = r->schedule ? sampler_schedule_find(r->schedule) : NULL,
+        .mu = flow_mu(&m->samplers[sampler_index(s)].schedule.config, r,
+                      m->factor),
+        .has_learned_variance = m->has_learned_variance,
+    };
+}
+
 static enum unstir_status begin(struct unstir_generation *g,
                                 struct unstir_error *err)
 {
     const struct unstir_request *r = &g->request;
     const struct sampler *s = sampler_find(r->sampler);
-    struct sampler_run_options o = {
-        .n_steps = r->steps,
-        .eta = r->eta,
-        .schedule = r->schedule ? sampler_schedule_find(r->schedule) : NULL,
-        .mu = flow_mu(&g->model->samplers[sampler_index(s)].schedule.config, r,
-                      g->model->factor),
-        .has_learned_variance = g->model->has_learned_variance,
-    };
+    struct sampler_run_options o;
 
     start_plan(&g->start, r, s);
-    o.first = g->start.first;
+    o = generation_run_options(g->model, r, s, &g->start);
     TRY(copy_prompts(g, err));
     if (g->model->conditioner.n)
         TRY(conditioning_begin(&g->text, &g->model->conditioner, r, err));
-    o.n = latent_floats(g->model, r->width, r->height);
     TRY(sampler_run_init(
         &g->run, s, &g->model->samplers[sampler_index(s)].schedule, &o, err));
     TRY(take_memory(g, err));
@@ -283,6 +293,7 @@ static size_t scatter(struct unstir_generation *g, uint32_t eval,
         .variance = g->model->has_learned_variance ? g->output + n : NULL,
         .noise = g->noise,
     };
+    g->times.evaluations += effort_of(g->model, mode_of(g), n_images(g));
     sampler_advance(&g->run, g->step, eval, &io, &g->next);
     start_keep(&g->start, &g->run, g->step, eval, g->noise, &g->next);
     g->is_evaluated = true;

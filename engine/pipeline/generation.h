@@ -66,6 +66,11 @@ enum unstir_status generation_new(struct unstir_generation **out,
                                   struct unstir_error *err);
 void generation_free(struct unstir_generation *g);
 
+/* Of the run of a resolved request, planned by start_plan(). */
+struct sampler_run_options generation_run_options(
+    const struct unstir_model *model, const struct unstir_request *resolved,
+    const struct sampler *sampler, const struct start *start);
+
 /* Advance all by one step or none. */
 enum unstir_status generation_step(struct unstir_generation *const *gens,
                                    size_t n, struct unstir_executor *x,

@@ -33,6 +33,9 @@ is "status" "$(jq -c '[.object,.status,.queue.length,.build.store]' "$TMP/j")" '
 is "status: a worker" "$(jq -c '.workers|map(.threads > 0)' "$TMP/j")" '[true]'
 post /v1/estimate '{"prompt":"bag","steps":100,"n":2}' >"$TMP/j"
 is "estimate" "$(jq -c '[.object,.admitted,.refusal,.measured,(.run_s > 0),(.finish_s >= .run_s),(.peak_bytes > 0)]' "$TMP/j")" '["estimate",true,null,true,true,true,true]'
+run_s() { post /v1/estimate "{\"prompt\":\"bag\",\"steps\":20,\"sampler\":\"ddim\",$1}" | jq .run_s; }
+is "estimate: guidance is two evaluations" "$(jq -n "$(run_s '"guidance_scale":3') / $(run_s '"guidance_scale":1') | . * 100 | round")" 200
+is "estimate: DeepCache takes less" "$(jq -n "$(run_s '"deep_cache":5') < 0.9 * $(run_s '"deep_cache":1')")" true
 is "estimate ran nothing" "$(get /v1/status | jq .jobs.submitted)" 1
 is "estimate: wrong values are told" "$(post /v1/estimate '{"steps":0}' | jq -r .status)" 422
 

@@ -30,7 +30,9 @@ static int open_model(void **state)
     }
     model.info = unstir_model_info(model.described);
     model.state = MODEL_READY;
-    cost_init(&model.cost, model.info->n_parameters);
+    cost_init(&model.cost, model.info->default_width,
+              model.info->default_height, model.info->evaluation_gflop,
+              model.info->decode_gflop);
     return 0;
 }
 

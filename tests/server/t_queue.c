@@ -258,28 +258,33 @@ static void test_retry_after(void **state)
 static void test_cost_learns(void **state)
 {
     struct cost cost;
+    struct cost_average *e = &cost.evaluation;
     double guess;
 
     (void)state;
-    cost_init(&cost, 1000000);
-    guess = cost_step_s(&cost, 32, 32);
+    cost_init(&cost, 32, 32, 5, 1);
+    guess = cost_of(e, 32, 32);
     assert_true(guess > 0);
+    assert_seconds(cost_of(e, 64, 32), 2 * guess);
+    assert_seconds(cost_predict(&cost, 32, 32, 10, 2), 10.4 * guess);
     assert_false(cost_is_measured(&cost, 32, 32));
-    cost_learn(&cost, 32, 32, 10, 1.0);
+    cost_learn(e, 32, 32, 10, 1.0);
     assert_true(cost_is_measured(&cost, 32, 32));
-    assert_seconds(cost_step_s(&cost, 32, 32), 0.1);
+    assert_seconds(cost_of(e, 32, 32), 0.1);
     assert_false(cost_is_measured(&cost, 64, 64)); /* another size */
-    cost_learn(&cost, 64, 64, 1, 9.0); /* plans are made in the first one */
-    cost_learn(&cost, 64, 64, 1, 0.5);
-    assert_seconds(cost_step_s(&cost, 64, 64), 0.5);
-    cost_learn(&cost, 64, 64, 1, 0.1);
-    assert_seconds(cost_step_s(&cost, 64, 64), 0.5 + 0.2 * (0.1 - 0.5));
+    cost_learn(e, 64, 64, 1, 9.0); /* plans are made in the first one */
+    cost_learn(e, 64, 64, 1, 0.5);
+    assert_seconds(cost_of(e, 64, 64), 0.5);
+    cost_learn(e, 64, 64, 1, 0.1);
+    assert_seconds(cost_of(e, 64, 64), 0.5 + 0.2 * (0.1 - 0.5));
     for (int i = 0; i < 50; i++)
-        cost_learn(&cost, 32, 32, 1, 0.3);
-    assert_true(fabs(cost_step_s(&cost, 32, 32) - 0.3) < 1e-4); /* 0.2*0.8^50 */
-    cost_learn(&cost, 32, 32, 0, 9);
-    cost_learn(&cost, 32, 32, 1, NAN);
-    assert_true(fabs(cost_step_s(&cost, 32, 32) - 0.3) < 1e-4);
+        cost_learn(e, 32, 32, 1, 0.3);
+    assert_true(fabs(cost_of(e, 32, 32) - 0.3) < 1e-4); /* 0.2*0.8^50 */
+    cost_learn(&cost.decode, 32, 32, 1, 0.7);
+    assert_seconds(cost_predict(&cost, 32, 32, 0, 1), 0.7);
+    cost_learn(e, 32, 32, 0, 9);
+    cost_learn(e, 32, 32, 1, NAN);
+    assert_true(fabs(cost_of(e, 32, 32) - 0.3) < 1e-4);
 }
 
 int main(void)

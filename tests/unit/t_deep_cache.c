@@ -198,6 +198,33 @@ static void test_refused(void **state)
     unstir_free(bytes);
 }
 
+/* What is told before a run is what the run then does. */
+static void test_effort(void **state)
+{
+    double whole = 0, shallow = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(runs); i++) {
+        struct unstir_request r = request_of(&runs[i]), resolved;
+        struct unstir_generation *gen = begin(&r);
+        struct unstir_error err;
+        double told, done;
+
+        must(unstir_request_check(model, &r, &resolved, NULL, NULL, &err),
+             &err);
+        told = unstir_request_evaluations(model, &resolved);
+        step(gen, UINT32_MAX);
+        done = unstir_generation_times(gen).evaluations;
+        if (!(told > done - 1e-9 && told < done + 1e-9))
+            fail_msg("run %zu: told %.6f evaluations, did %.6f", i, told, done);
+        whole = i == 0 ? told : whole;
+        shallow = i == 7 ? told : shallow;
+        unstir_generation_free(gen);
+    }
+    assert_true(whole == 2 * STEPS);
+    if (!(shallow > 2.1 && shallow < 0.8 * whole))
+        fail_msg("one whole step of %d: %.3f evaluations", STEPS, shallow);
+}
+
 /* Which steps are whole. */
 static void test_plan(void **state)
 {
@@ -227,7 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan),    cmocka_unit_test(test_off),
         cmocka_unit_test(test_company), cmocka_unit_test(test_restored),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_effort),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
