@@ -3,7 +3,8 @@
  * Timesteps rise.  A step to t takes the noise that the network sees in the
  * sample of t - floor(T / steps) as that of t.
  *
- * Sources.  Mokady et al., arXiv:2211.09794, eq. 3; diffusers 0.42.1,
+ * Sources.  Song, Meng and Ermon, arXiv:2010.02502, section 5.4 (the reverse of
+ * eq. 14); Mokady et al., arXiv:2211.09794, "DDIM inversion"; diffusers 0.42.1,
  * DDIMInverseScheduler (order of operations).
  *
  * SPDX-License-Identifier: MIT

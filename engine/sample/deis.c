@@ -10,8 +10,9 @@
  *
  * history: noises, newest first.
  *
- * Sources.  arXiv:2204.13902, eq. 15 and appendix; diffusers 0.42.1,
- * DEISMultistepScheduler (order of operations).
+ * Sources.  arXiv:2204.13902, polynomial extrapolation of the noise in an
+ * exponential integrator, its multistep form over rho; diffusers 0.42.1,
+ * DEISMultistepScheduler (order of operations; the logarithm of rho is its).
  *
  * SPDX-License-Identifier: MIT
  */

@@ -57,6 +57,23 @@ static double or_else(double configured, double found)
     return isnan(configured) ? found : configured;
 }
 
+/* Between the ends that the file says, where the reference asks it: not for
+ * lambdas, nor for the Karras levels of two methods. */
+static void curve_as_configured(const struct sampler_run *run, double most,
+                                double least, double *levels)
+{
+    const struct schedule_config *c = &run->schedule->config;
+    bool is_deaf = run->sigma_kind == SIGMAS_LU ||
+                   (run->sigma_kind == SIGMAS_KARRAS &&
+                    (c->method == METHOD_LMS || c->method == METHOD_DPMPP_SDE));
+
+    if (is_deaf)
+        curve(run, most, least, levels);
+    else
+        curve(run, or_else(c->sigma_max, most), or_else(c->sigma_min, least),
+              levels);
+}
+
 /* The last step may stand still, but for rounding: levels curved down to the
  * least, and final_sigmas_type "sigma_min". */
 enum unstir_status sampler_check_levels(const struct sampler_run *run,
@@ -143,8 +160,7 @@ static void level_exploding(struct sampler_run *run, double *levels)
     }
     if (run->sigma_kind == SIGMAS_SPACED)
         return;
-    curve(run, or_else(c->sigma_max, levels[0]), or_else(c->sigma_min, least),
-          levels);
+    curve_as_configured(run, levels[0], least, levels);
     run->sigmas[n] =
         c->final_sigma == FINAL_SIGMA_MIN ? sigmas_of_table(s, 0) : 0;
     bool is_rounded = run->sigma_kind == SIGMAS_KARRAS &&
@@ -341,10 +357,8 @@ static void level_solver(struct sampler_run *run, double *levels)
     if (run->sigma_kind == SIGMAS_FLOW)
         level_flow(run, levels);
     else
-        curve(run,
-              or_else(c->sigma_max,
-                      (double)sigmas_of_table(s, c->n_timesteps - 1)),
-              or_else(c->sigma_min, (double)sigmas_of_table(s, 0)), levels);
+        curve_as_configured(run, (double)sigmas_of_table(s, c->n_timesteps - 1),
+                            (double)sigmas_of_table(s, 0), levels);
     for (uint32_t i = 0; i < n; i++) {
         if (is_spaced)
             levels[i] = sigmas_interpolate(s, run->timesteps[i]);

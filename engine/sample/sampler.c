@@ -12,26 +12,28 @@
 #include "sample/sigmas.h"
 
 /* No noise level may be free of signal when the network predicts the noise:
- * the estimate would be divided by zero. */
+ * the estimate would be divided by zero.  Where it is clipped afterwards, the
+ * reference's infinities become the ends of the range, and so do ours. */
 static enum unstir_status check_signal(const struct sampler_run *run,
                                        struct unstir_error *err)
 {
     const struct schedule *s = run->schedule;
+    bool is_bounded = s->config.is_clipping && !s->config.is_thresholding;
+    uint32_t t = run->timesteps[run->first];
 
     if (s->config.prediction == PREDICTION_FLOW)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "the network predicts a flow, which %s cannot follow",
                          run->sampler->info->name);
-    if (s->config.prediction != PREDICTION_EPSILON)
-        return UNSTIR_OK;
-    if (s->abar[run->timesteps[0]] > 0)
+    if (s->config.prediction != PREDICTION_EPSILON || is_bounded ||
+        s->abar[t] > 0)
         return UNSTIR_OK;
     return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                      "timestep %u has no signal left (rescale_betas_zero_snr) "
                      "and the network predicts the noise, from which no "
                      "picture can be estimated there; such a schedule needs "
                      "v_prediction or sample, or a spacing that starts lower",
-                     run->timesteps[0]);
+                     t);
 }
 
 /* -- schedules -------------------------------------------------------------- */

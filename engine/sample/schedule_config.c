@@ -372,8 +372,9 @@ static const struct field fields[] = {
          M(DDIM) | M(DDIM_INVERSE) | M(PNDM) | M(LCM) | M(TCD)),
     NAME("final_sigmas_type", final_sigma,
          M(EULER) | M(DPMPP) | M(DPMPP_SINGLE) | M(UNIPC) | EDM, final_names),
-    REAL("sigma_min", sigma_min, M(EULER) | M(UNIPC), 1e-9, 1e9),
-    REAL("sigma_max", sigma_max, M(EULER) | M(UNIPC), 1e-9, 1e9),
+    /* The reference's other methods read these two of any file. */
+    REAL("sigma_min", sigma_min, KARRAS_FAMILY | MULTISTEPS, 1e-9, 1e9),
+    REAL("sigma_max", sigma_max, KARRAS_FAMILY | MULTISTEPS, 1e-9, 1e9),
     REAL("sigma_min", sigma_min, CURVED | M(SCORE_VE), 1e-9, 1e9),
     REAL("sigma_max", sigma_max, CURVED | M(SCORE_VE), 1e-9, 1e9),
     REAL("sigma_data", sigma_data, CURVED, 1e-6, 1e6),

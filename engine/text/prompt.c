@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "text/bpe.h"
+#include "text/words.h"
 
 #define STRONGER   1.1
 #define BREAK_WORD "BREAK"
@@ -55,15 +56,9 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Part of a word for the edges of BREAK; bytes of other scripts are. */
-static bool is_word(char c)
-{
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           c == '_' || (unsigned char)c >= 0x80;
-}
-
 /* A decimal number of n characters, whatever the locale; false if it is none.
- * At most 15 digits are exact in a double, and so is their power of ten. */
+ * 15 digits are exact in a double, and so is their power of ten; those that
+ * follow a point are dropped (sliders write 1.2000000000000002). */
 static bool read_number(double *out, const char *text, size_t n)
 {
     double value = 0, scale = 1;
@@ -77,8 +72,10 @@ static bool read_number(double *out, const char *text, size_t n)
             has_point = true;
             continue;
         }
-        if (!is_digit(text[i]) || ++digits > 15)
+        if (!is_digit(text[i]) || (++digits > 15 && !has_point))
             return false;
+        if (digits > 15)
+            continue;
         value = value * 10 + (text[i] - '0');
         scale *= has_point ? 10 : 1;
     }
@@ -171,11 +168,12 @@ static size_t weight_length(const struct reader *r, const char **number,
 
 static bool is_break(const struct reader *r)
 {
-    size_t n = strlen(BREAK_WORD), left = r->n - r->at;
+    size_t n = strlen(BREAK_WORD), end = r->at + n;
 
-    return left >= n && memcmp(r->text + r->at, BREAK_WORD, n) == 0 &&
-           (r->at == 0 || !is_word(r->text[r->at - 1])) &&
-           (left == n || !is_word(r->text[r->at + n]));
+    return r->n - r->at >= n && memcmp(r->text + r->at, BREAK_WORD, n) == 0 &&
+           !words_joined(r->text, r->n, r->at) &&
+           !words_joined(r->text, r->n, end) &&
+           !(r->at && r->text[r->at - 1] == '_') && r->text[end] != '_';
 }
 
 /* The field of a LoRA tag up to ':' or the end. */

@@ -8,6 +8,7 @@
 #include "text/bpe.h"
 #include "text/inversion.h"
 #include "text/prompt.h"
+#include "text/words.h"
 
 #define COMMA         ",</w>"
 #define MAX_BACKTRACK 20 /* tokens between a comma and the cut moved to it */
@@ -142,12 +143,6 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
-static bool is_word(char c)
-{
-    return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9') ||
-           (unsigned char)c >= 0x80;
-}
-
 /* Whether the name stands at `at`, not as a part of a longer word. */
 static bool stands_at(const char *name, size_t n_name, const char *text,
                       size_t n, size_t at)
@@ -159,8 +154,7 @@ static bool stands_at(const char *name, size_t n_name, const char *text,
     for (size_t i = 0; i < n_name; i++)
         if (lower(name[i]) != lower(text[at + i]))
             return false;
-    return !(at && is_word(text[at - 1]) && is_word(text[at])) &&
-           !(end < n && is_word(text[end]) && is_word(text[end - 1]));
+    return !words_joined(text, n, at) && !words_joined(text, n, end);
 }
 
 /* The inversion with the longest name there; *n_name is its length. */

@@ -63,6 +63,28 @@ size_t words_point(int32_t *point, const char *text, size_t n)
     return used > 0 && *point >= 0 ? (size_t)used : 0;
 }
 
+static bool is_inside_word(int32_t point)
+{
+    enum kind kind = kind_of(point);
+
+    return kind == LETTER || kind == NUMBER;
+}
+
+bool words_joined(const char *text, size_t n, size_t at)
+{
+    size_t before = at;
+    int32_t point;
+
+    if (at == 0 || at >= n || words_point(&point, text + at, n - at) == 0 ||
+        !is_inside_word(point))
+        return false;
+    do
+        before--;
+    while (before && ((unsigned char)text[before] & 0xc0) == 0x80);
+    return words_point(&point, text + before, at - before) &&
+           is_inside_word(point);
+}
+
 /* -- decoding ---------------------------------------------------------- */
 
 static enum unstir_status bad_utf8(const char *text, size_t n,

@@ -40,6 +40,10 @@ struct words_cursor {
 bool words_next(struct word *word, const int32_t *points, size_t n,
                 struct words_cursor *cursor);
 
+/* Does a word go on across byte `at` of a UTF-8 text of n bytes: is there a
+ * letter or number on both sides? */
+bool words_joined(const char *text, size_t n, size_t at);
+
 /* UTF-8 of one code point: its bytes, at most 4. */
 size_t words_utf8(unsigned char out[4], int32_t point);
 

@@ -18,6 +18,8 @@
 #include "base/alloc.h"
 #include "format/safetensors.h"
 #include "scratch.h"
+#include "format/json.h"
+#include "json_file.h"
 #include "text/bpe.h"
 #include "text/inversion.h"
 #include "text/prompt.h"
@@ -70,6 +72,9 @@ static const struct parse_row {
     {"a\\\\b\\c\\", PROMPT_WEIGHTED, 1, {{"a\\bc", 1}}},
     {"a BREAK b", PROMPT_WEIGHTED, 3, {{"a ", 1}, {"", BREAK}, {" b", 1}}},
     {"(a BREAK b:2)", PROMPT_WEIGHTED, 3, {{"a ", 2}, {"", BREAK}, {" b", 2}}},
+    {"a、BREAK。b", PROMPT_WEIGHTED, 3, {{"a、", 1}, {"", BREAK}, {"。b", 1}}},
+    {"éBREAK BREAK_", PROMPT_WEIGHTED, 1, {{"éBREAK BREAK_", 1}}},
+    {"(a:1.2000000000000002)", PROMPT_WEIGHTED, 1, {{"a", 1.2}}},
     {"aBREAK BREAKs", PROMPT_WEIGHTED, 1, {{"aBREAK BREAKs", 1}}},
     {"a BREAK", PROMPT_PLAIN, 1, {{"a BREAK", 1}}},
     {"x<lora:y>z", PROMPT_WEIGHTED, 1, {{"xz", 1}}},
@@ -412,6 +417,12 @@ static void test_inversions(void **state)
     tokenize(&c, "dog <CAT-TOY>dog", PROMPT_PLAIN, b, &set);
     check_piece(&c, 0, (uint32_t[]){DOG, 49408, 49409, DOG}, 4);
     prompt_chunks_fini(&c);
+    tokenize(&c, "dog\uff0ceasyneg.v2", PROMPT_PLAIN, b, &set);
+    size_t n_own = 0; /* it stands behind a comma of another script */
+    for (size_t i = 0; i < LENGTH; i++)
+        n_own += c.ids[i] >= c.inversion_base;
+    assert_int_equal(n_own, 3);
+    prompt_chunks_fini(&c);
     tokenize(&c, "easyneg.v22", PROMPT_PLAIN, b, &set);
     for (size_t i = 0; i < LENGTH; i++)
         assert_true(c.ids[i] < c.inversion_base);
@@ -455,8 +466,54 @@ static void test_no_memory(void **state)
     bpe_free(b);
 }
 
-int main(void)
+/* The pieces of one row: no more, no fewer, of these ids and weights. */
+static void check_row(const struct bpe *b, const struct json *row)
 {
+    const char *text = json_string(json_get(row, "prompt"));
+    const struct json *ids = json_get(row, "ids");
+    const struct json *weights = json_get(row, "weights");
+    struct prompt_chunks c;
+
+    tokenize(&c, text, PROMPT_WEIGHTED, b, NULL);
+    if (c.n_chunks != json_len(ids))
+        fail_msg("\"%s\": %zu pieces, wanted %zu", text, c.n_chunks,
+                 json_len(ids));
+    for (size_t i = 0; i < c.n_chunks * LENGTH; i++) {
+        size_t piece = i / LENGTH, at = i % LENGTH;
+        const struct json *list = json_at(ids, piece);
+        bool is_text = at > 0 && at <= json_len(list);
+        int64_t id = is_text ? json_int(json_at(list, at - 1))
+                     : at    ? 49407
+                             : 49406;
+        double w =
+            is_text ? json_real(json_at(json_at(weights, piece), at - 1)) : 1;
+        if (c.ids[i] != id || fabs((double)c.weights[i] - w) > 1e-6 * fabs(w))
+            fail_msg("piece %zu, token %zu: got %u x %.9g, wanted %lld x %.9g "
+                     "in \"%.600s\"",
+                     piece, at, c.ids[i], (double)c.weights[i], (long long)id,
+                     w, text);
+    }
+    prompt_chunks_fini(&c);
+}
+
+/* Rows of tools/goldens/diff_text.py. */
+static void test_drawn(void **state)
+{
+    struct json *rows = json_file_open(*state);
+    struct bpe *b = standard();
+
+    for (size_t i = 0; i < json_len(rows); i++)
+        check_row(b, json_at(rows, i));
+    bpe_free(b);
+    json_free(rows);
+}
+
+/* usage: t_prompt [ROWS.json], of the developers' tool. */
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest drawn[] = {
+        {"drawn", test_drawn, NULL, NULL, argc > 1 ? argv[1] : NULL},
+    };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse),      cmocka_unit_test(test_loras),
         cmocka_unit_test(test_errors),     cmocka_unit_test(test_pieces),
@@ -465,5 +522,6 @@ int main(void)
         cmocka_unit_test(test_inversions), cmocka_unit_test(test_no_memory),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return argc > 1 ? cmocka_run_group_tests(drawn, NULL, NULL)
+                    : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,7 +186,7 @@ static void test_refusals(void **state)
         {&sampler_ddpm, "{\"variance_type\":\"learned_range\"}", 10, 0,
          "learned"},
         {&sampler_ddim,
-         "{\"rescale_betas_zero_snr\":true,"
+         "{\"rescale_betas_zero_snr\":true,\"clip_sample\":false,"
          "\"timestep_spacing\":\"trailing\"}",
          10, 0, "no signal"},
         {&sampler_ddim, "{\"steps_offset\":1}", 1000, 0, "999"},

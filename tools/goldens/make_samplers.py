@@ -85,6 +85,13 @@ def cases():
         **LATENT)
     add("HeunDiscrete", clip_sample=True, clip_sample_range=0.8, **LATENT)
     add("HeunDiscrete", beta_schedule="exp")
+    for cls in ("HeunDiscrete", "LMSDiscrete", SINGLE, MULTI):
+        for flag in ("use_karras_sigmas", "use_exponential_sigmas"):
+            add(cls, sigma_min=0.1, sigma_max=9.0, **{flag: True}, **LATENT)
+    add(MULTI, sigma_min=0.1, sigma_max=9.0, use_lu_lambdas=True, **LATENT)
+    for cls in ("DDIM", "DDPM"):
+        add(cls, rescale_betas_zero_snr=True, timestep_spacing="trailing")
+    add("UniPCMultistep", steps=1, lower_order_final=False, **LATENT)
     for steps in (4, 9):
         add("PNDM", steps=steps, skip_prk_steps=True, **LATENT)
         add("PNDM", steps=steps, skip_prk_steps=True, set_alpha_to_one=True,
@@ -251,7 +258,7 @@ def run(cls, steps, config):
     if cls == "ScoreSdeVp":
         s = ScoreSdeVpScheduler(**config)
     else:
-        s = getattr(diffusers, cls + "Scheduler")(**config)
+        s = getattr(diffusers, cls + "Scheduler").from_config(config)
     generator = torch.Generator().manual_seed(SEED)
     if cls == "ScoreSdeVe":
         xs, times, mean = score_ve(s, steps, generator)
