@@ -219,8 +219,8 @@ static double time_tolerance(const struct rig *r, uint32_t step, double t)
     bool is_curved = kind == SIGMAS_EXPONENTIAL || kind == SIGMAS_BETA;
     double allowed = r->tolerance > 0 ? 10e-4 : 1e-4;
 
-    if (is_cut && is_curved && step == 0)
-        return 1;
+    if (is_cut && ((is_curved && step == 0) || r->tolerance > 0))
+        return 1; /* drawn at random, any may lie at a whole number */
     if (c->method == METHOD_DPM2_A && step + 1 < r->run.n_steps) {
         double ratio = (double)(r->run.sigmas[step] / r->run.sigmas[step + 1]);
         return allowed + 0x1p-24 * ratio * ratio * 10;

@@ -263,14 +263,21 @@ def scheduler_of(case):
     return target, class_of(target).from_config(config, **more)
 
 
-def is_odd(s, n):
+def is_odd(s, case):
     """Is this run not what was asked for?"""
     times = [float(t) for t in s.timesteps]
-    levels = getattr(s, "sigmas", [])
-    falls = all(a >= b for a, b in zip(levels[:-1], levels[1:-1]))
-    stands = len(set(float(v) for v in levels)) < n
-    return -1 in times or (len(levels) > 0 and (
-        not (falls or levels[0] < levels[-1]) or stands))
+    total = s.config.get("num_train_timesteps", 1000)
+    levels = [float(v) for v in getattr(s, "sigmas", [])][:-1]
+    order = 2 if len(times) > case["steps"] + 1 else 1
+    if order == 2:
+        levels = levels[::2]
+    falls = all(a > b for a, b in zip(levels, levels[1:]))
+    rises = all(a < b for a, b in zip(levels, levels[1:]))
+    has_prk = not s.config.get("skip_prk_steps", True)
+    is_spaced = "timestep_spacing" in s.config
+    return (-1 in times or not (falls or rises)
+            or is_spaced and max(times) >= total
+            or has_prk and "strength" in case)
 
 
 def run_steps(case, cls, s, generator):
@@ -279,7 +286,7 @@ def run_steps(case, cls, s, generator):
     s.set_timesteps(n, **({"mu": case["mu"]}
                           if "mu" in case and "mu" in told else {}))
     timesteps = s.timesteps
-    case["is_odd"] = is_odd(s, n)
+    case["is_odd"] = is_odd(s, case)
     x = torch.randn(1, 1, 4, 4, generator=generator)
     xs = []
     picture = torch.tensor([math.cos(i) for i in range(N)]).view(1, 1, 4, 4)
