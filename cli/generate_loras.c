@@ -98,11 +98,34 @@ static int add_option(struct loras *l, const char *option)
     return find_by_name(l, i, l->names[i]);
 }
 
+/* By its name, or as "name.safetensors" in any folder. */
+static bool is_called(const struct unstir_lora *lora, const char *name)
+{
+    const char *slash = strrchr(lora->path, '/');
+    const char *file = slash ? slash + 1 : lora->path;
+    const char *dot = strrchr(file, '.');
+    size_t n = dot && dot > file ? (size_t)(dot - file) : strlen(file);
+
+    if (lora->name)
+        return strcmp(lora->name, name) == 0;
+    return strlen(name) == n && memcmp(file, name, n) == 0;
+}
+
+/* One that --lora names stands as it was given there. */
+static bool is_an_option(const struct loras *l, const char *name)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (is_called(&l->all[i], name))
+            return true;
+    return false;
+}
+
 static int add_tag(struct loras *l, const struct unstir_lora_tag *tag)
 {
     size_t i = l->n;
 
-    if (tag->unet_weight == 0 && tag->text_weight == 0)
+    if ((tag->unet_weight == 0 && tag->text_weight == 0) ||
+        is_an_option(l, tag->name))
         return CLI_OK;
     if (i == UNSTIR_MAX_LORAS)
         return no_room();

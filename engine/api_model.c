@@ -8,6 +8,7 @@
 
 #include "base/compiler.h"
 #include "base/error.h"
+#include "format/lora_details.h"
 #include "kernels/kernels.h"
 #include "model/network.h"
 #include "pipeline/checkpoint.h"
@@ -35,6 +36,50 @@ enum unstir_status unstir_model_derive(struct unstir_model **out,
     return checkpoint_derive(out, base, loras, n_loras, err);
 }
 
+enum unstir_status unstir_model_describe_derived(
+    struct unstir_model **out, const struct unstir_model *base,
+    const struct unstir_lora *loras, size_t n_loras, struct unstir_error *err)
+{
+    return checkpoint_describe_derived(out, base, loras, n_loras, err);
+}
+
+enum unstir_status unstir_model_derive_bytes(const struct unstir_model *base,
+                                             const struct unstir_lora *loras,
+                                             size_t n_loras, size_t *n_bytes,
+                                             struct unstir_error *err)
+{
+    return checkpoint_derive_bytes(base, loras, n_loras, n_bytes, err);
+}
+
+enum unstir_status unstir_lora_inspect(struct unstir_lora_details *out,
+                                       const char *path, const char *name,
+                                       size_t max_bytes,
+                                       struct unstir_error *err)
+{
+    enum unstir_status status;
+    struct lora lora;
+
+    *out = (struct unstir_lora_details){.n_bytes = 0};
+    if (!path || !*path)
+        return error_set(err, UNSTIR_ERR_ARG, "no path of a LoRA given");
+    TRY(lora_open(&lora, path, name ? name : path, max_bytes, err));
+    status = lora_details(out, &lora, err);
+    lora_close(&lora);
+    return status;
+}
+
+/* The tag of this name among n, or a new one behind them. */
+static struct unstir_lora_tag *tag_of(struct unstir_lora_tag *tags, size_t *n,
+                                      const char *name)
+{
+    for (size_t i = 0; i < *n; i++)
+        if (strcmp(tags[i].name, name) == 0)
+            return &tags[i];
+    tags[*n] = (struct unstir_lora_tag){.unet_weight = 0};
+    memcpy(tags[*n].name, name, strlen(name) + 1);
+    return &tags[(*n)++];
+}
+
 enum unstir_status unstir_prompt_loras(const char *prompt,
                                        struct unstir_lora_tag *tags, size_t *n,
                                        struct unstir_error *err)
@@ -43,12 +88,12 @@ enum unstir_status unstir_prompt_loras(const char *prompt,
 
     *n = 0;
     TRY(prompt_parse(&p, prompt, PROMPT_WEIGHTED, err));
-    for (; *n < p.n_loras && *n < UNSTIR_MAX_LORAS; ++*n) {
-        const struct prompt_lora *l = &p.loras[*n];
+    for (size_t i = 0; i < p.n_loras && i < UNSTIR_MAX_LORAS; i++) {
+        const struct prompt_lora *l = &p.loras[i];
+        struct unstir_lora_tag *tag = tag_of(tags, n, l->name);
 
-        memcpy(tags[*n].name, l->name, sizeof tags[*n].name);
-        tags[*n].unet_weight = l->unet_scale;
-        tags[*n].text_weight = l->text_scale;
+        tag->unet_weight += l->unet_scale;
+        tag->text_weight += l->text_scale;
     }
     prompt_fini(&p);
     return UNSTIR_OK;
@@ -92,20 +137,16 @@ enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
 {
     struct unstir_request r = UNSTIR_REQUEST_INIT, resolved;
     size_t decoder;
-    bool is_guided =
-        model->info.takes_guidance && !model->conditioner.guidance_width;
-    uint32_t n_images = !is_guided ? 1 : model->reads_picture ? 3 : 2;
+    uint32_t n_images =
+        model->info.takes_guidance && !model->conditioner.guidance_width ? 2
+                                                                         : 1;
 
     *bytes = 0;
     r.width = width;
     r.height = height;
     r.class_id = n_embeds(model) ? 0 : UNSTIR_CLASS_UNSET;
-    if (model->reads_mask || model->reads_picture)
-        r.init_image = &request_absent_picture;
-    if (model->reads_mask)
-        r.mask = &request_absent_picture;
     TRY(request_check(model, &r, &resolved, NULL, NULL, err));
-    /* Guidance evaluates two or three pictures at once. */
+    /* Guidance evaluates two pictures at once. */
     TRY(network_arena_bytes(model->net, n_images, height / model->factor,
                             width / model->factor, bytes, err));
     if (!model->decoder)

@@ -138,27 +138,70 @@ void unstir_model_close(struct unstir_model *model);
 void unstir_model_unload(struct unstir_model *model);
 
 /* A LoRA to add: kohya, PEFT and diffusers files.                           */
-#define UNSTIR_MAX_LORAS 16
+#define UNSTIR_MAX_LORAS       16
+#define UNSTIR_MAX_LORA_WEIGHT 100 /* and its negative                       */
 struct unstir_lora {
     const char *path;
     const char *name;   /* NULL: the file's, without its extension          */
     double unet_weight; /* 1 is as trained; both 0: as if it were not given */
     double text_weight; /* of the text encoders                             */
+    const char *digest; /* NULL, or the SHA-256 that the file must have:
+                           UNSTIR_ERR_IO if it is another                   */
+    size_t max_bytes;   /* of the file; 0: no ceiling                       */
 };
 
-/* A model with LoRAs added.  It shares with `base` all that they leave alone
- * (tensors, packed weights, the autoencoder, tokenizers), so the base must
- * outlive it, and stays as it is: to take a LoRA away is to use the base again.
- * info->weight_bytes are those that it takes beside the base's.  The base has
- * no LoRAs itself.  UNSTIR_ERR_ARG if they touch no layer of this model.      */
+/* A model with LoRAs added; the order in which they are given changes nothing.
+ * It shares with `base` all that they leave alone (tensors, packed weights,
+ * the autoencoder, tokenizers), so the base must outlive it, and stays as it
+ * is: to take a LoRA away is to use the base again.  info->weight_bytes are
+ * those that it takes beside the base's.  The base has no LoRAs itself.
+ * UNSTIR_ERR_ARG if they touch no layer of this model; errors name the LoRA,
+ * and its path only where the name is NULL or the file cannot be read.       */
 enum unstir_status unstir_model_derive(struct unstir_model **out,
                                        const struct unstir_model *base,
                                        const struct unstir_lora *loras,
                                        size_t n_loras,
                                        struct unstir_error *err);
 
+/* What such a model will be, from names, weights and digests alone: requests
+ * can be checked and written down with it, nothing can be computed.  No file
+ * is read.  The base may have been opened without its weights.               */
+enum unstir_status unstir_model_describe_derived(
+    struct unstir_model **out, const struct unstir_model *base,
+    const struct unstir_lora *loras, size_t n_loras, struct unstir_error *err);
+
+/* About the weight_bytes that it will have; reads the files, and tells what
+ * unstir_model_derive() would find wrong with their layers.  The base as
+ * above.                                                                     */
+enum unstir_status unstir_model_derive_bytes(const struct unstir_model *base,
+                                             const struct unstir_lora *loras,
+                                             size_t n_loras, size_t *n_bytes,
+                                             struct unstir_error *err);
+
+/* What a LoRA file says of itself. */
+#define UNSTIR_MAX_TRIGGERS 8
+struct unstir_lora_details {
+    char digest[65]; /* SHA-256 of the file                                  */
+    size_t n_bytes;
+    const char *kind;   /* "kohya", "peft", "diffusers"                      */
+    const char *family; /* "sd1", "sd2", "sdxl"; NULL: it does not say       */
+    bool has_unet, has_text;
+    uint32_t n_layers, min_rank, max_rank;
+    double min_alpha, max_alpha;
+    size_t n_triggers;
+    char triggers[UNSTIR_MAX_TRIGGERS][64]; /* words that it was trained with,
+                                               from its metadata             */
+};
+/* Read a file without trusting it; errors call it `name` (NULL: its path).
+ * max_bytes 0: no ceiling.                                                   */
+enum unstir_status unstir_lora_inspect(struct unstir_lora_details *out,
+                                       const char *path, const char *name,
+                                       size_t max_bytes,
+                                       struct unstir_error *err);
+
 /* The LoRAs that a prompt names, "<lora:name:0.8>" or "<lora:name:text:unet>"
- * (0.8 for both), of the weighted syntax: at most UNSTIR_MAX_LORAS.           */
+ * (0.8 for both), of the weighted syntax: at most UNSTIR_MAX_LORAS.  One that
+ * is named more than once stands once, with the sums of its weights.         */
 struct unstir_lora_tag {
     char name[256];
     double unet_weight, text_weight;
@@ -212,8 +255,6 @@ struct unstir_model_info {
     bool takes_guidance;     /* it has something to be guided by            */
     bool takes_negative_prompt; /* texts, but for models that embed the
                                    guidance scale                           */
-    bool edits_pictures;    /* by instruction: needs an init_image, and takes
-                            image_guidance but no mask or strength           */
     bool takes_deep_cache;  /* its shallow layers can be evaluated alone      */
     uint32_t max_clip_skip; /* layers of its text encoder; 0: no text       */
     const struct unstir_lora_info *loras; /* in use                          */
@@ -339,10 +380,6 @@ struct unstir_request {
      * 0 .. 1; 0 (unset too): off.  All later noise is that of `seed`. */
     uint64_t variation_seed;
     double variation_strength;
-    /* Of models that edit a picture (info->edits_pictures): how hard to hold on
-     * to it, beside `guidance`, without which it does nothing; 1 or more,
-     * unset: 1.5. */
-    double image_guidance;
 };
 
 #define UNSTIR_REQUEST_INIT                                                  \
@@ -350,7 +387,7 @@ struct unstir_request {
         NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F,          \
             UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,            \
             UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F, NULL, NULL, 0, NULL, \
-            0, 0, 0, UNSTIR_UNSET_F                                          \
+            0, 0, 0                                                          \
     }
 
 /* Make of the request of picture 0 that of picture i of the same job: its seed

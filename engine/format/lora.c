@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/mapfile.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "format/single_file_names.h"
@@ -359,16 +360,35 @@ enum unstir_status lora_from_weights(struct lora *lora, struct weights *file,
     return status;
 }
 
-enum unstir_status lora_open(struct lora *lora, const char *path,
-                             struct unstir_error *err)
+static enum unstir_status parse(struct lora *lora, const char *bytes, size_t n,
+                                const char *name, struct unstir_error *err)
 {
     enum unstir_status status;
     struct weights *file;
 
-    *lora = (struct lora){.file = NULL};
-    TRY(safetensors_open(&file, path, err));
+    TRY(safetensors_parse(&file, bytes, n, name, err));
     status = lora_from_weights(lora, file, err);
-    return status == UNSTIR_OK ? status : error_prefix(err, path);
+    return status == UNSTIR_OK ? status : error_prefix(err, name);
+}
+
+enum unstir_status lora_open(struct lora *lora, const char *path,
+                             const char *name, size_t max_bytes,
+                             struct unstir_error *err)
+{
+    enum unstir_status status;
+    char *bytes;
+    size_t n;
+
+    *lora = (struct lora){.file = NULL};
+    TRY(mapfile_read(&bytes, &n, path, max_bytes, err));
+    status = parse(lora, bytes, n, name, err);
+    if (status != UNSTIR_OK) {
+        alloc_free(bytes);
+        return status;
+    }
+    lora->bytes = bytes;
+    lora->n_bytes = n;
+    return UNSTIR_OK;
 }
 
 void lora_close(struct lora *lora)
@@ -377,6 +397,7 @@ void lora_close(struct lora *lora)
         alloc_free(lora->layers[i].name);
     alloc_free(lora->layers);
     weights_close(lora->file);
+    alloc_free(lora->bytes);
     *lora = (struct lora){.file = NULL};
 }
 

@@ -46,11 +46,17 @@ struct lora_layer {
 
 struct lora {
     struct weights *file;
+    char *bytes; /* of the file; NULL: the weights' own                      */
+    size_t n_bytes;
     struct lora_layer *layers; /* sorted by part and name                    */
     size_t n, capacity;
 };
 
+/* Read a file of at most max_bytes (0: no ceiling) into memory: it may change
+ * or shrink under us, and what was hashed must be what is used.  Errors call
+ * it `name`. */
 enum unstir_status lora_open(struct lora *lora, const char *path,
+                             const char *name, size_t max_bytes,
                              struct unstir_error *err);
 /* The same over tensors, which it takes over, also on failure. */
 enum unstir_status lora_from_weights(struct lora *lora, struct weights *file,

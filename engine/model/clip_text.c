@@ -319,7 +319,8 @@ static enum unstir_status measure(struct clip_text *t, const struct graph *g,
 {
     for (size_t i = 0; i < graph_n_params(g); i++)
         t->info.n_parameters += graph_param_at(g, (param_id)i)->n;
-    return packs_measure(&t->info.weight_bytes, g, &t->table, LOWER_FUSED, err);
+    return packs_measure(&t->info.weight_bytes, g, &t->table, LOWER_FUSED, NULL,
+                         err);
 }
 
 static enum unstir_status fill(struct clip_text *t, const struct json *config,

@@ -7,6 +7,7 @@
  */
 #include "model/lora_derive.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -21,6 +22,26 @@ static enum unstir_status load_floats(float **out, const struct tensor_view *t,
     TRY(alloc_aligned(&memory, t->n, sizeof(float), err));
     *out = memory;
     dtype_load(*out, t->data, t->dtype, t->n);
+    return UNSTIR_OK;
+}
+
+static const char *name_of(const struct lora_use *use)
+{
+    return use->name ? use->name : "LoRA";
+}
+
+/* Of a LoRA, which must be finite. */
+static enum unstir_status load_half(float **out, const struct tensor_view *t,
+                                    const struct lora_use *use,
+                                    struct unstir_error *err)
+{
+    TRY(load_floats(out, t, err));
+    for (size_t i = 0; i < t->n; i++)
+        if (!isfinite((*out)[i]))
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "%.100s: tensor \"%.200s\": number %zu is not "
+                             "finite",
+                             name_of(use), t->name, i);
     return UNSTIR_OK;
 }
 
@@ -39,8 +60,26 @@ static void add_product(float *w, const float *up, const float *down,
     }
 }
 
-static enum unstir_status add_layer(float *w, const struct tensor_view *t,
-                                    const struct lora_layer *l, double scale,
+static enum unstir_status check_layer(const struct tensor_view *t,
+                                      const struct lora_layer *l,
+                                      const struct lora_use *use,
+                                      struct unstir_error *err)
+{
+    size_t rows = (size_t)l->up->dims[0];
+    size_t columns = l->down->n / (size_t)l->rank;
+
+    if (t->rank >= 2 && t->dims[0] == rows && t->n / rows == columns &&
+        t->n % rows == 0)
+        return UNSTIR_OK;
+    return error_set(err, UNSTIR_ERR_FORMAT,
+                     "%.100s: layer %.150s is %zu x %zu; the tensor of the "
+                     "model has %llu rows and %zu numbers",
+                     name_of(use), l->name, rows, columns,
+                     (unsigned long long)(t->rank ? t->dims[0] : 0), t->n);
+}
+
+static enum unstir_status add_layer(float *w, const struct lora_layer *l,
+                                    const struct lora_use *use,
                                     struct unstir_error *err)
 {
     size_t rank = (size_t)l->rank, rows = (size_t)l->up->dims[0];
@@ -48,21 +87,40 @@ static enum unstir_status add_layer(float *w, const struct tensor_view *t,
     float *up = NULL, *down = NULL;
     enum unstir_status status;
 
-    if (t->rank < 2 || t->dims[0] != rows || t->n != rows * columns)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "LoRA layer %.200s is %zu x %zu; the tensor of the "
-                         "model has %llu rows and %zu numbers",
-                         l->name, rows, columns,
-                         (unsigned long long)(t->rank ? t->dims[0] : 0), t->n);
-    status = load_floats(&up, l->up, err);
+    status = load_half(&up, l->up, use, err);
     if (status == UNSTIR_OK)
-        status = load_floats(&down, l->down, err);
+        status = load_half(&down, l->down, use, err);
     if (status == UNSTIR_OK)
         add_product(w, up, down, rows, columns, rank,
-                    (float)(scale * l->factor));
+                    (float)(use->scale * (double)l->factor));
     alloc_free(up);
     alloc_free(down);
     return status;
+}
+
+/* The layer of a LoRA that changes this tensor, or NULL. */
+static const struct lora_layer *find(const struct lora_use *use,
+                                     const struct tensor_view *t,
+                                     enum single_file_part_id part)
+{
+    return param_is_float(t->dtype) ? lora_find(use->lora, part, t->name)
+                                    : NULL;
+}
+
+enum unstir_status lora_touches(bool *is_touched, const struct tensor_view *t,
+                                enum single_file_part_id part,
+                                const struct lora_use *uses, size_t n_uses,
+                                struct unstir_error *err)
+{
+    *is_touched = false;
+    for (size_t u = 0; u < n_uses; u++) {
+        const struct lora_layer *l = find(&uses[u], t, part);
+
+        if (l)
+            TRY(check_layer(t, l, &uses[u], err));
+        *is_touched |= l != NULL;
+    }
+    return UNSTIR_OK;
 }
 
 /* The tensor with all that changes it; *changed is false, and nothing made,
@@ -77,25 +135,21 @@ static enum unstir_status derive(struct tensor_view *t, bool *changed,
     struct weights_source source = {.block = NULL};
     float *floats;
 
-    *changed = false;
+    TRY(lora_touches(changed, &base, part, uses, n_uses, err));
+    if (!*changed)
+        return UNSTIR_OK;
+    TRY(load_floats(&floats, &base, err));
+    source.block = floats;
+    TRY(weights_add_source(out, &source, err));
     for (size_t u = 0; u < n_uses; u++) {
-        const struct lora_layer *l = lora_find(uses[u].lora, part, base.name);
+        const struct lora_layer *l = find(&uses[u], &base, part);
 
-        if (!l || !param_is_float(base.dtype))
-            continue;
-        if (!*changed) {
-            TRY(load_floats(&floats, &base, err));
-            source.block = floats;
-            TRY(weights_add_source(out, &source, err));
-            *changed = true;
-        }
-        TRY(add_layer(floats, &base, l, uses[u].scale, err));
+        if (l)
+            TRY(add_layer(floats, l, &uses[u], err));
     }
-    if (*changed) {
-        t->data = floats;
-        t->dtype = DTYPE_F32;
-        t->n_bytes = t->n * sizeof(float);
-    }
+    t->data = floats;
+    t->dtype = DTYPE_F32;
+    t->n_bytes = t->n * sizeof(float);
     return UNSTIR_OK;
 }
 

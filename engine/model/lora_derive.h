@@ -9,6 +9,7 @@
 #ifndef MODEL_LORA_DERIVE_H
 #define MODEL_LORA_DERIVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -19,11 +20,19 @@ struct weights;
 struct lora_use {
     const struct lora *lora;
     double scale;
+    const char *name; /* for errors; NULL: "LoRA"                            */
 };
 
-/* *out shares the bytes of `base`, which must outlive it; weights_close().
- * *n_touched counts changed tensors; layers that do not fit their tensor are
+/* Whether any changes this tensor.  A layer that does not fit it is
  * UNSTIR_ERR_FORMAT. */
+enum unstir_status lora_touches(bool *is_touched, const struct tensor_view *t,
+                                enum single_file_part_id part,
+                                const struct lora_use *uses, size_t n_uses,
+                                struct unstir_error *err);
+
+/* *out shares the bytes of `base`, which must outlive it; weights_close().
+ * *n_touched counts changed tensors; layers that do not fit their tensor, and
+ * numbers that are not finite, are UNSTIR_ERR_FORMAT. */
 enum unstir_status lora_derive(struct weights **out, const struct weights *base,
                                enum single_file_part_id part,
                                const struct lora_use *uses, size_t n_uses,

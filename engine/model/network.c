@@ -350,7 +350,8 @@ static enum unstir_status measure_params(struct network *net,
 {
     for (size_t i = 0; i < graph_n_params(g); i++)
         net->info.n_parameters += graph_param_at(g, (param_id)i)->n;
-    return packs_measure(&net->info.weight_bytes, g, &net->table, mode, err);
+    return packs_measure(&net->info.weight_bytes, g, &net->table, mode, NULL,
+                         err);
 }
 
 static enum unstir_status
@@ -585,6 +586,43 @@ enum unstir_status network_derive(struct network **out,
     }
     *out = net;
     return UNSTIR_OK;
+}
+
+static enum unstir_status
+measure_derived(size_t *bytes, const struct network *base,
+                const struct graph *g, network_touched_fn is_touched_param,
+                const void *arg, struct unstir_error *err)
+{
+    enum unstir_status status;
+    bool *touched;
+    void *p;
+
+    TRY(alloc_zero(&p, graph_n_params(g), sizeof *touched, err));
+    touched = p;
+    for (size_t i = 0; i < graph_n_params(g); i++)
+        touched[i] =
+            is_touched_param(arg, graph_param_at(g, (param_id)i)->name);
+    status = packs_measure(bytes, g, &base->table, LOWER_FUSED, touched, err);
+    alloc_free(touched);
+    return status;
+}
+
+enum unstir_status network_derive_bytes(size_t *bytes,
+                                        const struct network *base,
+                                        network_touched_fn is_touched_param,
+                                        const void *arg,
+                                        struct unstir_error *err)
+{
+    struct model_size size = {.n = 1, .context_len = 1};
+    enum unstir_status status;
+    struct graph *g;
+
+    *bytes = 0;
+    size.h = size.w = network_smallest_edge(&base->facts);
+    TRY(build_graph(&g, base->family, base->config, &size, err));
+    status = measure_derived(bytes, base, g, is_touched_param, arg, err);
+    graph_free(g);
+    return status;
 }
 
 void network_unload(struct network *net)

@@ -57,6 +57,15 @@ enum unstir_status network_derive(struct network **out,
                                   const struct weights *weights,
                                   struct unstir_error *err);
 
+/* Bytes that such a network will take beside its base (which needs no weights
+ * for this), where tensors of these names have other values. */
+typedef bool (*network_touched_fn)(const void *arg, const char *name);
+enum unstir_status network_derive_bytes(size_t *bytes,
+                                        const struct network *base,
+                                        network_touched_fn is_touched,
+                                        const void *arg,
+                                        struct unstir_error *err);
+
 /* Free the weights: what is left is as if opened without them. */
 void network_unload(struct network *net);
 

@@ -98,10 +98,10 @@ enum unstir_status packs_derive(struct packs **out, const struct packs *base,
                                 struct unstir_error *err);
 
 /* Bytes that packs_new() and the parameters beside it will take, without any
- * weights at hand. */
+ * weights at hand; with `touched` those of packs_derive(). */
 enum unstir_status packs_measure(size_t *bytes, const struct graph *g,
                                  const struct kernel_table *table,
-                                 enum lower_mode mode,
+                                 enum lower_mode mode, const bool *touched,
                                  struct unstir_error *err);
 
 /* Whether plans still read params[p] after packing. */

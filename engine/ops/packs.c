@@ -587,38 +587,55 @@ enum unstir_status packs_derive(struct packs **out, const struct packs *base,
     return UNSTIR_OK;
 }
 
+/* What stands beside the packs is counted too, if it is `touched` (or all). */
+static size_t measured(struct packs *packs, const struct graph *g,
+                       const bool *touched)
+{
+    size_t bytes = packs->bytes;
+
+    drop_packed(packs, g);
+    for (size_t i = 0; i < packs->n_params; i++)
+        if (packs->params[i] && (!touched || touched[i]))
+            bytes += graph_param_at(g, (param_id)i)->n * sizeof(float);
+    return bytes;
+}
+
 static enum unstir_status measure(size_t *bytes, const struct graph *g,
                                   const struct kernel_table *table,
-                                  enum lower_mode mode, const float **params,
+                                  enum lower_mode mode, const bool *touched,
+                                  const float **params,
                                   struct unstir_error *err)
 {
     static const float any; /* stands for every parameter                    */
     struct packs_params source = {.values = params};
-    struct packs *packs;
+    struct packs *packs, *derived = NULL;
+    enum unstir_status status = UNSTIR_OK;
 
     for (size_t i = 0; i < graph_n_params(g); i++)
         params[i] = &any;
     TRY(new_empty(&packs, g, table, mode, &source,
                   (struct origin){.base = NULL}, err));
-    drop_packed(packs, g);
-    *bytes = packs->bytes;
-    for (size_t i = 0; i < packs->n_params; i++)
-        if (packs->params[i])
-            *bytes += graph_param_at(g, (param_id)i)->n * sizeof(float);
+    if (touched)
+        status = new_empty(&derived, g, table, mode, &source,
+                           (struct origin){packs, touched, false}, err);
+    if (status == UNSTIR_OK)
+        *bytes = measured(derived ? derived : packs, g, touched);
+    packs_free(derived);
     packs_free(packs);
-    return UNSTIR_OK;
+    return status;
 }
 
 enum unstir_status packs_measure(size_t *bytes, const struct graph *g,
                                  const struct kernel_table *table,
-                                 enum lower_mode mode, struct unstir_error *err)
+                                 enum lower_mode mode, const bool *touched,
+                                 struct unstir_error *err)
 {
     enum unstir_status status;
     void *params;
 
     *bytes = 0;
     TRY(alloc_zero(&params, graph_n_params(g), sizeof(float *), err));
-    status = measure(bytes, g, table, mode, params, err);
+    status = measure(bytes, g, table, mode, touched, params, err);
     alloc_free(params);
     return status;
 }

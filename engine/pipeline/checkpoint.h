@@ -50,9 +50,7 @@ struct unstir_model {
         uint64_t seed;
         enum unstir_precision precision;
     } encoder;
-    bool reads_mask;    /* beside the sample: the mask and the masked picture */
-    bool reads_picture; /* beside the sample: the picture to be edited       */
-    double read_scale;  /* of the latents that it then reads                 */
+    bool reads_mask; /* beside the sample: the mask and the masked picture   */
     struct conditioner conditioner; /* of models that read a text            */
     uint32_t sample_channels; /* of what the sampler works on              */
     uint32_t factor;          /* pixels an edge of its pixels; 1: pictures */
@@ -107,6 +105,16 @@ enum unstir_status checkpoint_derive(struct unstir_model **out,
                                      const struct unstir_model *base,
                                      const struct unstir_lora *loras, size_t n,
                                      struct unstir_error *err);
+/* As unstir_model_describe_derived() and unstir_model_derive_bytes(). */
+enum unstir_status checkpoint_describe_derived(struct unstir_model **out,
+                                               const struct unstir_model *base,
+                                               const struct unstir_lora *loras,
+                                               size_t n,
+                                               struct unstir_error *err);
+enum unstir_status checkpoint_derive_bytes(const struct unstir_model *base,
+                                           const struct unstir_lora *loras,
+                                           size_t n, size_t *n_bytes,
+                                           struct unstir_error *err);
 /* Free the weights; the description stays. */
 void checkpoint_unload(struct unstir_model *m);
 

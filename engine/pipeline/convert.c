@@ -264,7 +264,8 @@ static enum unstir_status derive_part(struct conversion *c, size_t i,
     if (!part->weights)
         return UNSTIR_OK;
     for (size_t k = 0; k < c->n_loras; k++)
-        uses[k] = (struct lora_use){&c->loras[k], c->options->lora_scales[k]};
+        uses[k] = (struct lora_use){&c->loras[k], c->options->lora_scales[k],
+                                    c->options->loras[k]};
     TRY(lora_derive(&part->derived, part->weights, (enum single_file_part_id)i,
                     uses, c->n_loras, &n, err));
     part->weights = part->derived;
@@ -282,7 +283,8 @@ static enum unstir_status add_loras(struct conversion *c,
         return error_set(err, UNSTIR_ERR_LIMIT, "%zu LoRAs; at most %d",
                          o->n_loras, MAX_LORAS);
     for (; c->n_loras < o->n_loras; c->n_loras++)
-        TRY(lora_open(&c->loras[c->n_loras], o->loras[c->n_loras], err));
+        TRY(lora_open(&c->loras[c->n_loras], o->loras[c->n_loras],
+                      o->loras[c->n_loras], 0, err));
     if (c->n_loras == 0)
         return UNSTIR_OK;
     for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)

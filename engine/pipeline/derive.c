@@ -12,6 +12,7 @@
  */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -24,14 +25,19 @@
 #include "model/network.h"
 #include "pipeline/checkpoint_inside.h"
 
-#define MAX_WEIGHT 100.0 /* as in prompts                                    */
 #define NAME_BYTES 256
 
+struct added {
+    struct lora file; /* while the model is made                             */
+    char name[NAME_BYTES];
+    char label[NAME_BYTES + 8]; /* for errors                                */
+    char digest[65];
+    double unet_weight, text_weight;
+};
+
 struct derived {
-    struct lora files[UNSTIR_MAX_LORAS]; /* while it is made                 */
-    struct unstir_lora_info loras[UNSTIR_MAX_LORAS];
-    char names[UNSTIR_MAX_LORAS][NAME_BYTES];
-    char digests[UNSTIR_MAX_LORAS][65];
+    struct added loras[UNSTIR_MAX_LORAS]; /* by digest: sums have one order  */
+    struct unstir_lora_info infos[UNSTIR_MAX_LORAS];
     size_t n;
     char digest[65];
     struct network *net;                            /* NULL: the base's       */
@@ -41,16 +47,24 @@ struct derived {
 
 /* -- LoRAs --------------------------------------------------------------- */
 
-static void name_of(char name[NAME_BYTES], const struct unstir_lora *l)
+/* A path is told as it is, a name as what it names. */
+static void set_names(struct added *a, const struct unstir_lora *l)
 {
-    const char *slash = strrchr(l->path, '/');
-    const char *text = l->name ? l->name : slash ? slash + 1 : l->path;
+    const char *slash = l->path ? strrchr(l->path, '/') : NULL;
+    const char *text = l->name   ? l->name
+                       : slash   ? slash + 1
+                       : l->path ? l->path
+                                 : "";
     char *dot;
 
-    (void)snprintf(name, NAME_BYTES, "%.255s", text);
-    dot = l->name ? NULL : strrchr(name, '.');
-    if (dot && dot > name)
+    (void)snprintf(a->name, sizeof a->name, "%.255s", text);
+    dot = l->name ? NULL : strrchr(a->name, '.');
+    if (dot && dot > a->name)
         *dot = '\0';
+    if (l->name)
+        (void)snprintf(a->label, sizeof a->label, "LoRA %.100s", l->name);
+    else
+        (void)snprintf(a->label, sizeof a->label, "%.255s", text);
 }
 
 static enum unstir_status digest_of(char hex[65], const struct lora *l,
@@ -59,37 +73,106 @@ static enum unstir_status digest_of(char hex[65], const struct lora *l,
     struct digest *digest;
 
     TRY(digest_new(&digest, err));
-    for (size_t i = 0; i < l->file->n_sources; i++)
-        digest_add_plain(digest, l->file->sources[i].map.bytes,
-                         l->file->sources[i].map.n_bytes);
+    digest_add_plain(digest, l->bytes, l->n_bytes);
     digest_finish(digest, hex);
     return UNSTIR_OK;
 }
 
+static enum unstir_status open_file(struct added *a,
+                                    const struct unstir_lora *l,
+                                    struct unstir_error *err)
+{
+    if (!l->path)
+        return error_set(err, UNSTIR_ERR_ARG, "%s: no file is given", a->label);
+    TRY(lora_open(&a->file, l->path, l->name ? a->label : l->path, l->max_bytes,
+                  err));
+    TRY(digest_of(a->digest, &a->file, err));
+    if (l->digest && strcmp(l->digest, a->digest) != 0)
+        return error_set(err, UNSTIR_ERR_IO,
+                         "%s: the file has changed: its SHA-256 is %s, wanted "
+                         "%.64s",
+                         a->label, a->digest, l->digest);
+    return UNSTIR_OK;
+}
+
+/* Without its file, for a description. */
+static enum unstir_status take_digest(struct added *a,
+                                      const struct unstir_lora *l,
+                                      struct unstir_error *err)
+{
+    if (!l->digest || strlen(l->digest) != sizeof a->digest - 1)
+        return error_set(err, UNSTIR_ERR_ARG, "%s: no SHA-256 is given",
+                         a->label);
+    memcpy(a->digest, l->digest, sizeof a->digest);
+    return UNSTIR_OK;
+}
+
 static enum unstir_status add_lora(struct derived *d,
-                                   const struct unstir_lora *l,
+                                   const struct unstir_lora *l, bool reads,
                                    struct unstir_error *err)
 {
-    size_t i = d->n;
+    struct added *a;
 
-    if (!(fabs(l->unet_weight) <= MAX_WEIGHT) ||
-        !(fabs(l->text_weight) <= MAX_WEIGHT))
+    if (!(fabs(l->unet_weight) <= UNSTIR_MAX_LORA_WEIGHT) ||
+        !(fabs(l->text_weight) <= UNSTIR_MAX_LORA_WEIGHT))
         return error_set(err, UNSTIR_ERR_ARG,
-                         "LoRA %.200s: weights are -100 to 100", l->path);
+                         "LoRA %.200s: weights are -%d to %d",
+                         l->name   ? l->name
+                         : l->path ? l->path
+                                   : "",
+                         UNSTIR_MAX_LORA_WEIGHT, UNSTIR_MAX_LORA_WEIGHT);
     if (l->unet_weight == 0 && l->text_weight == 0)
         return UNSTIR_OK; /* as if it were not given */
-    if (i == UNSTIR_MAX_LORAS)
+    if (d->n == UNSTIR_MAX_LORAS)
         return error_set(err, UNSTIR_ERR_LIMIT, "more than %d LoRAs",
                          UNSTIR_MAX_LORAS);
-    name_of(d->names[i], l);
-    TRY(lora_open(&d->files[i], l->path, err));
-    d->n++;
-    TRY(digest_of(d->digests[i], &d->files[i], err));
-    d->loras[i] = (struct unstir_lora_info){.name = d->names[i],
-                                            .digest = d->digests[i],
-                                            .unet_weight = l->unet_weight,
-                                            .text_weight = l->text_weight};
+    a = &d->loras[d->n++];
+    a->unet_weight = l->unet_weight;
+    a->text_weight = l->text_weight;
+    set_names(a, l);
+    return reads ? open_file(a, l, err) : take_digest(a, l, err);
+}
+
+static int order(double a, double b)
+{
+    return (a > b) - (a < b);
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct added *x = a, *y = b;
+    int by_digest = strcmp(x->digest, y->digest);
+    int by_unet = order(x->unet_weight, y->unet_weight);
+    int by_text = order(x->text_weight, y->text_weight);
+
+    return by_digest ? by_digest
+           : by_unet ? by_unet
+           : by_text ? by_text
+                     : strcmp(x->name, y->name);
+}
+
+/* All of them, in their order whatever order they were given in. */
+static enum unstir_status add_all(struct derived *d,
+                                  const struct unstir_lora *loras, size_t n,
+                                  bool reads, struct unstir_error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        TRY(add_lora(d, &loras[i], reads, err));
+    if (d->n > 1)
+        qsort(d->loras, d->n, sizeof *d->loras, compare);
+    for (size_t i = 0; i < d->n; i++)
+        d->infos[i] =
+            (struct unstir_lora_info){.name = d->loras[i].name,
+                                      .digest = d->loras[i].digest,
+                                      .unet_weight = d->loras[i].unet_weight,
+                                      .text_weight = d->loras[i].text_weight};
     return UNSTIR_OK;
+}
+
+static void close_files(struct derived *d)
+{
+    for (size_t i = 0; i < d->n; i++)
+        lora_close(&d->loras[i].file);
 }
 
 static size_t uses_of(struct lora_use uses[UNSTIR_MAX_LORAS],
@@ -98,11 +181,12 @@ static size_t uses_of(struct lora_use uses[UNSTIR_MAX_LORAS],
     size_t n = 0;
 
     for (size_t i = 0; i < d->n; i++) {
-        double scale = part == SINGLE_FILE_UNET ? d->loras[i].unet_weight
-                                                : d->loras[i].text_weight;
+        const struct added *a = &d->loras[i];
+        double scale =
+            part == SINGLE_FILE_UNET ? a->unet_weight : a->text_weight;
 
         if (scale != 0)
-            uses[n++] = (struct lora_use){&d->files[i], scale};
+            uses[n++] = (struct lora_use){&a->file, scale, a->label};
     }
     return n;
 }
@@ -126,6 +210,20 @@ static enum unstir_status derive_weights(struct weights **out,
     weights_close(*out);
     *out = NULL;
     return UNSTIR_OK;
+}
+
+/* Of tensors that are not the base's. */
+static size_t own_bytes(const struct weights *w, const struct weights *base)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < weights_len(w); i++) {
+        const struct tensor_view *t = weights_at(w, i);
+
+        if (t->data != weights_find(base, t->name)->data)
+            n += t->n_bytes;
+    }
+    return n;
 }
 
 /* -- parts --------------------------------------------------------------- */
@@ -166,8 +264,19 @@ static enum unstir_status derive_text(struct unstir_model *m, size_t i,
     TRY(clip_text_open(&d->texts[i], parts->texts[i].config, d->text_weights[i],
                        &options, err));
     m->conditioner.encoders[encoder] = d->texts[i];
-    m->info.weight_bytes += clip_text_info(d->texts[i])->weight_bytes;
+    m->info.weight_bytes +=
+        clip_text_info(d->texts[i])->weight_bytes +
+        own_bytes(d->text_weights[i], parts->texts[i].weights);
     return UNSTIR_OK;
+}
+
+static enum unstir_status touch_nothing(const struct derived *d,
+                                        struct unstir_error *err)
+{
+    return error_set(err, UNSTIR_ERR_ARG,
+                     "%s%s: no layer of this model is touched: it was made "
+                     "for another kind",
+                     d->loras[0].label, d->n > 1 ? " and others" : "");
 }
 
 static enum unstir_status derive_all(struct unstir_model *m,
@@ -186,11 +295,83 @@ static enum unstir_status derive_all(struct unstir_model *m,
         TRY(derive_text(m, i, encoder++, parts, err));
         is_touched |= d->texts[i] != NULL;
     }
-    if (d->n > 0 && !is_touched)
-        return error_set(err, UNSTIR_ERR_ARG,
-                         "the LoRAs touch no layer of this model: they were "
-                         "made for another kind");
+    return d->n == 0 || is_touched ? UNSTIR_OK : touch_nothing(d, err);
+}
+
+/* -- bytes -------------------------------------------------------------- */
+
+struct touching {
+    const struct weights *weights;
+    enum single_file_part_id part;
+    struct lora_use uses[UNSTIR_MAX_LORAS];
+    size_t n_uses;
+};
+
+static bool is_touched(const void *arg, const char *name)
+{
+    const struct touching *t = arg;
+    const struct tensor_view *v = weights_find(t->weights, name);
+    bool touched = false;
+
+    return v &&
+           lora_touches(&touched, v, t->part, t->uses, t->n_uses, NULL) ==
+               UNSTIR_OK &&
+           touched;
+}
+
+/* Bytes of the tensors that are touched, as they stand in memory. */
+static enum unstir_status touched_bytes(size_t *n, const struct touching *t,
+                                        struct unstir_error *err)
+{
+    *n = 0;
+    for (size_t i = 0; i < weights_len(t->weights); i++) {
+        const struct tensor_view *v = weights_at(t->weights, i);
+        bool touched;
+
+        TRY(lora_touches(&touched, v, t->part, t->uses, t->n_uses, err));
+        *n += touched ? v->n * sizeof(float) : 0;
+    }
     return UNSTIR_OK;
+}
+
+static enum unstir_status part_bytes(size_t *n, const struct derived *d,
+                                     const struct weights *weights,
+                                     enum single_file_part_id part,
+                                     struct touching *t,
+                                     struct unstir_error *err)
+{
+    *t = (struct touching){.weights = weights, .part = part};
+    t->n_uses = uses_of(t->uses, d, part);
+    return touched_bytes(n, t, err);
+}
+
+static enum unstir_status all_bytes(size_t *n, const struct derived *d,
+                                    const struct unstir_model *base,
+                                    struct unstir_error *err)
+{
+    struct checkpoint_parts parts = checkpoint_source_parts(&base->source);
+    struct touching t;
+    unsigned encoder = 0;
+    size_t bytes, all = 0;
+
+    *n = 0;
+    TRY(part_bytes(&all, d, parts.weights, SINGLE_FILE_UNET, &t, err));
+    if (all > 0)
+        TRY(network_derive_bytes(n, base->net, is_touched, &t, err));
+    for (size_t i = 0; i < CONDITIONING_ENCODERS; i++) {
+        const struct clip_text *text;
+
+        if (!parts.texts[i].config)
+            continue;
+        text = base->conditioner.encoders[encoder++];
+        TRY(part_bytes(&bytes, d, parts.texts[i].weights,
+                       (enum single_file_part_id)(SINGLE_FILE_TEXT + i), &t,
+                       err));
+        if (bytes > 0)
+            *n += bytes + clip_text_info(text)->weight_bytes;
+        all += bytes;
+    }
+    return d->n == 0 || all > 0 ? UNSTIR_OK : touch_nothing(d, err);
 }
 
 /* -- the whole ----------------------------------------------------------- */
@@ -202,12 +383,14 @@ static enum unstir_status find_digest(struct unstir_model *m,
     struct digest *digest;
     char text[64];
 
+    m->info.loras = d->infos;
+    m->info.n_loras = d->n;
     if (d->n == 0)
         return UNSTIR_OK;
     TRY(digest_new(&digest, err));
     digest_add(digest, "base", m->info.digest, strlen(m->info.digest));
     for (size_t i = 0; i < d->n; i++) {
-        const struct unstir_lora_info *l = &d->loras[i];
+        const struct unstir_lora_info *l = &d->infos[i];
         int n = snprintf(text, sizeof text, "%.17g %.17g", l->unet_weight,
                          l->text_weight);
 
@@ -221,37 +404,41 @@ static enum unstir_status find_digest(struct unstir_model *m,
 
 static enum unstir_status fill(struct unstir_model *m,
                                const struct unstir_lora *loras, size_t n,
-                               struct unstir_error *err)
+                               bool reads, struct unstir_error *err)
 {
     struct checkpoint_parts parts = checkpoint_source_parts(&m->source);
     struct derived *d = m->derived;
 
-    for (size_t i = 0; i < n; i++)
-        TRY(add_lora(d, &loras[i], err));
-    m->info.weight_bytes = 0;
-    TRY(derive_all(m, &parts, err));
-    TRY(find_digest(m, err));
-    m->info.loras = d->loras;
-    m->info.n_loras = d->n;
-    for (size_t i = 0; i < d->n; i++)
-        lora_close(&d->files[i]);
-    return UNSTIR_OK;
+    TRY(add_all(d, loras, n, reads, err));
+    if (reads) {
+        m->info.weight_bytes = 0;
+        TRY(derive_all(m, &parts, err));
+        close_files(d);
+    }
+    return find_digest(m, err);
 }
 
-enum unstir_status checkpoint_derive(struct unstir_model **out,
-                                     const struct unstir_model *base,
-                                     const struct unstir_lora *loras, size_t n,
+static enum unstir_status check_base(const struct unstir_model *base,
                                      struct unstir_error *err)
+{
+    if (!base->derived && checkpoint_source_parts(&base->source).weights)
+        return UNSTIR_OK;
+    return error_set(err, UNSTIR_ERR_ARG,
+                     "LoRAs are added to a model that was opened from its "
+                     "files and has none");
+}
+
+static enum unstir_status derive(struct unstir_model **out,
+                                 const struct unstir_model *base,
+                                 const struct unstir_lora *loras, size_t n,
+                                 bool reads, struct unstir_error *err)
 {
     enum unstir_status status;
     struct unstir_model *m;
     void *memory;
 
     *out = NULL;
-    if (base->derived || !checkpoint_source_parts(&base->source).weights)
-        return error_set(err, UNSTIR_ERR_ARG,
-                         "LoRAs are added to a model that was opened from its "
-                         "files and has none");
+    TRY(check_base(base, err));
     TRY(alloc_zero(&memory, 1, sizeof *m, err));
     m = memory;
     *m = *base;
@@ -261,13 +448,51 @@ enum unstir_status checkpoint_derive(struct unstir_model **out,
         return status;
     }
     m->derived = memory;
-    status = fill(m, loras, n, err);
+    status = fill(m, loras, n, reads, err);
     if (status != UNSTIR_OK) {
         checkpoint_free_derived(m);
         return status;
     }
     *out = m;
     return UNSTIR_OK;
+}
+
+enum unstir_status checkpoint_derive(struct unstir_model **out,
+                                     const struct unstir_model *base,
+                                     const struct unstir_lora *loras, size_t n,
+                                     struct unstir_error *err)
+{
+    return derive(out, base, loras, n, true, err);
+}
+
+enum unstir_status checkpoint_describe_derived(struct unstir_model **out,
+                                               const struct unstir_model *base,
+                                               const struct unstir_lora *loras,
+                                               size_t n,
+                                               struct unstir_error *err)
+{
+    return derive(out, base, loras, n, false, err);
+}
+
+enum unstir_status checkpoint_derive_bytes(const struct unstir_model *base,
+                                           const struct unstir_lora *loras,
+                                           size_t n, size_t *n_bytes,
+                                           struct unstir_error *err)
+{
+    enum unstir_status status;
+    struct derived *d;
+    void *memory;
+
+    *n_bytes = 0;
+    TRY(check_base(base, err));
+    TRY(alloc_zero(&memory, 1, sizeof *d, err));
+    d = memory;
+    status = add_all(d, loras, n, true, err);
+    if (status == UNSTIR_OK)
+        status = all_bytes(n_bytes, d, base, err);
+    close_files(d);
+    alloc_free(d);
+    return status;
 }
 
 void checkpoint_free_derived(struct unstir_model *m)
@@ -279,8 +504,7 @@ void checkpoint_free_derived(struct unstir_model *m)
         clip_text_free(d->texts[i]);
         weights_close(d->text_weights[i]);
     }
-    for (size_t i = 0; i < d->n; i++)
-        lora_close(&d->files[i]);
+    close_files(d);
     alloc_free(d);
     alloc_free(m);
 }

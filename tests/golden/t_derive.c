@@ -273,8 +273,9 @@ static void test_base_stays(void **state)
 /* One part alone; twice half is once whole, but for rounding of sums. */
 static void test_parts(void **state)
 {
-    struct unstir_lora halves[] = {{lora_path, "one", 0.25, 0},
-                                   {lora_path, "two", 0.25, 0}};
+    struct unstir_lora halves[] = {
+        {.path = lora_path, .name = "one", .unet_weight = 0.25},
+        {.path = lora_path, .name = "two", .unet_weight = 0.25}};
     struct unstir_model *base = open_path(model_path), *two, *text, *unet;
     struct unstir_error err = {0};
     struct painted a, b, c;
@@ -328,7 +329,7 @@ static void test_refusals(void **state)
     (void)state;
     refuse(base, "/nowhere.safetensors", 1, "/nowhere.safetensors");
     refuse(base, lora_path, 1e9, "weights are -100 to 100");
-    refuse(other, lora_path, 1, "LoRA layer"); /* of another shape */
+    refuse(other, lora_path, 1, "style.safetensors: layer"); /* another shape */
     derived = derive(base, 1, 1);
     refuse(derived, lora_path, 1, "has none");
     r.prompt = "x <lora:unknown:1>";
