@@ -13,6 +13,15 @@ CONFIG_LIST(model, "model", "",
 CONFIG_SIZE(models_memory, "models-memory", 0, 0, 1125899906842624,
             "for the weights of all models; those used least recently are "
             "unloaded above it; 0: no ceiling")
+CONFIG_TEXT(lora_dir, "lora-dir", "",
+            "folder of LoRAs (NAME.safetensors) that requests may name; read "
+            "again when it changes")
+CONFIG_INT(max_loras, "max-loras", 256, 1, 4096, "files of that folder")
+CONFIG_SIZE(lora_bytes, "lora-bytes", 2147483648, 4096, 1099511627776,
+            "of a LoRA file, and of all of a request")
+CONFIG_INT(max_derived, "max-derived", 4, 1, 64,
+           "models with LoRAs that are kept; those used least recently are "
+           "unloaded above it")
 CONFIG_CHOICE(precision, "precision", "auto", "auto|f32|bf16|int8",
               "operands of the network; auto is the CPU's own type")
 CONFIG_TEXT(isa, "isa", "", "instruction set; empty is the best this CPU has")

@@ -85,6 +85,12 @@ ERROR(BAD_PICTURE, 422, "bad-picture", "bad_picture", "Picture cannot be used",
       "invalid_request_error",
       "The body must be a PNG of at most 512 pixels an edge; the detail says "
       "what is wrong with this one.")
+ERROR(LORA_UNUSABLE, 422, "lora-unusable", "lora_unusable",
+      "LoRA cannot be used", "invalid_request_error",
+      "A LoRA of the request cannot be added to its model: it was made for "
+      "another kind, or its file is damaged or has changed meanwhile. The "
+      "detail names file, layer and reason; GET /v1/loras lists what is "
+      "there.")
 ERROR(IDEMPOTENCY_KEY_REUSE, 422, "idempotency-key-reuse",
       "idempotency_key_reuse", "Idempotency-Key was used for another request",
       "invalid_request_error",

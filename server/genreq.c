@@ -123,9 +123,6 @@ static const char *pointer_of(struct check *c, const char *field)
         return jdoc_text(c->doc, "/guidance", c->problem->arena) != NULL
                    ? "/guidance"
                    : "/guidance_scale";
-    if (strcmp(field, "image_guidance_scale") == 0 &&
-        jdoc_text(c->doc, "/image_guidance", c->problem->arena) != NULL)
-        return "/image_guidance";
     if (strcmp(field, "schedule") == 0 &&
         jdoc_text(c->doc, "/scheduler", c->problem->arena) != NULL)
         return "/scheduler";
@@ -338,7 +335,6 @@ static void check_model(const struct body *body, struct model *model,
     request.sampler = body->sampler;
     request.schedule = body->schedule;
     request.guidance = body->guidance;
-    request.image_guidance = body->image_guidance;
     request.guidance_rescale = body->guidance_rescale;
     request.guidance_start = body->guidance_start;
     request.guidance_end = body->guidance_end;
@@ -379,8 +375,7 @@ static void rename_unknown(struct problem *problem)
     for (size_t i = 0; i < n; i++) {
         struct problem_violation *v = &problem->violations[i];
 
-        if (strcmp(v->pointer, "/loras") == 0 ||
-            strcmp(v->pointer, "/webhook") == 0) {
+        if (strcmp(v->pointer, "/webhook") == 0) {
             v->detail = "is not supported by this server";
             v->nearest = NULL;
         }
@@ -477,8 +472,26 @@ static bool fill(struct genreq *out, const struct body *body,
         out->resolved.negative_prompt = out->negative_prompt;
         return true;
     }
+    out->model = NULL; /* the caller's, still */
     genreq_fini(out);
     return false;
+}
+
+/* Check the body against its model with its LoRAs, which is returned, for the
+ * caller to release; NULL if there is none.  Texts cannot be checked against a
+ * model that lacks a LoRA: they name it. */
+static struct model *check_with_loras(struct body *body, struct model *model,
+                                      const struct service *service,
+                                      struct unstir_request *resolved,
+                                      struct check *c)
+{
+    struct model *with =
+        genreq_with_loras(body, model, service, c->doc, c->problem);
+
+    if (with == NULL && model->info->takes_text)
+        body->prompt = body->negative_prompt = NULL;
+    check_model(body, with != NULL ? with : model, resolved, c);
+    return with;
 }
 
 bool genreq_read(struct genreq *out, struct service *service,
@@ -492,7 +505,6 @@ bool genreq_read(struct genreq *out, struct service *service,
                         .clip_skip = NOT_GIVEN,
                         .deep_cache = NOT_GIVEN,
                         .guidance = UNSTIR_UNSET_F,
-                        .image_guidance = UNSTIR_UNSET_F,
                         .guidance_rescale = UNSTIR_UNSET_F,
                         .guidance_start = UNSTIR_UNSET_F,
                         .guidance_end = UNSTIR_UNSET_F,
@@ -505,7 +517,7 @@ bool genreq_read(struct genreq *out, struct service *service,
                       .problem = problem,
                       .init_image = &init_image,
                       .mask = &mask};
-    struct model *model;
+    struct model *model, *with = NULL;
     bool is_good;
 
     memset(out, 0, sizeof *out);
@@ -519,11 +531,11 @@ bool genreq_read(struct genreq *out, struct service *service,
     c.label_pointer = body.class_name != NULL ? "/class" : "/prompt";
     model = find_model(service->models, &body, doc, problem);
     if (model != NULL && model->described != NULL)
-        check_model(&body, model, &resolved, &c);
+        with = check_with_loras(&body, model, service, &resolved, &c);
     if (is_good && (problem->n_violations > 0 || !is_usable(model, problem)))
         goto out;
-    is_good =
-        is_good && fill(out, &body, model, &resolved, options, service->config);
+    is_good = is_good && with != NULL &&
+              fill(out, &body, with, &resolved, options, service->config);
     if (is_good) {
         out->init_image = init_image;
         out->mask = mask;
@@ -531,6 +543,8 @@ bool genreq_read(struct genreq *out, struct service *service,
     }
     problem->code = ERROR_NO_MEMORY;
 out:
+    if (with != NULL)
+        model_release(with);
     upload_fini(&init_image);
     upload_fini(&mask);
     return false;
@@ -545,6 +559,8 @@ void genreq_drop_pictures(struct genreq *req)
 void genreq_fini(struct genreq *req)
 {
     genreq_drop_pictures(req);
+    if (req->model != NULL)
+        model_release(req->model);
     mem_free(req->prompt);
     mem_free(req->negative_prompt);
     mem_free(req->tag);

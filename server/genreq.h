@@ -25,7 +25,7 @@
 #include "upload.h"
 
 struct genreq {
-    struct model *model;            /* not held: see models.h                */
+    struct model *model;            /* referred to, not held: see models.h   */
     struct unstir_request resolved; /* strings are the engine's tables or the
                                       prompts below; its seeds are those
                                       of picture 0                          */

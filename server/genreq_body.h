@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "json.h"
+
 /* In struct body, of a field that must be positive; JSON has no such number. */
 #define NOT_GIVEN INT64_MIN
 
@@ -25,18 +27,36 @@ struct preview_body {
     bool keep;
 };
 
+struct lora_body {
+    const char *name; /* or "name:0.8", as in a prompt                       */
+    const char *sha256;
+    double scale, text_scale;
+    bool has_scale, has_text_scale;
+};
+
 struct body {
     const char *prompt, *negative_prompt, *prompt_syntax, *class_name, *model,
         *sampler;
     const char *schedule, *precision, *init_image, *mask, *on_disconnect, *tag;
     uint64_t seed, variation_seed;
     int64_t n, steps, width, height, clip_skip, deep_cache, priority;
-    double guidance, image_guidance, guidance_rescale, guidance_start,
-        guidance_end;
+    double guidance, guidance_rescale, guidance_start, guidance_end;
     double eta, strength, variation_strength, deadline_s, ttl_s;
     bool has_seed, has_variation_seed, has_strength, has_ttl, has_preview;
+    struct json_list loras; /* of struct lora_body                           */
     struct output_body output;
     struct preview_body preview;
 };
+
+struct model;
+struct service;
+
+/* The model with the LoRAs that the body and its prompt name: `model` itself
+ * if there are none, else one that must be released.  NULL after a violation,
+ * or with problem->code NO_MEMORY. */
+struct model *genreq_with_loras(const struct body *body, struct model *model,
+                                const struct service *service,
+                                const struct jdoc *doc,
+                                struct problem *problem);
 
 #endif

@@ -37,6 +37,37 @@ static const struct json_field output_fields[] = {
      .summary = "write the parameters into the picture"},
     JSON_FIELD_END};
 
+static const struct json_field lora_fields[] = {
+    {.name = "name",
+     .kind = JSON_KIND_STRING,
+     AT(lora_body, name),
+     ALWAYS,
+     .max_bytes = 320,
+     .summary = "see /v1/loras; name:0.8 has its scale behind it, name:0.5:0.8 "
+                "that of the text encoders before it"},
+    {.name = "scale",
+     .alias = "weight",
+     .kind = JSON_KIND_NUMBER,
+     AT(lora_body, scale),
+     .present = offsetof(struct lora_body, has_scale),
+     .min = -UNSTIR_MAX_LORA_WEIGHT,
+     .max = UNSTIR_MAX_LORA_WEIGHT,
+     .summary = "1 is as trained; not given: 1"},
+    {.name = "text_scale",
+     .kind = JSON_KIND_NUMBER,
+     AT(lora_body, text_scale),
+     .present = offsetof(struct lora_body, has_text_scale),
+     .min = -UNSTIR_MAX_LORA_WEIGHT,
+     .max = UNSTIR_MAX_LORA_WEIGHT,
+     .summary = "of the text encoders; not given: scale"},
+    {.name = "sha256",
+     .kind = JSON_KIND_STRING,
+     AT(lora_body, sha256),
+     ALWAYS,
+     .max_bytes = 64,
+     .summary = "refuse any other file of that name"},
+    JSON_FIELD_END};
+
 static const struct json_field preview_fields[] = {
     {.name = "every",
      .kind = JSON_KIND_INT,
@@ -152,13 +183,6 @@ const struct json_field genreq_fields[] = {
      .offset = offsetof(struct body, guidance),
      ALWAYS,
      .summary = "1: off"},
-    {.name = "image_guidance_scale",
-     .alias = "image_guidance",
-     .kind = JSON_KIND_NUMBER,
-     .offset = offsetof(struct body, image_guidance),
-     ALWAYS,
-     .summary = "of models that edit pictures: how hard to hold on to "
-                "init_image, 1 or more; not given: 1.5"},
     {.name = "guidance_rescale",
      .kind = JSON_KIND_NUMBER,
      .offset = offsetof(struct body, guidance_rescale),
@@ -225,6 +249,16 @@ const struct json_field genreq_fields[] = {
      .max = 100,
      .summary = "whole evaluations in every N-th step alone, shallow layers "
                 "between; 1 is off; models say takes_deep_cache"},
+    {.name = "loras",
+     .kind = JSON_KIND_LIST,
+     .offset = offsetof(struct body, loras),
+     ALWAYS,
+     .fields = lora_fields,
+     .item_bytes = sizeof(struct lora_body),
+     .max_items = UNSTIR_MAX_LORAS,
+     .summary = "LoRAs to add to the model, as objects or texts (name:0.8); "
+                "prompts name them as <lora:name:0.8>, and one that stands "
+                "here as well counts as it stands here"},
     {.name = "precision",
      .kind = JSON_KIND_STRING,
      .offset = offsetof(struct body, precision),

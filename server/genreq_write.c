@@ -26,6 +26,26 @@ static void write_text(struct json_out *out, const char *key, const char *text)
         jout_null(out, key);
 }
 
+static void write_loras(const struct unstir_model_info *info,
+                        struct json_out *out)
+{
+    if (info->n_loras == 0)
+        return;
+    jout_array(out, "loras");
+    for (size_t i = 0; i < info->n_loras; i++) {
+        const struct unstir_lora_info *l = &info->loras[i];
+
+        jout_object(out, NULL);
+        jout_string(out, "name", l->name);
+        jout_number(out, "scale", l->unet_weight);
+        if (l->text_weight != l->unet_weight)
+            jout_number(out, "text_scale", l->text_weight);
+        jout_string(out, "sha256", l->digest);
+        jout_end_object(out);
+    }
+    jout_end_array(out);
+}
+
 static void write_engine_part(const struct genreq *req, struct json_out *out)
 {
     const struct unstir_request *r = &req->resolved;
@@ -43,14 +63,13 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
         jout_null(out, "class");
     write_text(out, "label", genreq_label(req));
     jout_string(out, "model", model_id(req->model));
+    write_loras(req->model->info, out);
     jout_int(out, "n", req->n);
     jout_int(out, "steps", r->steps);
     jout_string(out, "sampler", r->sampler != NULL ? r->sampler : "");
     if (r->schedule != NULL)
         jout_string(out, "schedule", r->schedule);
     jout_number(out, "guidance_scale", r->guidance);
-    if (req->model->info->edits_pictures)
-        jout_number(out, "image_guidance_scale", r->image_guidance);
     if (r->guidance_rescale > 0)
         jout_number(out, "guidance_rescale", r->guidance_rescale);
     if (unstir_request_has_interval(req->model->described, r)) {

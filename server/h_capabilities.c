@@ -11,6 +11,7 @@
 #include "handlers.h"
 #include "http.h"
 #include "jobs.h"
+#include "loras.h"
 #include "reply.h"
 #include "request.h"
 #include "unstir.h"
@@ -73,6 +74,9 @@ static void write_limits(const struct config *config, struct json_out *out)
     jout_int(out, "body_bytes", ROUTE_BODY_JSON);
     jout_int(out, "upload_bytes", ROUTE_BODY_UPLOAD);
     jout_int(out, "json_depth", JSON_MAX_DEPTH);
+    jout_int(out, "loras", UNSTIR_MAX_LORAS);
+    jout_int(out, "lora_scale", UNSTIR_MAX_LORA_WEIGHT);
+    jout_uint(out, "lora_bytes", config->lora_bytes);
     jout_int(out, "streams", config->max_streams);
     jout_uint(out, "result_bytes", config->result_bytes);
     jout_uint(out, "preview_bytes", config->preview_bytes);
@@ -169,6 +173,30 @@ static void write_jobs(const struct jobs *jobs, struct json_out *out)
     jout_end_object(out);
 }
 
+/* The models with LoRAs: how many there are now, and what became of all. */
+static void write_loras(const struct service *service, struct json_out *out)
+{
+    const struct models *models = service->models;
+    size_t n_ready = 0, n_loading = 0;
+    uint64_t n_bytes = 0;
+
+    for (const struct model *at = models->first_derived; at != NULL;
+         at = at->next) {
+        n_ready += at->state == MODEL_READY;
+        n_loading += at->state == MODEL_LOADING;
+        n_bytes += at->used_bytes;
+    }
+    jout_object(out, "loras");
+    jout_uint(out, "files", service->loras->n);
+    jout_uint(out, "ready", n_ready);
+    jout_uint(out, "loading", n_loading);
+    jout_uint(out, "bytes", n_bytes);
+    jout_uint(out, "made", models->counters.n_made);
+    jout_uint(out, "failed", models->counters.n_failed);
+    jout_uint(out, "unloaded", models->counters.n_unloaded);
+    jout_end_object(out);
+}
+
 static void write_bytes(const struct jobs *jobs, struct json_out *out)
 {
     jout_object(out, "bytes");
@@ -201,6 +229,7 @@ void h_status(struct service *service, struct request *request)
     write_workers(jobs, &out);
     write_jobs(jobs, &out);
     write_bytes(jobs, &out);
+    write_loras(service, &out);
     jout_uint(&out, "streams", jobs->n_streams);
     jout_uint(&out, "connections", http_connections(service->http));
     jout_object(&out, "build");

@@ -393,7 +393,7 @@ void h_estimate(struct service *service, struct request *request)
     jout_number(&out, "run_s", sched_cost_s(&req));
     jout_number(&out, "finish_s", finish_s);
     jout_bool(&out, "measured",
-              cost_is_measured(&req.model->cost, req.resolved.width,
+              cost_is_measured(model_cost(req.model), req.resolved.width,
                                req.resolved.height));
     jout_uint(&out, "peak_bytes", req.model->info->weight_bytes + arena_bytes);
     genreq_write(&req, &out, "request");

@@ -67,6 +67,35 @@ static void write_string(struct json_out *out, const struct json_field *field)
         jout_uint(out, "maxLength", field->max_bytes ? field->max_bytes : 4096);
 }
 
+static void write_object(struct json_out *out, const struct json_field *fields)
+{
+    jout_object(out, NULL);
+    jout_string(out, "type", "object");
+    write_fields(out, fields);
+    jout_end_object(out);
+}
+
+/* A list, or its only item. */
+static void write_list(struct json_out *out, const struct json_field *field)
+{
+    jout_array(out, "type");
+    jout_string(out, NULL, "array");
+    jout_string(out, NULL, "string");
+    jout_string(out, NULL, "object");
+    jout_string(out, NULL, "null");
+    jout_end_array(out);
+    jout_uint(out, "maxItems", field->max_items);
+    jout_object(out, "items");
+    jout_array(out, "anyOf");
+    jout_object(out, NULL);
+    jout_string(out, "type", "string");
+    jout_end_object(out);
+    write_object(out, field->fields);
+    jout_end_array(out);
+    jout_end_object(out);
+    write_fields(out, field->fields);
+}
+
 static void write_value(struct json_out *out, const struct json_field *field)
 {
     switch (field->kind) {
@@ -94,6 +123,9 @@ static void write_value(struct json_out *out, const struct json_field *field)
     case JSON_KIND_OBJECT:
         write_types(out, "object", NULL);
         write_fields(out, field->fields);
+        break;
+    case JSON_KIND_LIST:
+        write_list(out, field);
         break;
     }
 }

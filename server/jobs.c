@@ -284,7 +284,7 @@ static bool is_admitted(struct jobs *jobs, const struct genreq *req,
 
         /* A guess is no reason to refuse. */
         if (finish_s > req->deadline_s &&
-            cost_is_measured(&req->model->cost, req->resolved.width,
+            cost_is_measured(model_cost(req->model), req->resolved.width,
                              req->resolved.height)) {
             refuse(jobs, &load, refusal, ERROR_DEADLINE_UNMEETABLE,
                    finish_s - req->deadline_s);

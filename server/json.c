@@ -445,6 +445,8 @@ static const char *take_label(struct reader *reader,
 
 static void read_object(struct reader *reader, const json_t *object,
                         const struct json_field *fields, char *out);
+static bool take(struct reader *reader, const struct json_field *field,
+                 const json_t *value, char *out);
 
 static bool take_object(struct reader *reader, const struct json_field *field,
                         const json_t *value, char *out)
@@ -459,6 +461,64 @@ static bool take_object(struct reader *reader, const struct json_field *field,
     read_object(reader, value, field->fields, out);
     reader->prefix = outer;
     return true;
+}
+
+/* Item i of a list, or one that stands for the list. */
+static bool take_item(struct reader *reader, const struct json_field *field,
+                      const json_t *value, const char *name, char *out)
+{
+    struct json_field item = {.name = name, .fields = field->fields};
+
+    if (!json_is_string(value))
+        return take_object(reader, &item, value, out);
+    item = field->fields[0];
+    item.name = name;
+    return take(reader, &item, value, out);
+}
+
+static bool take_items(struct reader *reader, const struct json_field *field,
+                       const json_t *value, struct json_list *list)
+{
+    const char *outer = reader->prefix;
+    bool is_right = true;
+
+    reader->prefix = pointer_to(reader, field->name);
+    for (size_t i = 0; i < list->n; i++) {
+        char name[24];
+
+        (void)snprintf(name, sizeof name, "%zu", i);
+        is_right &= take_item(reader, field, json_array_get(value, i), name,
+                              (char *)list->items + i * field->item_bytes);
+    }
+    reader->prefix = outer;
+    return is_right;
+}
+
+static bool take_list(struct reader *reader, const struct json_field *field,
+                      const json_t *value, struct json_list *list)
+{
+    bool is_list = json_is_array(value);
+
+    list->n = is_list ? json_array_size(value) : 1;
+    if (list->n > field->max_items) {
+        violation(reader, field->name, value, NULL,
+                  "has %zu items; at most %zu are allowed", list->n,
+                  field->max_items);
+        return false;
+    }
+    list->items =
+        mem_arena_zero(reader->problem->arena, list->n + 1, field->item_bytes);
+    if (!list->items) {
+        violation(reader, field->name, NULL, NULL, "does not fit in memory");
+        return false;
+    }
+    if (is_list)
+        return take_items(reader, field, value, list);
+    if (!json_is_string(value) && !json_is_object(value)) {
+        violation(reader, field->name, value, NULL, "must be a list");
+        return false;
+    }
+    return take_item(reader, field, value, field->name, list->items);
 }
 
 static const char *take_string(struct reader *reader,
@@ -481,6 +541,7 @@ static bool take(struct reader *reader, const struct json_field *field,
         uint64_t seed;
         double number;
         bool flag;
+        struct json_list list;
     } v;
     size_t size = 0;
 
@@ -515,6 +576,9 @@ static bool take(struct reader *reader, const struct json_field *field,
         break;
     case JSON_KIND_OBJECT:
         return take_object(reader, field, value, out + field->offset);
+    case JSON_KIND_LIST:
+        size = take_list(reader, field, value, &v.list) ? sizeof v.list : 0;
+        break;
     }
     if (size)
         memcpy(out + field->offset, &v, size);

@@ -52,7 +52,15 @@ enum json_kind {
     JSON_KIND_SEED,   /* uint64_t; a number or a decimal string             */
     JSON_KIND_NUMBER, /* double, finite                                     */
     JSON_KIND_LABEL,  /* const char *: a string, or an integer as text      */
-    JSON_KIND_OBJECT  /* a struct inside the struct, by `fields`            */
+    JSON_KIND_OBJECT, /* a struct inside the struct, by `fields`            */
+    JSON_KIND_LIST    /* struct json_list of structs, each by `fields`      */
+};
+
+/* Items are zeroed before they are read.  A string may stand for an item that
+ * has its first field alone, and one item for a list of one.                */
+struct json_list {
+    void *items; /* in the arena                                             */
+    size_t n;
 };
 
 /* One field.  null is the same as absent.  Offsets are offsetof() values in
@@ -66,14 +74,16 @@ struct json_field {
     double min, max;     /* INT, NUMBER; both 0: no limits of the table's own */
     size_t max_bytes;    /* STRING, LABEL; 0: 4096                            */
     const char *choices; /* STRING: "cancel|continue", or NULL              */
-    const struct json_field *fields; /* OBJECT                              */
+    const struct json_field *fields; /* OBJECT, LIST                        */
     const char *summary; /* for /openapi.json                               */
+    size_t item_bytes;   /* LIST                                            */
+    size_t max_items;
 };
 
 #define JSON_NO_PRESENT SIZE_MAX
-#define JSON_FIELD_END                                              \
-    {                                                               \
-        NULL, NULL, JSON_KIND_BOOL, 0, 0, 0, 0, 0, NULL, NULL, NULL \
+#define JSON_FIELD_END                                                    \
+    {                                                                     \
+        NULL, NULL, JSON_KIND_BOOL, 0, 0, 0, 0, 0, NULL, NULL, NULL, 0, 0 \
     }
 
 /* Fill *out (left alone where a field is absent or wrong) from the object.

@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "jobs.h"
 #include "log.h"
+#include "models_inside.h"
 
 #define DEFAULT_MODEL "fashion"
 #define WARM_UP_MAX_S 0.25 /* of a step and its picture, as guessed         */
@@ -60,28 +61,20 @@ const char *models_nearest(const struct models *models, const char *id)
     return n == 1 ? ids[0] : NULL; /* a choice of one is near enough */
 }
 
-static bool fits(const struct models *models, size_t n)
-{
-    return models->max_bytes == 0 ||
-           (n <= models->max_bytes &&
-            models->used_bytes <= models->max_bytes - n);
-}
-
-/* What it takes of the ceiling from now on. */
-static void count(struct model *model, size_t n)
+void model_count(struct model *model, size_t n)
 {
     model->models->used_bytes += n;
     model->models->used_bytes -= model->used_bytes;
     model->used_bytes = n;
 }
 
-static void fail(struct model *model, const char *why)
+void model_fail(struct model *model, const char *why)
 {
     struct log_line line;
 
     model->state = MODEL_FAILED;
     model->is_starting = model->is_wanted = model->is_leaving = false;
-    count(model, 0);
+    model_count(model, 0);
     (void)snprintf(model->why, sizeof model->why, "%s", why);
     log_begin(&line, LOG_LEVEL_ERROR, "model failed");
     log_text(&line, "model", model_id(model));
@@ -92,9 +85,20 @@ static void fail(struct model *model, const char *why)
 
 const char *model_public_why(const struct model *model)
 {
-    return model->why_is_public ? model->why
-                                : "the model could not be loaded; the "
-                                  "server's log says why";
+    return model->why_is_public  ? model->why
+           : model->base != NULL ? "the files of its LoRAs cannot be read or "
+                                   "have changed since the request came; send "
+                                   "it again"
+                                 : "the model could not be loaded; the "
+                                   "server's log says why";
+}
+
+/* Used now, and its base whenever what was derived from it is. */
+static void touch(struct model *model)
+{
+    model->order = ++model->models->next_order;
+    if (model->base != NULL)
+        model->base->order = ++model->models->next_order;
 }
 
 /* Evaluations of a step of the default request; of models that only repaint,
@@ -124,17 +128,19 @@ void model_warmed(struct model *model, const char *why)
     struct log_line line;
 
     if (why != NULL) {
-        fail(model, why);
+        model_fail(model, why);
         return;
     }
     model->state = MODEL_READY;
     model->is_starting = false;
-    model->order = ++model->models->next_order;
+    touch(model);
     log_begin(&line, LOG_LEVEL_INFO, "model ready");
     log_text(&line, "model", model_id(model));
     log_text(&line, "isa", info->isa);
     log_text(&line, "precision", info->precision);
-    log_int(&line, "bytes", (int64_t)info->weight_bytes);
+    if (info->n_loras > 0)
+        log_int(&line, "loras", (int64_t)info->n_loras);
+    log_int(&line, "bytes", (int64_t)model->used_bytes);
     log_int(&line, "load_ms", (int64_t)(model->load_s * 1e3));
     if (cost_is_measured(&model->cost, info->default_width,
                          info->default_height))
@@ -142,14 +148,12 @@ void model_warmed(struct model *model, const char *why)
     log_end(&line);
 }
 
-static void advance(struct models *models);
-
-/* Something that jobs wait for may have come. */
-static void changed(struct models *models)
+void models_changed(struct models *models)
 {
-    advance(models);
+    /* Jobs of what has come begin, and hold it, before anything gives way. */
     if (models->service->jobs != NULL)
         sched_run(models->service->jobs);
+    models_advance(models);
 }
 
 /* ------------------------------------------------------------- finding -- */
@@ -223,7 +227,11 @@ static void unloaded(struct model *model)
     log_text(&line, "model", model_id(model));
     log_int(&line, "bytes", (int64_t)model->used_bytes);
     log_end(&line);
-    count(model, 0);
+    model_count(model, 0);
+    if (model->base != NULL) {
+        model->models->counters.n_unloaded++;
+        model_derived_ended(model);
+    }
 }
 
 static void unload_done(struct loop_task *task)
@@ -234,14 +242,15 @@ static void unload_done(struct loop_task *task)
     models->n_tasks--;
     unloaded(u->model);
     mem_free(u);
-    changed(models);
+    models_changed(models);
 }
 
-static void start_unloading(struct model *model)
+void model_start_unloading(struct model *model)
 {
     struct unloading *u = mem_zero(1, sizeof *u);
 
-    assert(model->n_users == 0 && model->engine != model->described);
+    assert(model->n_users == 0 && model->n_derived == 0 &&
+           model->engine != model->described);
     model->state = MODEL_UNLOADING;
     if (u != NULL) {
         u->task = (struct loop_task){.run = unload, .done = unload_done};
@@ -259,20 +268,27 @@ static void start_unloading(struct model *model)
 void model_hold(struct model *model)
 {
     model->n_users++;
-    model->order = ++model->models->next_order;
+    touch(model);
+}
+
+void model_leave_if_idle(struct model *model)
+{
+    if (model->n_users == 0 && model->n_derived == 0 && model->is_leaving &&
+        model->state == MODEL_READY)
+        model_start_unloading(model);
 }
 
 void model_drop(struct model *model)
 {
     assert(model->n_users > 0);
     model->n_users--;
-    if (model->n_users == 0 && model->is_leaving && model->state == MODEL_READY)
-        start_unloading(model);
+    model_leave_if_idle(model);
 }
 
 bool model_is_ready(const struct model *model)
 {
-    return model->state == MODEL_READY && !model->is_leaving;
+    return model->state == MODEL_READY && !model->is_leaving &&
+           (model->base == NULL || !model->base->is_leaving);
 }
 
 /* ------------------------------------------------------------- loading -- */
@@ -327,7 +343,7 @@ static void too_large(struct model *model)
                    (unsigned long long)(model->info->weight_bytes >> 20) + 1,
                    (unsigned long long)(model->models->max_bytes >> 20));
     model->why_is_public = true;
-    fail(model, why);
+    model_fail(model, why);
 }
 
 /* A warm-up is worth its time where steps are so short that plans and first
@@ -340,14 +356,14 @@ static bool is_worth_warming(const struct model *model)
            WARM_UP_MAX_S;
 }
 
-static void loaded(struct model *model)
+void model_loaded(struct model *model)
 {
     struct models *models = model->models;
 
     model->loaded_ms = clock_wall_ms();
-    count(model, (size_t)unstir_model_info(model->engine)->weight_bytes);
-    if (has_twin(models, model))
-        fail(model, "another model has the same id");
+    model_count(model, (size_t)unstir_model_info(model->engine)->weight_bytes);
+    if (model->base == NULL && has_twin(models, model))
+        model_fail(model, "another model has the same id");
     else if (!model->is_starting || models->service->is_draining ||
              !is_worth_warming(model))
         model_warmed(model, NULL);
@@ -361,7 +377,7 @@ static void described(struct model *model)
 {
     model->state = MODEL_UNLOADED;
     if (has_twin(model->models, model))
-        fail(model, "another model has the same id");
+        model_fail(model, "another model has the same id");
     else if (model->info->weight_bytes > model->models->max_bytes)
         too_large(model);
     plan_start(model->models);
@@ -373,7 +389,7 @@ static void load_failed(struct model *model, const struct unstir_error *error)
     bool may_come_back =
         error->status == UNSTIR_ERR_NOMEM && model->info != NULL;
 
-    fail(model, error->detail);
+    model_fail(model, error->detail);
     if (may_come_back)
         model->state = MODEL_UNLOADED;
 }
@@ -399,11 +415,11 @@ static void load_done(struct loop_task *task)
             described(model);
         } else {
             model->engine = l->engine;
-            loaded(model);
+            model_loaded(model);
         }
     }
     mem_free(l);
-    changed(models);
+    models_changed(models);
 }
 
 static enum unstir_precision precision_of(const char *text)
@@ -414,7 +430,7 @@ static enum unstir_precision precision_of(const char *text)
                                        : UNSTIR_PRECISION_AUTO;
 }
 
-static bool start_loading(struct model *model, bool without_weights)
+bool model_start_loading(struct model *model, bool without_weights)
 {
     struct models *models = model->models;
     const struct config *config = models->service->config;
@@ -439,7 +455,7 @@ static bool start_loading(struct model *model, bool without_weights)
     model->state = MODEL_LOADING;
     model->is_wanted = false;
     if (model->info != NULL && !without_weights)
-        count(model, (size_t)model->info->weight_bytes);
+        model_count(model, model_need(model));
     return true;
 }
 
@@ -452,78 +468,8 @@ static void plan_start(struct models *models)
     for (struct model *at = models->first; at != NULL; at = at->next) {
         if (!at->is_starting || at->state != MODEL_UNLOADED)
             continue;
-        at->is_starting = fits(models, (size_t)at->info->weight_bytes) &&
-                          start_loading(at, false);
+        at->is_starting = model_fits(at) && model_start_loading(at, false);
     }
-}
-
-/* ------------------------------------------------------------ making room -- */
-
-static bool gives_way_before(const struct model *a, const struct model *b)
-{
-    if (b == NULL || (a->n_users == 0) != (b->n_users == 0))
-        return b == NULL || a->n_users == 0;
-    return a->order < b->order;
-}
-
-/* Send away, idle ones first, then by last use, until there will be room. */
-static void make_room(struct models *models, const struct model *wanted)
-{
-    uint64_t staying = models->used_bytes;
-    uint64_t most = models->max_bytes - wanted->info->weight_bytes;
-
-    for (const struct model *at = models->first; at != NULL; at = at->next)
-        if (at->is_leaving)
-            staying -= at->used_bytes;
-    while (staying > most) {
-        struct model *victim = NULL;
-
-        for (struct model *at = models->first; at != NULL; at = at->next)
-            if (model_is_ready(at) && gives_way_before(at, victim))
-                victim = at;
-        if (victim == NULL)
-            return; /* the rest is loading: it can leave when it is there */
-        staying -= victim->used_bytes;
-        victim->is_leaving = true;
-        if (victim->n_users == 0)
-            start_unloading(victim);
-    }
-}
-
-/* Load who has been wanted longest. */
-static void advance(struct models *models)
-{
-    for (;;) {
-        struct model *next = NULL;
-
-        for (struct model *at = models->first; at != NULL; at = at->next)
-            if (at->is_wanted && at->state == MODEL_UNLOADED &&
-                (next == NULL || at->order < next->order))
-                next = at;
-        if (next == NULL || models->is_stopping)
-            return;
-        if (!fits(models, (size_t)next->info->weight_bytes)) {
-            make_room(models, next);
-            if (!fits(models, (size_t)next->info->weight_bytes))
-                return;
-        }
-        if (!start_loading(next, false))
-            return; /* no memory: tried again when something changes */
-    }
-}
-
-void model_want(struct model *model, bool may_evict)
-{
-    if (model->state != MODEL_UNLOADED || model->info == NULL)
-        return;
-    if (!model->is_wanted) {
-        if (!may_evict &&
-            !fits(model->models, (size_t)model->info->weight_bytes))
-            return;
-        model->is_wanted = true;
-        model->order = ++model->models->next_order;
-    }
-    advance(model->models);
 }
 
 /* ------------------------------------------------------------- adding -- */
@@ -582,13 +528,15 @@ static bool add(struct models *models, const char *given, char *why,
         return false;
     }
     model->models = models;
+    model->failure = ERROR_NO_MODEL;
     model->name = mem_strdup(last_segment(model->path));
     model->is_starting = true;
     while (*end != NULL)
         end = &(*end)->next;
     *end = model;
     models->n++;
-    if (model->name != NULL && start_loading(model, models->max_bytes > 0))
+    if (model->name != NULL &&
+        model_start_loading(model, models->max_bytes > 0))
         return true;
     (void)snprintf(why, why_size, "out of memory");
     return false;
@@ -708,7 +656,8 @@ void models_stop(struct service *service)
 /* By a helper thread's task; jobs are gone when the models close. */
 static bool is_any_held(const struct models *models)
 {
-    for (const struct model *at = models->first; at != NULL; at = at->next)
+    for (const struct model *at = models->first; at != NULL;
+         at = models_after(models, at))
         if (at->n_users > 0)
             return true;
     return false;
@@ -724,6 +673,7 @@ void models_close(struct service *service)
     models->is_stopping = true;
     while (models->n_tasks > 0 || is_any_held(models))
         loop_run_once(service->loop, 100);
+    models_free_derived(models);
     for (struct model *at = models->first; at != NULL; at = next) {
         next = at->next;
         if (at->engine != at->described)

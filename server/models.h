@@ -18,6 +18,14 @@
  *
  *     (described) unloaded -> loading -> ready -> unloading -> unloaded
  *
+ * A model with LoRAs is derived from one of these when a request asks for it
+ * (models_derive.c): an entry of its own beside the table, shared by all that
+ * ask for the same base, files and scales, and kept by those until they are
+ * forgotten.  It has no weights until a job wants it; then it is made by a
+ * helper thread out of its loaded base, which cannot be unloaded while it is
+ * there, and gives way as any model does.  Of those there are --max-derived at
+ * one time.  A file that does not fit fails the jobs of that entry alone.
+ *
  * A model that work is done with is held by a count.  A job that waits or has
  * ended holds nothing: what it needs to be told is in the description.
  *
@@ -36,6 +44,7 @@
 #include <stdint.h>
 
 #include "cost.h"
+#include "problem.h"
 #include "service.h"
 #include "unstir.h"
 
@@ -77,16 +86,33 @@ struct model {
     double load_s;
     char why[256];      /* FAILED: for people                                */
     bool why_is_public; /* it names no path                                  */
+    enum error_code failure; /* FAILED: what its jobs are told               */
+
+    size_t n_derived; /* models that share its engine                        */
+
+    /* Of derived ones. */
+    struct model *base; /* NULL: it has its own files                        */
+    size_t n_refs;      /* requests and jobs that name it                    */
+    struct unstir_lora loras[UNSTIR_MAX_LORAS]; /* strings owned             */
+    size_t n_loras;
+    size_t need_bytes; /* predicted; 0: not yet, or no ceiling               */
+};
+
+struct models_counters {
+    uint64_t n_made, n_failed, n_unloaded; /* derived models                 */
 };
 
 struct models {
     struct service *service;
     struct model *first;
+    struct model *first_derived;
     size_t n;
-    size_t n_tasks;      /* of helper threads                                */
+    size_t n_derived; /* loading, loaded, unloading                          */
+    size_t n_tasks;   /* of helper threads                                */
     uint64_t max_bytes;  /* 0: no ceiling                                    */
     uint64_t used_bytes; /* of models loading, loaded, unloading             */
     uint64_t next_order;
+    struct models_counters counters;
     bool is_stopping;
 };
 
@@ -101,6 +127,19 @@ struct model *models_find(const struct models *models, const char *id);
 
 /* The id nearest to `id`, or NULL. */
 const char *models_nearest(const struct models *models, const char *id);
+
+/* The model that is `base` with these LoRAs (name, path, digest, scales, at
+ * least one that is not 0): an entry that is there or a new one, for the
+ * caller to release.  NULL without memory. */
+struct model *models_derive(struct models *models, struct model *base,
+                            const struct unstir_lora *loras, size_t n_loras);
+
+/* Another one names it; it is not named any more.  For any model. */
+void model_refer(struct model *model);
+void model_release(struct model *model);
+
+/* Step times, shared by a model and all that are derived from it. */
+struct cost *model_cost(struct model *model);
 
 /* Around work with the engine's model. */
 void model_hold(struct model *model);

@@ -9,4 +9,5 @@
  * SPDX-License-Identifier: MIT
  */
 PART(models)
+PART(loras)
 PART(jobs)

@@ -98,6 +98,9 @@ ROUTE(GET, "/v1/models", READ, ROUTE_BODY_NONE, h_models_list, "",
       "The models")
 ROUTE(GET, "/v1/models/{id}", READ, ROUTE_BODY_NONE, h_models_get, "",
       "If-None-Match", "200,304", "application/json:Model", NULL, "One model")
+ROUTE(GET, "/v1/loras", READ, ROUTE_BODY_NONE, h_loras_list, "",
+      "If-None-Match", "200,304", "application/json:LoraList", NULL,
+      "The LoRAs that requests may name, as they are in the folder now")
 ROUTE(GET, "/v1/capabilities", READ, ROUTE_BODY_NONE, h_capabilities, "",
       "If-None-Match", "200,304", "application/json:Capabilities", NULL,
       "Limits, samplers, formats, models")

@@ -32,7 +32,7 @@ static const struct work_events job_events;
 
 static double cost_s(const struct genreq *req, double pictures)
 {
-    return cost_predict(&req->model->cost, req->resolved.width,
+    return cost_predict(model_cost(req->model), req->resolved.width,
                         req->resolved.height, req->evaluations * pictures,
                         pictures);
 }
@@ -53,12 +53,12 @@ static double left_s(const struct job *job)
     return cost_s(&job->req, share * job->req.n);
 }
 
-static void learn(struct model *model, const struct unstir_request *r,
+static void learn(struct cost *cost, const struct unstir_request *r,
                   const struct work_step *step)
 {
-    cost_learn(&model->cost.evaluation, r->width, r->height, step->evaluations,
+    cost_learn(&cost->evaluation, r->width, r->height, step->evaluations,
                (double)step->network_ns * 1e-9);
-    cost_learn(&model->cost.decode, r->width, r->height, 1,
+    cost_learn(&cost->decode, r->width, r->height, 1,
                (double)step->decode_ns * 1e-9);
 }
 
@@ -248,7 +248,7 @@ static void stepped(struct work_step *step)
     if (step->step > 0) {
         jobs->counters.n_steps++;
         job->n_steps_taken++;
-        learn(job->req.model, r, step);
+        learn(model_cost(job->req.model), r, step);
         job->step_ms = (double)step->step_ns * 1e-6;
         job->denoise_ms += step->step_ns / 1000000;
     }
@@ -383,7 +383,7 @@ static void warm_stepped(struct work_step *step)
     struct warm_up *warm = step->work->owner;
 
     if (step->step > 0)
-        learn(warm->model, &step->work->request, step);
+        learn(model_cost(warm->model), &step->work->request, step);
     mem_free(step->views[0]);
     mem_free(step->views[1]);
     mem_free(step);
@@ -438,7 +438,7 @@ static void init_work(struct work *work, struct jobs *jobs,
         atomic_init(&work->generations[i], NULL);
 }
 
-/* Some models only repaint or edit: they are given a white pixel to do it on. */
+/* Some models only repaint: they are given a white pixel to do it on. */
 static enum unstir_status check_warm_up(const struct model *model,
                                         struct unstir_request *request,
                                         struct unstir_error *error)
@@ -452,8 +452,7 @@ static enum unstir_status check_warm_up(const struct model *model,
         return UNSTIR_OK;
     if (strcmp(error->field, "init_image") != 0)
         return error->status;
-    request->init_image = &pixel;
-    request->mask = info->edits_pictures ? NULL : &pixel;
+    request->init_image = request->mask = &pixel;
     request->width = info->default_width;
     request->height = info->default_height;
     return unstir_request_check(model->engine, request, request, NULL, NULL,
@@ -593,7 +592,8 @@ static void find_waiting(void *user, struct queue_item *item, unsigned position,
 
     (void)position;
     (void)start_s;
-    if (job->req.model == wait->model && job->work == NULL)
+    if (job->work == NULL &&
+        (job->req.model == wait->model || job->req.model->base == wait->model))
         wait->job = job;
 }
 
@@ -608,7 +608,7 @@ void jobs_no_model(struct service *service, const struct model *model)
         wait.job = NULL;
         queue_each(&service->jobs->queue, &load, find_waiting, &wait);
         if (wait.job != NULL)
-            fail(wait.job, ERROR_NO_MODEL, model_public_why(model));
+            fail(wait.job, model->failure, model_public_why(model));
     } while (wait.job != NULL);
 }
 

@@ -23,6 +23,7 @@
 #include "http.h"
 #include "listen.h"
 #include "log.h"
+#include "loras.h"
 #include "models.h"
 #include "notify.h"
 #include "service.h"
@@ -407,7 +408,8 @@ static int check_only(const struct config *config)
 {
     char why[WHY_BYTES] = "";
 
-    if (!models_check(config, why, sizeof why))
+    if (!models_check(config, why, sizeof why) ||
+        !loras_check(config, why, sizeof why))
         return fail(EXIT_USAGE, why);
     (void)puts("options and models are right");
     return 0;

@@ -38,6 +38,7 @@ enum part_state {
 
 struct http;
 struct jobs;
+struct loras;
 struct models;
 
 /* Parts add a pointer of their own here (forward-declared above). */
@@ -46,6 +47,7 @@ struct service {
     const struct config *config;
     struct http *http;
     struct models *models;
+    struct loras *loras;
     struct jobs *jobs;
     bool is_draining;
 };

@@ -182,7 +182,7 @@ static void test_all_violations_at_once(void **state)
                 {"/ttl_s", "[86400]"},
                 {"/output/format", "[\"png\",\"jpeg\",\"webp\"]"},
                 {"/strength", NULL},
-                {"/loras", NULL},
+                {"/loras/0", NULL},
                 {"/precision", "[\"f32\"]"}};
     struct reading r;
 
@@ -190,7 +190,7 @@ static void test_all_violations_at_once(void **state)
     read_json(&r,
               "{\"n\":17,\"widht\":3,\"prompt\":\"cout\",\"width\":17,"
               "\"steps\":5000,\"ttl_s\":86401,\"output\":{\"format\":\"bmp\"},"
-              "\"strength\":0.5,\"loras\":[],\"precision\":\"bf16\"}",
+              "\"strength\":0.5,\"loras\":[\"x\"],\"precision\":\"bf16\"}",
               false);
     assert_false(r.is_good);
     assert_int_equal(r.problem->code, ERROR_INVALID_PARAMETERS);

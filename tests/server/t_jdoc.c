@@ -18,6 +18,12 @@ struct inner {
     bool keep;
 };
 
+struct item {
+    const char *name;
+    double scale;
+    bool has_scale;
+};
+
 struct made {
     const char *prompt;
     int64_t steps;
@@ -27,6 +33,7 @@ struct made {
     const char *label;
     const char *mode;
     struct inner preview;
+    struct json_list items;
     bool has_steps;
     bool has_seed;
 };
@@ -34,27 +41,47 @@ struct made {
 #define AT(name) offsetof(struct made, name)
 static const struct json_field inner_fields[] = {
     {"every", NULL, JSON_KIND_INT, offsetof(struct inner, every),
-     JSON_NO_PRESENT, 1, 100, 0, NULL, NULL, NULL},
+     JSON_NO_PRESENT, 1, 100, 0, NULL, NULL, NULL, 0, 0},
     {"keep", NULL, JSON_KIND_BOOL, offsetof(struct inner, keep),
-     JSON_NO_PRESENT, 0, 0, 0, NULL, NULL, NULL},
+     JSON_NO_PRESENT, 0, 0, 0, NULL, NULL, NULL, 0, 0},
+    JSON_FIELD_END};
+static const struct json_field item_fields[] = {
+    {.name = "name",
+     .kind = JSON_KIND_STRING,
+     .offset = offsetof(struct item, name),
+     .present = JSON_NO_PRESENT,
+     .max_bytes = 8},
+    {.name = "scale",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct item, scale),
+     .present = offsetof(struct item, has_scale),
+     .min = -2,
+     .max = 2},
     JSON_FIELD_END};
 static const struct json_field fields[] = {
     {"prompt", NULL, JSON_KIND_STRING, AT(prompt), JSON_NO_PRESENT, 0, 0, 8,
-     NULL, NULL, NULL},
+     NULL, NULL, NULL, 0, 0},
     {"steps", "n_steps", JSON_KIND_INT, AT(steps), AT(has_steps), 1, 1000, 0,
-     NULL, NULL, NULL},
+     NULL, NULL, NULL, 0, 0},
     {"seed", NULL, JSON_KIND_SEED, AT(seed), AT(has_seed), 0, 0, 0, NULL, NULL,
-     NULL},
+     NULL, 0, 0},
     {"eta", NULL, JSON_KIND_NUMBER, AT(eta), JSON_NO_PRESENT, 0, 1, 0, NULL,
-     NULL, NULL},
+     NULL, NULL, 0, 0},
     {"fast", NULL, JSON_KIND_BOOL, AT(fast), JSON_NO_PRESENT, 0, 0, 0, NULL,
-     NULL, NULL},
+     NULL, NULL, 0, 0},
     {"class", NULL, JSON_KIND_LABEL, AT(label), JSON_NO_PRESENT, 0, 0, 0, NULL,
-     NULL, NULL},
+     NULL, NULL, 0, 0},
     {"on_disconnect", NULL, JSON_KIND_STRING, AT(mode), JSON_NO_PRESENT, 0, 0,
-     0, "cancel|continue", NULL, NULL},
+     0, "cancel|continue", NULL, NULL, 0, 0},
     {"preview", NULL, JSON_KIND_OBJECT, AT(preview), JSON_NO_PRESENT, 0, 0, 0,
-     NULL, inner_fields, NULL},
+     NULL, inner_fields, NULL, 0, 0},
+    {.name = "items",
+     .kind = JSON_KIND_LIST,
+     .offset = AT(items),
+     .present = JSON_NO_PRESENT,
+     .fields = item_fields,
+     .item_bytes = sizeof(struct item),
+     .max_items = 3},
     JSON_FIELD_END};
 
 static void test_what_is_not_json(void **state)
@@ -153,6 +180,42 @@ static void test_fields(void **state)
     mem_arena_free(arena);
 }
 
+/* Objects, texts for their first field, and one item alone. */
+static void test_lists(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t n;
+        const char *last;
+        double scale;
+    } rows[] = {
+        {"{\"items\":[]}", 0, NULL, 0},
+        {"{\"items\":null}", 0, NULL, 0},
+        {"{\"items\":[{\"name\":\"a\",\"scale\":-2}]}", 1, "a", -2},
+        {"{\"items\":[\"a\",{\"name\":\"b\"},\"c\"]}", 3, "c", 0},
+        {"{\"items\":\"d\"}", 1, "d", 0},
+        {"{\"items\":{\"name\":\"e\",\"scale\":1}}", 1, "e", 1},
+    };
+    struct mem_arena *arena = mem_arena_new(1 << 20);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct problem problem;
+        const struct item *last;
+        struct made made;
+
+        assert_true(read_into(rows[i].text, &made, &problem, arena));
+        assert_int_equal(made.items.n, rows[i].n);
+        if (rows[i].n == 0)
+            continue;
+        last = (const struct item *)made.items.items + rows[i].n - 1;
+        assert_string_equal(last->name, rows[i].last);
+        assert_true(last->scale == rows[i].scale);
+        assert_int_equal(last->has_scale, rows[i].scale != 0);
+    }
+    mem_arena_free(arena);
+}
+
 static void test_violations(void **state)
 {
     static const struct {
@@ -181,6 +244,14 @@ static void test_violations(void **state)
         {"{\"a/b~c\":3}", "/a~1b~0c", "3", NULL},
         {"{\"steps\":3,\"n_steps\":3}", "/n_steps", "3", NULL},
         {"[]", "", "\"an array\"", NULL},
+        {"{\"items\":7}", "/items", "7", NULL},
+        {"{\"items\":[7]}", "/items/0", "7", NULL},
+        {"{\"items\":[\"a\",\"123456789\"]}", "/items/1", "\"123456789\"",
+         NULL},
+        {"{\"items\":\"123456789\"}", "/items", "\"123456789\"", NULL},
+        {"{\"items\":[{},{\"scale\":3}]}", "/items/1/scale", "3", "[2]"},
+        {"{\"items\":[{\"scal\":1}]}", "/items/0/scal", "1", "[\"scale\"]"},
+        {"{\"items\":[{},{},{},{}]}", "/items", "\"an array\"", NULL},
     };
     struct mem_arena *arena = mem_arena_new(1 << 20);
     size_t i;
@@ -328,6 +399,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_not_json),
         cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_lists),
         cmocka_unit_test(test_violations),
         cmocka_unit_test(test_all_at_once),
         cmocka_unit_test(test_too_many_violations),

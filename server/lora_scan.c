@@ -1,0 +1,267 @@
+/* lora_scan.c - reading the folder of LoRAs.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "lora_scan.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "buf.h"
+
+#define EXTENSION  ".safetensors"
+#define PATH_BYTES 4096
+
+/* --------------------------------------------------------------- names -- */
+
+/* Bytes of the UTF-8 character at text, 0 if it is none: no overlong forms,
+ * surrogates or code points beyond the last. */
+static size_t utf8_length(const unsigned char *text, size_t n)
+{
+    static const struct {
+        unsigned char first, last, low, high; /* of the second byte          */
+        size_t length;
+    } rows[] = {{0x20, 0x7e, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2},
+                {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
+                {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
+                {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
+                {0xf4, 0xf4, 0x80, 0x8f, 4}};
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t length = rows[i].length;
+
+        if (text[0] < rows[i].first || text[0] > rows[i].last)
+            continue;
+        if (length > n ||
+            (length > 1 && (text[1] < rows[i].low || text[1] > rows[i].high)))
+            return 0;
+        for (size_t k = 2; k < length; k++)
+            if ((text[k] & 0xc0) != 0x80)
+                return 0;
+        /* U+0080 to U+009F are control characters. */
+        return text[0] == 0xc2 && text[1] < 0xa0 ? 0 : length;
+    }
+    return 0;
+}
+
+bool lora_is_name(const char *name, size_t n)
+{
+    if (n == 0 || n > LORA_NAME_BYTES || name[0] == '.')
+        return false;
+    for (size_t i = 0; i < n;) {
+        size_t length = utf8_length((const unsigned char *)name + i, n - i);
+
+        if (length == 0 || strchr("/\\:<>,", name[i]) != NULL)
+            return false;
+        i += length;
+    }
+    return true;
+}
+
+/* Length of the name in a file's; 0: it is none. */
+static size_t name_length(const char *file)
+{
+    size_t n = strlen(file), m = strlen(EXTENSION);
+
+    if (n <= m || strcmp(file + n - m, EXTENSION) != 0)
+        return 0;
+    return lora_is_name(file, n - m) ? n - m : 0;
+}
+
+/* ------------------------------------------------------------- one file -- */
+
+void lora_file_free(struct lora_file *file)
+{
+    if (file == NULL)
+        return;
+    mem_free(file->path);
+    mem_free(file);
+}
+
+struct lora_file *lora_file_find(struct lora_file *const *files, size_t n,
+                                 const char *name)
+{
+    size_t low = 0, high = n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(name, files[middle]->name);
+
+        if (order == 0)
+            return files[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+static struct lora_stamp stamp_of(const struct stat *st)
+{
+    return (struct lora_stamp){
+        .n_bytes = (uint64_t)st->st_size,
+        .inode = (uint64_t)st->st_ino,
+        .device = (uint64_t)st->st_dev,
+        .modified_ns = (int64_t)st->st_mtim.tv_sec * 1000000000 +
+                       (int64_t)st->st_mtim.tv_nsec,
+        .changed_ns = (int64_t)st->st_ctim.tv_sec * 1000000000 +
+                      (int64_t)st->st_ctim.tv_nsec};
+}
+
+static bool is_same(const struct lora_stamp *a, const struct lora_stamp *b)
+{
+    return a->n_bytes == b->n_bytes && a->inode == b->inode &&
+           a->device == b->device && a->modified_ns == b->modified_ns &&
+           a->changed_ns == b->changed_ns;
+}
+
+/* Where a file of the folder really is: links that lead out of it, and what is
+ * no regular file, are none of it. */
+static bool locate(const char *root, const char *name, char *path,
+                   struct stat *st)
+{
+    char given[PATH_BYTES];
+    size_t n = strlen(root);
+    int length = snprintf(given, sizeof given, "%s/%s" EXTENSION, root, name);
+
+    if (length < 0 || (size_t)length >= sizeof given ||
+        realpath(given, path) == NULL || strncmp(path, root, n) != 0 ||
+        (path[n] != '/' && strcmp(root, "/") != 0))
+        return false;
+    return stat(path, st) == 0 && S_ISREG(st->st_mode);
+}
+
+/* Errors of the system name paths: those are for no client. */
+static void tell(struct lora_file *file, const struct unstir_error *error)
+{
+    (void)snprintf(file->why, sizeof file->why, "%.255s",
+                   error->status == UNSTIR_ERR_IO ? "the file cannot be read"
+                                                  : error->detail);
+}
+
+/* False without memory: it is tried again the next time. */
+static bool inspect(struct lora_file *file, uint64_t max_bytes)
+{
+    struct unstir_error error;
+    char label[LORA_NAME_BYTES + 8];
+
+    if (file->stamp.n_bytes > max_bytes) {
+        (void)snprintf(file->why, sizeof file->why,
+                       "the file has %llu bytes; --lora-bytes allows %llu",
+                       (unsigned long long)file->stamp.n_bytes,
+                       (unsigned long long)max_bytes);
+        return true;
+    }
+    (void)snprintf(label, sizeof label, "LoRA %s", file->name);
+    file->is_usable =
+        unstir_lora_inspect(&file->details, file->path, label,
+                            (size_t)max_bytes, &error) == UNSTIR_OK;
+    if (!file->is_usable)
+        tell(file, &error);
+    return file->is_usable || error.status != UNSTIR_ERR_NOMEM;
+}
+
+static struct lora_file *read_file(const char *name, const char *path,
+                                   const struct stat *st, uint64_t max_bytes)
+{
+    struct lora_file *file = mem_zero(1, sizeof *file);
+
+    if (file == NULL)
+        return NULL;
+    (void)snprintf(file->name, sizeof file->name, "%s", name);
+    file->path = mem_strdup(path);
+    file->stamp = stamp_of(st);
+    if (file->path != NULL && inspect(file, max_bytes))
+        return file;
+    lora_file_free(file);
+    return NULL;
+}
+
+/* Add the file of this name to what was found, if it is one. */
+static void take(struct lora_folder *folder, const char *root, const char *name)
+{
+    struct lora_file *known =
+        lora_file_find(folder->known, folder->n_known, name);
+    struct lora_file *file;
+    char path[PATH_BYTES];
+    struct lora_stamp stamp;
+    struct stat st;
+
+    if (!locate(root, name, path, &st))
+        return;
+    stamp = stamp_of(&st);
+    if (known != NULL && is_same(&known->stamp, &stamp) &&
+        strcmp(known->path, path) == 0)
+        file = known;
+    else
+        file = read_file(name, path, &st, folder->max_bytes);
+    if (file != NULL)
+        folder->files[folder->n++] = file;
+}
+
+/* ----------------------------------------------------------- the folder -- */
+
+typedef char lora_name[LORA_NAME_BYTES + 1];
+
+static int compare(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+/* The first max_files names; the rest is counted. */
+static size_t list(struct lora_folder *folder, DIR *dir, lora_name *names)
+{
+    const struct dirent *entry;
+    size_t n = 0;
+
+    while ((entry = readdir(dir)) != NULL) {
+        size_t length = name_length(entry->d_name);
+
+        if (length == 0)
+            continue;
+        if (n == folder->max_files) {
+            folder->n_left_out++;
+            continue;
+        }
+        memcpy(names[n], entry->d_name, length);
+        names[n++][length] = '\0';
+    }
+    qsort(names, n, sizeof *names, compare);
+    return n;
+}
+
+static void read_all(struct lora_folder *folder, DIR *dir, const char *root,
+                     lora_name *names)
+{
+    size_t n = list(folder, dir, names);
+
+    for (size_t i = 0; i < n && !atomic_load(&folder->is_stopping); i++)
+        take(folder, root, names[i]);
+}
+
+void lora_folder_read(struct lora_folder *folder)
+{
+    lora_name *names = mem_zero(folder->max_files, sizeof *names);
+    char root[PATH_BYTES];
+    DIR *dir = NULL;
+
+    folder->n = folder->n_left_out = 0;
+    folder->files = mem_zero(folder->max_files, sizeof(struct lora_file *));
+    if (names == NULL || folder->files == NULL)
+        (void)snprintf(folder->why, sizeof folder->why, "out of memory");
+    else if (realpath(folder->path, root) == NULL ||
+             (dir = opendir(root)) == NULL)
+        (void)snprintf(folder->why, sizeof folder->why, "%.180s: %s",
+                       folder->path, strerror(errno));
+    folder->is_good = dir != NULL;
+    if (dir != NULL) {
+        read_all(folder, dir, root, names);
+        (void)closedir(dir);
+    }
+    mem_free(names);
+}

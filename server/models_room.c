@@ -1,0 +1,186 @@
+/* models_room.c - which models are in memory: what fits, who gives way, who is
+ * next.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include "models_inside.h"
+
+/* The next of all, those with files of their own first. */
+struct model *models_after(const struct models *models, const struct model *at)
+{
+    if (at->next != NULL || at->base != NULL)
+        return at->next;
+    return models->first_derived;
+}
+
+size_t model_need(const struct model *model)
+{
+    return model->base != NULL ? model->need_bytes
+                               : (size_t)model->info->weight_bytes;
+}
+
+static bool has_place(const struct models *models, const struct model *model)
+{
+    return model->base == NULL ||
+           models->n_derived < (size_t)models->service->config->max_derived;
+}
+
+bool model_fits(const struct model *model)
+{
+    const struct models *models = model->models;
+    size_t n = model_need(model);
+
+    return has_place(models, model) &&
+           (models->max_bytes == 0 ||
+            (n <= models->max_bytes &&
+             models->used_bytes <= models->max_bytes - n));
+}
+
+static bool gives_way_before(const struct model *a, const struct model *b)
+{
+    if (b == NULL || (a->n_users == 0) != (b->n_users == 0))
+        return b == NULL || a->n_users == 0;
+    return a->order < b->order;
+}
+
+/* What will be there when all that leave have left. */
+struct staying {
+    uint64_t n_bytes;
+    size_t n_derived;
+};
+
+static void send_away(struct model *model, struct staying *staying)
+{
+    model->is_leaving = true;
+    staying->n_bytes -= model->used_bytes;
+    staying->n_derived -= model->base != NULL;
+    model_leave_if_idle(model);
+}
+
+/* What shares with a base goes before it. */
+static void send_away_all(struct model *victim, struct staying *staying)
+{
+    struct model *next;
+
+    for (struct model *at = victim->models->first_derived; at != NULL;
+         at = next) {
+        next = at->next; /* the entry may end */
+        if (at->base == victim && model_is_ready(at))
+            send_away(at, staying);
+    }
+    send_away(victim, staying);
+}
+
+/* A base of which a model is being made cannot leave until that is there. */
+static bool is_deriving(const struct model *base)
+{
+    const struct model *at = base->models->first_derived;
+
+    while (at != NULL && (at->base != base || at->state != MODEL_LOADING))
+        at = at->next;
+    return at != NULL;
+}
+
+static struct model *find_victim(const struct models *models,
+                                 const struct model *wanted, bool only_derived)
+{
+    struct model *victim = NULL;
+
+    for (struct model *at = models->first; at != NULL;
+         at = models_after(models, at))
+        if (model_is_ready(at) && at != wanted->base && !is_deriving(at) &&
+            (at->base != NULL || !only_derived) && gives_way_before(at, victim))
+            victim = at;
+    return victim;
+}
+
+/* Send away, idle ones first, then by last use, until there will be room. */
+static void make_room(struct models *models, const struct model *wanted)
+{
+    struct staying staying = {models->used_bytes, models->n_derived};
+    bool counts_bytes = models->max_bytes > 0;
+    uint64_t most =
+        counts_bytes ? models->max_bytes - model_need(wanted) : UINT64_MAX;
+    size_t most_derived = wanted->base != NULL
+                              ? (size_t)models->service->config->max_derived - 1
+                              : SIZE_MAX;
+
+    for (const struct model *at = models->first; at != NULL;
+         at = models_after(models, at))
+        if (at->is_leaving) {
+            staying.n_bytes -= at->used_bytes;
+            staying.n_derived -= at->base != NULL;
+        }
+    while (staying.n_bytes > most || staying.n_derived > most_derived) {
+        struct model *victim =
+            find_victim(models, wanted, staying.n_bytes <= most);
+
+        if (victim == NULL)
+            return; /* the rest is loading: it can leave when it is there */
+        send_away_all(victim, &staying);
+    }
+}
+
+/* Wanted longest of those that can be loaded now. */
+static struct model *next_wanted(const struct models *models)
+{
+    struct model *next = NULL;
+
+    for (struct model *at = models->first; at != NULL;
+         at = models_after(models, at))
+        if (at->is_wanted && at->state == MODEL_UNLOADED &&
+            (at->base == NULL || model_is_ready(at->base)) &&
+            (next == NULL || at->order < next->order))
+            next = at;
+    return next;
+}
+
+/* Under a ceiling it is asked first what a derived model will take. */
+static bool start(struct model *model, bool only_measures)
+{
+    return model->base != NULL ? model_start_deriving(model, only_measures)
+                               : model_start_loading(model, false);
+}
+
+void models_advance(struct models *models)
+{
+    struct model *next;
+
+    while (!models->is_stopping && (next = next_wanted(models)) != NULL) {
+        bool only_measures = next->base != NULL && models->max_bytes > 0 &&
+                             next->need_bytes == 0;
+
+        if (!only_measures && !model_fits(next)) {
+            make_room(models, next);
+            if (!model_fits(next))
+                return;
+        }
+        if (!start(next, only_measures))
+            return; /* no memory: tried again when something changes */
+    }
+}
+
+/* From now on it waits for its turn, as long as `order` says. */
+static void want(struct model *model, bool may_evict, uint64_t order)
+{
+    if (model->state != MODEL_UNLOADED || model->is_wanted)
+        return;
+    if (!may_evict && !model_fits(model))
+        return;
+    model->is_wanted = true;
+    model->order = order;
+}
+
+/* A base is wanted as long as what shall be derived from it. */
+void model_want(struct model *model, bool may_evict)
+{
+    uint64_t order =
+        model->is_wanted ? model->order : ++model->models->next_order;
+
+    if (model->info == NULL || model_is_ready(model))
+        return;
+    if (model->base != NULL)
+        want(model->base, may_evict, order);
+    want(model, may_evict, order);
+    models_advance(model->models);
+}
