@@ -79,6 +79,8 @@ static const char *option_of(const char *field)
         {"prompt_syntax", "prompt-syntax"},
         {"clip_skip", "clip-skip"},
         {"deep_cache", "deep-cache"},
+        {"image_guidance_scale", "image-guidance"},
+        {"variation_strength", "variation-strength"},
         {"guidance_rescale", "guidance-rescale"},
         {"guidance_start", "guidance-start"},
         {"guidance_end", "guidance-end"},

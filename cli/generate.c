@@ -144,6 +144,14 @@ static const struct opt options[] = {
      .fallback = "the model's own",
      FIELD(guidance),
      .help = "how hard to pull toward the class; 1 is off"},
+    {.name = "image-guidance",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 1,
+     .max = 100,
+     .fallback = "1.5",
+     FIELD(image_guidance),
+     .help = "of models that edit pictures: how hard to hold on to --init"},
     {.name = "guidance-rescale",
      .kind = OPT_REAL,
      .meta = "F",
@@ -467,7 +475,8 @@ static int check_resume(const struct generate_values *v)
                                         "clip-skip",
                                         "prompt-syntax",
                                         "variation-seed",
-                                        "variation-strength"};
+                                        "variation-strength",
+                                        "image-guidance"};
     for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
         if (opts_is_given(&command_generate, v, fixed[i])) {
             cli_error("--%s cannot go with --resume: the state has its own",
@@ -603,6 +612,8 @@ static void plan_picture(const struct generate_job *job, struct picture *p,
     r.schedule = v->schedule;
     if (opts_is_given(&command_generate, v, "guidance"))
         r.guidance = v->guidance;
+    if (opts_is_given(&command_generate, v, "image-guidance"))
+        r.image_guidance = v->image_guidance;
     if (opts_is_given(&command_generate, v, "guidance-rescale"))
         r.guidance_rescale = v->guidance_rescale;
     if (opts_is_given(&command_generate, v, "guidance-start"))

@@ -26,8 +26,8 @@ struct generate_values {
     uint32_t clip_skip, deep_cache, count, steps, width, height, threads,
         stop_after, png_level, quality;
     uint64_t seed, variation_seed;
-    double variation_strength, strength, eta, guidance, guidance_rescale,
-        guidance_start, guidance_end;
+    double variation_strength, strength, eta, guidance, image_guidance,
+        guidance_rescale, guidance_start, guidance_end;
     bool is_forced, wants_raw_steps, has_no_metadata;
 };
 extern const struct command command_generate;

@@ -251,7 +251,8 @@ static void put_abilities(struct inspection *s,
 {
     json_open_array(s->json, "can");
     json_put_string(s->json, NULL,
-                    info->takes_text      ? "text-to-picture"
+                    info->edits_pictures  ? "edit"
+                    : info->takes_text    ? "text-to-picture"
                     : info->n_classes > 0 ? "class-conditional"
                                           : "unconditional");
     if (info->takes_guidance)

@@ -137,16 +137,20 @@ enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
 {
     struct unstir_request r = UNSTIR_REQUEST_INIT, resolved;
     size_t decoder;
-    uint32_t n_images =
-        model->info.takes_guidance && !model->conditioner.guidance_width ? 2
-                                                                         : 1;
+    bool is_guided =
+        model->info.takes_guidance && !model->conditioner.guidance_width;
+    uint32_t n_images = !is_guided ? 1 : model->reads_picture ? 3 : 2;
 
     *bytes = 0;
     r.width = width;
     r.height = height;
     r.class_id = n_embeds(model) ? 0 : UNSTIR_CLASS_UNSET;
+    if (model->reads_mask || model->reads_picture)
+        r.init_image = &request_absent_picture;
+    if (model->reads_mask)
+        r.mask = &request_absent_picture;
     TRY(request_check(model, &r, &resolved, NULL, NULL, err));
-    /* Guidance evaluates two pictures at once. */
+    /* Guidance evaluates two or three pictures at once. */
     TRY(network_arena_bytes(model->net, n_images, height / model->factor,
                             width / model->factor, bytes, err));
     if (!model->decoder)

@@ -255,6 +255,8 @@ struct unstir_model_info {
     bool takes_guidance;     /* it has something to be guided by            */
     bool takes_negative_prompt; /* texts, but for models that embed the
                                    guidance scale                           */
+    bool edits_pictures;    /* by instruction: needs an init_image, and takes
+                            image_guidance but no mask or strength           */
     bool takes_deep_cache;  /* its shallow layers can be evaluated alone      */
     uint32_t max_clip_skip; /* layers of its text encoder; 0: no text       */
     const struct unstir_lora_info *loras; /* in use                          */
@@ -380,6 +382,10 @@ struct unstir_request {
      * 0 .. 1; 0 (unset too): off.  All later noise is that of `seed`. */
     uint64_t variation_seed;
     double variation_strength;
+    /* Of models that edit a picture (info->edits_pictures): how hard to hold on
+     * to it, beside `guidance`, without which it does nothing; 1 or more,
+     * unset: 1.5. */
+    double image_guidance;
 };
 
 #define UNSTIR_REQUEST_INIT                                                  \
@@ -387,7 +393,7 @@ struct unstir_request {
         NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F,          \
             UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,            \
             UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F, NULL, NULL, 0, NULL, \
-            0, 0, 0                                                          \
+            0, 0, 0, UNSTIR_UNSET_F                                          \
     }
 
 /* Make of the request of picture 0 that of picture i of the same job: its seed

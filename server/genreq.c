@@ -123,6 +123,9 @@ static const char *pointer_of(struct check *c, const char *field)
         return jdoc_text(c->doc, "/guidance", c->problem->arena) != NULL
                    ? "/guidance"
                    : "/guidance_scale";
+    if (strcmp(field, "image_guidance_scale") == 0 &&
+        jdoc_text(c->doc, "/image_guidance", c->problem->arena) != NULL)
+        return "/image_guidance";
     if (strcmp(field, "schedule") == 0 &&
         jdoc_text(c->doc, "/scheduler", c->problem->arena) != NULL)
         return "/scheduler";
@@ -335,6 +338,7 @@ static void check_model(const struct body *body, struct model *model,
     request.sampler = body->sampler;
     request.schedule = body->schedule;
     request.guidance = body->guidance;
+    request.image_guidance = body->image_guidance;
     request.guidance_rescale = body->guidance_rescale;
     request.guidance_start = body->guidance_start;
     request.guidance_end = body->guidance_end;
@@ -505,6 +509,7 @@ bool genreq_read(struct genreq *out, struct service *service,
                         .clip_skip = NOT_GIVEN,
                         .deep_cache = NOT_GIVEN,
                         .guidance = UNSTIR_UNSET_F,
+                        .image_guidance = UNSTIR_UNSET_F,
                         .guidance_rescale = UNSTIR_UNSET_F,
                         .guidance_start = UNSTIR_UNSET_F,
                         .guidance_end = UNSTIR_UNSET_F,

@@ -40,7 +40,8 @@ struct body {
     const char *schedule, *precision, *init_image, *mask, *on_disconnect, *tag;
     uint64_t seed, variation_seed;
     int64_t n, steps, width, height, clip_skip, deep_cache, priority;
-    double guidance, guidance_rescale, guidance_start, guidance_end;
+    double guidance, image_guidance, guidance_rescale, guidance_start,
+        guidance_end;
     double eta, strength, variation_strength, deadline_s, ttl_s;
     bool has_seed, has_variation_seed, has_strength, has_ttl, has_preview;
     struct json_list loras; /* of struct lora_body                           */

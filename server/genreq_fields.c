@@ -183,6 +183,13 @@ const struct json_field genreq_fields[] = {
      .offset = offsetof(struct body, guidance),
      ALWAYS,
      .summary = "1: off"},
+    {.name = "image_guidance_scale",
+     .alias = "image_guidance",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, image_guidance),
+     ALWAYS,
+     .summary = "of models that edit pictures: how hard to hold on to "
+                "init_image, 1 or more; not given: 1.5"},
     {.name = "guidance_rescale",
      .kind = JSON_KIND_NUMBER,
      .offset = offsetof(struct body, guidance_rescale),

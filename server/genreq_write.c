@@ -70,6 +70,8 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
     if (r->schedule != NULL)
         jout_string(out, "schedule", r->schedule);
     jout_number(out, "guidance_scale", r->guidance);
+    if (req->model->info->edits_pictures)
+        jout_number(out, "image_guidance_scale", r->image_guidance);
     if (r->guidance_rescale > 0)
         jout_number(out, "guidance_rescale", r->guidance_rescale);
     if (unstir_request_has_interval(req->model->described, r)) {

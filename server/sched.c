@@ -438,7 +438,7 @@ static void init_work(struct work *work, struct jobs *jobs,
         atomic_init(&work->generations[i], NULL);
 }
 
-/* Some models only repaint: they are given a white pixel to do it on. */
+/* Some models only repaint or edit: they are given a white pixel to do it on. */
 static enum unstir_status check_warm_up(const struct model *model,
                                         struct unstir_request *request,
                                         struct unstir_error *error)
@@ -452,7 +452,8 @@ static enum unstir_status check_warm_up(const struct model *model,
         return UNSTIR_OK;
     if (strcmp(error->field, "init_image") != 0)
         return error->status;
-    request->init_image = request->mask = &pixel;
+    request->init_image = &pixel;
+    request->mask = info->edits_pictures ? NULL : &pixel;
     request->width = info->default_width;
     request->height = info->default_height;
     return unstir_request_check(model->engine, request, request, NULL, NULL,

@@ -2,7 +2,8 @@
 """make_tiny_models.py - the random models that the tests of the command line
 and of the service run: tests/data/models/tiny (grey, ten classes and a null
 class), tiny-rgb (RGB, no classes, half precision) and tiny-text (text to
-picture through latents, half precision).
+picture through latents, half precision); and tests/data/edit, what a model that
+edits pictures by instruction has other than tiny-text.
 
 Development-time only; needs torch, diffusers and transformers.  Weights are random: the
 pictures mean nothing, but every byte of them is reproducible.
@@ -69,6 +70,7 @@ def main(root):
         "source": "tools/make_tiny_models.py",
     })
     write_text_model(root / "tiny-text")
+    write_editor(root.parent / "edit", root / "tiny-text")
 
 
 def write_text_model(folder):
@@ -101,6 +103,24 @@ def write_text_model(folder):
         "licence": "MIT",
         "source": "tools/make_tiny_models.py",
     }, indent=2) + "\n")
+
+
+def write_editor(folder, text_model):
+    """The folder of tests/data/edit: beside its files lie those of tiny-text."""
+    torch.manual_seed(2)
+    UNet2DConditionModel(
+        sample_size=8, in_channels=8, out_channels=4, layers_per_block=1,
+        block_out_channels=(8, 8), norm_num_groups=4, attention_head_dim=2,
+        cross_attention_dim=16,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")
+    ).half().save_pretrained(folder / "unet")
+    index = json.loads((text_model / "model_index.json").read_text())
+    index["_class_name"] = "StableDiffusionInstructPix2PixPipeline"
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    card = json.loads((text_model / "unstir.json").read_text())
+    card.update(id="tiny-edit", title="Random weights, edits by instruction")
+    (folder / "unstir.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -43,9 +43,11 @@ static const struct diffusers_pipeline pipelines[] = {
     TEXTS("StableDiffusionPipeline", true),
     TEXTS("StableDiffusionImg2ImgPipeline", true),
     TEXTS("StableDiffusionInpaintPipeline", true),
+    TEXTS("StableDiffusionInstructPix2PixPipeline", false),
     TEXTS("StableDiffusionXLPipeline", false),
     TEXTS("StableDiffusionXLImg2ImgPipeline", false),
     TEXTS("StableDiffusionXLInpaintPipeline", false),
+    TEXTS("StableDiffusionXLInstructPix2PixPipeline", false),
     TEXTS("LatentConsistencyModelPipeline", false),
     TEXTS("LatentConsistencyModelImg2ImgPipeline", false),
 };

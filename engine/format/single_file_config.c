@@ -23,6 +23,7 @@
 #define TIME_IDS_WIDTH   256 /* of each number beside the text, SDXL          */
 #define SD2_BASE_SAMPLE  64
 #define INPAINT_CHANNELS 9
+#define EDIT_CHANNELS    8
 
 static const struct {
     const char *pipeline, *scheduler;
@@ -411,6 +412,10 @@ static const char *pipeline_of(const struct single_file *f)
         return "StableDiffusionInpaintPipeline";
     if (in == INPAINT_CHANNELS && f->kind == SINGLE_FILE_SDXL)
         return "StableDiffusionXLInpaintPipeline";
+    if (in == EDIT_CHANNELS && f->kind <= SINGLE_FILE_SD2)
+        return "StableDiffusionInstructPix2PixPipeline";
+    if (in == EDIT_CHANNELS && f->kind == SINGLE_FILE_SDXL)
+        return "StableDiffusionXLInstructPix2PixPipeline";
     return kinds[f->kind].pipeline;
 }
 

@@ -69,7 +69,8 @@ static enum unstir_status decoder_load(struct unstir_model *m,
     TRY(vae_scaling(&m->scaling, parts->vae_config, err));
     d = network_info(m->decoder);
     m->reads_mask = n->in_channels == 2 * d->in_channels + 1;
-    if (m->reads_mask)
+    m->reads_picture = n->in_channels == 2 * d->in_channels;
+    if (m->reads_mask || m->reads_picture)
         m->sample_channels = d->in_channels;
     if (d->in_channels != m->sample_channels)
         return error_set(err, UNSTIR_ERR_FORMAT,
@@ -102,11 +103,12 @@ static enum unstir_status texts_load(struct unstir_model *m,
                          "it has no autoencoder, which turns latents into "
                          "pictures");
     if (n->in_channels != n->out_channels &&
+        n->in_channels != 2 * n->out_channels &&
         n->in_channels != 2 * n->out_channels + 1)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "the network reads %u channels and paints %u: it "
-                         "wants a picture beside the noise, which a request "
-                         "cannot bring",
+                         "the network reads %u channels and paints %u: beside "
+                         "the noise it wants something that a request cannot "
+                         "bring",
                          n->in_channels, n->out_channels);
     TRY(conditioner_open(c, parts->texts, n, o, err));
     c->inversions = parts->inversions;
@@ -115,6 +117,25 @@ static enum unstir_status texts_load(struct unstir_model *m,
                             c->inversions->list[i].name));
     return json_get_bool(parts->index, "force_zeros_for_empty_prompt", c->is_xl,
                          &c->is_empty_zero, err);
+}
+
+/* The picture's latents are read as the encoder says them; CosXL alone was
+ * trained with scaled ones, as its index tells. */
+static enum unstir_status editing_load(struct unstir_model *m,
+                                       const struct checkpoint_parts *parts,
+                                       struct unstir_error *err)
+{
+    bool is_scaled;
+
+    TRY(json_get_bool(parts->index, "is_cosxl_edit", false, &is_scaled, err));
+    m->read_scale = is_scaled ? m->scaling.factor : 1;
+    if (m->reads_picture && m->conditioner.n == 0)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "the network reads %u channels for latents of %u: a "
+                         "picture beside the noise, but no text that says "
+                         "what to do with it",
+                         network_info(m->net)->in_channels, m->sample_channels);
+    return UNSTIR_OK;
 }
 
 /* Whether a sampler and a request can drive it. */
@@ -162,6 +183,7 @@ static enum unstir_status network_load(struct unstir_model *m,
     checkpoint_source_forget(&m->source);
     TRY(texts_load(m, parts, &options, err));
     TRY(decoder_load(m, parts, &options, err));
+    TRY(editing_load(m, parts, err));
     m->is_frugal = m->decoder && o && o->low_memory;
     TRY(network_check(m, err));
     m->has_learned_variance =
@@ -196,6 +218,7 @@ static void info_from_network(struct unstir_model *m)
     info->n_parameters += m->conditioner.n_parameters;
     info->weight_bytes += m->conditioner.weight_bytes;
     info->takes_text = m->conditioner.n > 0;
+    info->edits_pictures = m->reads_picture;
     info->takes_deep_cache = deep_is_possible(m);
     info->max_clip_skip = m->conditioner.max_skip;
 }

@@ -50,7 +50,9 @@ struct unstir_model {
         uint64_t seed;
         enum unstir_precision precision;
     } encoder;
-    bool reads_mask; /* beside the sample: the mask and the masked picture   */
+    bool reads_mask;    /* beside the sample: the mask and the masked picture */
+    bool reads_picture; /* beside the sample: the picture to be edited       */
+    double read_scale;  /* of the latents that it then reads                 */
     struct conditioner conditioner; /* of models that read a text            */
     uint32_t sample_channels; /* of what the sampler works on              */
     uint32_t factor;          /* pixels an edge of its pixels; 1: pictures */

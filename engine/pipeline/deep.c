@@ -53,7 +53,7 @@ enum deep_mode deep_mode_at(const struct deep_cache *d, uint32_t step,
                                                         : DEEP_SHALLOW;
 }
 
-/* The guided picture is the last one, whether there are one or two. */
+/* The guided picture is the last one, however many there are. */
 void deep_give(const struct deep_cache *d, size_t i, size_t n_images,
                float *batch)
 {

@@ -42,7 +42,7 @@ static double sum_of_steps(const struct unstir_model *m,
     double sum = 0;
 
     for (uint32_t step = start->first; step < start->end; step++) {
-        uint32_t n_images = request_is_guided_at(m, r, step) ? 2 : 1;
+        uint32_t n_images = request_images_at(m, r, step);
         enum deep_mode mode =
             deep_mode_at(&deep, step - start->first, n_images);
 
@@ -62,7 +62,7 @@ double effort_of_request(const struct unstir_model *m,
     struct start start;
     double sum;
 
-    start_plan(&start, resolved, s);
+    start_plan(&start, m, resolved, s);
     o = generation_run_options(m, resolved, s, &start);
     /* Without memory: a step is an evaluation. */
     if (sampler_run_init(&run, s, &m->samplers[sampler_index(s)].schedule, &o,

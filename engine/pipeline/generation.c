@@ -33,12 +33,13 @@ static enum unstir_status take_memory(struct unstir_generation *g,
     size_t n = g->run.n, n_history = g->run.sampler->n_history;
     size_t n_out = n * (g->model->has_learned_variance ? 2 : 1);
     size_t n_input = g->run.sampler->scale_input ? n : 0;
+    size_t n_pictured = g->model->reads_picture ? n_out : 0;
     size_t total;
     void *memory;
 
-    /* two states, input, two outputs, noise */
+    /* two states, input, two or three outputs, noise */
     if (!size_mul(2 * (2 + n_history), n, &total) ||
-        !size_add(total, n_input + 2 * n_out + n, &total))
+        !size_add(total, n_input + 2 * n_out + n_pictured + n, &total))
         return error_set(err, UNSTIR_ERR_LIMIT, "the picture is too large");
     TRY(alloc_aligned(&memory, total, sizeof(float), err));
     g->memory = memory;
@@ -52,6 +53,7 @@ static enum unstir_status take_memory(struct unstir_generation *g,
     g->input = cut(&p, n_input);
     g->output = cut(&p, n_out);
     g->unguided = cut(&p, n_out);
+    g->pictured = cut(&p, n_pictured);
     g->noise = cut(&p, n);
     return UNSTIR_OK;
 }
@@ -109,7 +111,7 @@ static enum unstir_status begin(struct unstir_generation *g,
     const struct sampler *s = sampler_find(r->sampler);
     struct sampler_run_options o;
 
-    start_plan(&g->start, r, s);
+    start_plan(&g->start, g->model, r, s);
     o = generation_run_options(g->model, r, s, &g->start);
     TRY(copy_prompts(g, err));
     if (g->model->conditioner.n)
@@ -184,7 +186,7 @@ static void to_nchw(float *dst, const float *src, size_t c, size_t hw)
 
 static size_t n_images(const struct unstir_generation *g)
 {
-    return request_is_guided_at(g->model, &g->request, g->step) ? 2 : 1;
+    return request_images_at(g->model, &g->request, g->step);
 }
 
 static enum unstir_status reserve(float **array, size_t *floats, size_t wanted,
@@ -231,6 +233,24 @@ static enum deep_mode mode_of(const struct unstir_generation *g)
     return deep_mode_at(&g->deep, g->step - g->start.first, n_images(g));
 }
 
+/* What picture i of a generation has beside the sample. */
+static void put_beside(const struct unstir_generation *g, size_t i, float *dst,
+                       size_t width, size_t hw)
+{
+    const struct start *s = &g->start;
+    size_t channels = g->model->sample_channels;
+
+    if (s->masked) {
+        to_nhwc(dst, width, s->mask, 1, hw);
+        to_nhwc(dst + 1, width, s->masked, channels, hw);
+    } else if (s->is_edit && i + 2 < n_images(g)) {
+        for (size_t k = 0; k < hw; k++)
+            memset(dst + k * width, 0, channels * sizeof *dst);
+    } else if (s->is_edit) {
+        to_nhwc(dst, width, s->known, channels, hw);
+    }
+}
+
 /* Write the network's input of one generation at place `at` of the batch. */
 static size_t gather(struct unstir_generation *g, uint32_t eval,
                      struct unstir_executor *x, size_t at)
@@ -241,16 +261,9 @@ static size_t gather(struct unstir_generation *g, uint32_t eval,
         sampler_scale_input(&g->run, g->step, eval, g->next.sample, g->input);
     float t = (float)sampler_timestep(&g->run, g->step, eval);
 
-    to_nhwc(x->sample + at * n, width, input, channels, hw);
-    if (g->start.masked) {
-        float *beside = x->sample + at * n + channels;
-        to_nhwc(beside, width, g->start.mask, 1, hw);
-        to_nhwc(beside + 1, width, g->start.masked, channels, hw);
-    }
     for (size_t i = 0; i < n_images(g); i++, at++) {
-        if (i)
-            memcpy(x->sample + at * n, x->sample + (at - 1) * n,
-                   n * sizeof(float));
+        to_nhwc(x->sample + at * n, width, input, channels, hw);
+        put_beside(g, i, x->sample + at * n + channels, width, hw);
         x->timestep[at] = t;
         x->label[at] = label_of(g, i);
         if (mode_of(g) == DEEP_SHALLOW)
@@ -266,8 +279,13 @@ static void guide(struct unstir_generation *g, size_t n)
     float share = (float)g->request.guidance_rescale;
     float wanted = share > 0 ? guidance_deviation(g->output, n) : 0;
 
-    guidance_combine(g->output, g->unguided, g->output,
-                     (float)g->request.guidance, n);
+    float scale = (float)g->request.guidance;
+
+    if (g->model->reads_picture)
+        guidance_combine_two(g->output, g->unguided, g->pictured, g->output,
+                             scale, (float)g->request.image_guidance, n);
+    else
+        guidance_combine(g->output, g->unguided, g->output, scale, n);
     if (share > 0)
         guidance_rescale(g->output, wanted, share, n);
 }
@@ -283,10 +301,12 @@ static size_t scatter(struct unstir_generation *g, uint32_t eval,
     for (size_t i = 0; mode_of(g) == DEEP_WHOLE && i < n_images(g); i++)
         deep_take(&g->deep, i, n_images(g),
                   x->deep + (at + i) * g->deep.floats);
-    if (n_images(g) == 2)
+    if (n_images(g) > 1)
         to_nchw(g->unguided, x->out + at++ * n_out, out_channels, hw);
+    if (n_images(g) > 2)
+        to_nchw(g->pictured, x->out + at++ * n_out, out_channels, hw);
     to_nchw(g->output, x->out + at++ * n_out, out_channels, hw);
-    if (n_images(g) == 2)
+    if (n_images(g) > 1)
         guide(g, n);
     struct sampler_io io = {
         .output = g->output,

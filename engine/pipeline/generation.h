@@ -39,11 +39,12 @@ struct unstir_generation {
     struct start start;
     struct deep_cache deep;
     struct sampler_state now, next;
-    float *memory; /* behind the states and the four below   */
+    float *memory; /* behind the states and the five below   */
     float *input, *output, *unguided, *noise;
-    float *decoded; /* planes of a latent model's last sample, or NULL    */
-    uint32_t step;  /* of the plan; before it start.first are not run     */
-    bool is_early;  /* finished by generation_finish_early()  */
+    float *pictured; /* of models that edit: guided by the picture alone     */
+    float *decoded;  /* planes of a latent model's last sample, or NULL    */
+    uint32_t step;   /* of the plan; before it start.first are not run     */
+    bool is_early;   /* finished by generation_finish_early()  */
     struct unstir_times times;
     bool is_evaluated; /* in the round of a batch under way      */
     struct cancel cancel;

@@ -6,9 +6,14 @@
  * u is the network's output for the null class, c for the wanted one.  Both
  * come from one batch of two pictures with the same sample, null class first.
  *
+ * Where a picture is edited by instruction there are two scales and three
+ * evaluations: without both, with the picture i alone, with both t:
+ *
+ *   output = u + g (t - i) + g' (i - u)
+ *
  * It may act in a part of the steps only: guided steps cost two evaluations.
  *
- * Sources.  Ho and Salimans, arXiv:2207.12598, in the form the reference's
+ * Sources.  Brooks et al., arXiv:2211.09800, section 3.2 (two scales); Ho and Salimans, arXiv:2207.12598, in the form the reference's
  * pipelines use; Lin et al., arXiv:2305.08891, section 3.4 (rescaling);
  * Kynkaanniemi et al., arXiv:2404.07724 (interval; counted in steps as the
  * reference's guiders do).
@@ -27,6 +32,17 @@ static inline void guidance_combine(float *out, const float *without,
 {
     for (size_t i = 0; i < n; i++)
         out[i] = without[i] + scale * (with[i] - without[i]);
+}
+
+/* out may be `both`. */
+static inline void guidance_combine_two(float *out, const float *without,
+                                        const float *picture, const float *both,
+                                        float scale, float picture_scale,
+                                        size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = without[i] + scale * (both[i] - picture[i]) +
+                 picture_scale * (picture[i] - without[i]);
 }
 
 /* Standard deviation, unbiased, in two passes. */

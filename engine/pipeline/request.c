@@ -197,7 +197,7 @@ static void check_run(struct check *c, const struct sampler *s)
     struct sampler_run run;
     struct unstir_error err;
     struct start plan;
-    start_plan(&plan, c->out, s);
+    start_plan(&plan, c->model, c->out, s);
     if (plan.first >= plan.end)
         return; /* told by check_strength() */
     struct sampler_run_options o = {
@@ -272,6 +272,34 @@ static void check_shape(struct check *c, const char *field,
             IMAGE_MAX_EDGE, image->width, image->height, image->channels);
 }
 
+/* Models that read the picture beside the noise begin in noise. */
+static void check_editing(struct check *c, const struct sampler *s)
+{
+    const struct unstir_request *q = c->request;
+    const char *id = c->model->info.id;
+
+    if (!c->model->reads_picture) {
+        if (q->image_guidance != UNSTIR_UNSET_F)
+            violate(c, "image_guidance_scale", NULL,
+                    "%s does not edit pictures by instruction", id);
+        return;
+    }
+    if (!q->init_image)
+        violate(c, "init_image", NULL,
+                "%s edits a picture and needs an init_image", id);
+    if (q->mask)
+        violate(c, "mask", NULL, "%s edits whole pictures and takes no mask",
+                id);
+    if (q->strength != UNSTIR_UNSET_F && q->strength != 1)
+        violate(c, "strength", "1",
+                "%s begins in noise: strength is 1; image_guidance_scale says "
+                "how hard to hold on to the picture",
+                id);
+    if (s && s->is_inverse)
+        violate(c, "sampler", NULL, "%s does not suit a model that edits",
+                s->info->name);
+}
+
 /* Before steps and sizes, whose defaults depend on it. */
 static void check_pictures(struct check *c, const struct sampler *s)
 {
@@ -279,6 +307,7 @@ static void check_pictures(struct check *c, const struct sampler *s)
     bool is_inverse = s && s->is_inverse;
     double strength = q->strength;
 
+    check_editing(c, s);
     if (c->model->reads_mask && (!q->init_image || !q->mask))
         violate(c, q->init_image ? "mask" : "init_image", NULL,
                 "this model repaints a part of a picture and needs an "
@@ -302,6 +331,8 @@ static void check_pictures(struct check *c, const struct sampler *s)
                 "this model has no encoder and cannot begin with a picture");
     if (q->mask && is_inverse)
         violate(c, "mask", NULL, "%s takes no mask", s->info->name);
+    if (c->model->reads_picture)
+        strength = 1; /* whatever was said has been told */
     if (strength == UNSTIR_UNSET_F)
         strength = q->mask || is_inverse ? 1 : 0.8;
     if (!(strength >= 0 && strength <= 1))
@@ -408,6 +439,22 @@ static void check_guidance(struct check *c)
     }
     c->out->guidance_start = start;
     c->out->guidance_end = end;
+}
+
+/* Behind check_guidance(): without that one the reference has neither. */
+static void check_image_guidance(struct check *c)
+{
+    double g = c->request->image_guidance;
+
+    if (!c->model->reads_picture)
+        return;
+    if (g == UNSTIR_UNSET_F)
+        g = REQUEST_IMAGE_GUIDANCE;
+    if (!(g >= 1 && g <= REQUEST_MAX_GUIDANCE))
+        violate(c, "image_guidance_scale", g > 1 ? "100" : "1",
+                "image_guidance_scale must be 1 to %g, not %g",
+                REQUEST_MAX_GUIDANCE, g);
+    c->out->image_guidance = request_is_guided(c->model, c->out) ? g : 1;
 }
 
 static void check_eta(struct check *c, const struct sampler *s)
@@ -598,6 +645,7 @@ enum unstir_status request_check(const struct unstir_model *model,
         &c, "height", request->height,
         default_size(&c, init ? init->height : 0, info->default_height));
     check_guidance(&c);
+    check_image_guidance(&c);
     check_eta(&c, s);
     check_variation(&c, s);
     check_deep_cache(&c);
@@ -647,6 +695,14 @@ bool request_is_guided_at(const struct unstir_model *model,
     return request_is_guided(model, r) &&
            step >= (uint32_t)(r->guidance_start * r->steps) &&
            step < (uint32_t)(r->guidance_end * r->steps);
+}
+
+uint32_t request_images_at(const struct unstir_model *model,
+                           const struct unstir_request *r, uint32_t step)
+{
+    if (!request_is_guided_at(model, r, step))
+        return 1;
+    return model->reads_picture ? 3 : 2;
 }
 
 const struct unstir_image request_absent_picture = {1, 1, 1, NULL};

@@ -18,6 +18,7 @@ struct sampler_run;
 struct start;
 
 #define REQUEST_MAX_GUIDANCE   100.0
+#define REQUEST_IMAGE_GUIDANCE 1.5 /* the reference's                       */
 #define REQUEST_MAX_DEEP_CACHE 100
 
 /* unstir_request_check(): see unstir.h.  A resolved request has the class in
@@ -38,6 +39,12 @@ bool request_is_guided(const struct unstir_model *model,
 bool request_is_guided_at(const struct unstir_model *model,
                           const struct unstir_request *resolved, uint32_t step);
 
+/* Pictures that a step (0-based) evaluates: with guidance the unguided one, of
+ * models that edit the one with the picture alone, and last the one with all. */
+uint32_t request_images_at(const struct unstir_model *model,
+                           const struct unstir_request *resolved,
+                           uint32_t step);
+
 /* See unstir_request_has_interval(). */
 bool request_has_interval(const struct unstir_model *model,
                           const struct unstir_request *resolved);
@@ -48,7 +55,7 @@ extern const struct unstir_image request_absent_picture;
 /* The canonical JSON: model, class (of models that read a text: prompt,
  * negative_prompt if there is one, clip_skip if not 1, prompt_syntax if
  * "plain"), seed, variation_seed and variation_strength (above 0), steps, sampler, schedule (if it is
- * not the model's own), guidance_scale, guidance_rescale (if it changes
+ * not the model's own), guidance_scale, image_guidance_scale (of models that edit), guidance_rescale (if it changes
  * something), guidance_start and guidance_end (by request_has_interval()),
  * eta, deep_cache (above 1), width, height, and from a picture strength, init_image_sha256 and
  * mask_sha256, in this order, compact; a body that can be posted again.

@@ -102,6 +102,8 @@ enum unstir_status request_write(const struct unstir_model *model,
     if (r->schedule)
         json_put_string(w, "schedule", r->schedule);
     json_put_real(w, "guidance_scale", r->guidance);
+    if (model->reads_picture)
+        json_put_real(w, "image_guidance_scale", r->image_guidance);
     if (r->guidance_rescale > 0)
         json_put_real(w, "guidance_rescale", r->guidance_rescale);
     if (request_has_interval(model, r)) {
@@ -174,13 +176,21 @@ enum unstir_status request_read(const struct unstir_model *model,
                                 "steps", "sampler", "guidance_scale",
                                 "eta",   "width",   "height"};
     static const char *const more[] = {
-        "schedule",           "guidance_rescale",
-        "guidance_start",     "guidance_end",
-        "strength",           "init_image_sha256",
-        "mask_sha256",        "negative_prompt",
-        "clip_skip",          "prompt_syntax",
-        "deep_cache",         "variation_seed",
-        "variation_strength", "loras"}; /* these go by the model's digest */
+        "image_guidance_scale",
+        "schedule",
+        "guidance_rescale",
+        "guidance_start",
+        "guidance_end",
+        "strength",
+        "init_image_sha256",
+        "mask_sha256",
+        "negative_prompt",
+        "clip_skip",
+        "prompt_syntax",
+        "deep_cache",
+        "variation_seed",
+        "variation_strength",
+        "loras"}; /* these go by the model's digest */
     struct unstir_request r = UNSTIR_REQUEST_INIT;
     int64_t steps, width, height, deep_cache;
     size_t n_more = 0;
@@ -209,6 +219,8 @@ enum unstir_status request_read(const struct unstir_model *model,
     TRY(json_get_string(o, "sampler", "", &r.sampler, err));
     TRY(json_get_string(o, "schedule", NULL, &r.schedule, err));
     TRY(json_get_real(o, "guidance_scale", UNSTIR_UNSET_F, &r.guidance, err));
+    TRY(json_get_real(o, "image_guidance_scale", UNSTIR_UNSET_F,
+                      &r.image_guidance, err));
     TRY(json_get_real(o, "guidance_rescale", 0, &r.guidance_rescale, err));
     TRY(json_get_real(o, "guidance_start", 0, &r.guidance_start, err));
     TRY(json_get_real(o, "guidance_end", 1, &r.guidance_end, err));
@@ -234,6 +246,7 @@ enum unstir_status request_read(const struct unstir_model *model,
     if (resolved->class_id != r.class_id || resolved->steps != r.steps ||
         resolved->guidance != r.guidance || resolved->eta != r.eta ||
         resolved->strength != r.strength ||
+        resolved->image_guidance != r.image_guidance ||
         resolved->guidance_rescale != r.guidance_rescale ||
         resolved->guidance_start != r.guidance_start ||
         resolved->guidance_end != r.guidance_end ||

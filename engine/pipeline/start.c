@@ -28,7 +28,8 @@ uint32_t start_skipped(uint32_t n_steps, double strength)
     return run < n_steps ? n_steps - (uint32_t)run : 0;
 }
 
-void start_plan(struct start *s, const struct unstir_request *resolved,
+void start_plan(struct start *s, const struct unstir_model *model,
+                const struct unstir_request *resolved,
                 const struct sampler *sampler)
 {
     uint32_t n = resolved->steps, skipped;
@@ -42,7 +43,8 @@ void start_plan(struct start *s, const struct unstir_request *resolved,
     s->has_picture = true;
     s->has_mask = resolved->mask != NULL;
     s->is_inverse = sampler->is_inverse;
-    s->is_pure = s->has_mask && resolved->strength == 1;
+    s->is_edit = model->reads_picture;
+    s->is_pure = s->is_edit || (s->has_mask && resolved->strength == 1);
     s->first = s->is_inverse ? 0 : skipped;
     s->end = s->is_inverse ? n - skipped : n;
 }
@@ -245,6 +247,14 @@ void start_sample(struct start *s, const struct sampler_run *run,
     memcpy(state->estimate, x, bytes);
 }
 
+/* What a network that edits reads: the mean, drawing nothing. */
+static void keep_mean(const struct unstir_model *m, const float *moments,
+                      size_t n, float *out)
+{
+    for (size_t i = 0; i < n; i++)
+        out[i] = (float)m->read_scale * moments[i];
+}
+
 /* latent = (mean + deviation e - shift) factor, with a draw of e. */
 static void draw_latent(const struct unstir_model *m, const float *moments,
                         bool has_variance, size_t n, struct rng *rng,
@@ -282,7 +292,9 @@ enum unstir_status start_encode(struct start *s,
                       resolved->width, resolved->height, &moments,
                       &has_variance, cancel, err));
     s->is_pending = false;
-    if (!(s->is_read && s->is_pure)) /* else the reference does not look */
+    if (s->is_edit)
+        keep_mean(model, moments, n, s->known);
+    else if (!(s->is_read && s->is_pure)) /* else the reference does not look */
         draw_latent(model, moments, has_variance, n, &state->rng, s->known);
     start_sample(s, run, state);
     if (s->is_read)

@@ -19,6 +19,11 @@
  * the mask and the latents of the picture, grey where it is painted; then
  * nothing is put back.
  *
+ * Editing by instruction, with a network of 2 c channels: the run begins in
+ * pure noise and takes all steps; the picture's latents, the mean that the
+ * encoder says, are read beside the sample in each of them.  An evaluation that
+ * is to know of no picture reads zeros.
+ *
  * Inversion (ddim_inverse) goes the other way: it begins in the picture, draws
  * no noise, runs the first floor(n s) steps of its rising plan, and ends in
  * the noise that the picture would come from.
@@ -43,7 +48,8 @@
  * 1985 (the arc); Meng et al., arXiv:2108.01073 (picture to picture); Lugmayr et al.,
  * arXiv:2201.09865, eq. 8 without resampling (keeping); diffusers 0.42.1,
  * StableDiffusionImg2ImgPipeline.get_timesteps and prepare_latents,
- * StableDiffusionInpaintPipeline.__call__ (the case of 4 channels).
+ * StableDiffusionInpaintPipeline.__call__ (the case of 4 channels),
+ * StableDiffusionInstructPix2PixPipeline.prepare_image_latents.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -68,6 +74,7 @@ struct start {
     bool is_inverse;
     bool is_pure; /* begins in pure noise all the same                       */
     bool is_read; /* the network reads the mask: nothing is put back         */
+    bool is_edit; /* it reads the picture: `known` as it lies there          */
     uint64_t variation_seed;
     double variation; /* t; 0: the seed's own noise                          */
     bool is_pending;  /* of latent models: pictures are not encoded yet       */
@@ -86,7 +93,8 @@ struct start {
 uint32_t start_skipped(uint32_t n_steps, double strength);
 
 /* The plan of a resolved request, without memory: first, end, has_*, is_*. */
-void start_plan(struct start *s, const struct unstir_request *resolved,
+void start_plan(struct start *s, const struct unstir_model *model,
+                const struct unstir_request *resolved,
                 const struct sampler *sampler);
 
 /* Memory for samples of n floats; start_fini() in every case.  Of pixel models

@@ -409,6 +409,29 @@ expect text_resume 0 "" "$U" generate -m "$M/tiny-text" --resume text.state -o r
 same text_resumed_is_same cat.png resumed.png
 equal text_inspect "$("$U" inspect "$M/tiny-text" --json | jq -c '[.can, .autoencoder, (.parts|length)]')" '[["text-to-picture","guidance","negative-prompt"],"AutoencoderKL",6]'
 
+# -- models that edit pictures -----------------------------------------------
+mkdir edit
+cp -r "$M/../edit/." "$M/tiny-text/vae" "$M/tiny-text/text_encoder" "$M/tiny-text/tokenizer" "$M/tiny-text/scheduler" edit
+edit() {
+    "$U" generate -m edit -p "a red dog" --steps 3 --seed 1 "$@"
+}
+expect edit_needs_a_picture 2 "--init_image: tiny-edit edits a picture" edit
+expect edit 0 "e1.png" edit --init cat.png -o e1.png
+expect edit_default 0 "" edit --init cat.png --image-guidance 1.5 -o e2.png
+same edit_default_is_1.5 e1.png e2.png
+expect edit_harder 0 "" edit --init cat.png --image-guidance 4 -o e3.png
+expect edit_of_another 0 "" edit --init dog.png -o e4.png
+equal edit_differ "$(sha256sum e1.png e3.png e4.png | cut -c1-64 | sort -u | wc -l)" 3
+expect edit_says_so 0 '"image_guidance_scale":4' cat e3.png
+expect edit_below_1 2 "--image-guidance 0.5: must be 1..100" edit --init cat.png --image-guidance 0.5
+expect edit_strength 2 "--strength: tiny-edit begins in noise" edit --init cat.png --strength 0.5
+expect edit_mask 2 "takes no mask" edit --init cat.png --mask cat.png
+expect edit_state 0 "" edit --init cat.png --stop-after 1 --save-state edit.state
+expect edit_resume 0 "" "$U" generate -m edit --resume edit.state -o e5.png
+same edit_resumed_is_same e1.png e5.png
+equal edit_inspect "$("$U" inspect edit --json | jq -c '[.pipeline, .can, .arena_bytes > 0]')" '["StableDiffusionInstructPix2PixPipeline",["edit","guidance","negative-prompt"],true]'
+expect no_image_guidance 2 "--image-guidance: tiny-text does not edit" text -p cat --image-guidance 2
+
 # -- bench ------------------------------------------------------------------
 "$U" bench eval -m "$M/tiny" --repeat 2 --warmup 1 --threads 1 --width 32 --json >bench.json
 equal bench_eval "$(jq -c '[.what, .threads, .width, .batch, .ms_min <= .ms_max]' bench.json)" '["eval",1,32,1,true]'

@@ -2,7 +2,7 @@
  * reference's pipelines.
  *
  * Tiny models of SD 1.x, SD 2.x, SDXL, with AutoencoderTiny, and of networks
- * that read the mask; pictures are resized on both sides.  Tolerances are those
+ * that read the mask or the picture to be edited; pictures are resized on both sides.  Tolerances are those
  * of t_text_pipelines.c: latents after every evaluation within 1e-3 of the
  * largest value of the trajectory, 99 % of the picture's bytes within 1 level,
  * 3 at most.
@@ -61,7 +61,12 @@ static struct unstir_request request_of(const struct json *row, bool has_mask)
     r.negative_prompt = negative ? json_string(negative) : NULL;
     r.steps = (uint32_t)json_int(json_get(row, "steps"));
     r.seed = (uint64_t)json_int(json_get(row, "seed"));
-    r.strength = json_real(json_get(row, "strength"));
+    if (json_get(row, "strength"))
+        r.strength = json_real(json_get(row, "strength"));
+    if (json_get(row, "image_guidance"))
+        r.image_guidance = json_real(json_get(row, "image_guidance"));
+    if (json_get(row, "rescale"))
+        r.guidance_rescale = json_real(json_get(row, "rescale"));
     r.width = r.height = 32;
     r.init_image = &picture;
     r.mask = has_mask ? &mask : NULL;
@@ -144,6 +149,92 @@ static void check_needs(const struct unstir_model *model,
     assert_string_equal(err.field, "mask");
 }
 
+struct wrong {
+    const char *field;
+    bool lacks_picture, has_mask;
+    double strength, image_guidance;
+    const char *sampler;
+};
+
+/* A network that edits needs a picture, and takes no other part of it. */
+static void check_edits(const struct unstir_model *model,
+                        const struct json *row)
+{
+    static const struct wrong rows[] = {
+        {"init_image", true, false, UNSTIR_UNSET_F, UNSTIR_UNSET_F, NULL},
+        {"mask", false, true, UNSTIR_UNSET_F, UNSTIR_UNSET_F, NULL},
+        {"strength", false, false, 0.5, UNSTIR_UNSET_F, NULL},
+        {"image_guidance_scale", false, false, UNSTIR_UNSET_F, 0.9, NULL},
+        {"image_guidance_scale", false, false, UNSTIR_UNSET_F, 101, NULL},
+        {"sampler", false, false, UNSTIR_UNSET_F, UNSTIR_UNSET_F,
+         "ddim_inverse"},
+    };
+    struct unstir_request r, resolved;
+    struct unstir_error err = {0};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        r = request_of(row, rows[i].has_mask);
+        r.strength = rows[i].strength;
+        r.image_guidance = rows[i].image_guidance;
+        r.sampler = rows[i].sampler;
+        if (rows[i].lacks_picture)
+            r.init_image = NULL;
+        assert_int_equal(
+            unstir_request_check(model, &r, NULL, NULL, NULL, &err),
+            UNSTIR_ERR_ARG);
+        assert_string_equal(err.field, rows[i].field);
+    }
+    r = request_of(row, false);
+    r.strength = 1;
+    must(unstir_request_check(model, &r, &resolved, NULL, NULL, &err), &err);
+    assert_true(resolved.image_guidance == 1.5);
+    assert_int_equal(unstir_request_steps(&resolved), r.steps);
+    r.guidance = 1; /* without guidance, none of either kind */
+    r.image_guidance = 3;
+    must(unstir_request_check(model, &r, &resolved, NULL, NULL, &err), &err);
+    assert_true(resolved.image_guidance == 1);
+}
+
+/* Other models take no such scale. */
+static void check_takes_none(const struct unstir_model *model,
+                             const struct json *row)
+{
+    struct unstir_request r = request_of(row, false);
+    struct unstir_error err = {0};
+
+    r.image_guidance = 1.5;
+    assert_int_equal(unstir_request_check(model, &r, NULL, NULL, NULL, &err),
+                     UNSTIR_ERR_ARG);
+    assert_string_equal(err.field, "image_guidance_scale");
+}
+
+/* Three evaluations a picture, in company: as alone. */
+static void check_company(struct unstir_model *model, struct unstir_executor *x,
+                          const struct json *rows, bool has_mask)
+{
+    struct unstir_generation *together[4], *alone;
+    struct unstir_error err = {0};
+    size_t n = json_len(rows), n_floats, m;
+
+    for (size_t i = 0; i < n; i++) {
+        struct unstir_request r = request_of(json_at(rows, i), has_mask);
+        must(unstir_generation_begin(&together[i], model, &r, &err), &err);
+    }
+    for (int k = 0; k < 2; k++)
+        must(unstir_step_many(together, n, x, &err), &err);
+    for (size_t i = 0; i < n; i++) {
+        struct unstir_request r = request_of(json_at(rows, i), has_mask);
+        must(unstir_generation_begin(&alone, model, &r, &err), &err);
+        for (int k = 0; k < 2; k++)
+            must(unstir_generation_step(alone, x, &err), &err);
+        const float *a = unstir_generation_sample(alone, &n_floats);
+        const float *b = unstir_generation_sample(together[i], &m);
+        assert_memory_equal(a, b, n_floats * sizeof *a);
+        unstir_generation_free(alone);
+        unstir_generation_free(together[i]);
+    }
+}
+
 static void test_pipeline(void **state)
 {
     const char *name = *state;
@@ -174,6 +265,12 @@ static void test_pipeline(void **state)
         check_state(model, x, json_at(rows, 0), has_mask);
         if (strcmp(name, "inpaint9") == 0)
             check_needs(model, json_at(rows, 0));
+        if (strcmp(name, "edit") == 0) {
+            check_edits(model, json_at(rows, 0));
+            check_company(model, x, rows, has_mask);
+        }
+        if (strcmp(name, "sd1") == 0)
+            check_takes_none(model, json_at(rows, 0));
         unstir_executor_free(x);
         unstir_model_close(model);
     }
@@ -192,6 +289,9 @@ int main(void)
         {"inpaint4", test_pipeline, NULL, NULL, "inpaint4"},
         {"inpaint_a", test_pipeline, NULL, NULL, "inpaint_a"},
         {"inpaint9", test_pipeline, NULL, NULL, "inpaint9"},
+        {"edit", test_pipeline, NULL, NULL, "edit"},
+        {"edit_xl", test_pipeline, NULL, NULL, "edit_xl"},
+        {"edit_cosxl", test_pipeline, NULL, NULL, "edit_cosxl"},
     };
 
     return cmocka_run_group_tests(tests, draw_pictures, NULL);

@@ -151,4 +151,21 @@ for more in ',"strength":0.5' ",\"mask\":\"$(base64 -w0 "$TMP/a.jpeg")\""; do
     "$BUILD/unstir" generate -m "$MODEL" -p "a cat" --seed 5 --steps 4 --init "$TMP/a.webp" "$@" -o "$TMP/cli.png" --force -q >/dev/null
     is "a latent model, $1: the command line's bytes" "$(is_png "$TMP/7.png") $(sha "$TMP/cli.png")" "png $(sha "$TMP/7.png")"
 done
+
+# Models that edit by instruction
+stop_server
+is "the second server ends with 0" "$CODE" 0
+mkdir "$TMP/edit"
+cp -r tests/data/edit/. tests/data/models/tiny-text/vae tests/data/models/tiny-text/text_encoder \
+    tests/data/models/tiny-text/tokenizer tests/data/models/tiny-text/scheduler "$TMP/edit"
+MODEL=$TMP/edit
+start_server
+is "told by /v1/models" "$(get /v1/models | jq -c '[.data[0].edits_pictures,.data[0].pipeline]')" '[true,"StableDiffusionInstructPix2PixPipeline"]'
+printf '{"init_image":"%s","prompt":"a red dog","seed":1,"steps":3,"n":2,"image_guidance_scale":2}' "$(base64 -w0 "$TMP/a.png")" >"$TMP/body"
+send "$TMP/body" >"$TMP/j"
+is "two edits" "$(jq -c '[.status,.request.image_guidance_scale,(.images|length)]' "$TMP/j")" '["succeeded",2,2]'
+"$BUILD/unstir" generate -m "$MODEL" -p "a red dog" --seed 2 --steps 3 --init "$TMP/a.png" --image-guidance 2 -o "$TMP/cli.png" --force -q >/dev/null
+is "the command line's bytes" "$(sha "$TMP/cli.png")" "$(jq -r '.images[1].sha256' "$TMP/j")"
+row '{"prompt":"a red dog"}' '["/init_image"]' "an edit of nothing"
+row "$(printf '{"init_image":"%s","strength":0.5,"image_guidance":0.5}' "$(base64 -w0 "$TMP/a.png")")" '["/strength","/image_guidance"]' "a strength, and a guidance below 1"
 finish

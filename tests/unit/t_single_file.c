@@ -309,6 +309,41 @@ static void test_prediction(void **state)
     check_prediction(&s, NULL, "epsilon", 1);
 }
 
+/* Networks that read more than the sample are known by their channels. */
+static void test_channels(void **state)
+{
+    static const struct {
+        uint64_t channels, context;
+        const char *pipeline;
+    } rows[] = {
+        {4, 768, "StableDiffusionPipeline"},
+        {9, 768, "StableDiffusionInpaintPipeline"},
+        {8, 768, "StableDiffusionInstructPix2PixPipeline"},
+        {8, 1024, "StableDiffusionInstructPix2PixPipeline"},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct small s = {.n = 0};
+        struct unstir_error err = {0};
+        struct single_file f;
+        unsigned char *bytes;
+
+        put_unet(&s);
+        s.entries[0].dims[1] = rows[i].channels;
+        s.entries[3].dims[0] = 4;
+        s.entries[3].dims[1] = rows[i].context;
+        if (open_small(&f, &s, "epsilon", &bytes, &err) != UNSTIR_OK)
+            fail_msg("%s", err.detail);
+        assert_string_equal(json_string(json_get(f.index, "_class_name")),
+                            rows[i].pipeline);
+        assert_int_equal(
+            json_int(json_get(f.parts[SINGLE_FILE_UNET].config, "in_channels")),
+            rows[i].channels);
+        single_file_close(&f);
+        alloc_free(bytes);
+    }
+}
+
 /* The projection is turned, the rest is where it was. */
 static void test_turned(void **state)
 {
@@ -431,6 +466,7 @@ int main(void)
         {"full size, sdxl", test_full_size, NULL, NULL, (void *)&kinds[2]},
         {"full size, refiner", test_full_size, NULL, NULL, (void *)&kinds[3]},
         cmocka_unit_test(test_prediction),
+        cmocka_unit_test(test_channels),
         cmocka_unit_test(test_turned),
         cmocka_unit_test(test_diffusers_names),
         cmocka_unit_test(test_damage),

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Make the goldens of latent picture to picture: tests/data/img2img_pipelines/.
 
-usage: python tools/goldens/make_img2img_pipelines.py OUT_FOLDER
+usage: python tools/goldens/make_img2img_pipelines.py OUT_FOLDER [NAME ...]
 
 The reference's own pipelines (diffusers 0.42.1), tiny, with the parts, weights
 and vocabulary of make_text_pipelines.py: picture to picture of Stable
 Diffusion 1.x, 2.x and XL, with AutoencoderKL and AutoencoderTiny; inpainting
-with 4 and with 9 channels.  The picture of 40 x 36 pixels has the colours
+with 4 and with 9 channels; edits by instruction (8 channels), of 1.x, of XL
+and of CosXL.  The picture of 40 x 36 pixels has the colours
 (7 x + 13 y + 50 c + x y mod 32) mod 256, the mask 255 where (x + 2 y) mod 40 is
 below 18; both are resized by the pipelines.  A golden holds the latents after
 every evaluation and the picture.
@@ -23,7 +24,9 @@ from diffusers import (DDIMScheduler, EulerAncestralDiscreteScheduler,
                        EulerDiscreteScheduler, PNDMScheduler,
                        StableDiffusionImg2ImgPipeline,
                        StableDiffusionInpaintPipeline,
-                       StableDiffusionXLImg2ImgPipeline)
+                       StableDiffusionInstructPix2PixPipeline,
+                       StableDiffusionXLImg2ImgPipeline,
+                       StableDiffusionXLInstructPix2PixPipeline)
 from diffusers.utils import logging
 from PIL import Image
 from safetensors.torch import save_file
@@ -37,6 +40,9 @@ EULER = EulerDiscreteScheduler(**text.BETAS, timestep_spacing="leading",
 ANCESTRAL = EulerAncestralDiscreteScheduler(
     **text.BETAS, timestep_spacing="leading", steps_offset=1)
 INPAINT_UNET = {**text.UNET, "in_channels": 9, "out_channels": 4}
+EDIT_UNET = {**text.UNET, "in_channels": 8, "out_channels": 4}
+EDIT_XL_UNET = {**text.PIPELINES["sdxl"][1], "in_channels": 8,
+                "out_channels": 4}
 
 # name: (parts of, pipeline, scheduler, changes, requests)
 PIPELINES = {
@@ -77,6 +83,24 @@ PIPELINES = {
                      {"prompt": "a red dog", "steps": 5, "seed": 9,
                       "strength": 1.0},
                  ]),
+    "edit": ("sd1", StableDiffusionInstructPix2PixPipeline, ANCESTRAL,
+             {"unet": EDIT_UNET}, [
+                 {"prompt": "a red dog", "steps": 6, "seed": 11},
+                 {"prompt": "a photo of a cat", "negative_prompt": "dog",
+                  "steps": 5, "seed": 12, "guidance": 4.0,
+                  "image_guidance": 1.0},
+                 {"prompt": "a red dog", "steps": 4, "seed": 13,
+                  "guidance": 1.0, "image_guidance": 3.0},
+             ]),
+    "edit_xl": ("sdxl", StableDiffusionXLInstructPix2PixPipeline, None,
+                {"unet": EDIT_XL_UNET}, [
+                    {"prompt": "a red dog", "steps": 5, "seed": 14,
+                     "image_guidance": 2.5, "rescale": 0.6},
+                ]),
+    "edit_cosxl": ("sdxl", StableDiffusionXLInstructPix2PixPipeline, None,
+                   {"unet": EDIT_XL_UNET, "is_cosxl_edit": True}, [
+                       {"prompt": "a red dog", "steps": 4, "seed": 15},
+                   ]),
 }
 
 
@@ -107,6 +131,8 @@ def build(name):
     if not base.startswith("sdxl"):
         keep.update(safety_checker=None, feature_extractor=None,
                     requires_safety_checker=False)
+    if "is_cosxl_edit" in changes:
+        keep["is_cosxl_edit"] = changes["is_cosxl_edit"]
     pipe = kind(**keep)
     pipe.set_progress_bar_config(disable=True)
     return pipe, row
@@ -119,14 +145,28 @@ def run(pipe, request):
         steps.append(kept["latents"].clone())
         return kept
 
+    def keep_old(_i, _t, latents):
+        steps.append(latents.clone())
+
     is_inpainting = isinstance(pipe, StableDiffusionInpaintPipeline)
+    is_edit = "InstructPix2Pix" in type(pipe).__name__
+    is_edit_xl = is_edit and hasattr(pipe, "tokenizer_2")
     image = picture() if is_inpainting else picture().resize(
         (32, 32), Image.LANCZOS)
     args = {"prompt": request["prompt"], "image": image,
-            "strength": request["strength"],
             "num_inference_steps": request["steps"],
             "generator": torch.Generator().manual_seed(request["seed"]),
-            "output_type": "np", "callback_on_step_end": keep}
+            "output_type": "np"}
+    if is_edit_xl:
+        args.update(callback=keep_old, width=32, height=32)
+    else:
+        args["callback_on_step_end"] = keep
+    if not is_edit:
+        args["strength"] = request["strength"]
+    if "image_guidance" in request:
+        args["image_guidance_scale"] = request["image_guidance"]
+    if "rescale" in request:
+        args["guidance_rescale"] = request["rescale"]
     if is_inpainting:
         args.update(mask_image=mask(), width=32, height=32)
     if "guidance" in request:
@@ -158,7 +198,9 @@ def make(name, folder):
                      "AutoencoderTiny" if is_tiny else "AutoencoderKL"],
              "scheduler": ["diffusers", type(scheduler).__name__],
              "safety_checker": [None, None]}
-    if name == "sdxl":
+    if getattr(pipe, "is_cosxl_edit", False):
+        index["is_cosxl_edit"] = True
+    if hasattr(pipe, "tokenizer_2"):
         index["force_zeros_for_empty_prompt"] = True
     for i, _ in enumerate(texts):
         suffix = "_2" if i else ""
@@ -180,13 +222,13 @@ def make(name, folder):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     logging.set_verbosity_error()
     torch.set_num_threads(1)
-    for name in PIPELINES:
+    for name in sys.argv[2:] or PIPELINES:
         make(name, folder)
 
 
