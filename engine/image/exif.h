@@ -2,7 +2,7 @@
  * comment.
  *
  * Blocks are TIFF structures as they stand in a JPEG's APP1 segment behind
- * "Exif\0\0" and in a WebP's EXIF chunk.
+ * "Exif\0\0", in a WebP's EXIF chunk and in a PNG's eXIf chunk.
  *
  * Source.  CIPA DC-008 (EXIF 2.3), sections 4.5 and 4.6; the webui keeps its
  * "parameters" in UserComment (tag 0x9286).

@@ -13,7 +13,8 @@
  * Reading.  The file is hostile: edges are checked against the caller's limit,
  * and pixels against what so many compressed bytes can hold at all, before
  * memory for pixels is taken; chunk memory has a ceiling; checksums count.
- * Alpha is laid over white, 16 bits are cut to 8, colour spaces are ignored.
+ * Alpha is laid over white, 16 bits are cut to 8, colour spaces are ignored;
+ * an eXIf chunk may say that it is to be turned.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -25,6 +26,7 @@
 #include "base/alloc.h"
 #include "base/size.h"
 #include "image/codec.h"
+#include "image/exif.h"
 #include "image/image.h"
 #include "image/png_text.h"
 
@@ -33,6 +35,7 @@
 #define MAX_CHUNK_BYTES   (8u << 20)
 #define MAX_CHUNKS        1000u
 #define FAST_LEVEL        1
+#define CHUNK_FRAME       12u /* length, name and checksum of a chunk          */
 
 /* -- what both directions share ------------------------------------------- */
 
@@ -266,6 +269,9 @@ static bool decode(struct decoder *d)
     png_set_chunk_cache_max(d->png, MAX_CHUNKS);
     png_set_crc_action(d->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_set_benign_errors(d->png, 0);
+    /* Read by find_orientation(); a damaged one does the pixels no harm. */
+    png_set_keep_unknown_chunks(d->png, PNG_HANDLE_CHUNK_NEVER,
+                                (png_const_bytep) "eXIf", 1);
     png_read_info(d->png, d->info);
     check_header(d);
     passes =
@@ -296,6 +302,23 @@ static enum unstir_status make_decoder(struct decoder *d)
     return UNSTIR_OK;
 }
 
+/* The orientation of the file's eXIf chunk. */
+static unsigned find_orientation(const unsigned char *bytes, size_t n)
+{
+    size_t at = 8;
+
+    while (n - at >= CHUNK_FRAME) {
+        size_t length = png_get_uint_32(bytes + at);
+
+        if (length > n - at - CHUNK_FRAME)
+            return 1;
+        if (memcmp(bytes + at + 4, "eXIf", 4) == 0)
+            return exif_orientation(bytes + at + 8, length);
+        at += CHUNK_FRAME + length;
+    }
+    return 1;
+}
+
 /* The header is looked at before libpng is: a limit is then a limit, not a
  * damaged file. */
 static enum unstir_status png_probe(const unsigned char *bytes, size_t n,
@@ -311,6 +334,7 @@ static enum unstir_status png_probe(const unsigned char *bytes, size_t n,
     head->width = png_get_uint_32(bytes + 16);
     head->height = png_get_uint_32(bytes + 20);
     head->channels = bytes[25] & PNG_COLOR_MASK_COLOR ? 3 : 1;
+    head->orientation = find_orientation(bytes, n);
     return codec_check_edges("PNG", head->width, head->height, max_edge, err);
 }
 
@@ -347,7 +371,12 @@ enum unstir_status unstir_png_decode(const unsigned char *bytes, size_t n_bytes,
     if (max_edge == 0 || max_edge > IMAGE_MAX_EDGE)
         max_edge = IMAGE_MAX_EDGE;
     TRY(png_probe(bytes, n_bytes, max_edge, &head, err));
-    return png_decode(bytes, n_bytes, &head, image, err);
+    enum unstir_status status = png_decode(bytes, n_bytes, &head, image, err);
+    if (status == UNSTIR_OK)
+        status = exif_turn(image, head.orientation, err);
+    if (status != UNSTIR_OK)
+        unstir_image_fini(image);
+    return status;
 }
 
 static bool is_png(const unsigned char *bytes, size_t n)

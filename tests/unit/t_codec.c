@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -13,7 +14,9 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "format/json.h"
 #include "image/exif.h"
+#include "json_file.h"
 #include "unstir.h"
 
 #define W 24
@@ -236,6 +239,54 @@ static void test_turned_jpeg(void **state)
     unstir_free(bytes);
 }
 
+static void unhex(unsigned char *out, const char *hex, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        unsigned byte;
+
+        assert_int_equal(sscanf(hex + 2 * i, "%2x", &byte), 1);
+        out[i] = (unsigned char)byte;
+    }
+}
+
+/* PNG files of another writer stand as it shows them. */
+static void test_turned_png(void **state)
+{
+    struct json *rows = json_file_open("tests/data/exif.json");
+
+    for (size_t i = 0; i < json_len(rows); i++) {
+        const struct json *row = json_at(rows, i);
+        const char *hex = json_string(json_get(row, "file"));
+        size_t n = strlen(hex) / 2, n_pixels;
+        unsigned char file[512], wanted[64];
+        struct unstir_image shape, back;
+
+        assert_true(n <= sizeof file);
+        unhex(file, hex, n);
+        hex = json_string(json_get(row, "pixels"));
+        n_pixels = strlen(hex) / 2;
+        unhex(wanted, hex, n_pixels);
+        assert_int_equal(unstir_image_probe(file, n, 0, NULL, &shape, NULL),
+                         UNSTIR_OK);
+        assert_int_equal(shape.width, json_int(json_get(row, "width")));
+        assert_int_equal(shape.height, json_int(json_get(row, "height")));
+        for (int k = 0; k < 2; k++) {
+            if (k == 0)
+                decode(file, n, &back);
+            else
+                assert_int_equal(unstir_png_decode(file, n, 0, &back, NULL),
+                                 UNSTIR_OK);
+            assert_int_equal(back.width, shape.width);
+            assert_int_equal(back.height, shape.height);
+            assert_memory_equal(back.pixels, wanted, n_pixels);
+            unstir_image_fini(&back);
+        }
+        for (size_t cut = 26; cut < n; cut++) /* no byte behind the end */
+            (void)unstir_image_probe(file, cut, 0, NULL, &shape, NULL);
+    }
+    json_free(rows);
+}
+
 static void expect_refusal(const char *what, const unsigned char *bytes,
                            size_t n, uint32_t max_edge,
                            enum unstir_status wanted)
@@ -421,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_long_text),
         cmocka_unit_test(test_orientations),
         cmocka_unit_test(test_turned_jpeg),
+        cmocka_unit_test(test_turned_png),
         cmocka_unit_test(test_limits_before_memory),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_film),
