@@ -71,6 +71,7 @@ static const struct {
     bench_fn run;
     bool needs_model;
 } whats[] = {
+    {"attention", unstir_bench_attention, false},
     {"conv", unstir_bench_conv, false},
     {"decode", unstir_bench_decode, true},
     {"eval", unstir_bench_eval, true},
@@ -201,16 +202,16 @@ const struct command command_bench = {
     .name = "bench",
     .summary = "how fast is this machine",
     .synopsis =
-        "eval|decode|text|train|shortcuts|kernels|conv|linear|pool|machine "
-        "[options]",
+        "eval|decode|text|train|shortcuts|kernels|conv|linear|attention|pool|"
+        "machine [options]",
     .text = "eval times one evaluation of a model's network, decode one "
             "picture from a latent, text its text encoders, train one "
             "optimiser step of it, shortcuts whole pictures with what "
             "DeepCache and a guidance interval gain and cost, kernels each "
             "kernel and shape, conv the "
             "3x3 convolutions of Stable Diffusion 1.5, linear its linear "
-            "layers in each precision, pool what threads "
-            "cost, machine the peaks that the shares refer to.",
+            "layers in each precision, attention its attention, pool what "
+            "threads cost, machine the peaks that the shares refer to.",
     .examples = "unstir bench eval -m models/fashion --json\n"
                 "unstir bench machine\n",
     .options = options,

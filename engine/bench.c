@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/pool.h"
 #include "bench_peak.h"
+#include "bench_rows.h"
 #include "format/json.h"
 #include "kernels/kernels.h"
 #include "ops/conv2d.h"
@@ -21,27 +22,20 @@
 
 #define DEFAULT_REPEAT 5u
 
-struct bench {
-    struct kernel_table table;
-    struct pool *pool;
-    struct json_writer *json;
-    unsigned repeat, warmup;
-    double peak_gflops; /* 0: unknown                                       */
-};
-
-static double now_s(void)
+double bench_rows_now(const struct bench_rows *b)
 {
     struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail on Linux */
+    (void)clock_gettime(b->clock, &t); /* cannot fail on Linux */
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static enum unstir_status bench_init(struct bench *b,
+static enum unstir_status bench_init(struct bench_rows *b,
                                      const struct unstir_bench_options *o,
                                      struct unstir_error *err)
 {
-    *b = (struct bench){.repeat = o->repeat ? o->repeat : DEFAULT_REPEAT,
-                        .warmup = o->warmup ? o->warmup : 1};
+    *b = (struct bench_rows){.repeat = o->repeat ? o->repeat : DEFAULT_REPEAT,
+                             .warmup = o->warmup ? o->warmup : 1,
+                             .clock = CLOCK_MONOTONIC};
     static const enum kernel_operands operands[] = {
         [UNSTIR_PRECISION_AUTO] = KERNEL_OPERANDS_ANY,
         [UNSTIR_PRECISION_F32] = KERNEL_OPERANDS_F32,
@@ -51,7 +45,7 @@ static enum unstir_status bench_init(struct bench *b,
     struct kernel_wish wish = {.isa = o->isa,
                                .operands = operands[o->precision]};
     const char *refused;
-    if (!kernels_choose(&b->table, &wish, &refused))
+    if (!kernels_choose(&b->k, &wish, &refused))
         return error_field(err, "isa",
                            "\"%s\" is unknown or this CPU cannot run it",
                            o->isa ? o->isa : "best");
@@ -59,18 +53,37 @@ static enum unstir_status bench_init(struct bench *b,
     return json_writer_new(&b->json, err);
 }
 
-static void bench_fini(struct bench *b)
+static void bench_fini(struct bench_rows *b)
 {
     pool_free(b->pool);
     json_writer_free(b->json);
 }
 
-static enum unstir_status bench_finish(struct bench *b, char **json,
+static enum unstir_status bench_finish(struct bench_rows *b, char **json,
                                        struct unstir_error *err)
 {
     struct json_writer *w = b->json;
     b->json = NULL; /* json_finish ends it in every case */
     return json_finish(json, w, false, err);
+}
+
+void bench_rows_put(const struct bench_rows *b, const char *kernel,
+                    const char *shape, const char *algorithm, double seconds,
+                    double flop)
+{
+    double gflops = flop / seconds * 1e-9;
+
+    json_open_object(b->json, NULL);
+    json_put_string(b->json, "kernel", kernel);
+    json_put_string(b->json, "shape", shape);
+    json_put_string(b->json, "algorithm", algorithm);
+    json_put_real(b->json, "ms", seconds * 1e3);
+    json_put_real(b->json, "gflops", gflops);
+    if (b->peak_gflops > 0)
+        json_put_real(b->json, "share_of_peak", gflops / b->peak_gflops);
+    else
+        json_put_null(b->json, "share_of_peak");
+    json_close(b->json);
 }
 
 /* -- convolutions ---------------------------------------------------------- */
@@ -134,11 +147,11 @@ static enum unstir_status floats(float **out, size_t n,
 }
 
 static enum unstir_status conv_bench_init(struct conv_bench *c,
-                                          const struct bench *b,
+                                          const struct bench_rows *b,
                                           const struct conv_row *r,
                                           struct unstir_error *err)
 {
-    const struct kernel_table *k = &b->table;
+    const struct kernel_table *k = &b->k;
     unsigned n_threads = pool_threads(b->pool);
     struct conv2d_shape s = conv_shape(r);
     size_t n_w = (size_t)s.cout * s.c0 * s.kh * s.kw, sizes[3];
@@ -176,10 +189,10 @@ static void conv_bench_fini(struct conv_bench *c)
     alloc_free(c->scratch);
 }
 
-static void conv_once(const struct bench *b, struct conv_bench *c,
+static void conv_once(const struct bench_rows *b, struct conv_bench *c,
                       enum conv_what what)
 {
-    struct op_ctx ctx = {&b->table, b->pool, c->scratch, c->scratch_bytes};
+    struct op_ctx ctx = {&b->k, b->pool, c->scratch, c->scratch_bytes};
     switch (what) {
     case CONV_FORWARD:
         conv2d_run(&ctx, &(struct conv2d_args){.s = c->s,
@@ -199,16 +212,16 @@ static void conv_once(const struct bench *b, struct conv_bench *c,
     }
 }
 
-static void conv_time(const struct bench *b, struct conv_bench *c,
+static void conv_time(const struct bench_rows *b, struct conv_bench *c,
                       enum conv_what what, bool is_winograd)
 {
     const struct conv2d_shape *s = &c->s;
     double best = 1e30;
     char shape[96];
     for (unsigned i = 0; i < b->warmup + b->repeat; i++) {
-        double start = now_s();
+        double start = bench_rows_now(b);
         conv_once(b, c, what);
-        double t = now_s() - start;
+        double t = bench_rows_now(b) - start;
         if (i >= b->warmup && t < best)
             best = t;
     }
@@ -216,32 +229,22 @@ static void conv_time(const struct bench *b, struct conv_bench *c,
         2.0 * s->n * s->oh * s->ow * (double)s->cout * s->c0 * s->kh * s->kw;
     (void)snprintf(shape, sizeof shape, "%ux%ux%u %u->%u k%u s%u", s->n, s->h,
                    s->w, s->c0, s->cout, s->kh, s->stride);
-    json_open_object(b->json, NULL);
-    json_put_string(b->json, "kernel", conv_names[what]);
-    json_put_string(b->json, "shape", shape);
-    json_put_string(b->json, "algorithm", is_winograd ? "winograd" : "direct");
-    json_put_real(b->json, "ms", best * 1e3);
-    json_put_real(b->json, "gflops", flop / best * 1e-9);
-    if (b->peak_gflops > 0)
-        json_put_real(b->json, "share_of_peak",
-                      flop / best * 1e-9 / b->peak_gflops);
-    else
-        json_put_null(b->json, "share_of_peak");
-    json_close(b->json);
+    bench_rows_put(b, conv_names[what], shape,
+                   is_winograd ? "winograd" : "direct", best, flop);
 }
 
-static enum unstir_status conv_bench_row(struct bench *b,
+static enum unstir_status conv_bench_row(const struct bench_rows *b,
                                          const struct conv_row *r,
                                          struct unstir_error *err)
 {
     struct conv_bench c;
-    struct bench direct = *b;
+    struct bench_rows direct = *b;
     bool is_winograd;
-    direct.table.wino.is_used = false;
+    direct.k.wino.is_used = false;
     enum unstir_status status = conv_bench_init(&c, b, r, err);
     if (status != UNSTIR_OK)
         goto out;
-    is_winograd = winograd_fits(&b->table, &c.s);
+    is_winograd = winograd_fits(&b->k, &c.s);
     for (int what = CONV_FORWARD; what <= CONV_BWD_WEIGHTS; what++)
         conv_time(b, &c, (enum conv_what)what, is_winograd);
     conv_bench_fini(&c);
@@ -257,23 +260,35 @@ out:
     return status;
 }
 
-enum unstir_status
-unstir_bench_kernels(const struct unstir_bench_options *options, char **json,
-                     struct unstir_error *err)
+static enum unstir_status conv_rows_all(struct bench_rows *b,
+                                        struct unstir_error *err)
 {
-    struct bench b;
+    for (size_t i = 0; i < ARRAY_LEN(conv_rows); i++)
+        TRY(conv_bench_row(b, &conv_rows[i], err));
+    return UNSTIR_OK;
+}
+
+/* -- all rows -------------------------------------------------------------- */
+
+enum unstir_status bench_rows_run(const struct unstir_bench_options *options,
+                                  const char *what, clockid_t clock,
+                                  const bench_rows_fn *parts, size_t n_parts,
+                                  char **json, struct unstir_error *err)
+{
+    struct bench_rows b;
     *json = NULL;
     enum unstir_status status = bench_init(&b, options, err);
     if (status != UNSTIR_OK)
         goto out;
+    b.clock = clock;
     json_open_object(b.json, NULL);
     b.peak_gflops = bench_peak_gflops(options);
-    json_put_string(b.json, "what", "kernels");
-    json_put_string(b.json, "isa", b.table.isa);
+    json_put_string(b.json, "what", what);
+    json_put_string(b.json, "isa", b.k.isa);
     json_put_int(b.json, "threads", pool_threads(b.pool));
     json_open_array(b.json, "rows");
-    for (size_t i = 0; status == UNSTIR_OK && i < ARRAY_LEN(conv_rows); i++)
-        status = conv_bench_row(&b, &conv_rows[i], err);
+    for (size_t i = 0; status == UNSTIR_OK && i < n_parts; i++)
+        status = parts[i](&b, err);
     json_close(b.json);
     json_close(b.json);
     if (status == UNSTIR_OK)
@@ -281,6 +296,17 @@ unstir_bench_kernels(const struct unstir_bench_options *options, char **json,
 out:
     bench_fini(&b);
     return status;
+}
+
+enum unstir_status
+unstir_bench_kernels(const struct unstir_bench_options *options, char **json,
+                     struct unstir_error *err)
+{
+    static const bench_rows_fn parts[] = {conv_rows_all, bench_rows_linear,
+                                          bench_rows_attention};
+
+    return bench_rows_run(options, "kernels", CLOCK_MONOTONIC, parts,
+                          ARRAY_LEN(parts), json, err);
 }
 
 /* -- machine --------------------------------------------------------------- */
@@ -320,14 +346,14 @@ static void copy_chunk(void *arg, size_t i, unsigned worker)
     memcpy(m->b + i * m->part, m->a + i * m->part, m->part * sizeof *m->a);
 }
 
-static double best_time(const struct bench *b, size_t n, pool_fn fn,
+static double best_time(const struct bench_rows *b, size_t n, pool_fn fn,
                         struct machine *m)
 {
     double best = 1e30;
     for (unsigned i = 0; i < b->warmup + b->repeat; i++) {
-        double start = now_s();
+        double start = bench_rows_now(b);
         pool_run(b->pool, n, fn, m);
-        double t = now_s() - start;
+        double t = bench_rows_now(b) - start;
         if (i >= b->warmup && t < best)
             best = t;
     }
@@ -338,7 +364,7 @@ enum unstir_status
 unstir_bench_machine(const struct unstir_bench_options *options, char **json,
                      struct unstir_error *err)
 {
-    struct bench b;
+    struct bench_rows b;
     struct machine m = {.part = MEMORY_BYTES / sizeof(float) / MEMORY_PARTS};
     *json = NULL;
     enum unstir_status status = bench_init(&b, options, err);
@@ -348,7 +374,7 @@ unstir_bench_machine(const struct unstir_bench_options *options, char **json,
         status = floats(&m.b, MEMORY_PARTS * m.part, err);
     if (status != UNSTIR_OK)
         goto out;
-    m.k = &b.table;
+    m.k = &b.k;
     unsigned n_threads = pool_threads(b.pool);
     double one = best_time(&b, 1, burst_chunk, &m);
     /* several chunks a thread, so that all of them take part */
@@ -357,7 +383,7 @@ unstir_bench_machine(const struct unstir_bench_options *options, char **json,
     double copy = best_time(&b, MEMORY_PARTS, copy_chunk, &m);
     json_open_object(b.json, NULL);
     json_put_string(b.json, "what", "machine");
-    json_put_string(b.json, "isa", b.table.isa);
+    json_put_string(b.json, "isa", b.k.isa);
     json_put_int(b.json, "threads", n_threads);
     json_put_real(b.json, "gflops_one_thread", (double)m.flops / one * 1e-9);
     json_put_real(b.json, "gflops",

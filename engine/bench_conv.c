@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/pool.h"
+#include "bench_rows.h"
 #include "format/json.h"
 #include "kernels/kernels.h"
 #include "ops/choose.h"
@@ -44,6 +45,7 @@ struct conv_bench {
     struct pool *pool;
     struct json_writer *json;
     unsigned repeat;
+    clockid_t clock;
     /* of a row */
     struct conv2d_shape s;
     enum conv_way way;
@@ -51,11 +53,11 @@ struct conv_bench {
     size_t n_scratch;
 };
 
-static double now_s(void)
+static double now_s(const struct conv_bench *b)
 {
     struct timespec t;
 
-    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t); /* cannot fail */
+    (void)clock_gettime(b->clock, &t); /* cannot fail */
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -137,13 +139,13 @@ static double time_row(const struct conv_bench *b)
     double best = 1e30;
 
     for (unsigned i = 0; i < b->repeat + 1; i++) { /* the first warms up */
-        double start = now_s(), t;
+        double start = now_s(b), t;
 
         if (b->way == CONV_PHASES)
             conv2d_phases_run(&ctx, &a);
         else
             conv2d_run(&ctx, &a);
-        t = now_s() - start;
+        t = now_s(b) - start;
         if (i > 0 && t < best)
             best = t;
     }
@@ -245,26 +247,26 @@ static void variants_time(struct variant v[N_VARIANTS],
     for (unsigned i = 0; i < (b->repeat + 1) * N_VARIANTS; i++) {
         struct variant *one = &v[i % N_VARIANTS];
         struct op_ctx ctx = {&one->k, b->pool, one->scratch, one->n_scratch};
-        double start = now_s(), t;
+        double start = now_s(b), t;
 
         one->run(&ctx, &(struct conv2d_args){.s = b->s,
                                              .out_scale = 1,
                                              .x0 = b->x,
                                              .w = one->packed,
                                              .y = b->y});
-        t = now_s() - start;
+        t = now_s(b) - start;
         if (i >= N_VARIANTS && t < one->best) /* the first warms up */
             one->best = t;
     }
 }
 
-static enum unstir_status linear_row(struct conv_bench *b,
-                                     const struct linear *l,
-                                     struct variant v[N_VARIANTS],
-                                     struct unstir_error *err)
+/* Time l in each precision: v[].best. */
+static enum unstir_status linear_time(struct conv_bench *b,
+                                      const struct linear *l,
+                                      struct variant v[N_VARIANTS],
+                                      struct unstir_error *err)
 {
-    double flop = 2.0 * l->m * (double)l->k * l->n;
-
+    variants_init(v, &b->k);
     b->s = (struct conv2d_shape){1, 1, l->m, l->k, 0, 1, l->m, l->n,
                                  1, 1, 1,    0,    0, 1, l->m};
     TRY(floats(&b->x, (size_t)l->m * l->k, err));
@@ -273,6 +275,26 @@ static enum unstir_status linear_row(struct conv_bench *b,
     for (size_t i = 0; i < N_VARIANTS; i++)
         TRY(variant_pack(&v[i], b, err));
     variants_time(v, b);
+    return UNSTIR_OK;
+}
+
+static void linear_fini(struct conv_bench *b, struct variant v[N_VARIANTS])
+{
+    for (size_t i = 0; i < N_VARIANTS; i++) {
+        alloc_free(v[i].packed);
+        alloc_free(v[i].scratch);
+    }
+    row_fini(b);
+}
+
+static double linear_flop(const struct linear *l)
+{
+    return 2.0 * l->m * (double)l->k * l->n;
+}
+
+static void linear_tell(const struct conv_bench *b, const struct linear *l,
+                        const struct variant v[N_VARIANTS])
+{
     json_open_object(b->json, NULL);
     json_put_int(b->json, "rows", l->m);
     json_put_int(b->json, "cin", l->k);
@@ -283,11 +305,10 @@ static enum unstir_status linear_row(struct conv_bench *b,
         (void)snprintf(key, sizeof key, "%s_cpu_ms", v[i].key);
         json_put_real(b->json, key, v[i].best * 1e3);
     }
-    json_put_real(b->json, "int8_gops", flop / v[2].best * 1e-9);
+    json_put_real(b->json, "int8_gops", linear_flop(l) / v[2].best * 1e-9);
     json_put_real(b->json, "int8_over_f32", v[0].best / v[2].best);
     json_put_real(b->json, "int8_over_bf16", v[1].best / v[2].best);
     json_close(b->json);
-    return UNSTIR_OK;
 }
 
 static enum unstir_status linear_all(struct conv_bench *b,
@@ -296,15 +317,42 @@ static enum unstir_status linear_all(struct conv_bench *b,
     enum unstir_status status = UNSTIR_OK;
 
     for (size_t i = 0; status == UNSTIR_OK && i < ARRAY_LEN(linears); i++) {
-        struct variant v[N_VARIANTS];
+        struct variant v[N_VARIANTS] = {0};
 
-        variants_init(v, &b->k);
-        status = linear_row(b, &linears[i], v, err);
-        for (size_t j = 0; j < N_VARIANTS; j++) {
-            alloc_free(v[j].packed);
-            alloc_free(v[j].scratch);
-        }
-        row_fini(b);
+        status = linear_time(b, &linears[i], v, err);
+        if (status == UNSTIR_OK)
+            linear_tell(b, &linears[i], v);
+        linear_fini(b, v);
+    }
+    return status;
+}
+
+/* A row a precision. */
+static void linear_put(const struct bench_rows *to, const struct linear *l,
+                       const struct variant v[N_VARIANTS])
+{
+    char shape[64];
+
+    (void)snprintf(shape, sizeof shape, "%u rows %u->%u", l->m, l->k, l->n);
+    for (size_t i = 0; i < N_VARIANTS; i++)
+        bench_rows_put(to, "linear", shape, v[i].key, v[i].best,
+                       linear_flop(l));
+}
+
+enum unstir_status bench_rows_linear(struct bench_rows *to,
+                                     struct unstir_error *err)
+{
+    struct conv_bench b = {
+        .k = to->k, .pool = to->pool, .repeat = to->repeat, .clock = to->clock};
+    enum unstir_status status = UNSTIR_OK;
+
+    for (size_t i = 0; status == UNSTIR_OK && i < ARRAY_LEN(linears); i++) {
+        struct variant v[N_VARIANTS] = {0};
+
+        status = linear_time(&b, &linears[i], v, err);
+        if (status == UNSTIR_OK)
+            linear_put(to, &linears[i], v);
+        linear_fini(&b, v);
     }
     return status;
 }
@@ -334,8 +382,10 @@ static enum unstir_status bench_run(const struct unstir_bench_options *options,
                                     all_fn all, char **json,
                                     struct unstir_error *err)
 {
-    struct conv_bench b = {.repeat = options->repeat ? options->repeat
-                                                     : DEFAULT_REPEAT};
+    struct conv_bench b = {
+        .repeat = options->repeat ? options->repeat : DEFAULT_REPEAT,
+        .clock = CLOCK_PROCESS_CPUTIME_ID,
+    };
     enum unstir_status status;
 
     *json = NULL;

@@ -57,6 +57,10 @@ enum unstir_status unstir_bench_conv(const struct unstir_bench_options *options,
 enum unstir_status
 unstir_bench_linear(const struct unstir_bench_options *options, char **json,
                     struct unstir_error *err);
+/* Its attention, XL's and the autoencoder's: CPU time.                       */
+enum unstir_status
+unstir_bench_attention(const struct unstir_bench_options *options, char **json,
+                       struct unstir_error *err);
 /* The threads themselves: what a loop costs, and what two gangs keep of their
  * speed side by side.                                                       */
 enum unstir_status unstir_bench_pool(const struct unstir_bench_options *options,
