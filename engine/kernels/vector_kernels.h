@@ -100,8 +100,8 @@ struct vector_kernels {
     /* out[i] = sum over j of a[i][j] b[i][j]. */
     void (*row_dots)(size_t rows, size_t c, const float *a, size_t lda,
                      const float *b, size_t ldb, float *out);
-    /* y[i][j] = f[i] x[i][j]. */
-    void (*scale_rows)(size_t rows, size_t c, const float *f, const float *x,
+    /* y[i][j] = f[j] x[i][j]. */
+    void (*scale_columns)(size_t rows, size_t c, const float *f, const float *x,
                        size_t ldx, float *y, size_t ldy);
 
     /* -- plain streams --------------------------------------------------- */

@@ -96,16 +96,16 @@ static void loops_mean_cells2(size_t ow, size_t c, const float *x0,
     }
 }
 
-static void loops_scale_rows(size_t rows, size_t c, const float *f,
-                             const float *x, size_t ldx, float *y, size_t ldy)
+static void loops_scale_columns(size_t rows, size_t c, const float *f,
+                                const float *x, size_t ldx, float *y,
+                                size_t ldy)
 {
     for (size_t r = 0; r < rows; r++) {
         const float *in = x + r * ldx;
         float *out = y + r * ldy;
-        float factor = f[r];
 
         for (size_t j = 0; j < c; j++)
-            out[j] = factor * in[j];
+            out[j] = f[j] * in[j];
     }
 }
 

@@ -667,8 +667,8 @@ static void check_same_bits(const struct kernel_table *k,
     k->vec.mean_cells2(2, n, x, y, r);
     scalar->vec.mean_cells2(2, n, x, y, s);
     assert_memory_equal(r, s, 2 * n * sizeof *r);
-    k->vec.scale_rows(4, n, y, x, n, r, n);
-    scalar->vec.scale_rows(4, n, y, x, n, s, n);
+    k->vec.scale_columns(4, n, y, x, n, r, n);
+    scalar->vec.scale_columns(4, n, y, x, n, s, n);
     assert_memory_equal(r, s, 4 * n * sizeof *r);
     assert_guards("streams", r, 4 * n);
     assert_guards("adamw", p, 5 * n);

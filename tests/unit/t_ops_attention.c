@@ -21,12 +21,21 @@ struct shape_row {
 
 /* `pad` is added to every stride (columns of one product). */
 static const struct shape_row shapes[] = {
-    {1, 1, 1, 1, 1, 0, false},     {2, 3, 8, 5, 7, 0, false},
-    {2, 2, 32, 49, 49, 64, false}, {1, 1, 96, 49, 49, 3, false},
-    {1, 2, 20, 65, 97, 5, false},  {1, 1, 256, 70, 200, 0, false},
-    {1, 1, 512, 9, 9, 1, false},   {1, 5, 13, 130, 3, 0, false},
-    {2, 3, 8, 1, 1, 0, true},      {2, 2, 16, 77, 77, 8, true},
-    {1, 1, 64, 97, 97, 0, true},   {1, 2, 8, 231, 231, 1, true},
+    {1, 1, 1, 1, 1, 0, false},
+    {2, 3, 8, 5, 7, 0, false},
+    {2, 2, 32, 49, 49, 64, false},
+    {1, 1, 96, 49, 49, 3, false},
+    {1, 2, 20, 65, 97, 5, false},
+    {1, 1, 256, 70, 200, 0, false},
+    {1, 1, 512, 9, 9, 1, false},
+    {1, 5, 13, 130, 3, 0, false},
+    {2, 3, 8, 1, 1, 0, true},
+    {2, 2, 16, 77, 77, 8, true},
+    {1, 1, 64, 97, 97, 0, true},
+    {1, 2, 8, 231, 231, 1, true},
+    /* pieces of several tiles of queries, the last of part of them */
+    {1, 32, 2, 250, 40, 2, false},
+    {1, 32, 1, 231, 231, 0, true},
 };
 
 struct attention_case {

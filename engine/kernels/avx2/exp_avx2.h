@@ -54,11 +54,13 @@ FORCE_INLINE void store8(float *p, const bool is_part, __m256i mask, __m256 v)
 FORCE_INLINE __m256 exp8(__m256 x)
 {
     const __m256 low = set8(-87.336544f), high = set8(89.0f);
+    /* Below 2^22 in magnitude the sum's last bits are the nearest integer. */
+    const __m256 magic = set8(0x1.8p23f);
     /* Operand order: the second one is kept when the first is compared with
      * a NaN. */
-    __m256 v = _mm256_max_ps(low, _mm256_min_ps(high, x));
-    __m256 n = _mm256_round_ps(_mm256_mul_ps(v, set8(1.44269504f)),
-                               _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m256 v = _mm256_min_ps(high, x);
+    __m256 m = _mm256_add_ps(_mm256_mul_ps(v, set8(1.44269504f)), magic);
+    __m256 n = _mm256_sub_ps(m, magic);
     __m256 r = _mm256_fnmadd_ps(n, set8(0.693359375f), v);
     __m256 p = set8(1.9875691500E-4f);
     __m256i exponent;
@@ -70,9 +72,11 @@ FORCE_INLINE __m256 exp8(__m256 x)
     p = _mm256_fmadd_ps(p, r, set8(1.6666665459E-1f));
     p = _mm256_fmadd_ps(p, r, set8(5.0000001201E-1f));
     p = _mm256_add_ps(_mm256_fmadd_ps(p, _mm256_mul_ps(r, r), r), set8(1.0f));
+    /* n + 127, of which the shift leaves the 8 bits of an exponent. */
     exponent = _mm256_slli_epi32(
-        _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+        _mm256_add_epi32(_mm256_castps_si256(m), _mm256_set1_epi32(127)), 23);
     p = _mm256_mul_ps(p, _mm256_castsi256_ps(exponent));
+    /* Far below `low` all of this is void. */
     return _mm256_and_ps(p, _mm256_cmp_ps(x, low, _CMP_NLT_UQ));
 }
 

@@ -699,7 +699,7 @@ void vector_kernels_avx2(struct vector_kernels *v)
         .softmax_columns = softmax_columns_avx2,
         .softmax_columns_bwd = softmax_columns_bwd_avx2,
         .row_dots = row_dots_avx2,
-        .scale_rows = loops_scale_rows,
+        .scale_columns = loops_scale_columns,
         .axpby = loops_axpby,
         .div_scalar = loops_div_scalar,
         .scale_shift = loops_scale_shift,

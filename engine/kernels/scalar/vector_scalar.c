@@ -384,7 +384,7 @@ void vector_kernels_scalar(struct vector_kernels *v)
         .softmax_columns = softmax_columns,
         .softmax_columns_bwd = softmax_columns_bwd,
         .row_dots = row_dots,
-        .scale_rows = loops_scale_rows,
+        .scale_columns = loops_scale_columns,
         .axpby = loops_axpby,
         .div_scalar = loops_div_scalar,
         .scale_shift = loops_scale_shift,
