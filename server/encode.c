@@ -1,4 +1,4 @@
-/* encode.c - pixels to PNG on a helper thread, one picture or a sheet.
+/* encode.c - pixels to a file on a helper thread, one picture or a sheet.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "buf.h"
-#include "unstir.h"
 
 struct encode {
     struct loop_task task;
@@ -17,8 +16,8 @@ struct encode {
     struct encode_options options;
     encode_fn done; /* NULL: abandoned                                        */
     void *user;
-    unsigned char *png;
-    size_t n_png;
+    unsigned char *bytes;
+    size_t n_bytes;
 };
 
 struct encode *encode_new(uint32_t width, uint32_t height, uint32_t channels)
@@ -58,7 +57,7 @@ void encode_free(struct encode *encode)
         return;
     for (size_t i = 0; i < encode->n; i++)
         mem_free(encode->images[i].pixels);
-    unstir_free(encode->png);
+    unstir_free(encode->bytes);
     mem_free(encode);
 }
 
@@ -92,6 +91,7 @@ static void run(struct loop_task *task)
     struct encode *encode = (struct encode *)task;
     const struct encode_options *o = &encode->options;
     const struct unstir_image *image = &encode->images[0];
+    const struct unstir_encode_options file = {o->format, -1, o->quality};
     struct unstir_image sheet = {0, 0, 0, NULL}, small = {0, 0, 0, NULL};
 
     if (encode->n > 1 || o->zoom > 1) {
@@ -103,9 +103,9 @@ static void run(struct loop_task *task)
         image = &sheet;
     }
     if (shrink(encode, image, &small) == UNSTIR_OK)
-        (void)unstir_png_encode(small.pixels != NULL ? &small : image, -1, NULL,
-                                0, &encode->png, &encode->n_png,
-                                NULL); /* told by png == NULL */
+        (void)unstir_image_encode(small.pixels != NULL ? &small : image, &file,
+                                  NULL, 0, &encode->bytes, &encode->n_bytes,
+                                  NULL); /* told by bytes == NULL */
     unstir_image_fini(&small);
     unstir_image_fini(&sheet);
 }
@@ -115,10 +115,10 @@ static void finished(struct loop_task *task)
     struct encode *encode = (struct encode *)task;
 
     if (encode->done != NULL) {
-        unsigned char *png = encode->png;
+        unsigned char *bytes = encode->bytes;
 
-        encode->png = NULL;
-        encode->done(encode->user, png, encode->n_png);
+        encode->bytes = NULL;
+        encode->done(encode->user, bytes, encode->n_bytes);
     }
     encode_free(encode);
 }

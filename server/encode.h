@@ -1,4 +1,4 @@
-/* encode.h - pixels to PNG on a helper thread, one picture or a sheet.
+/* encode.h - pixels to a file on a helper thread, one picture or a sheet.
  *
  * The pixels are copied in, so the job may drop its previews meanwhile.  The
  * answer comes on the loop, once, unless it was abandoned before.
@@ -15,21 +15,24 @@
 #include <stdint.h>
 
 #include "loop.h"
+#include "unstir.h"
 
 #define ENCODE_MAX_IMAGES 64u
 #define ENCODE_MAX_ZOOM   16u
 
 struct encode;
 
-/* png is NULL when it failed (memory); it belongs to the receiver, ended by
+/* bytes is NULL when it failed (memory); it belongs to the receiver, ended by
  * unstir_free(). */
-typedef void (*encode_fn)(void *user, unsigned char *png, size_t n_bytes);
+typedef void (*encode_fn)(void *user, unsigned char *bytes, size_t n_bytes);
 
 struct encode_options {
     uint32_t max_edge; /* 0: as they are; a longer edge is made shorter      */
     uint32_t zoom;     /* 1..16, each pixel becomes zoom x zoom              */
     uint32_t columns;  /* of a sheet; 0: all in one row                      */
     uint32_t gap;      /* white pixels between the pictures of a sheet       */
+    enum unstir_format format;
+    int quality; /* 0: the engine's own                                      */
 };
 
 /* Pictures of one size.  An encode is begun empty, filled, and started. */

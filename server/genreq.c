@@ -463,6 +463,9 @@ static bool fill(struct genreq *out, const struct body *body,
         .has_previews = true,
         .preview_every = (uint32_t)body->preview.every,
         .preview_max_edge = (uint32_t)body->preview.max_edge,
+        .preview_file = {.format = format_of(body->preview.format),
+                         .png_level = -1,
+                         .quality = (int)body->preview.quality},
         .keeps_previews = body->preview.keep};
     if (!body->has_seed)
         out->resolved.seed = draw_seed();

@@ -46,6 +46,7 @@ struct genreq {
     bool has_previews;
     uint32_t preview_every;
     uint32_t preview_max_edge; /* 0: as it is                           */
+    struct unstir_encode_options preview_file;
     bool keeps_previews;
 };
 

@@ -22,7 +22,7 @@ struct output_body {
 };
 
 struct preview_body {
-    int64_t every, max_edge;
+    int64_t every, max_edge, quality;
     const char *method, *format;
     bool keep;
 };

@@ -113,6 +113,11 @@ static void write_service_part(const struct genreq *req, struct json_out *out)
     jout_end_object(out);
     jout_object(out, "preview");
     jout_int(out, "every", req->preview_every);
+    if (req->preview_file.format != UNSTIR_FORMAT_PNG)
+        jout_string(out, "format",
+                    unstir_format_info(req->preview_file.format)->name);
+    if (req->preview_file.quality > 0)
+        jout_int(out, "quality", req->preview_file.quality);
     if (req->preview_max_edge > 0)
         jout_int(out, "max_edge", req->preview_max_edge);
     jout_bool(out, "keep", req->keeps_previews);

@@ -23,18 +23,20 @@
 struct making {
     struct request *request;
     struct encode *encode;
+    enum unstir_format format;
 };
 
-static void made(void *user, unsigned char *png, size_t n_png)
+static void made(void *user, unsigned char *bytes, size_t n_bytes)
 {
     struct making *m = user;
 
-    if (png != NULL)
-        reply_bytes(m->request, 200, "image/png", png, n_png);
+    if (bytes != NULL)
+        reply_bytes(m->request, 200, unstir_format_info(m->format)->media_type,
+                    bytes, n_bytes);
     else
         reply_error(m->request, ERROR_NO_MEMORY,
                     "no memory to encode the picture");
-    unstir_free(png);
+    unstir_free(bytes);
     mem_free(m);
 }
 
@@ -62,6 +64,7 @@ static void reply_encoded(struct service *service, struct request *request,
     }
     m->request = request;
     m->encode = encode;
+    m->format = options->format;
     reply_defer(request, making_gone, m);
     if (encode_start(encode, service->loop, options, made, m))
         return;
@@ -85,13 +88,48 @@ static uint32_t read_zoom(const struct request *request, uint32_t fallback)
     return (uint32_t)query_number(request, "zoom", fallback);
 }
 
-static bool read_format(struct request *request)
+/* The table of formats with one of them first. */
+static void offer(enum unstir_format order[UNSTIR_N_FORMATS],
+                  const char *types[UNSTIR_N_FORMATS], enum unstir_format first)
 {
-    const char *format = request_query(request, "format");
+    size_t n = 0;
 
-    if (format == NULL || strcmp(format, "png") == 0)
+    order[n++] = first;
+    for (int i = 0; i < UNSTIR_N_FORMATS; i++)
+        if (i != (int)first)
+            order[n++] = (enum unstir_format)i;
+    for (size_t i = 0; i < n; i++)
+        types[i] = unstir_format_info(order[i])->media_type;
+}
+
+/* As the address says, else as the client accepts, its job's own one first. */
+static bool read_format(struct request *request, const struct job *job,
+                        struct encode_options *options)
+{
+    const char *name = request_query(request, "format");
+    const char *types[UNSTIR_N_FORMATS];
+    enum unstir_format order[UNSTIR_N_FORMATS];
+    int chosen;
+
+    options->quality = (int)query_number(
+        request, "quality", (uint64_t)job->req.preview_file.quality);
+    reply_header(request, "Vary", "Accept");
+    for (int i = 0; name != NULL && i < UNSTIR_N_FORMATS; i++)
+        if (strcmp(unstir_format_info((enum unstir_format)i)->name, name) ==
+            0) {
+            options->format = (enum unstir_format)i;
+            return true;
+        }
+    offer(order, types, job->req.preview_file.format);
+    chosen = request_accept(request_header(request, "Accept"), types,
+                            UNSTIR_N_FORMATS);
+    if (chosen >= 0) {
+        options->format = order[chosen];
         return true;
-    reply_error(request, ERROR_NOT_ACCEPTABLE, "previews can be had as png");
+    }
+    reply_error(request, ERROR_NOT_ACCEPTABLE,
+                "previews can be had as %s, %s, %s", types[0], types[1],
+                types[2]);
     return false;
 }
 
@@ -138,7 +176,8 @@ void h_jobs_preview(struct service *service, struct request *request)
     char etag[96];
 
     if (job == NULL || !read_image(request, job, &image) ||
-        !read_format(request) || !read_step(request, job, image, &step))
+        !read_format(request, job, &options) ||
+        !read_step(request, job, image, &step))
         return;
     view = h_query_view(request, UNSTIR_VIEW_ESTIMATE);
     options.zoom = read_zoom(request, 1);
@@ -148,9 +187,10 @@ void h_jobs_preview(struct service *service, struct request *request)
         reply_no_preview(request, job, step, found);
         return;
     }
-    (void)snprintf(etag, sizeof etag, "\"%s-%u-%u-%s-%u\"", job->id, image,
-                   step, view == UNSTIR_VIEW_SAMPLE ? "sample" : "estimate",
-                   options.zoom);
+    (void)snprintf(
+        etag, sizeof etag, "\"%s-%u-%u-%s-%u-%s-%d\"", job->id, image, step,
+        view == UNSTIR_VIEW_SAMPLE ? "sample" : "estimate", options.zoom,
+        unstir_format_info(options.format)->name, options.quality);
     reply_header(request, "Cache-Control", "private, no-cache");
     reply_headerf(request, "X-Step", "%u", step);
     if (reply_not_modified(request, etag))
@@ -213,7 +253,8 @@ void h_jobs_timeline(struct service *service, struct request *request)
     struct encode *encode;
     uint32_t image, edge;
 
-    if (job == NULL || !read_image(request, job, &image))
+    if (job == NULL || !read_image(request, job, &image) ||
+        !read_format(request, job, &options))
         return;
     p = &job->previews;
     edge = p->width > p->height ? p->width : p->height;

@@ -21,6 +21,7 @@
     ROUTES_PICTURE   \
     ",application/json:Job,text/event-stream,multipart/mixed"
 #define ROUTES_PICTURE "image/png,image/jpeg,image/webp"
+#define ROUTES_FILE    "format=png|jpeg|webp,quality=1..100"
 #define ROUTES_STATES  "queued|running|canceling|succeeded|failed|canceled"
 #define ROUTES_VIEW    "view=estimate|sample"
 
@@ -70,16 +71,18 @@ ROUTE(GET, "/v1/jobs/{id}/events", READ, ROUTE_BODY_NONE, h_jobs_events,
       "text/event-stream", NULL,
       "Everything that happens to a job; Last-Event-ID goes on")
 ROUTE(GET, "/v1/jobs/{id}/preview", READ, ROUTE_BODY_NONE, h_jobs_preview,
-      "step=0..1000000,image=0..15," ROUTES_VIEW ",zoom=1..16,format",
-      "If-None-Match", "200,304", "image/png", NULL,
+      "step=0..1000000,image=0..15," ROUTES_VIEW ",zoom=1..16," ROUTES_FILE,
+      "Accept,If-None-Match", "200,304", ROUTES_PICTURE, NULL,
       "The newest step as a picture, or step k")
 ROUTE(GET, "/v1/jobs/{id}/preview.mjpg", READ, ROUTE_BODY_NONE, h_jobs_film,
       "image=0..15," ROUTES_VIEW ",zoom=1..16", "", "200",
       "multipart/x-mixed-replace", NULL,
       "Every step as it is taken, for an <img>")
 ROUTE(GET, "/v1/jobs/{id}/timeline", READ, ROUTE_BODY_NONE, h_jobs_timeline,
-      "max=1..64,image=0..15," ROUTES_VIEW ",zoom=1..16,columns=1..64", "",
-      "200", "image/png", NULL, "Steps side by side, static to picture")
+      "max=1..64,image=0..15," ROUTES_VIEW
+      ",zoom=1..16,columns=1..64," ROUTES_FILE,
+      "Accept", "200", ROUTES_PICTURE, NULL,
+      "Steps side by side, static to picture")
 ROUTE(GET, "/v1/jobs/{id}/images/{index}", READ, ROUTE_BODY_NONE, h_jobs_image,
       "", "If-None-Match,Range,If-Range", "200,206,304", ROUTES_PICTURE, NULL,
       "A finished picture")

@@ -101,7 +101,9 @@ static bool write_preview(struct stream *s, const struct event *event,
     jout_object(&out, NULL);
     jout_int(&out, "step", event->step);
     jout_int(&out, "image", event->image);
-    jout_string(&out, "content_type", "image/png");
+    jout_string(
+        &out, "content_type",
+        unstir_format_info(s->job->req.preview_file.format)->media_type);
     jout_int(&out, "width", p->width);
     jout_int(&out, "height", p->height);
     jout_string(&out, "url", url);
@@ -115,14 +117,14 @@ static bool write_preview(struct stream *s, const struct event *event,
 
 /* The boundary follows each part at once: browsers show a part when they see
  * where it ends. */
-static bool write_part(struct stream *s, const void *png, size_t n_png,
-                       const char *step)
+static bool write_part(struct stream *s, const char *media_type,
+                       const void *png, size_t n_png, const char *step)
 {
     char head[128];
     int n = snprintf(head, sizeof head,
-                     "\r\nContent-Type: image/png\r\nContent-Length: %zu\r\n"
+                     "\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
                      "X-Step: %s\r\n\r\n",
-                     n_png, step);
+                     media_type, n_png, step);
     static const char end[] = "\r\n--" BOUNDARY;
 
     return stream_pending(s->request) + (size_t)n + n_png + sizeof end <=
@@ -163,7 +165,9 @@ static void encoded(void *user, unsigned char *png, size_t n_png)
     if (s->options.form == STREAM_EVENTS)
         (void)write_preview(s, event, png, n_png);
     else if (png != NULL)
-        (void)write_part(s, png, n_png, step);
+        (void)write_part(
+            s, unstir_format_info(s->job->req.preview_file.format)->media_type,
+            png, n_png, step);
     unstir_free(png);
     pump(s);
 }
@@ -173,7 +177,10 @@ static bool start_encode(struct stream *s, const struct event *event)
 {
     const struct previews *p = &s->job->previews;
     struct encode_options options = {.zoom = s->options.zoom,
-                                     .max_edge = s->job->req.preview_max_edge};
+                                     .max_edge = s->job->req.preview_max_edge,
+                                     .format = s->job->req.preview_file.format,
+                                     .quality =
+                                         s->job->req.preview_file.quality};
     const uint8_t *pixels;
 
     if (previews_find(p, event->image, event->step, s->options.view, &pixels) !=
@@ -214,8 +221,8 @@ static void write_last_part(struct stream *s)
     const struct artifact *artifact = jobs_artifact(s->job, s->options.image);
 
     if (artifact != NULL)
-        (void)write_part(s, artifact->blob->bytes, artifact->blob->n_bytes,
-                         "final");
+        (void)write_part(s, artifact->content_type, artifact->blob->bytes,
+                         artifact->blob->n_bytes, "final");
 }
 
 /* One event of a film.  False: wait. */

@@ -31,7 +31,22 @@ is "zoom" "$(png_size "$TMP/p.png")" 64x64
 is "a step that is none: 404" "$(get "/v1/jobs/$id/preview?step=11" | jq -r .code)" preview_not_found
 is "an image that is none: 422" "$(get "/v1/jobs/$id/preview?image=2" | jq -r '.errors[0].pointer')" "?image"
 is "a view that is none: 422" "$(status "$URL/v1/jobs/$id/preview?view=x")" 422
-is "another format: 406" "$(status "$URL/v1/jobs/$id/preview?format=webp")" 406
+is "a format that is none: 422" "$(status "$URL/v1/jobs/$id/preview?format=gif")" 422
+for what in preview timeline; do
+    for type in png jpeg webp; do
+        get "/v1/jobs/$id/$what?format=$type" -D "$TMP/h" -o "$TMP/f.$type"
+        is "$what?format=$type" "$(header "$TMP/h" Content-Type)" "image/$type"
+        get "/v1/jobs/$id/$what" -H "Accept: image/$type" -D "$TMP/h" -o "$TMP/g.$type"
+        is "$what, Accept: image/$type" "$(header "$TMP/h" Content-Type) $(header "$TMP/h" Vary) $(sha "$TMP/g.$type")" "image/$type Accept $(sha "$TMP/f.$type")"
+    done
+    is "$what: begins like a JPEG, a WebP" "$(head -c 3 "$TMP/f.jpeg" | od -An -tx1 | tr -d ' ') $(head -c 12 "$TMP/f.webp" | tail -c 4)" "ffd8ff WEBP"
+    get "/v1/jobs/$id/$what?format=jpeg&quality=5" -o "$TMP/low.jpeg"
+    is "$what: quality" "$([ "$(wc -c <"$TMP/low.jpeg")" -lt "$(wc -c <"$TMP/f.jpeg")" ] && echo smaller)" smaller
+    is "$what: as a browser asks" "$(curl -s -o /dev/null -w '%{content_type}' -H 'Accept: image/avif,image/webp;q=0.9,image/*,*/*;q=0.8' "$URL/v1/jobs/$id/$what")" image/png
+    is "$what: nothing acceptable: 406" "$(status "$URL/v1/jobs/$id/$what" -H 'Accept: text/html')" 406
+    is "$what: ?format wins" "$(status "$URL/v1/jobs/$id/$what?format=png" -H 'Accept: text/html')" 200
+done
+is "another format has another ETag" "$(status "$URL/v1/jobs/$id/preview?format=webp" -H "If-None-Match: $etag")" 200
 
 get "/v1/jobs/$id/timeline" -o "$TMP/t.png"
 is "timeline: 11 of 16 pixels doubled, gaps of 2" "$(png_size "$TMP/t.png")" "$((11 * 32 + 10 * 2))x32"
@@ -60,6 +75,13 @@ is "the finished job lost its steps first: 410" "$(get "/v1/jobs/$id/preview?ste
 is "its timeline too: 410" "$(status "$URL/v1/jobs/$id/timeline")" 410
 is "its pictures stay" "$(status "$URL/v1/jobs/$id/images/0")" 200
 is "the budget is kept" "$([ "$(get /v1/status | jq '.bytes.previews <= .bytes.previews_limit')" = true ] && echo kept)" kept
+
+own=$(new_job '{"prompt":"bag","steps":2,"preview":{"format":"webp","quality":40},"output":{"format":"jpeg"}}')
+wait_job "$own" >/dev/null
+is "preview.format: without Accept" "$(curl -s -o /dev/null -w '%{content_type}' "$URL/v1/jobs/$own/preview")" image/webp
+is "preview.format: in events" "$(get "/v1/jobs/$own/events?preview=inline" | sed -n 's/^data: //p' | jq -rc 'select(.data_base64)|[.content_type,.data_base64[0:5]]' | sort -u)" '["image/webp","UklGR"]'
+get "/v1/jobs/$own/preview.mjpg" -o "$TMP/film"
+is "preview.format: in a film, which ends with the picture itself" "$(grep -a '^Content-Type' "$TMP/film" | tr -d '\r' | cut -d' ' -f2 | xargs)" "image/webp image/webp image/webp image/jpeg"
 
 keep=$(new_job '{"prompt":"bag","steps":5,"preview":{"keep":false}}')
 wait_job "$keep" >/dev/null
