@@ -22,10 +22,16 @@ static enum unstir_status io_error(struct unstir_error *err, const char *path,
                      strerror(errno));
 }
 
+static int64_t nanoseconds(struct timespec t)
+{
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
 /* A descriptor of a regular file and its size.  O_NONBLOCK: opening a FIFO by
  * mistake must not hang; it does nothing to regular files. */
-static enum unstir_status open_regular(int *fd, size_t *n, const char *path,
-                                       size_t max_bytes,
+static enum unstir_status open_regular(int *fd, size_t *n,
+                                       struct mapfile_stamp *stamp,
+                                       const char *path, size_t max_bytes,
                                        struct unstir_error *err)
 {
     struct stat st;
@@ -47,6 +53,10 @@ static enum unstir_status open_regular(int *fd, size_t *n, const char *path,
         return status;
     }
     *n = (size_t)st.st_size;
+    *stamp = (struct mapfile_stamp){.device = st.st_dev,
+                                    .inode = st.st_ino,
+                                    .mtime_ns = nanoseconds(st.st_mtim),
+                                    .ctime_ns = nanoseconds(st.st_ctim)};
     return UNSTIR_OK;
 }
 
@@ -54,10 +64,11 @@ enum unstir_status mapfile_open(struct mapfile *m, const char *path,
                                 size_t max_bytes, struct unstir_error *err)
 {
     static const unsigned char nothing[1] = {0};
+    struct mapfile_stamp stamp;
     int fd;
     size_t n;
     *m = (struct mapfile){0};
-    TRY(open_regular(&fd, &n, path, max_bytes, err));
+    TRY(open_regular(&fd, &n, &stamp, path, max_bytes, err));
     if (n == 0) { /* mmap refuses an empty range */
         m->bytes = nothing;
         (void)close(fd);
@@ -69,7 +80,8 @@ enum unstir_status mapfile_open(struct mapfile *m, const char *path,
     (void)close(fd); /* the mapping stays */
     if (status != UNSTIR_OK)
         return status;
-    *m = (struct mapfile){.bytes = map, .n_bytes = n, .map = map};
+    *m = (struct mapfile){
+        .bytes = map, .n_bytes = n, .map = map, .stamp = stamp};
     return UNSTIR_OK;
 }
 
@@ -90,12 +102,13 @@ void mapfile_forget(const struct mapfile *m)
 enum unstir_status mapfile_read(char **out, size_t *n, const char *path,
                                 size_t max_bytes, struct unstir_error *err)
 {
+    struct mapfile_stamp unused;
     int fd;
     size_t size;
     void *text = NULL;
     *out = NULL;
     *n = 0;
-    TRY(open_regular(&fd, &size, path, max_bytes, err));
+    TRY(open_regular(&fd, &size, &unused, path, max_bytes, err));
     enum unstir_status status;
     if (size == SIZE_MAX)
         status = error_set(err, UNSTIR_ERR_LIMIT, "%s: too large", path);

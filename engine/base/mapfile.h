@@ -6,13 +6,21 @@
 #define BASE_MAPFILE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
+
+/* Which file it was, as it was: of the descriptor that was mapped. */
+struct mapfile_stamp {
+    uint64_t device, inode; /* inode 0: of no file                           */
+    int64_t mtime_ns, ctime_ns;
+};
 
 struct mapfile {
     const unsigned char *bytes;
     size_t n_bytes;
     void *map;
+    struct mapfile_stamp stamp;
 };
 
 /* Map a regular file of at most max_bytes (0: no ceiling).  A file that

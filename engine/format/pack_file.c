@@ -128,14 +128,10 @@ static enum unstir_status fault(struct unstir_error *err, const char *path,
     return error_set(err, UNSTIR_ERR_FORMAT, "%s: %s", path, what);
 }
 
-enum unstir_status pack_file_open(struct mapfile *m, const char *path,
-                                  const struct pack_key *key,
-                                  struct unstir_error *err)
+enum unstir_status pack_file_is_ours(const char *path, struct unstir_error *err)
 {
-    const char *what;
     struct stat st;
 
-    *m = (struct mapfile){0};
     if (lstat(path, &st) != 0)
         return error_set(err, UNSTIR_ERR_IO, "%s: %s", path, strerror(errno));
     if (!S_ISREG(st.st_mode))
@@ -144,6 +140,17 @@ enum unstir_status pack_file_open(struct mapfile *m, const char *path,
         return fault(err, path, "it belongs to somebody else");
     if (st.st_mode & (S_IWGRP | S_IWOTH))
         return fault(err, path, "others may write to it");
+    return UNSTIR_OK;
+}
+
+enum unstir_status pack_file_open(struct mapfile *m, const char *path,
+                                  const struct pack_key *key,
+                                  struct unstir_error *err)
+{
+    const char *what;
+
+    *m = (struct mapfile){0};
+    TRY(pack_file_is_ours(path, err));
     TRY(mapfile_open(m, path, 0, err));
     what = fault_of(m->bytes, m->n_bytes, key);
     if (what) {

@@ -40,6 +40,11 @@ enum unstir_status pack_file_open(struct mapfile *m, const char *path,
                                   const struct pack_key *key,
                                   struct unstir_error *err);
 
+/* Whether a file of the cache may be believed at all: regular, of this user or
+ * root, writable by nobody else. */
+enum unstir_status pack_file_is_ours(const char *path,
+                                     struct unstir_error *err);
+
 /* Write beside `path`, rename over it. */
 enum unstir_status pack_file_write(const char *path, const struct pack_key *key,
                                    const void *image, struct unstir_error *err);
