@@ -13,6 +13,7 @@
 #include "format/gguf.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,7 @@
 #define MAX_ALIGNMENT     (1u << 20)
 #define MAX_TEXT_BYTES    4096u /* of a value that is kept                   */
 #define METADATA          "__metadata__"
+#define ORIGINAL_SHAPE    "comfy.gguf.orig_shape."
 
 enum value_type {
     VALUE_U8,
@@ -276,15 +278,19 @@ static enum unstir_status read_keys(struct reader *r, struct unstir_error *err)
     return UNSTIR_OK;
 }
 
+static const struct key *find_key(const struct reader *r, const char *name)
+{
+    const struct key wanted = {.name = {name, strlen(name)}};
+
+    return r->n_keys == 0 ? NULL
+                          : bsearch(&wanted, r->keys, (size_t)r->n_keys,
+                                    sizeof *r->keys, compare_keys);
+}
+
 static enum unstir_status find_alignment(struct reader *r,
                                          struct unstir_error *err)
 {
-    static const char name[] = "general.alignment";
-    const struct key wanted = {.name = {name, sizeof name - 1}};
-    const struct key *key = r->n_keys == 0
-                                ? NULL
-                                : bsearch(&wanted, r->keys, (size_t)r->n_keys,
-                                          sizeof *r->keys, compare_keys);
+    const struct key *key = find_key(r, "general.alignment");
 
     r->alignment = DEFAULT_ALIGNMENT;
     if (!key)
@@ -375,6 +381,38 @@ static enum unstir_status take_shape(struct reader *r, struct tensor_view *t,
     return UNSTIR_OK;
 }
 
+/* Some writers store a tensor whose rows fill no blocks as rows of 256 numbers
+ * and keep its shape, outermost dimension first, as a list of whole numbers
+ * under a key of its own. */
+static enum unstir_status restore_shape(const struct reader *r,
+                                        struct tensor_view *t,
+                                        struct unstir_error *err)
+{
+    char name[MAX_NAME_BYTES + sizeof ORIGINAL_SHAPE];
+    const struct key *key;
+    uint64_t rank;
+    size_t n = 1;
+
+    (void)snprintf(name, sizeof name, ORIGINAL_SHAPE "%s", t->name); /* fits */
+    key = find_key(r, name);
+    if (!key)
+        return UNSTIR_OK;
+    if (key->type != VALUE_ARRAY || load_le(key->value, 4) != VALUE_I32)
+        return bad_key(r, key, "must be a list of i32", err);
+    rank = load_le(key->value + 4, 8);
+    if (rank == 0 || rank > MAX_RANK)
+        return bad_key(r, key, "must have 1 to 4 dimensions", err);
+    for (uint64_t i = 0; i < rank; i++) {
+        t->dims[i] = load_le(key->value + 12 + 4 * i, 4);
+        if (t->dims[i] > INT32_MAX || !size_mul(n, (size_t)t->dims[i], &n))
+            return bad_key(r, key, "is not the shape of its tensor", err);
+    }
+    if (n != t->n)
+        return bad_key(r, key, "is not the shape of its tensor", err);
+    t->rank = (uint32_t)rank;
+    return UNSTIR_OK;
+}
+
 static enum unstir_status take_type(struct reader *r, struct tensor_view *t,
                                     struct unstir_error *err)
 {
@@ -443,6 +481,7 @@ static enum unstir_status read_tensor(struct reader *r,
     TRY(take_shape(r, &t, err));
     TRY(take_type(r, &t, err));
     TRY(take_offset(r, &t, err));
+    TRY(restore_shape(r, &t, err));
     TRY(weights_add(r->weights, &t, err));
     return weights_rename(r->weights, r->weights->n - 1, name, err);
 }

@@ -317,6 +317,50 @@ static void test_keys(void **state)
     expect_refused(&f, UNSTIR_ERR_FORMAT, "\"twin\" stands twice");
 }
 
+/* A file of one tensor, 4 rows of 256 numbers in Q8_0, and the shape that it
+ * had. */
+static void put_reshaped(struct file *f, uint32_t type, const uint32_t *dims,
+                         uint64_t rank)
+{
+    begin(f, 3, 1, 1);
+    put_key(f, "comfy.gguf.orig_shape.conv.weight", 9);
+    put(f, type, 4);
+    put(f, rank, 8);
+    for (uint64_t i = 0; i < rank; i++)
+        put(f, dims[i], 4);
+    put_tensor(f, "conv.weight", 256, 4, 8, 0);
+    put_data(f, 4 * 8 * 34);
+}
+
+static void test_original_shape(void **state)
+{
+    static const struct {
+        uint32_t type;
+        uint64_t rank;
+        uint32_t dims[5];
+    } bad[] = {{5, 4, {8, 16, 3, 3}},    {5, 4, {8, 16, 8, 0}},
+               {5, 5, {8, 16, 2, 2, 2}}, {5, 0, {0}},
+               {4, 4, {8, 16, 4, 2}},    {5, 2, {0xffffffff, 0xffffffff}}};
+    static const uint32_t good[] = {8, 16, 4, 2};
+    const struct tensor_view *t;
+    struct unstir_error err = {0};
+    struct weights *w;
+    struct file f;
+
+    put_reshaped(&f, 5, good, 4);
+    if (gguf_parse(&w, f.bytes, f.n, "model.gguf", &err))
+        fail_msg("%s", err.detail);
+    t = weights_find(w, "conv.weight");
+    assert_int_equal(t->rank, 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(t->dims[i], good[i]);
+    weights_close(w);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        put_reshaped(&f, bad[i].type, bad[i].dims, bad[i].rank);
+        expect_refused(&f, UNSTIR_ERR_FORMAT, "orig_shape.conv.weight");
+    }
+}
+
 static void test_alignment(void **state)
 {
     static const uint32_t bad[] = {0, 4, 48, 1u << 21};
@@ -467,11 +511,17 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_type), cmocka_unit_test(test_whole_models),
-        cmocka_unit_test(test_last_layer), cmocka_unit_test(test_convert),
-        cmocka_unit_test(test_heads),      cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_alignment),  cmocka_unit_test(test_tensors),
-        cmocka_unit_test(test_pairs),      cmocka_unit_test(test_every_cut),
+        cmocka_unit_test(test_every_type),
+        cmocka_unit_test(test_whole_models),
+        cmocka_unit_test(test_last_layer),
+        cmocka_unit_test(test_convert),
+        cmocka_unit_test(test_heads),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_alignment),
+        cmocka_unit_test(test_original_shape),
+        cmocka_unit_test(test_tensors),
+        cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_every_cut),
         cmocka_unit_test(test_no_memory),
     };
 
