@@ -20,8 +20,8 @@
 #include "format/weights_build.h"
 
 #define UNET             "model.diffusion_model."
-#define VAE              "first_stage_model."
 #define SD2_CONTEXT      1024 /* width of a token of its text encoder        */
+#define REFINER_CONTEXT  1280
 #define SD2_EPSILON_STEP 875000 /* of global_step: the base model's          */
 #define MAX_LEVELS       16
 
@@ -53,20 +53,31 @@ static bool has(const struct weights *w, const char *name)
     return weights_find(w, name) != NULL;
 }
 
+/* The name behind the prefix of a part, or all of one without any. */
+static bool strip_part(const struct single_file *f, const char *name,
+                       enum single_file_part_id part, const char **rest)
+{
+    enum single_file_part_id found = single_file_part_of(name, rest);
+
+    if (found != SINGLE_FILE_PARTS)
+        return found == part;
+    *rest = name;
+    return f->bare == part;
+}
+
 /* Width of a token that the UNet attends to; 0 if no name tells. */
-static uint64_t context_width(const struct weights *w)
+static uint64_t context_width(const struct single_file *f)
 {
     static const char suffix[] = ".transformer_blocks.0.attn2.to_k.weight";
 
-    for (size_t i = 0; i < weights_len(w); i++) {
-        const struct tensor_view *t = weights_at(w, i);
+    for (size_t i = 0; i < weights_len(f->file); i++) {
+        const struct tensor_view *t = weights_at(f->file, i);
         size_t n = strlen(t->name);
         const char *rest;
 
         if (n >= sizeof suffix && t->rank == 2 &&
             strcmp(t->name + n - (sizeof suffix - 1), suffix) == 0 &&
-            (single_file_strip(t->name, UNET, &rest) ||
-             single_file_strip(t->name, "unet.", &rest)))
+            strip_part(f, t->name, SINGLE_FILE_UNET, &rest))
             return t->dims[1];
     }
     return 0;
@@ -87,47 +98,83 @@ static bool has_text_2_alone(const struct weights *w)
     return has_text_2 && !has_text;
 }
 
+/* Numbers beside the text, and more of a token: of the two kinds of SDXL. */
+static bool reads_sizes(const struct weights *w)
+{
+    return has(w, UNET "label_emb.0.0.weight") ||
+           has(w, "unet.add_embedding.linear_1.weight") ||
+           has(w, "label_emb.0.0.weight") ||
+           has(w, "add_embedding.linear_1.weight");
+}
+
+static bool has_text(const struct single_file *f)
+{
+    const char *rest;
+
+    for (size_t i = 0; i < weights_len(f->file); i++) {
+        enum single_file_part_id part =
+            single_file_part_of(weights_at(f->file, i)->name, &rest);
+
+        if (part == SINGLE_FILE_TEXT || part == SINGLE_FILE_TEXT_2)
+            return true;
+    }
+    return false;
+}
+
+/* By the text encoders, else by what the UNet reads. */
+static enum single_file_kind kind_of(const struct single_file *f)
+{
+    const struct weights *w = f->file;
+
+    if (has(w, "conditioner.embedders.1.model.ln_final.weight") ||
+        has(w, "text_encoder_2.text_model.final_layer_norm.weight") ||
+        has(w, "text_encoder_2.final_layer_norm.weight"))
+        return has_text_2_alone(w) ? SINGLE_FILE_REFINER : SINGLE_FILE_SDXL;
+    if (has(w, "conditioner.embedders.0.model.ln_final.weight"))
+        return SINGLE_FILE_REFINER;
+    if (reads_sizes(w))
+        return !has_text(f) && context_width(f) == REFINER_CONTEXT
+                   ? SINGLE_FILE_REFINER
+                   : SINGLE_FILE_SDXL;
+    if (has(w, "cond_stage_model.model.ln_final.weight") ||
+        context_width(f) == SD2_CONTEXT)
+        return SINGLE_FILE_SD2;
+    return SINGLE_FILE_SD1;
+}
+
 static enum unstir_status find_kind(struct single_file *f,
                                     struct unstir_error *err)
 {
     const struct weights *w = f->file;
 
-    if (!has(w, UNET "input_blocks.0.0.weight") &&
-        !has(w, "unet.conv_in.weight"))
+    f->bare = SINGLE_FILE_PARTS;
+    if (has(w, "input_blocks.0.0.weight") ||
+        (has(w, "conv_in.weight") &&
+         has(w, "down_blocks.0.resnets.0.conv1.weight")))
+        f->bare = SINGLE_FILE_UNET;
+    else if (!has(w, UNET "input_blocks.0.0.weight") &&
+             !has(w, "unet.conv_in.weight"))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "no \"" UNET "input_blocks.0.0.weight\" and no "
-                         "\"unet.conv_in.weight\"; supported: whole models of "
-                         "Stable Diffusion 1.x, 2.x and SDXL");
-    if (has(w, "conditioner.embedders.1.model.ln_final.weight") ||
-        has(w, "text_encoder_2.text_model.final_layer_norm.weight") ||
-        has(w, "text_encoder_2.final_layer_norm.weight"))
-        f->kind = SINGLE_FILE_SDXL;
-    else if (has(w, "conditioner.embedders.0.model.ln_final.weight"))
-        f->kind = SINGLE_FILE_REFINER;
-    else if (has(w, UNET "label_emb.0.0.weight") ||
-             has(w, "unet.add_embedding.linear_1.weight"))
-        f->kind = SINGLE_FILE_SDXL;
-    else if (has(w, "cond_stage_model.model.ln_final.weight") ||
-             context_width(w) == SD2_CONTEXT)
-        f->kind = SINGLE_FILE_SD2;
-    else
-        f->kind = SINGLE_FILE_SD1;
-    if (f->kind == SINGLE_FILE_SDXL && has_text_2_alone(w))
-        f->kind = SINGLE_FILE_REFINER;
+                         "\"unet.conv_in.weight\", with or without these "
+                         "prefixes; supported: Stable Diffusion 1.x, 2.x and "
+                         "SDXL");
+    f->kind = kind_of(f);
     return UNSTIR_OK;
 }
 
 /* The first level ends with a downsampler; a network of one level has none. */
-static unsigned unet_layers(const struct weights *w)
+static unsigned unet_layers(const struct single_file *f)
 {
     unsigned last = 0, op = 0;
 
-    for (size_t i = 0; i < weights_len(w); i++) {
+    for (size_t i = 0; i < weights_len(f->file); i++) {
         const char *rest;
         unsigned index;
 
-        if (!single_file_strip(weights_at(w, i)->name, UNET "input_blocks.",
-                               &rest) ||
+        if (!strip_part(f, weights_at(f->file, i)->name, SINGLE_FILE_UNET,
+                        &rest) ||
+            !single_file_strip(rest, "input_blocks.", &rest) ||
             !single_file_number(&rest, &index))
             continue;
         if (index > last)
@@ -140,22 +187,20 @@ static unsigned unet_layers(const struct weights *w)
     return last ? last : 1;
 }
 
-static unsigned vae_levels(const struct weights *w)
+static unsigned vae_levels(const struct single_file *f)
 {
-    static const char *const prefixes[] = {VAE "decoder.up.",
-                                           "vae.decoder.up."};
     unsigned n = 0;
 
-    for (size_t i = 0; i < weights_len(w); i++) {
-        for (size_t k = 0; k < ARRAY_LEN(prefixes); k++) {
-            const char *rest;
-            unsigned index;
+    for (size_t i = 0; i < weights_len(f->file); i++) {
+        const char *rest;
+        unsigned index;
 
-            if (single_file_strip(weights_at(w, i)->name, prefixes[k], &rest) &&
-                single_file_number(&rest, &index) && index >= n &&
-                index < MAX_LEVELS)
-                n = index + 1;
-        }
+        if (strip_part(f, weights_at(f->file, i)->name, SINGLE_FILE_VAE,
+                       &rest) &&
+            single_file_strip(rest, "decoder.up.", &rest) &&
+            single_file_number(&rest, &index) && index >= n &&
+            index < MAX_LEVELS)
+            n = index + 1;
     }
     return n;
 }
@@ -286,8 +331,11 @@ static enum unstir_status sort_out(struct single_file *f,
                                    struct unstir_error *err)
 {
     struct single_file_layout layout = {.kind = f->kind,
-                                        .unet_layers = unet_layers(f->file),
-                                        .vae_levels = vae_levels(f->file)};
+                                        .bare = f->bare,
+                                        .is_bare_open_clip =
+                                            has(f->file, "ln_final.weight"),
+                                        .unet_layers = unet_layers(f),
+                                        .vae_levels = vae_levels(f)};
     struct single_file_target target;
     size_t n_unused = 0;
     char text[160];
@@ -358,18 +406,58 @@ static enum unstir_status find_prediction(struct single_file *f,
     return UNSTIR_OK;
 }
 
+/* -- few steps --------------------------------------------------------- */
+
+bool single_file_says_few_steps(const char *title)
+{
+    static const char *const words[] = {"turbo", "lightning"};
+
+    for (size_t i = 0; title && i < ARRAY_LEN(words); i++)
+        if (strcasestr(title, words[i]))
+            return true;
+    return false;
+}
+
+static enum unstir_status find_few_steps(struct single_file *f,
+                                         struct unstir_error *err)
+{
+    static const char *const keys[] = {"modelspec.title",
+                                       "modelspec.architecture"};
+    char text[160];
+
+    for (size_t i = 0; i < ARRAY_LEN(keys) && !f->is_few_step; i++) {
+        const char *title = weights_metadata(f->file, keys[i]);
+
+        f->is_few_step = single_file_says_few_steps(title);
+        if (!f->is_few_step)
+            continue;
+        snprintf(text, sizeof text,
+                 "taken for a model of few steps without guidance: its title "
+                 "is \"%.60s\"",
+                 title);
+        TRY(add_note(f, text, err));
+    }
+    return UNSTIR_OK;
+}
+
 /* -- opening ----------------------------------------------------------- */
+
+static void name_parts(struct single_file *f)
+{
+    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++) {
+        f->parts[i].folder = part_names[i].folder;
+        f->parts[i].class_name = part_names[i].class_name;
+    }
+}
 
 static enum unstir_status fill(struct single_file *f, const char *told,
                                struct unstir_error *err)
 {
     TRY(find_kind(f, err));
-    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++) {
-        f->parts[i].folder = part_names[i].folder;
-        f->parts[i].class_name = part_names[i].class_name;
-    }
+    name_parts(f);
     TRY(sort_out(f, err));
     TRY(find_prediction(f, told, err));
+    TRY(find_few_steps(f, err));
     return single_file_configure(f, err);
 }
 
@@ -397,6 +485,42 @@ enum unstir_status single_file_open(struct single_file *f, const char *path,
     *f = (struct single_file){.file = NULL};
     TRY(weights_open(&file, path, err));
     status = single_file_from_weights(f, file, prediction_type, err);
+    return status == UNSTIR_OK ? status : error_prefix(err, path);
+}
+
+/* A file in which no name has the part's prefix has it without. */
+static enum unstir_status fill_part(struct single_file *f,
+                                    enum single_file_part_id part,
+                                    struct unstir_error *err)
+{
+    bool has_prefix = false;
+    const char *rest;
+
+    for (size_t i = 0; i < weights_len(f->file); i++)
+        has_prefix |=
+            single_file_part_of(weights_at(f->file, i)->name, &rest) == part;
+    f->bare = has_prefix ? SINGLE_FILE_PARTS : part;
+    name_parts(f);
+    TRY(sort_out(f, err));
+    if (!f->parts[part].weights)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "it has no tensors of a %s", part_names[part].folder);
+    return single_file_configure_part(f, part, err);
+}
+
+enum unstir_status single_file_open_part(struct single_file *f,
+                                         const char *path,
+                                         enum single_file_part_id part,
+                                         enum single_file_kind kind,
+                                         struct unstir_error *err)
+{
+    enum unstir_status status;
+
+    *f = (struct single_file){.kind = kind, .prediction_type = "epsilon"};
+    TRY(weights_open(&f->file, path, err));
+    status = fill_part(f, part, err);
+    if (status != UNSTIR_OK)
+        single_file_close(f);
     return status == UNSTIR_OK ? status : error_prefix(err, path);
 }
 

@@ -16,13 +16,21 @@
  * around it; 1000 steps, scaled linear from 0.00085 to 0.012.  What the
  * network predicts: as told; else the file's metadata or its "v_pred" mark;
  * else v for 2.x and epsilon for the others, with a note for 2.x, whose base
- * models predict epsilon.
+ * models predict epsilon.  Latent consistency models are known by the embedding
+ * of their guidance scale; Turbo and Lightning models by their metadata's title
+ * alone: they get the trailing spacing that they are trained for.
+ *
+ * A file may hold some of the parts: what is missing must come from elsewhere
+ * (pipeline/model_parts.h).  A UNet alone may do without its prefix, as files
+ * for ComfyUI have it; so may the file of a single other part
+ * (single_file_open_part).
  *
  * SPDX-License-Identifier: MIT
  */
 #ifndef FORMAT_SINGLE_FILE_H
 #define FORMAT_SINGLE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/error.h"
@@ -57,11 +65,13 @@ struct single_file_part {
 
 struct single_file {
     enum single_file_kind kind;
+    enum single_file_part_id bare; /* the part without a prefix; PARTS: none */
     struct weights *file;
     struct single_file_part parts[SINGLE_FILE_PARTS];
     struct json *index;            /* as model_index.json                    */
     struct json *scheduler_config; /* as scheduler_config.json               */
     const char *prediction_type;   /* "epsilon" or "v_prediction"            */
+    bool is_few_step;              /* by its title: distilled, see below     */
     char *notes[SINGLE_FILE_MAX_NOTES];
     size_t n_notes;
     void *blocks[SINGLE_FILE_MAX_BLOCKS]; /* copied tensors                  */
@@ -78,6 +88,18 @@ enum unstir_status single_file_from_weights(struct single_file *f,
                                             struct weights *file,
                                             const char *prediction_type,
                                             struct unstir_error *err);
+/* Whether a model's title or origin says that it was distilled to paint in a
+ * few steps without guidance: "Turbo", "Lightning".  NULL: it does not. */
+bool single_file_says_few_steps(const char *title);
+
+/* One part of a model of that kind, from a file of that part alone, with the
+ * names of a whole model or without their prefix, or from a whole model.  Of
+ * *f, weights and configuration of that part are filled. */
+enum unstir_status single_file_open_part(struct single_file *f,
+                                         const char *path,
+                                         enum single_file_part_id part,
+                                         enum single_file_kind kind,
+                                         struct unstir_error *err);
 void single_file_close(struct single_file *f);
 
 #endif

@@ -24,6 +24,8 @@
 #define SD2_BASE_SAMPLE  64
 #define INPAINT_CHANNELS 9
 #define EDIT_CHANNELS    8
+/* Of latent consistency models: they read the guidance scale. */
+#define GUIDANCE_NAME "time_embedding.cond_proj.weight"
 
 static const struct {
     const char *pipeline, *scheduler;
@@ -271,6 +273,8 @@ static enum unstir_status configure_unet(struct single_file *f,
     else if (!u.has_mid)
         json_put_null(out, "mid_block_type");
     put_added(out, w);
+    if (dim(w, 1, GUIDANCE_NAME, 0))
+        json_put_int(out, "time_cond_proj_dim", dim(w, 1, GUIDANCE_NAME, 0));
     return finish(&part->config, out, err);
 }
 
@@ -372,18 +376,34 @@ static enum unstir_status configure_text(struct single_file *f,
 
 /* -- scheduler and index ----------------------------------------------- */
 
+static bool is_consistency(const struct single_file *f)
+{
+    return dim(f->parts[SINGLE_FILE_UNET].weights, 1, GUIDANCE_NAME, 0) != 0;
+}
+
+static const char *scheduler_of(const struct single_file *f)
+{
+    if (is_consistency(f))
+        return "LCMScheduler";
+    if (f->is_few_step)
+        return f->kind == SINGLE_FILE_SDXL ? "EulerAncestralDiscreteScheduler"
+                                           : "EulerDiscreteScheduler";
+    return kinds[f->kind].scheduler;
+}
+
 static enum unstir_status configure_scheduler(struct single_file *f,
                                               struct unstir_error *err)
 {
     struct json_writer *out;
 
-    TRY(start(&out, kinds[f->kind].scheduler, err));
+    TRY(start(&out, scheduler_of(f), err));
     json_put_int(out, "num_train_timesteps", 1000);
     json_put_real(out, "beta_start", 0.00085);
     json_put_real(out, "beta_end", 0.012);
     json_put_string(out, "beta_schedule", "scaled_linear");
     json_put_string(out, "prediction_type", f->prediction_type);
-    json_put_string(out, "timestep_spacing", "leading");
+    json_put_string(out, "timestep_spacing",
+                    f->is_few_step ? "trailing" : "leading");
     json_put_int(out, "steps_offset", 1);
     if (f->kind == SINGLE_FILE_SD1)
         json_put_bool(out, "skip_prk_steps", true);
@@ -416,6 +436,8 @@ static const char *pipeline_of(const struct single_file *f)
         return "StableDiffusionInstructPix2PixPipeline";
     if (in == EDIT_CHANNELS && f->kind == SINGLE_FILE_SDXL)
         return "StableDiffusionXLInstructPix2PixPipeline";
+    if (is_consistency(f) && f->kind == SINGLE_FILE_SD1)
+        return "LatentConsistencyModelPipeline";
     return kinds[f->kind].pipeline;
 }
 
@@ -438,11 +460,25 @@ static enum unstir_status configure_index(struct single_file *f,
                           i == SINGLE_FILE_TEXT ? "tokenizer" : "tokenizer_2",
                           "transformers", "CLIPTokenizer");
     }
-    put_component(out, "scheduler", "diffusers", kinds[f->kind].scheduler);
+    put_component(out, "scheduler", "diffusers", scheduler_of(f));
     if (f->kind >= SINGLE_FILE_SDXL)
         json_put_bool(out, "force_zeros_for_empty_prompt",
                       f->kind == SINGLE_FILE_SDXL);
     return finish(&f->index, out, err);
+}
+
+enum unstir_status single_file_configure_part(struct single_file *f,
+                                              enum single_file_part_id part,
+                                              struct unstir_error *err)
+{
+    switch (part) {
+    case SINGLE_FILE_UNET:
+        return configure_unet(f, err);
+    case SINGLE_FILE_VAE:
+        return configure_vae(f, err);
+    default:
+        return configure_text(f, part, err);
+    }
 }
 
 enum unstir_status single_file_configure(struct single_file *f,
@@ -450,12 +486,10 @@ enum unstir_status single_file_configure(struct single_file *f,
 {
     if (!f->parts[SINGLE_FILE_UNET].weights)
         return incomplete(&f->parts[SINGLE_FILE_UNET], "no tensors", err);
-    TRY(configure_unet(f, err));
-    if (f->parts[SINGLE_FILE_VAE].weights)
-        TRY(configure_vae(f, err));
-    for (int id = SINGLE_FILE_TEXT; id <= SINGLE_FILE_TEXT_2; id++)
+    for (int id = 0; id < SINGLE_FILE_PARTS; id++)
         if (f->parts[id].weights)
-            TRY(configure_text(f, (enum single_file_part_id)id, err));
+            TRY(single_file_configure_part(f, (enum single_file_part_id)id,
+                                           err));
     TRY(configure_scheduler(f, err));
     return configure_index(f, err);
 }

@@ -6,12 +6,16 @@
 #define FORMAT_SINGLE_FILE_CONFIG_H
 
 #include "base/error.h"
-
-struct single_file;
+#include "format/single_file.h"
 
 /* Fill the configurations of all parts that are there, the index and the
  * scheduler's; kind, prediction_type and weights are set. */
 enum unstir_status single_file_configure(struct single_file *f,
                                          struct unstir_error *err);
+
+/* Of one part that is there; kind is set. */
+enum unstir_status single_file_configure_part(struct single_file *f,
+                                              enum single_file_part_id part,
+                                              struct unstir_error *err);
 
 #endif

@@ -22,6 +22,7 @@ struct renaming {
 static const struct renaming unet_names[] = {
     {"time_embed.0.", "time_embedding.linear_1."},
     {"time_embed.2.", "time_embedding.linear_2."},
+    {"time_embed.cond_proj.", "time_embedding.cond_proj."},
     {"label_emb.0.0.", "add_embedding.linear_1."},
     {"label_emb.0.2.", "add_embedding.linear_2."},
     {"input_blocks.0.0.", "conv_in."},
@@ -336,7 +337,7 @@ static bool open_clip_name(struct single_file_target *t, const char *name,
 
 enum naming { NAMING_UNET, NAMING_VAE, NAMING_CLIP, NAMING_OPEN_CLIP };
 
-static const struct {
+static const struct prefix {
     const char *prefix;
     enum naming naming;
     enum single_file_part_id part;
@@ -355,26 +356,49 @@ static const struct {
     {"text_encoder_2.", NAMING_CLIP, SINGLE_FILE_TEXT_2},
 };
 
+static const struct prefix *find_prefix(const char *name, const char **rest)
+{
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+        if (single_file_strip(name, prefixes[i].prefix, rest))
+            return &prefixes[i];
+    return NULL;
+}
+
+enum single_file_part_id single_file_part_of(const char *name,
+                                             const char **rest)
+{
+    const struct prefix *p = find_prefix(name, rest);
+
+    return p ? p->part : SINGLE_FILE_PARTS;
+}
+
+static enum naming bare_naming(const struct single_file_layout *layout)
+{
+    if (layout->bare == SINGLE_FILE_UNET)
+        return NAMING_UNET;
+    if (layout->bare == SINGLE_FILE_VAE)
+        return NAMING_VAE;
+    return layout->is_bare_open_clip ? NAMING_OPEN_CLIP : NAMING_CLIP;
+}
+
 bool single_file_target(struct single_file_target *out, const char *name,
                         const struct single_file_layout *layout)
 {
-    const char *rest;
+    const char *rest = name;
+    const struct prefix *p = find_prefix(name, &rest);
 
+    if (!p && layout->bare == SINGLE_FILE_PARTS)
+        return false;
     out->change = CHANGE_NONE;
-    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
-        if (!single_file_strip(name, prefixes[i].prefix, &rest))
-            continue;
-        out->part = prefixes[i].part;
-        switch (prefixes[i].naming) {
-        case NAMING_UNET:
-            return unet_name(out->name, rest, layout->unet_layers);
-        case NAMING_VAE:
-            return vae_name(out->name, rest, layout->vae_levels, &out->change);
-        case NAMING_CLIP:
-            return clip_name(out, rest, layout);
-        case NAMING_OPEN_CLIP:
-            return open_clip_name(out, rest, layout);
-        }
+    out->part = p ? p->part : layout->bare;
+    switch (p ? p->naming : bare_naming(layout)) {
+    case NAMING_UNET:
+        return unet_name(out->name, rest, layout->unet_layers);
+    case NAMING_VAE:
+        return vae_name(out->name, rest, layout->vae_levels, &out->change);
+    case NAMING_CLIP:
+        return clip_name(out, rest, layout);
+    default:
+        return open_clip_name(out, rest, layout);
     }
-    return false;
 }

@@ -15,9 +15,17 @@
 /* What names depend on beside themselves. */
 struct single_file_layout {
     enum single_file_kind kind;
-    unsigned unet_layers; /* residual blocks of a level on the way down      */
+    /* Names without the prefix of any part are those of this one; PARTS: there
+     * are none. */
+    enum single_file_part_id bare;
+    bool is_bare_open_clip; /* of a bare text encoder                        */
+    unsigned unet_layers;   /* residual blocks of a level on the way down    */
     unsigned vae_levels;
 };
+
+/* The part that a name's prefix says, `rest` behind it; PARTS: none. */
+enum single_file_part_id single_file_part_of(const char *name,
+                                             const char **rest);
 
 enum single_file_change {
     CHANGE_NONE,

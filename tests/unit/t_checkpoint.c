@@ -384,7 +384,7 @@ static void test_latent_refusals(void **state)
          "\"block_out_channels\":[4],\"cross_attention_dim\":4,"
          "\"down_block_types\":[\"DownBlock2D\"],\"up_block_types\":"
          "[\"UpBlock2D\"],\"attention_head_dim\":1}",
-         NULL, "reads a text"},
+         NULL, "lacks its text encoder and its autoencoder"},
         {"{\"_class_name\":\"AutoencoderTiny\"}", NULL, "takes no steps"},
         {NULL, ",\"latent_channels\":5", "reads 5"},
         {NULL, ",\"latent_channels\":1,\"out_channels\":2", "2 channels"},

@@ -344,6 +344,77 @@ static void test_channels(void **state)
     }
 }
 
+/* What a title or a tensor says of the steps. */
+static void test_few_steps(void **state)
+{
+    static const struct {
+        const char *title, *extra, *class_name, *spacing;
+        bool is_few_step;
+    } rows[] = {
+        {NULL, NULL, "PNDMScheduler", "leading", false},
+        {"Stable Diffusion v1-5", NULL, "PNDMScheduler", "leading", false},
+        {"My SD Turbo", NULL, "EulerDiscreteScheduler", "trailing", true},
+        {NULL, M "time_embed.cond_proj.weight", "LCMScheduler", "leading",
+         false},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct small s = {.n = 0};
+        struct unstir_error err = {0};
+        struct single_file f;
+        unsigned char *bytes;
+
+        put_unet(&s);
+        if (rows[i].title)
+            s.meta =
+                (struct safetensors_meta){"modelspec.title", rows[i].title};
+        if (rows[i].extra)
+            put(&s, rows[i].extra, 8, 20);
+        if (open_small(&f, &s, NULL, &bytes, &err) != UNSTIR_OK)
+            fail_msg("%s", err.detail);
+        assert_int_equal(f.is_few_step, rows[i].is_few_step);
+        assert_string_equal(
+            json_string(json_get(f.scheduler_config, "_class_name")),
+            rows[i].class_name);
+        assert_string_equal(
+            json_string(json_get(f.scheduler_config, "timestep_spacing")),
+            rows[i].spacing);
+        assert_int_equal(json_int(json_get(f.parts[SINGLE_FILE_UNET].config,
+                                           "time_cond_proj_dim")),
+                         rows[i].extra ? 20 : 0);
+        single_file_close(&f);
+        alloc_free(bytes);
+    }
+}
+
+/* A UNet alone, with and without its prefix, is the same. */
+static void test_bare_unet(void **state)
+{
+    struct small with = {.n = 0}, without;
+    struct unstir_error err = {0};
+    struct single_file f[2];
+    unsigned char *bytes[2];
+
+    put_unet(&with);
+    without = with;
+    for (size_t i = 0; i < without.n; i++)
+        without.entries[i].name += sizeof M - 1;
+    if (open_small(&f[0], &with, NULL, &bytes[0], &err) ||
+        open_small(&f[1], &without, NULL, &bytes[1], &err))
+        fail_msg("%s", err.detail);
+    assert_int_equal(f[1].kind, f[0].kind);
+    assert_int_equal(weights_len(f[1].parts[SINGLE_FILE_UNET].weights), with.n);
+    for (size_t i = 0; i < with.n; i++)
+        assert_string_equal(
+            weights_at(f[1].parts[SINGLE_FILE_UNET].weights, i)->name,
+            weights_at(f[0].parts[SINGLE_FILE_UNET].weights, i)->name);
+    assert_null(f[1].parts[SINGLE_FILE_VAE].weights);
+    for (size_t i = 0; i < 2; i++) {
+        single_file_close(&f[i]);
+        alloc_free(bytes[i]);
+    }
+}
+
 /* The projection is turned, the rest is where it was. */
 static void test_turned(void **state)
 {
@@ -435,7 +506,7 @@ static void test_damage(void **state)
     struct small s = {.n = 0}, whole;
 
     put(&s, "x", 1, 1);
-    check_refused(&s, NULL, "supported: whole models of Stable Diffusion");
+    check_refused(&s, NULL, "supported: Stable Diffusion");
     s.n = 0;
     put_unet(&s);
     whole = s;
@@ -466,6 +537,8 @@ int main(void)
         {"full size, sdxl", test_full_size, NULL, NULL, (void *)&kinds[2]},
         {"full size, refiner", test_full_size, NULL, NULL, (void *)&kinds[3]},
         cmocka_unit_test(test_prediction),
+        cmocka_unit_test(test_few_steps),
+        cmocka_unit_test(test_bare_unet),
         cmocka_unit_test(test_channels),
         cmocka_unit_test(test_turned),
         cmocka_unit_test(test_diffusers_names),
