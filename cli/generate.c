@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "opts_machine.h"
+#include "opts_parts.h"
 #include "opts_size.h"
 #include "output.h"
 #include "pictures.h"
@@ -275,6 +276,7 @@ static const struct opt options[] = {
      .env = "UNSTIR_LOW_MEMORY",
      FIELD(low_memory),
      .help = "decode latents in bands: less memory, more time"},
+    OPTS_PARTS("Parts of the model"),
     {.group = "LoRAs",
      .name = "lora",
      .kind = OPT_LIST,
@@ -569,6 +571,9 @@ static int open_model(struct generate_job *job)
         return CLI_USAGE;
     }
     o.precision = opts_precision(v->precision);
+    int rc = opts_parts(&o, v->vae, &v->text_encoders);
+    if (rc != CLI_OK)
+        return rc;
     if (unstir_model_open(&job->model, path, &o, &err) != UNSTIR_OK ||
         unstir_executor_new(&job->executor, &x, &err) != UNSTIR_OK)
         return cli_fail(&err);

@@ -20,8 +20,8 @@ struct generate_values {
     const char *model, *prompt, *negative, *prompt_syntax, *class, *sampler,
         *schedule, *precision, *pin, *isa, *pack_cache;
     bool low_memory;
-    const char *init, *mask, *lora_dir;
-    struct opt_list loras;
+    const char *init, *mask, *lora_dir, *vae;
+    struct opt_list loras, text_encoders;
     const char *output, *grid, *timeline, *animate, *raw, *save_state, *resume;
     uint32_t clip_skip, deep_cache, count, steps, width, height, threads,
         stop_after, png_level, quality;

@@ -6,17 +6,23 @@
 
 #include "cli.h"
 #include "commands.h"
+#include "opts_parts.h"
 
 struct inspect_values {
     struct opts_common common;
     bool wants_tensors;
+    const char *vae;
+    struct opt_list text_encoders;
 };
+
+#define FIELD(name) .offset = offsetof(struct inspect_values, name)
 
 static const struct opt options[] = {
     {.name = "tensors",
      .kind = OPT_FLAG,
-     .offset = offsetof(struct inspect_values, wants_tensors),
+     FIELD(wants_tensors),
      .help = "list every tensor with type and shape"},
+    OPTS_PARTS("Parts of the model"),
 };
 
 /* Indented JSON reads well without its punctuation: "key: value" lines. */
@@ -48,10 +54,14 @@ static int inspect_main(int argc, char **argv)
     struct inspect_values v = {0};
     struct unstir_error err = {0};
     struct unstir_model_options o = {
+        .pack_cache = "auto",
         .merges_path = cli_shared_file("clip-bpe/merges.txt")};
     char *json;
     int rc = opts_parse(&command_inspect, argc, argv, &v);
     if (rc != OPTS_GO_ON)
+        return rc;
+    rc = opts_parts(&o, v.vae, &v.text_encoders);
+    if (rc != CLI_OK)
         return rc;
     if (unstir_inspect(v.common.operands[0], &o, v.wants_tensors, &json,
                        &err) != UNSTIR_OK)

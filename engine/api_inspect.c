@@ -335,6 +335,8 @@ static enum unstir_status write_all(struct inspection *s, const char *path,
     if (s->options)
         o = *s->options;
     o.without_weights = is_large(s);
+    if (!o.without_weights)
+        o.pack_cache = NULL; /* to look at a model leaves no packs behind */
     if (can_run)
         TRY(unstir_model_open(&model, path, &o, err));
     json_open_object(s->json, NULL);
@@ -358,8 +360,13 @@ enum unstir_status unstir_inspect(const char *path,
     struct checkpoint_source_options o = {
         .allows_no_weights = true,
         .merges_path = options ? options->merges_path : NULL,
-        .prediction_type = options ? options->prediction_type : NULL};
+        .prediction_type = options ? options->prediction_type : NULL,
+        .cache = options ? options->pack_cache : NULL};
     *json = NULL;
+    if (options)
+        o.parts = (struct model_parts_wish){
+            options->vae,
+            {options->text_encoders[0], options->text_encoders[1]}};
     TRY(checkpoint_source_open(&s.source, path, &o, err));
     s.parts = checkpoint_source_parts(&s.source);
     enum unstir_status status = list_needed(&s, err);

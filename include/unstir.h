@@ -110,6 +110,11 @@ struct unstir_model_options {
     /* Of single files, which say neither; NULL: none, found out.           */
     const char *merges_path;     /* the standard tokenizer's merges.txt      */
     const char *prediction_type; /* "epsilon" or "v_prediction"              */
+    /* Parts in place of the model's own, or that it lacks: files or folders of
+     * the part or of a whole model; NULL: as unstir.json says, else its own.
+     * Of two text encoders each finds its place.                            */
+    const char *vae;
+    const char *text_encoders[2];
 };
 
 struct unstir_model;
@@ -122,7 +127,10 @@ struct unstir_lora_info {
 };
 
 /* Open a checkpoint: a folder in the diffusers layout or a single
- * .safetensors file (Stable Diffusion 1.x, 2.x, SDXL).  On success *out is
+ * .safetensors or .gguf file (Stable Diffusion 1.x, 2.x, SDXL), whole or of
+ * the UNet alone (the rest by options or unstir.json).  What unstir.json says
+ * stands for a file NAME.safetensors in NAME.unstir.json beside it.  On success
+ * *out is
  * the caller's, ended by unstir_model_close() after everything made from it.
  * `options` may be NULL.
  *

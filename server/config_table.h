@@ -29,6 +29,12 @@ CONFIG_TEXT(isa, "isa", "", "instruction set; empty is the best this CPU has")
 CONFIG_TEXT(pack_cache, "pack-cache", "auto",
             "auto, none or a folder: keep packed weights for the next start")
 
+CONFIG_TEXT(vae, "vae", "",
+            "autoencoder of every model given, in place of its own or that it "
+            "lacks; of one model: \"vae\" in its unstir.json")
+CONFIG_LIST(text_encoder, "text-encoder", "",
+            "the same of text encoders; twice for models with two")
+
 CONFIG_BOOL(low_memory, "low-memory", false,
             "decode latents in bands: less memory, more time")
 

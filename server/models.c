@@ -430,6 +430,14 @@ static enum unstir_precision precision_of(const char *text)
                                        : UNSTIR_PRECISION_AUTO;
 }
 
+static void set_parts(struct unstir_model_options *options,
+                      const struct config *config)
+{
+    options->vae = config->vae[0] != '\0' ? config->vae : NULL;
+    for (size_t i = 0; i < 2 && i < config->text_encoder.n; i++)
+        options->text_encoders[i] = config->text_encoder.items[i];
+}
+
 bool model_start_loading(struct model *model, bool without_weights)
 {
     struct models *models = model->models;
@@ -447,6 +455,7 @@ bool model_start_loading(struct model *model, bool without_weights)
     l->options.without_weights = without_weights;
     l->options.low_memory = config->low_memory;
     l->options.merges_path = find_merges(l->merges, sizeof l->merges);
+    set_parts(&l->options, config);
     if (!loop_offload(models->service->loop, &l->task)) {
         mem_free(l);
         return false;
@@ -564,9 +573,18 @@ bool models_check(const struct config *config, char *why, size_t why_size)
     struct unstir_error error;
     char shipped[1024], merges[1024];
     struct unstir_model_options options = {
+        .pack_cache = config->pack_cache,
         .merges_path = find_merges(merges, sizeof merges)};
     char *json;
 
+    set_parts(&options, config);
+    if (config->text_encoder.n > 2) {
+        (void)snprintf(why, why_size,
+                       "--text-encoder: given %zu times; no model has more "
+                       "than 2",
+                       config->text_encoder.n);
+        return false;
+    }
     if (config->isa[0] != '\0' && !has_word(unstir_cpu_rungs(), config->isa)) {
         (void)snprintf(why, why_size, "--isa %.40s: this CPU has %s",
                        config->isa, unstir_cpu_rungs());

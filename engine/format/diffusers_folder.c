@@ -27,6 +27,7 @@
 #include "base/mapfile.h"
 #include "format/diffusers_pipelines.h"
 #include "format/digest.h"
+#include "format/digest_file.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "format/weights_build.h"
@@ -469,12 +470,8 @@ static enum unstir_status read_network(struct diffusers_folder *f,
     w = *c->weights;
     if (!w)
         return UNSTIR_OK;
-    for (size_t i = 0; i < w->n_sources; i++) {
-        const struct mapfile *m = &w->sources[i].map;
-        digest_add(digest, "weights", m->bytes, m->n_bytes);
-        f->weight_file_bytes += m->n_bytes;
-    }
-    weights_forget(w);
+    TRY(digest_add_files(digest, w, f->digest_memos, &f->weight_file_bytes,
+                         err));
     return update_names(f, w, err);
 }
 
@@ -608,9 +605,19 @@ enum unstir_status diffusers_folder_open(struct diffusers_folder *f,
                                          bool allows_no_weights,
                                          struct unstir_error *err)
 {
+    return diffusers_folder_open_by(f, path, allows_no_weights, NULL, err);
+}
+
+enum unstir_status diffusers_folder_open_by(struct diffusers_folder *f,
+                                            const char *path,
+                                            bool allows_no_weights,
+                                            const char *digest_memos,
+                                            struct unstir_error *err)
+{
     struct digest *digest = NULL;
     struct stat st;
-    *f = (struct diffusers_folder){.pipeline_class = ""};
+    *f = (struct diffusers_folder){.pipeline_class = "",
+                                   .digest_memos = digest_memos};
     if (stat(path, &st) != 0)
         return error_set(err, UNSTIR_ERR_IO, "%.300s: no such model folder",
                          path);
@@ -624,6 +631,47 @@ enum unstir_status diffusers_folder_open(struct diffusers_folder *f,
         status = digest_new(&digest, err);
     if (status == UNSTIR_OK)
         status = read_parts(f, allows_no_weights, digest, err);
+    digest_finish(digest, f->digest);
+    if (status != UNSTIR_OK)
+        diffusers_folder_close(f);
+    return status;
+}
+
+/* Where a part of a single file's kind lies here. */
+static struct component component_of(struct diffusers_folder *f,
+                                     enum single_file_part_id part)
+{
+    size_t i = part == SINGLE_FILE_TEXT_2;
+
+    if (part == SINGLE_FILE_VAE)
+        return (struct component){.name = "vae",
+                                  .stem = UNET_STEM,
+                                  .config = &f->vae_config,
+                                  .weights = &f->vae_weights};
+    return (struct component){.name = i ? "text_encoder_2" : "text_encoder",
+                              .stem = TEXT_STEM,
+                              .config = &f->texts[i].config,
+                              .weights = &f->texts[i].weights};
+}
+
+enum unstir_status diffusers_folder_open_part(struct diffusers_folder *f,
+                                              const char *path,
+                                              enum single_file_part_id part,
+                                              const char *digest_memos,
+                                              struct unstir_error *err)
+{
+    struct digest *digest = NULL;
+    struct component c;
+    enum unstir_status status;
+
+    *f = (struct diffusers_folder){.pipeline_class = "",
+                                   .digest_memos = digest_memos};
+    c = component_of(f, part);
+    status = alloc_strdup(&f->path, path, err);
+    if (status == UNSTIR_OK)
+        status = digest_new(&digest, err);
+    if (status == UNSTIR_OK)
+        status = read_network(f, &c, digest, err);
     digest_finish(digest, f->digest);
     if (status != UNSTIR_OK)
         diffusers_folder_close(f);

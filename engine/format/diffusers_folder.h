@@ -18,6 +18,8 @@
 
 #include "base/error.h"
 
+#include "format/single_file.h"
+
 struct json;
 struct weights;
 
@@ -44,7 +46,8 @@ struct diffusers_folder {
     struct json *unstir; /* unstir.json or NULL                    */
     char digest[65];     /* SHA-256 over configuration and weights */
     size_t weight_file_bytes;
-    char **notes; /* oddities                               */
+    const char *digest_memos; /* see digest_file.h; NULL: none               */
+    char **notes;             /* oddities                               */
     size_t n_notes;
 };
 
@@ -52,6 +55,19 @@ enum unstir_status diffusers_folder_open(struct diffusers_folder *f,
                                          const char *path,
                                          bool allows_no_weights,
                                          struct unstir_error *err);
+/* With a folder of memos for the digests of its files (digest_file.h). */
+enum unstir_status diffusers_folder_open_by(struct diffusers_folder *f,
+                                            const char *path,
+                                            bool allows_no_weights,
+                                            const char *digest_memos,
+                                            struct unstir_error *err);
+/* One part alone, of a folder of a model or of that part's own: its
+ * configuration, weights and digest.  The tokenizer is left. */
+enum unstir_status diffusers_folder_open_part(struct diffusers_folder *f,
+                                              const char *path,
+                                              enum single_file_part_id part,
+                                              const char *digest_memos,
+                                              struct unstir_error *err);
 void diffusers_folder_close(struct diffusers_folder *f);
 
 /* The weights of one component: one file, shards by an index, or the fp16

@@ -81,6 +81,45 @@ static enum unstir_status decoder_load(struct unstir_model *m,
     return UNSTIR_OK;
 }
 
+/* Text encoders that are missing: those of SDXL write a token side by side. */
+static const char *missing_texts(const struct checkpoint_parts *parts,
+                                 const struct network_info *n)
+{
+    bool is_xl = model_parts_kind(parts->unet_config) == SINGLE_FILE_SDXL;
+    int64_t width = 0;
+    size_t found = 0;
+
+    for (size_t i = 0; i < CONDITIONING_ENCODERS; i++) {
+        found += parts->texts[i].config != NULL;
+        width += json_int(json_get(parts->texts[i].config, "hidden_size"));
+    }
+    if (found == 0)
+        return is_xl ? "its two text encoders" : "its text encoder";
+    return found == 1 && is_xl && width < n->context_width
+               ? "one of its two text encoders"
+               : NULL;
+}
+
+/* A model that reads a text has all that takes, or is told how to get it. */
+static enum unstir_status parts_check(const struct checkpoint_parts *parts,
+                                      const struct network_info *n,
+                                      struct unstir_error *err)
+{
+    const char *texts = missing_texts(parts, n);
+    bool has_vae = parts->vae_config != NULL;
+
+    if (has_vae && !texts)
+        return UNSTIR_OK;
+    return error_set(
+        err, UNSTIR_ERR_UNSUPPORTED,
+        "a %s alone cannot paint: it lacks %s%s%s; give each as "
+        "a file or folder: %s%s%s, or \"text_encoders\" and "
+        "\"vae\" in its unstir.json",
+        n->family, texts ? texts : "", texts && !has_vae ? " and " : "",
+        has_vae ? "" : "its autoencoder", texts ? "--text-encoder PATH" : "",
+        texts && !has_vae ? " and " : "", has_vae ? "" : "--vae PATH");
+}
+
 /* Of models that read a text: its encoders. */
 static enum unstir_status texts_load(struct unstir_model *m,
                                      const struct checkpoint_parts *parts,
@@ -92,16 +131,13 @@ static enum unstir_status texts_load(struct unstir_model *m,
     bool has_text = parts->texts[0].config || parts->texts[1].config;
     bool reads = n->context_width || n->pooled_width || n->guidance_width;
 
-    if (!n->has_timestep || (reads && !has_text))
+    if (!n->has_timestep)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "a %s alone cannot paint: it %s", n->family,
-                         n->has_timestep ? "reads a text" : "takes no steps");
-    if (!has_text)
+                         "a %s alone cannot paint: it takes no steps",
+                         n->family);
+    if (!reads && !has_text)
         return UNSTIR_OK;
-    if (!parts->vae_config)
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "it has no autoencoder, which turns latents into "
-                         "pictures");
+    TRY(parts_check(parts, n, err));
     if (n->in_channels != n->out_channels &&
         n->in_channels != 2 * n->out_channels &&
         n->in_channels != 2 * n->out_channels + 1)
@@ -277,9 +313,13 @@ static enum unstir_status open_source(struct unstir_model *m, const char *path,
 {
     struct checkpoint_source_options options = {
         .merges_path = o ? o->merges_path : NULL,
-        .prediction_type = o ? o->prediction_type : NULL};
+        .prediction_type = o ? o->prediction_type : NULL,
+        .cache = o ? o->pack_cache : NULL};
     enum unstir_status status;
 
+    if (o)
+        options.parts = (struct model_parts_wish){
+            o->vae, {o->text_encoders[0], o->text_encoders[1]}};
     TRY(checkpoint_source_open(&m->source, path, &options, err));
     struct checkpoint_parts parts = checkpoint_source_parts(&m->source);
     status = build(m, &parts, o, err);

@@ -5,7 +5,8 @@
  *
  * unstir.json, every key optional:
  *
- *   {"id", "title", "licence", "source",
+ *   {"id", "title", "licence", "source", "prediction_type",
+ *    "vae": PATH, "text_encoders": [PATH, ...],   (from its own folder)
  *    "labels": {"sneaker": 7, ...}, "null_class": 10,
  *    "defaults": {"steps", "sampler", "schedule", "guidance_scale",
  *                 "width", "height"},
@@ -87,6 +88,7 @@ struct checkpoint_parts {
     struct conditioner_text texts[CONDITIONING_ENCODERS];
     const struct inversions *inversions; /* words with vectors, or NULL      */
     const char *pipeline; /* its class, or NULL                             */
+    bool is_few_step;     /* few steps without guidance are its default      */
     uint64_t seed;
 };
 

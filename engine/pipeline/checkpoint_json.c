@@ -14,6 +14,8 @@
 #include "pipeline/checkpoint_inside.h"
 #include "pipeline/model_labels.h"
 
+#define FEW_STEPS 4 /* of distilled models: 1 to 4 by their makers          */
+
 /* -- unstir.json ------------------------------------------------------------ */
 
 static enum unstir_status
@@ -195,9 +197,10 @@ static enum unstir_status read_unstir(struct unstir_model *m,
                                       const struct json *u,
                                       struct unstir_error *err)
 {
-    static const char *const known[] = {"id",       "title",  "licence",
-                                        "source",   "labels", "null_class",
-                                        "defaults", "limits"};
+    static const char *const known[] = {
+        "id",           "title",    "licence", "source",          "labels",
+        "null_class",   "defaults", "limits",  "prediction_type", "vae",
+        "text_encoders"};
     struct unstir_model_info *info = &m->info;
 
     if (!u)
@@ -254,11 +257,11 @@ static uint32_t round_down(uint32_t v, uint32_t unit)
 }
 
 /* The reference's pipelines. */
-static double default_guidance(const struct unstir_model *m)
+static double default_guidance(const struct unstir_model *m, bool is_few_step)
 {
     const struct conditioner *c = &m->conditioner;
 
-    if (c->n == 0)
+    if (c->n == 0 || is_few_step)
         return 1;
     if (c->guidance_width)
         return 8.5;
@@ -267,7 +270,7 @@ static double default_guidance(const struct unstir_model *m)
 
 /* Limits before unstir.json speaks: pictures up to four times the native
  * edge. */
-static void derive_limits(struct unstir_model *m)
+static void derive_limits(struct unstir_model *m, bool is_few_step)
 {
     struct unstir_model_info *info = &m->info;
     const struct schedule *s = &m->samplers[m->default_sampler].schedule;
@@ -283,8 +286,10 @@ static void derive_limits(struct unstir_model *m)
     }
     info->n_train_timesteps = s->config.n_timesteps;
     info->max_steps = s->config.n_timesteps;
-    info->default_guidance = default_guidance(m);
+    info->default_guidance = default_guidance(m, is_few_step);
     info->default_guidance_end = 1;
+    if (m->conditioner.n && is_few_step)
+        info->default_steps = FEW_STEPS;
     info->min_size = info->size_multiple;
     info->max_size =
         native > CHECKPOINT_MAX_SIZE / 4 ? CHECKPOINT_MAX_SIZE : native * 4;
@@ -348,7 +353,7 @@ static enum unstir_status describe(struct unstir_model *m,
                                    const struct checkpoint_parts *parts,
                                    struct unstir_error *err)
 {
-    derive_limits(m);
+    derive_limits(m, parts->is_few_step);
     TRY(read_unstir(m, parts->unstir, err));
     TRY(read_id(m, parts, err));
     TRY(read_classes(m, parts, err));

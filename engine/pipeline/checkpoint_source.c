@@ -13,10 +13,14 @@
 #include "base/alloc.h"
 #include "base/mapfile.h"
 #include "format/digest.h"
+#include "format/digest_file.h"
 #include "format/json.h"
 #include "format/weights_build.h"
+#include "model/pack_cache.h"
 #include "pipeline/checkpoint.h"
 #include "text/bpe.h"
+
+#define MAX_UNSTIR_BYTES ((size_t)1 << 20) /* of NAME.unstir.json           */
 
 /* OpenCLIP's encoders pad with "!", which has number 0. */
 static const char open_clip_tokenizer[] =
@@ -48,13 +52,13 @@ static enum unstir_status find_name(struct checkpoint_source *s,
 /* -- folders --------------------------------------------------------------- */
 
 static enum unstir_status open_folder(struct checkpoint_source *s,
-                                      const char *path,
+                                      const char *path, const char *memos,
                                       const struct checkpoint_source_options *o,
                                       struct unstir_error *err)
 {
     struct diffusers_folder *f = &s->folder;
 
-    TRY(diffusers_folder_open(f, path, o->allows_no_weights, err));
+    TRY(diffusers_folder_open_by(f, path, o->allows_no_weights, memos, err));
     for (size_t i = 0; i < DIFFUSERS_MAX_TEXTS; i++)
         if (f->texts[i].tokenizer)
             TRY(bpe_open_folder(&s->tokenizers[i], f->texts[i].tokenizer, err));
@@ -92,42 +96,62 @@ static enum unstir_status open_tokenizer(struct bpe **out, const char *path,
     return status == UNSTIR_OK ? status : error_prefix(err, path);
 }
 
-static enum unstir_status digest_file(struct checkpoint_source *s,
-                                      struct unstir_error *err)
+static enum unstir_status digest_single(struct checkpoint_source *s,
+                                        const char *memos,
+                                        struct unstir_error *err)
 {
-    const struct weights *w = s->file.file;
+    enum unstir_status status;
     struct digest *digest;
 
     TRY(digest_new(&digest, err));
     digest_add(digest, "prediction_type", s->file.prediction_type,
                strlen(s->file.prediction_type));
-    for (size_t i = 0; i < w->n_sources; i++) {
-        const struct mapfile *m = &w->sources[i].map;
-
-        digest_add(digest, "weights", m->bytes, m->n_bytes);
-        s->file_bytes += m->n_bytes;
-    }
+    status = digest_add_files(digest, s->file.file, memos, &s->file_bytes, err);
     digest_finish(digest, s->digest);
-    weights_forget(w);
-    return UNSTIR_OK;
+    return status;
+}
+
+/* NAME.unstir.json beside NAME.safetensors; none is no error. */
+static enum unstir_status read_unstir(struct checkpoint_source *s,
+                                      const char *path,
+                                      struct unstir_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    const char *dot = strrchr(slash ? slash : path, '.');
+    char name[PATH_MAX];
+    enum unstir_status status;
+    struct stat st;
+    char *text;
+    size_t n;
+
+    if (snprintf(name, sizeof name, "%.*s.unstir.json",
+                 dot ? (int)(dot - path) : (int)strlen(path),
+                 path) >= (int)sizeof name ||
+        stat(name, &st) != 0)
+        return UNSTIR_OK;
+    TRY(mapfile_read(&text, &n, name, MAX_UNSTIR_BYTES, err));
+    status = json_parse(&s->unstir, text, n, err);
+    alloc_free(text);
+    return status == UNSTIR_OK ? status : error_prefix(err, name);
 }
 
 static enum unstir_status open_file(struct checkpoint_source *s,
-                                    const char *path,
+                                    const char *path, const char *memos,
                                     const struct checkpoint_source_options *o,
                                     struct unstir_error *err)
 {
+    const char *prediction = o->prediction_type;
     struct single_file *f = &s->file;
 
-    TRY(single_file_open(f, path, o->prediction_type, err));
-    for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
-        if (f->parts[SINGLE_FILE_TEXT + i].weights)
-            TRY(open_tokenizer(&s->tokenizers[i], o->merges_path,
-                               i > 0 || f->kind == SINGLE_FILE_SD2, err));
+    TRY(read_unstir(s, path, err));
+    if (!prediction)
+        TRY(json_get_string(s->unstir, "prediction_type", NULL, &prediction,
+                            err));
+    TRY(single_file_open(f, path, prediction, err));
     s->pipeline = json_string(json_get(f->index, "_class_name"));
     s->notes = (const char *const *)f->notes;
     s->n_notes = f->n_notes;
-    return digest_file(s, err);
+    return digest_single(s, memos, err);
 }
 
 /* -- textual inversions ----------------------------------------------------- */
@@ -172,23 +196,154 @@ static enum unstir_status open_inversions(struct checkpoint_source *s,
     return s->inversions.n ? digest_inversions(s, err) : UNSTIR_OK;
 }
 
+/* -- parts from elsewhere ---------------------------------------------- */
+
+/* A path of unstir.json: from the folder that it stands in. */
+static enum unstir_status resolve(char out[PATH_MAX],
+                                  const struct checkpoint_source *s,
+                                  const char *model, const char *path,
+                                  struct unstir_error *err)
+{
+    const char *slash = s->is_file ? strrchr(model, '/') : NULL;
+    int n_folder = slash        ? (int)(slash - model)
+                   : s->is_file ? 0
+                                : (int)strlen(model);
+    int n;
+
+    if (path[0] == '/' || (s->is_file && !slash))
+        n = snprintf(out, PATH_MAX, "%s", path);
+    else
+        n = snprintf(out, PATH_MAX, "%.*s/%s", n_folder, model, path);
+    return n >= 0 && n < PATH_MAX
+               ? UNSTIR_OK
+               : error_set(err, UNSTIR_ERR_ARG, "path too long: %.200s", path);
+}
+
+struct wish_paths {
+    char paths[1 + CONDITIONING_ENCODERS][PATH_MAX];
+};
+
+static enum unstir_status read_wish(struct model_parts_wish *wish,
+                                    struct wish_paths *memory,
+                                    const struct checkpoint_source *s,
+                                    const char *model, const struct json *u,
+                                    struct unstir_error *err)
+{
+    const struct json *texts = json_get(u, "text_encoders");
+    const char *path;
+
+    TRY(json_get_string(u, "vae", NULL, &path, err));
+    if (path && !wish->vae) {
+        TRY(resolve(memory->paths[0], s, model, path, err));
+        wish->vae = memory->paths[0];
+    }
+    if (!texts || wish->texts[0])
+        return UNSTIR_OK;
+    if (json_type(texts) != JSON_ARRAY || json_len(texts) == 0 ||
+        json_len(texts) > CONDITIONING_ENCODERS)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "text_encoders must be a list of 1 or 2 paths");
+    for (size_t i = 0; i < json_len(texts); i++) {
+        const struct json *text = json_at(texts, i);
+
+        if (json_type(text) != JSON_STRING)
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "text_encoders must be a list of 1 or 2 paths");
+        TRY(resolve(memory->paths[1 + i], s, model, json_string(text), err));
+        wish->texts[i] = memory->paths[1 + i];
+    }
+    return UNSTIR_OK;
+}
+
+/* They change pictures, so they count in the digest. */
+static enum unstir_status digest_given(struct checkpoint_source *s,
+                                       struct unstir_error *err)
+{
+    struct digest *digest;
+
+    TRY(digest_new(&digest, err));
+    digest_add(digest, "model", s->digest, strlen(s->digest));
+    digest_add(digest, "vae", s->given.vae.digest, strlen(s->given.vae.digest));
+    for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
+        digest_add(digest, "text_encoder", s->given.texts[i].digest,
+                   strlen(s->given.texts[i].digest));
+    digest_finish(digest, s->digest);
+    s->file_bytes += s->given.n_bytes;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status open_given(struct checkpoint_source *s,
+                                     const char *path, const char *memos,
+                                     const struct checkpoint_source_options *o,
+                                     struct unstir_error *err)
+{
+    struct checkpoint_parts own = checkpoint_source_parts(s);
+    struct model_parts_wish wish = o->parts;
+    enum unstir_status status;
+    void *memory;
+
+    TRY(alloc_zero(&memory, 1, sizeof(struct wish_paths), err));
+    status = read_wish(&wish, memory, s, path, own.unstir, err);
+    if (status != UNSTIR_OK)
+        (void)error_prefix(err, "unstir.json");
+    else if (wish.vae || wish.texts[0])
+        status =
+            model_parts_open(&s->given, &wish, own.unet_config, memos, err);
+    alloc_free(memory);
+    if (status == UNSTIR_OK && (wish.vae || wish.texts[0]))
+        status = digest_given(s, err);
+    return status;
+}
+
+/* Encoders without one of their own are written for the standard one. */
+static enum unstir_status
+open_tokenizers(struct checkpoint_source *s,
+                const struct checkpoint_source_options *o,
+                struct unstir_error *err)
+{
+    struct checkpoint_parts all = checkpoint_source_parts(s);
+    enum single_file_kind kind = model_parts_kind(all.unet_config);
+
+    for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
+        if (all.texts[i].config && !s->tokenizers[i])
+            TRY(open_tokenizer(&s->tokenizers[i], o->merges_path,
+                               i > 0 ||
+                                   (s->is_file ? s->file.kind == SINGLE_FILE_SD2
+                                               : kind == SINGLE_FILE_SD2),
+                               err));
+    return UNSTIR_OK;
+}
+
 /* -- both ------------------------------------------------------------------ */
+
+static enum unstir_status open_all(struct checkpoint_source *s,
+                                   const char *path,
+                                   const struct checkpoint_source_options *o,
+                                   const char *memos, struct unstir_error *err)
+{
+    TRY(s->is_file ? open_file(s, path, memos, o, err)
+                   : open_folder(s, path, memos, o, err));
+    TRY(open_given(s, path, memos, o, err));
+    TRY(open_tokenizers(s, o, err));
+    return s->tokenizers[0] || s->tokenizers[1] ? open_inversions(s, path, err)
+                                                : UNSTIR_OK;
+}
 
 enum unstir_status
 checkpoint_source_open(struct checkpoint_source *s, const char *path,
                        const struct checkpoint_source_options *o,
                        struct unstir_error *err)
 {
+    char memos[PACK_CACHE_PATH];
+    bool has_memos = pack_cache_folder(memos, o->cache);
     enum unstir_status status;
     struct stat st;
 
     *s = (struct checkpoint_source){.pipeline = ""};
     s->is_file = stat(path, &st) == 0 && S_ISREG(st.st_mode);
     TRY(find_name(s, path, err));
-    status =
-        s->is_file ? open_file(s, path, o, err) : open_folder(s, path, o, err);
-    if (status == UNSTIR_OK && (s->tokenizers[0] || s->tokenizers[1]))
-        status = open_inversions(s, path, err);
+    status = open_all(s, path, o, has_memos ? memos : NULL, err);
+    s->folder.digest_memos = NULL; /* they end here */
     if (status != UNSTIR_OK)
         checkpoint_source_close(s);
     return status;
@@ -199,6 +354,8 @@ void checkpoint_source_close(struct checkpoint_source *s)
     for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
         bpe_free(s->tokenizers[i]);
     inversions_fini(&s->inversions);
+    model_parts_close(&s->given);
+    json_free(s->unstir);
     if (s->is_file)
         single_file_close(&s->file);
     else
@@ -213,6 +370,7 @@ void checkpoint_source_forget(const struct checkpoint_source *s)
     weights_forget(s->folder.vae_weights);
     for (size_t i = 0; i < DIFFUSERS_MAX_TEXTS; i++)
         weights_forget(s->folder.texts[i].weights);
+    /* What was given stays until it is used: it is small. */
 }
 
 static struct checkpoint_parts parts_of_file(const struct checkpoint_source *s)
@@ -220,9 +378,11 @@ static struct checkpoint_parts parts_of_file(const struct checkpoint_source *s)
     const struct single_file_part *parts = s->file.parts;
     struct checkpoint_parts all = {
         .index = s->file.index,
+        .unstir = s->unstir,
         .unet_config = parts[SINGLE_FILE_UNET].config,
         .weights = parts[SINGLE_FILE_UNET].weights,
         .scheduler_config = s->file.scheduler_config,
+        .is_few_step = s->file.is_few_step,
         .vae_config = parts[SINGLE_FILE_VAE].config,
         .vae_weights = parts[SINGLE_FILE_VAE].weights,
     };
@@ -234,6 +394,15 @@ static struct checkpoint_parts parts_of_file(const struct checkpoint_source *s)
     return all;
 }
 
+/* Folders keep the address that they were loaded from. */
+static bool has_few_step_origin(const struct json *config)
+{
+    const struct json *origin = json_get(config, "_name_or_path");
+
+    return json_type(origin) == JSON_STRING &&
+           single_file_says_few_steps(json_string(origin));
+}
+
 static struct checkpoint_parts
 parts_of_folder(const struct checkpoint_source *s)
 {
@@ -243,6 +412,8 @@ parts_of_folder(const struct checkpoint_source *s)
         .unet_config = f->unet_config,
         .weights = f->unet_weights,
         .scheduler_config = f->scheduler_config,
+        .is_few_step = has_few_step_origin(f->index) ||
+                       has_few_step_origin(f->unet_config),
         .unstir = f->unstir,
         .vae_config = f->vae_config,
         .vae_weights = f->vae_weights,
@@ -265,7 +436,16 @@ checkpoint_source_parts(const struct checkpoint_source *s)
     all.digest = s->digest;
     all.pipeline = s->pipeline;
     all.inversions = s->inversions.n ? &s->inversions : NULL;
-    for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
+    if (s->given.vae.config) {
+        all.vae_config = s->given.vae.config;
+        all.vae_weights = s->given.vae.weights;
+    }
+    for (size_t i = 0; i < CONDITIONING_ENCODERS; i++) {
+        if (s->given.texts[i].config) {
+            all.texts[i].config = s->given.texts[i].config;
+            all.texts[i].weights = s->given.texts[i].weights;
+        }
         all.texts[i].tokenizer = s->tokenizers[i];
+    }
     return all;
 }

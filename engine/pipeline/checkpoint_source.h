@@ -12,6 +12,7 @@
 #include "format/diffusers_folder.h"
 #include "format/single_file.h"
 #include "pipeline/conditioning.h"
+#include "pipeline/model_parts.h"
 #include "text/inversion.h"
 
 struct checkpoint_parts;
@@ -21,6 +22,8 @@ struct checkpoint_source {
     bool is_file;
     struct diffusers_folder folder; /* zeroed if is_file                     */
     struct single_file file;        /* zeroed if not                         */
+    struct json *unstir;            /* beside a file; NULL: none             */
+    struct model_parts given;       /* from elsewhere                        */
     struct bpe *tokenizers[CONDITIONING_ENCODERS];
     struct inversions inversions; /* of embeddings/ in the folder, or beside
                                      the file                                */
@@ -35,6 +38,8 @@ struct checkpoint_source_options {
     bool allows_no_weights;      /* of folders                               */
     const char *merges_path;     /* of the standard tokenizer, for files     */
     const char *prediction_type; /* of files; NULL: found out                */
+    const char *cache;           /* as unstir_model_options.pack_cache       */
+    struct model_parts_wish parts; /* before what unstir.json says           */
 };
 
 /* On failure there is nothing to close. */
