@@ -1,6 +1,7 @@
 /* bench_conv.c - the 3x3 convolutions and the linear layers of Stable
  * Diffusion 1.5, forward.
  *
+ * The weights of convolutions are read in place, from f16, as in that network.
  * GFLOP/s are those of the direct convolution, whatever algorithm runs, so
  * that figures of different algorithms compare.  Time is that of the process
  * on its CPUs, all threads together: on a shared machine a neighbour costs
@@ -23,6 +24,8 @@
 #include "ops/conv2d.h"
 #include "ops/conv2d_phases.h"
 #include "ops/linear_int8.h"
+#include "ops/weight_rows.h"
+#include "tensor/dtype.h"
 #include "unstir_bench.h"
 
 #define DEFAULT_REPEAT 5U
@@ -31,7 +34,7 @@
 static const struct row {
     uint32_t size, cin, cout;
     bool has_up;
-} rows[] = {
+} shapes[] = {
     {64, 320, 320, false},   {64, 640, 320, false},   {64, 960, 320, false},
     {32, 320, 640, false},   {32, 640, 640, false},   {32, 960, 640, false},
     {32, 1280, 640, false},  {32, 1920, 640, false},  {16, 640, 1280, false},
@@ -49,8 +52,10 @@ struct conv_bench {
     /* of a row */
     struct conv2d_shape s;
     enum conv_way way;
-    void *x, *y, *w, *packed, *room, *scratch;
+    void *x, *y, *w, *scratch;
     size_t n_scratch;
+    struct weight_piece piece;
+    struct weight_rows rows;
 };
 
 static double now_s(const struct conv_bench *b)
@@ -92,38 +97,48 @@ static enum unstir_status floats(void **out, size_t n, struct unstir_error *err)
     return UNSTIR_OK;
 }
 
+/* As a file of f16 has them: a network of that size reads them there. */
+static enum unstir_status rows_init(struct conv_bench *b, uint32_t cin,
+                                    uint32_t cout, struct unstir_error *err)
+{
+    size_t n = (size_t)cin * cout * 9;
+    uint16_t *half;
+
+    TRY(alloc_aligned(&b->w, n, sizeof *half, err));
+    half = b->w;
+    for (size_t i = 0; i < n; i++)
+        half[i] = dtype_to_f16((float)(i % 17) * 0.125F - 1.0F);
+    b->piece = (struct weight_piece){half, DTYPE_F16, cout};
+    b->rows = (struct weight_rows){.pieces = &b->piece,
+                                   .n_pieces = 1,
+                                   .cin = cin,
+                                   .cout = cout,
+                                   .kh = 3,
+                                   .kw = 3,
+                                   .phase = WEIGHT_WHOLE};
+    return UNSTIR_OK;
+}
+
 static enum unstir_status row_init(struct conv_bench *b, const struct row *r,
                                    struct unstir_error *err)
 {
+    const struct conv2d_kind kind = {.is_plain = true, .has_rows = true};
     unsigned n_threads = pool_threads(b->pool);
-    uint32_t cin = r->cin, cout = r->cout;
-    bool is_phases;
-    size_t n;
 
     b->s = shape_of(r);
     b->way = choose_conv(&b->k, &b->s, r->has_up);
-    is_phases = b->way == CONV_PHASES;
-    TRY(floats(&b->x, (size_t)b->s.h * b->s.w * cin, err));
-    TRY(floats(&b->y, (size_t)r->size * r->size * cout, err));
-    TRY(floats(&b->w, (size_t)cin * cout * 9, err));
-    n = is_phases ? conv2d_phases_packed_bytes(&b->k, cin, cout)
-                  : conv2d_packed_bytes(&b->k, cin, cout, 3, 3);
-    TRY(alloc_aligned(&b->packed, n, 1, err));
-    b->n_scratch = is_phases ? conv2d_phases_scratch(&b->k, n_threads, &b->s)
-                             : conv2d_scratch(&b->k, n_threads, &b->s);
-    TRY(alloc_aligned(&b->scratch, b->n_scratch, 1, err));
-    if (!is_phases) {
-        conv2d_pack(&b->k, b->packed, b->w, cin, cout, 3, 3);
-        return UNSTIR_OK;
-    }
-    TRY(alloc_aligned(&b->room, (size_t)cin * cout, 4 * sizeof(float), err));
-    conv2d_phases_pack(&b->k, b->packed, b->w, cin, cout, b->room);
-    return UNSTIR_OK;
+    TRY(floats(&b->x, (size_t)b->s.h * b->s.w * r->cin, err));
+    TRY(floats(&b->y, (size_t)r->size * r->size * r->cout, err));
+    TRY(rows_init(b, r->cin, r->cout, err));
+    b->n_scratch = b->way == CONV_PHASES
+                       ? conv2d_phases_scratch(&b->k, n_threads, &b->s, &kind)
+                       : conv2d_scratch_of(&b->k, n_threads, &b->s, &kind);
+    return alloc_aligned(&b->scratch, b->n_scratch, 1, err);
 }
 
 static void row_fini(struct conv_bench *b)
 {
-    void **all[] = {&b->x, &b->y, &b->w, &b->packed, &b->room, &b->scratch};
+    void **all[] = {&b->x, &b->y, &b->w, &b->scratch};
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         alloc_free(*all[i]);
@@ -135,7 +150,7 @@ static double time_row(const struct conv_bench *b)
 {
     struct op_ctx ctx = {&b->k, b->pool, b->scratch, b->n_scratch};
     struct conv2d_args a = {
-        .s = b->s, .out_scale = 1, .x0 = b->x, .w = b->packed, .y = b->y};
+        .s = b->s, .out_scale = 1, .x0 = b->x, .rows = &b->rows, .y = b->y};
     double best = 1e30;
 
     for (unsigned i = 0; i < b->repeat + 1; i++) { /* the first warms up */
@@ -171,11 +186,11 @@ static void tell_row(const struct conv_bench *b, const struct row *r,
 static enum unstir_status conv_all(struct conv_bench *b,
                                    struct unstir_error *err)
 {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        enum unstir_status status = row_init(b, &rows[i], err);
+    for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
+        enum unstir_status status = row_init(b, &shapes[i], err);
 
         if (status == UNSTIR_OK)
-            tell_row(b, &rows[i], time_row(b));
+            tell_row(b, &shapes[i], time_row(b));
         row_fini(b);
         TRY(status);
     }

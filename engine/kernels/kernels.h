@@ -16,6 +16,7 @@
 #include "kernels/gemm_kernels.h"
 #include "kernels/int8_kernels.h"
 #include "kernels/vector_kernels.h"
+#include "kernels/weight_kernels.h"
 #include "kernels/winograd_kernels.h"
 
 struct cpu;
@@ -28,6 +29,7 @@ struct kernel_table {
     struct winograd_kernels wino;    /* what convolutions use                */
     struct winograd_kernels wino_f2; /* for kernels_use_bf16_operands()      */
     struct int8_kernels i8;          /* for kernels_use_int8()               */
+    struct weight_kernels weights;
 };
 
 /* One rung: what it adds and which CPU can run it. */

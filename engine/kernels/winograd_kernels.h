@@ -49,6 +49,9 @@ struct winograd_out {
     size_t plane;
 };
 
+/* Columns of gemm(), which F(4x4) packs side by side. */
+#define WINOGRAD_PANEL 16u
+
 struct winograd_kernels {
     bool is_used;  /* false: the rung has only the plain twin                 */
     unsigned edge; /* e */

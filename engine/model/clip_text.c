@@ -266,16 +266,19 @@ static enum unstir_status find_tensors(struct clip_text *t,
 }
 
 static enum unstir_status load_all(struct clip_text *t, const float **params,
+                                   struct packs_stored *stored,
                                    const struct graph *g,
                                    const struct weights *weights,
                                    struct unstir_error *err)
 {
     struct param_source source = {g, weights};
-    struct packs_params all = {params, param_load_later, &source};
+    struct packs_params all = {params, param_load_later, &source, stored,
+                               PACKS_BY_SIZE};
 
     for (size_t i = 0; i < t->n_params; i++)
         t->info.n_parameters += graph_param_at(g, (param_id)i)->n;
     TRY(param_load_all(params, t->own, &source, err));
+    param_stored_all(stored, params, t->own, &source);
     return packs_new(&t->packs, g, &t->table, LOWER_FUSED, &all, err);
 }
 
@@ -283,15 +286,17 @@ static void drop_params(struct clip_text *t, const struct graph *g)
 {
     t->info.weight_bytes = packs_bytes(t->packs);
     for (size_t i = 0; i < t->n_params; i++) {
-        if (!t->own[i])
-            continue;
-        if (packs_needs(t->packs, (param_id)i)) {
-            t->info.weight_bytes +=
-                graph_param_at(g, (param_id)i)->n * sizeof(float);
-            continue;
+        const struct packs_stored *stored = packs_stored(t->packs, (param_id)i);
+        size_t n = graph_param_at(g, (param_id)i)->n;
+
+        if (t->own[i] && !packs_needs(t->packs, (param_id)i)) {
+            alloc_free(t->own[i]);
+            t->own[i] = NULL;
         }
-        alloc_free(t->own[i]);
-        t->own[i] = NULL;
+        if (t->own[i])
+            t->info.weight_bytes += n * sizeof(float);
+        else if (stored)
+            t->info.weight_bytes += dtype_bytes(stored->type, n);
     }
 }
 
@@ -300,27 +305,44 @@ static enum unstir_status pack(struct clip_text *t, const struct graph *g,
                                struct unstir_error *err)
 {
     enum unstir_status status;
-    void *params, *own;
+    void *params, *own, *stored;
 
     t->n_params = graph_n_params(g);
     TRY(alloc_zero(&own, t->n_params, sizeof *t->own, err));
     t->own = own;
     TRY(alloc_zero(&params, t->n_params, sizeof(float *), err));
-    status = load_all(t, params, g, weights, err);
+    status = alloc_zero(&stored, t->n_params, sizeof(struct packs_stored), err);
+    if (status == UNSTIR_OK)
+        status = load_all(t, params, stored, g, weights, err);
     if (status == UNSTIR_OK)
         drop_params(t, g);
+    alloc_free(stored);
     alloc_free(params);
     return status;
 }
 
 /* The same numbers without reading a weight. */
 static enum unstir_status measure(struct clip_text *t, const struct graph *g,
+                                  const struct weights *weights,
                                   struct unstir_error *err)
 {
+    struct param_source source = {g, weights};
+    enum unstir_status status;
+    void *stored, *own;
+
     for (size_t i = 0; i < graph_n_params(g); i++)
         t->info.n_parameters += graph_param_at(g, (param_id)i)->n;
-    return packs_measure(&t->info.weight_bytes, g, &t->table, LOWER_FUSED, NULL,
-                         err);
+    TRY(alloc_zero(&stored, graph_n_params(g), sizeof(struct packs_stored),
+                   err));
+    status = alloc_zero(&own, graph_n_params(g), sizeof(float *), err);
+    if (status == UNSTIR_OK) {
+        param_stored_all(stored, NULL, own, &source);
+        status = packs_measure(&t->info.weight_bytes, g, &t->table, LOWER_FUSED,
+                               NULL, stored, err);
+        alloc_free(own);
+    }
+    alloc_free(stored);
+    return status;
 }
 
 static enum unstir_status fill(struct clip_text *t, const struct json *config,
@@ -339,7 +361,7 @@ static enum unstir_status fill(struct clip_text *t, const struct json *config,
     t->info.length = t->config.length;
     t->info.n_tokens = t->config.n_tokens;
     TRY(build(&g, t, 1, 0, err));
-    status = options->without_weights ? measure(t, g, err)
+    status = options->without_weights ? measure(t, g, weights, err)
                                       : pack(t, g, weights, err);
     graph_free(g);
     return status;

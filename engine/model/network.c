@@ -2,8 +2,10 @@
  *
  * Every tensor that the graph names must be in the checkpoint with its shape;
  * a trailing run of ones is forgiven (old files keep linear layers as 1x1
- * convolutions).  f32 tensors are used in place while packing and, if
- * aligned, afterwards; others are converted, and dropped again once packed.
+ * convolutions).  The weights of a big network's products are used in place,
+ * whatever their type (ops/weight_rows.h).  Of the rest, f32 tensors are used in
+ * place while packing and, if aligned, afterwards; others are converted, and
+ * dropped again once packed.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -29,7 +31,7 @@
 static const struct {
     const char *name;
     int version;
-} numerics[] = {{"f32", 4}, {"bf16", 4}, {"int8", 4}};
+} numerics[] = {{"f32", 5}, {"bf16", 4}, {"int8", 5}};
 
 #define MAX_NAMED_EXTRAS 8
 
@@ -326,32 +328,63 @@ static enum unstir_status copy_config(struct network *net,
     return status;
 }
 
-/* Free the converted parameters that only packing needed. */
+/* Free the converted parameters that only packing needed, and count what
+ * evaluations read. */
 static void drop_params(struct network *net, const struct graph *g)
 {
     for (size_t i = 0; i < net->n_params; i++) {
-        if (!net->own_params[i])
-            continue;
-        if (packs_needs(net->packs, (param_id)i)) {
-            net->info.weight_bytes +=
-                graph_param_at(g, (param_id)i)->n * sizeof(float);
-            continue;
+        const struct packs_stored *stored =
+            packs_stored(net->packs, (param_id)i);
+        size_t n = graph_param_at(g, (param_id)i)->n;
+
+        if (net->own_params[i] && !packs_needs(net->packs, (param_id)i)) {
+            alloc_free(net->own_params[i]);
+            net->own_params[i] = NULL;
         }
-        alloc_free(net->own_params[i]);
-        net->own_params[i] = NULL;
+        if (net->own_params[i])
+            net->info.weight_bytes += n * sizeof(float);
+        else if (stored)
+            net->info.weight_bytes += dtype_bytes(stored->type, n);
     }
+}
+
+/* Room to say where parameters are stored. */
+static enum unstir_status stored_new(struct packs_stored **out,
+                                     const struct graph *g,
+                                     struct unstir_error *err)
+{
+    void *p;
+
+    *out = NULL;
+    TRY(alloc_zero(&p, graph_n_params(g), sizeof **out, err));
+    *out = p;
+    return UNSTIR_OK;
 }
 
 /* The same numbers without reading a weight. */
 static enum unstir_status measure_params(struct network *net,
                                          const struct graph *g,
-                                         enum lower_mode mode,
+                                         const struct weights *weights,
+                                         const struct network_options *options,
                                          struct unstir_error *err)
 {
+    struct param_source source = {g, weights};
+    enum unstir_status status;
+    struct packs_stored *stored;
+    void *own;
+
     for (size_t i = 0; i < graph_n_params(g); i++)
         net->info.n_parameters += graph_param_at(g, (param_id)i)->n;
-    return packs_measure(&net->info.weight_bytes, g, &net->table, mode, NULL,
-                         err);
+    TRY(stored_new(&stored, g, err));
+    status = alloc_zero(&own, graph_n_params(g), sizeof(float *), err);
+    if (status == UNSTIR_OK) {
+        param_stored_all(stored, NULL, own, &source);
+        status = packs_measure(&net->info.weight_bytes, g, &net->table,
+                               options->mode, NULL, stored, err);
+        alloc_free(own);
+    }
+    alloc_free(stored);
+    return status;
 }
 
 static enum unstir_status
@@ -359,6 +392,8 @@ pack_params(struct network *net, const struct graph *g,
             const struct weights *weights, uint64_t seed,
             const struct network_options *options, struct unstir_error *err)
 {
+    struct param_source source = {g, weights};
+    struct packs_stored *stored = NULL;
     enum unstir_status status;
     void *params, *own;
 
@@ -368,14 +403,20 @@ pack_params(struct network *net, const struct graph *g,
     TRY(alloc_zero(&params, net->n_params, sizeof(float *), err));
     for (size_t i = 0; i < net->n_params; i++)
         net->info.n_parameters += graph_param_at(g, (param_id)i)->n;
-    struct param_source source = {g, weights};
-    struct packs_params all = {params, param_load_later, &source};
     status = weights ? param_load_all(params, net->own_params, &source, err)
                      : draw_params(net, params, g, seed, err);
     if (status == UNSTIR_OK)
+        status = stored_new(&stored, g, err);
+    if (status == UNSTIR_OK) {
+        struct packs_params all = {params, param_load_later, &source, stored,
+                                   options->keeping};
+
+        param_stored_all(stored, params, net->own_params, &source);
         status = packs_new_cached(&net->packs, g, &net->table, options->mode,
                                   &all, &options->cache, net->fingerprint,
                                   &net->info.pack_source, err);
+    }
+    alloc_free(stored);
     alloc_free(params);
     if (status != UNSTIR_OK)
         return status;
@@ -428,7 +469,7 @@ static enum unstir_status fill(struct network *net, const struct json *config,
     size.h = size.w = network_smallest_edge(&net->facts);
     TRY(build_graph(&g, net->family, net->config, &size, err));
     status = options->without_weights
-                 ? measure_params(net, g, options->mode, err)
+                 ? measure_params(net, g, weights, options, err)
                  : pack_params(net, g, weights, seed, options, err);
     if (status == UNSTIR_OK && options->mode == LOWER_FUSED)
         status = lower_row_floats(&net->rows, g, err);
@@ -465,6 +506,7 @@ struct derivation {
     const struct weights *base_weights, *weights;
     const struct graph *g;
     const float **params;
+    struct packs_stored *stored;
     bool *touched, *wanted;
 };
 
@@ -499,6 +541,20 @@ static enum unstir_status derive_params(struct network *net,
     return UNSTIR_OK;
 }
 
+/* What is touched lies in own memory, all else where the base reads it. */
+static void derive_stored(const struct network *net, const struct derivation *d)
+{
+    for (size_t i = 0; i < net->n_params; i++) {
+        const struct packs_stored *of_base =
+            packs_stored(d->base->packs, (param_id)i);
+
+        if (net->own_params[i])
+            d->stored[i] = (struct packs_stored){net->own_params[i], DTYPE_F32};
+        else if (of_base)
+            d->stored[i] = *of_base;
+    }
+}
+
 static enum unstir_status derive_packs(struct network *net,
                                        struct derivation *d,
                                        struct unstir_error *err)
@@ -507,8 +563,9 @@ static enum unstir_status derive_packs(struct network *net,
         d->touched[i] = is_touched(d, graph_param_at(d->g, (param_id)i)->name);
     packs_derive_wants(d->wanted, d->base->packs, d->g, d->touched);
     TRY(derive_params(net, d, err));
+    derive_stored(net, d);
     TRY(packs_derive(&net->packs, d->base->packs, d->g, d->touched, d->params,
-                     &net->table, err));
+                     d->stored, &net->table, err));
     net->info.weight_bytes = packs_bytes(net->packs);
     drop_params(net, d->g);
     return UNSTIR_OK;
@@ -528,11 +585,14 @@ static enum unstir_status derive_all(struct network *net, struct derivation *d,
     status = alloc_zero(&touched, net->n_params, sizeof(bool), err);
     if (status == UNSTIR_OK)
         status = alloc_zero(&wanted, net->n_params, sizeof(bool), err);
+    if (status == UNSTIR_OK)
+        status = stored_new(&d->stored, d->g, err);
     d->params = params;
     d->touched = touched;
     d->wanted = wanted;
     if (status == UNSTIR_OK)
         status = derive_packs(net, d, err);
+    alloc_free(d->stored);
     alloc_free(wanted);
     alloc_free(touched);
     alloc_free(params);
@@ -588,21 +648,31 @@ enum unstir_status network_derive(struct network **out,
     return UNSTIR_OK;
 }
 
+/* What is touched will lie in floats; whether the rest stays in its file does
+ * not matter, so that it may count as floats, too. */
 static enum unstir_status
 measure_derived(size_t *bytes, const struct network *base,
                 const struct graph *g, network_touched_fn is_touched_param,
                 const void *arg, struct unstir_error *err)
 {
+    static const float any;
+    struct packs_stored *stored;
     enum unstir_status status;
     bool *touched;
     void *p;
 
     TRY(alloc_zero(&p, graph_n_params(g), sizeof *touched, err));
     touched = p;
-    for (size_t i = 0; i < graph_n_params(g); i++)
+    status = stored_new(&stored, g, err);
+    for (size_t i = 0; status == UNSTIR_OK && i < graph_n_params(g); i++) {
+        stored[i] = (struct packs_stored){&any, DTYPE_F32};
         touched[i] =
             is_touched_param(arg, graph_param_at(g, (param_id)i)->name);
-    status = packs_measure(bytes, g, &base->table, LOWER_FUSED, touched, err);
+    }
+    if (status == UNSTIR_OK)
+        status = packs_measure(bytes, g, &base->table, LOWER_FUSED, touched,
+                               stored, err);
+    alloc_free(stored);
     alloc_free(touched);
     return status;
 }

@@ -30,6 +30,7 @@ struct network_options {
     const char *isa; /* NULL: best                           */
     enum unstir_precision precision;
     enum lower_mode mode;             /* LOWER_FUSED but for tests            */
+    enum packs_keeping keeping;       /* PACKS_BY_SIZE but for tests          */
     const char *part;                 /* of several networks of a class; NULL */
     const struct kernel_rung *ladder; /* NULL: built in; for tests           */
     size_t n_rungs;
@@ -39,7 +40,8 @@ struct network_options {
 };
 
 /* Build from a component's config.json and its weights.  `weights` is
- * borrowed until network_free() (its tensors may be used in place); NULL
+ * borrowed until network_free() (a big network reads its tensors where they
+ * are); NULL
  * draws the parameters by the rule of network_draw() from `seed`. Missing and
  * misshapen tensors are UNSTIR_ERR_FORMAT; unexpected ones are notes. */
 enum unstir_status network_open(struct network **out, const struct json *config,

@@ -9,7 +9,6 @@
 
 #include "base/alloc.h"
 #include "ops/graph.h"
-#include "ops/lower.h"
 
 bool param_is_float(enum dtype t)
 {
@@ -133,6 +132,23 @@ enum unstir_status param_load_all(const float **values, float **own,
             TRY(param_load(&values[i], &own[i], want, s->weights, err));
     }
     return UNSTIR_OK;
+}
+
+void param_stored_all(struct packs_stored *stored, const float **values,
+                      float *const *own, const struct param_source *s)
+{
+    for (size_t i = 0; i < graph_n_params(s->g); i++) {
+        const struct tensor_view *t =
+            s->weights ? weights_find(s->weights,
+                                      graph_param_at(s->g, (param_id)i)->name)
+                       : NULL;
+
+        if (own[i] || (values && values[i]))
+            stored[i] =
+                (struct packs_stored){own[i] ? own[i] : values[i], DTYPE_F32};
+        else if (t)
+            stored[i] = (struct packs_stored){t->data, t->dtype};
+    }
 }
 
 enum unstir_status param_load_later(const void *source, param_id p,

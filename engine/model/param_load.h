@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "format/weights.h"
 #include "ops/graph.h"
+#include "ops/lower.h"
 
 /* Whether values of that type can be parameters. */
 bool param_is_float(enum dtype t);
@@ -27,6 +28,13 @@ enum unstir_status param_load(const float **param, float **own,
 enum unstir_status param_check(const struct graph_param *want,
                                const struct weights *weights,
                                struct unstir_error *err);
+
+/* Where all parameters of a graph lie for as long as the weights do and `own`
+ * is kept: in own memory where there is some, else in the file.  `stored` has a
+ * place for each. */
+struct param_source;
+void param_stored_all(struct packs_stored *stored, const float **values,
+                      float *const *own, const struct param_source *source);
 
 /* All parameters of a graph for packing: large ones that packing alone reads
  * are checked here and loaded when their turn comes, through

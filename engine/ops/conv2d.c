@@ -19,6 +19,7 @@
 #include "kernels/kernels.h"
 #include "ops/choose.h"
 #include "ops/conv2d_parts.h"
+#include "ops/weight_rows.h"
 #include "ops/winograd.h"
 
 /* -- weights --------------------------------------------------------------- */
@@ -179,6 +180,12 @@ static void try_winograd(const struct kernel_table *k,
                                                  cout, is_adjoint);
 }
 
+bool conv2d_reads_rows(const struct kernel_table *k, uint32_t cin,
+                       uint32_t cout)
+{
+    return !k->gemm.is_blas && !choose_packs_dots(k, cin, cout);
+}
+
 bool conv2d_is_demoted(const struct kernel_table *k, const void *packed,
                        uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw)
 {
@@ -249,28 +256,41 @@ void conv2d_pack_many(const struct op_ctx *ctx,
 
 /* -- forward --------------------------------------------------------------- */
 
-/* Winograd's weights of a convolution of this shape, or NULL: it runs by
- * direct products. */
+/* Winograd's part of packed weights, or NULL: they are refused. */
 static const void *winograd_weights(const struct kernel_table *k,
                                     const struct conv2d_shape *s,
                                     const void *packed)
 {
-    if (!winograd_fits(k, s))
-        return NULL;
     struct winograd_head *head =
         winograd_head(k, packed, s->c0 + s->c1, s->cout);
     return head->is_refused ? NULL : winograd_part(head);
+}
+
+/* Run it by Winograd's way, if it goes it. */
+static bool try_winograd_run(const struct op_ctx *ctx,
+                             const struct conv2d_args *a)
+{
+    struct conv2d_args args = *a;
+    if (!winograd_fits(ctx->k, &a->s))
+        return false;
+    if (a->rows && a->rows->is_demoted)
+        return false;
+    if (!a->rows && !(args.w = winograd_weights(ctx->k, &a->s, a->w)))
+        return false;
+    winograd_run(ctx, &args);
+    return true;
 }
 
 /* Scratch of a convolution that fits Winograd's rule or not; the weights, of
  * which only packing knows whether they pass the gate, may send it the direct
  * way. */
 static size_t either_scratch(const struct kernel_table *k, unsigned n_threads,
-                             const struct conv2d_shape *s, size_t direct)
+                             const struct conv2d_shape *s, size_t direct,
+                             bool has_rows)
 {
     if (!winograd_fits(k, s))
         return direct;
-    size_t winograd = winograd_scratch(k, n_threads, s);
+    size_t winograd = winograd_scratch(k, n_threads, s, has_rows);
     return k->gemm.is_bf16 && direct > winograd ? direct : winograd;
 }
 
@@ -302,31 +322,40 @@ static struct conv_core core_of(const struct kernel_table *k,
     };
 }
 
+size_t conv2d_scratch_of(const struct kernel_table *k, unsigned n_threads,
+                         const struct conv2d_shape *s,
+                         const struct conv2d_kind *kind)
+{
+    static const float any_scale;
+    static const struct weight_rows any_rows;
+    struct conv_core core = core_of(k, s);
+    core.im.scale = kind->is_plain ? NULL : &any_scale;
+    core.rows = kind->has_rows ? &any_rows : NULL;
+    return either_scratch(k, n_threads, s,
+                          conv_core_scratch(k, n_threads, &core),
+                          kind->has_rows);
+}
+
 size_t conv2d_scratch(const struct kernel_table *k, unsigned n_threads,
                       const struct conv2d_shape *s)
 {
-    struct conv_core core = core_of(k, s);
-    return either_scratch(k, n_threads, s,
-                          conv_core_scratch(k, n_threads, &core));
+    return conv2d_scratch_of(k, n_threads, s,
+                             &(struct conv2d_kind){.is_plain = false});
 }
 
 void conv2d_run(const struct op_ctx *ctx, const void *conv2d_args)
 {
     const struct conv2d_args *a = conv2d_args;
-    const void *winograd = winograd_weights(ctx->k, &a->s, a->w);
-    if (winograd) {
-        struct conv2d_args args = *a;
-        args.w = winograd;
-        winograd_run(ctx, &args);
-        return;
-    }
     struct conv_core core = core_of(ctx->k, &a->s);
+    if (try_winograd_run(ctx, a))
+        return;
     core.im.x0 = a->x0;
     core.im.x1 = a->x1;
     core.im.scale = a->scale;
     core.im.shift = a->shift;
     core.im.act = a->act;
     core.w = a->w;
+    core.rows = a->rows;
     core.bias = a->bias;
     core.vec = a->vec;
     core.vec_stride = a->vec_stride;
@@ -416,7 +445,7 @@ size_t conv2d_bwd_data_scratch(const struct kernel_table *k, unsigned n_threads,
     size_t direct = is_by_phases(k, &t)
                         ? conv_phases_scratch(k, n_threads, &core)
                         : conv_core_scratch(k, n_threads, &core);
-    return either_scratch(k, n_threads, &t, direct);
+    return either_scratch(k, n_threads, &t, direct, false);
 }
 
 void conv2d_bwd_data(const struct op_ctx *ctx, const void *bwd_data_args)
@@ -424,16 +453,13 @@ void conv2d_bwd_data(const struct op_ctx *ctx, const void *bwd_data_args)
     const struct conv2d_bwd_data_args *a = bwd_data_args;
     const float *before = a->is_accumulating ? a->dx : NULL;
     struct conv2d_shape t = adjoint_shape(&a->s);
-    const void *winograd = winograd_weights(ctx->k, &t, a->w);
-    if (winograd) {
-        winograd_run(ctx, &(struct conv2d_args){.s = t,
-                                                .out_scale = 1.0f,
-                                                .x0 = a->dy,
-                                                .w = winograd,
-                                                .res = before,
-                                                .y = a->dx});
+    if (try_winograd_run(ctx, &(struct conv2d_args){.s = t,
+                                                    .out_scale = 1.0f,
+                                                    .x0 = a->dy,
+                                                    .w = a->w,
+                                                    .res = before,
+                                                    .y = a->dx}))
         return;
-    }
     struct conv_core core = adjoint_of(ctx->k, &a->s);
     core.im.x0 = a->dy;
     core.w = a->w;

@@ -27,6 +27,8 @@
 
 #include "ops/op.h"
 
+struct weight_rows;
+
 struct conv2d_shape {
     uint32_t n;
     uint32_t h, w;       /* of the sources                                   */
@@ -46,20 +48,30 @@ struct conv2d_args {
     uint32_t vec_stride; /* floats between images of vec                    */
     const float *x0, *x1;
     const float *scale, *shift; /* [n][c0 + c1], both or neither             */
-    const void *w;     /* from conv2d_pack()                              */
+    const void *w; /* from conv2d_pack(); NULL where rows are read    */
+    const struct weight_rows *rows; /* as a file has them, or NULL        */
     const float *bias; /* [cout] or NULL                                  */
     const float *vec;  /* [n][cout] or NULL                               */
     const float *res;  /* as y, or NULL; may be y itself                  */
     float *y;          /* [n][oh][ow][cout]                               */
 };
 
-/* Weights as the files hold them, [cout][cin][kh][kw] (linear: [cout][cin]),
+/* Weights come in two ways, with the same bits.  `rows` are read where they
+ * are, if conv2d_reads_rows() agrees: panels of them are made as they are
+ * needed (ops/weight_rows.h).  Or they were packed:
+ *
+ * weights as the files hold them, [cout][cin][kh][kw] (linear: [cout][cin]),
  * to the rung's panels.  The size and layout depend on cin, cout, kh, kw and
  * the table only. */
 size_t conv2d_packed_bytes(const struct kernel_table *k, uint32_t cin,
                            uint32_t cout, uint32_t kh, uint32_t kw);
 void conv2d_pack(const struct kernel_table *k, void *dst, const float *w,
                  uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw);
+
+/* Whether products of this kind can read rows: all but thin ones and those of
+ * BLAS, which want matrices of their own. */
+bool conv2d_reads_rows(const struct kernel_table *k, uint32_t cin,
+                       uint32_t cout);
 
 /* Whether packed weights were found too coarse for Winograd's way on bf16
  * operands, so that their convolution goes the direct one at every size. */
@@ -87,6 +99,15 @@ void conv2d_pack_many(const struct op_ctx *ctx,
  * our own: other cores round in other ways. */
 const char *conv2d_library(const struct kernel_table *k);
 
+/* Scratch of args of that shape that are plain (they have neither norm nor
+ * activation) or not, and have `rows` or not; the others' are a ceiling. */
+struct conv2d_kind {
+    bool is_plain, has_rows;
+};
+size_t conv2d_scratch_of(const struct kernel_table *k, unsigned n_threads,
+                         const struct conv2d_shape *s,
+                         const struct conv2d_kind *kind);
+/* Of packed weights, whatever is done to the sources. */
 size_t conv2d_scratch(const struct kernel_table *k, unsigned n_threads,
                       const struct conv2d_shape *s);
 void conv2d_run(const struct op_ctx *ctx, const void *conv2d_args);

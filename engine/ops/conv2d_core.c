@@ -1,8 +1,16 @@
 /* conv2d_core.c - cuts a convolution into chunks and runs its tiles.
  *
- * Two ways, chosen by shape.  Many images: a chunk is a group of images that
+ * Three ways, chosen by shape.  Many images: a chunk is a group of images that
  * one thread packs into its own scratch and convolves while it is in cache.
  * Few images: all threads pack, meet, then share (row block, panels) chunks.
+ * Large images: a chunk is a band of output rows, whose input a thread packs
+ * and convolves as a group's.
+ *
+ * Where weights are rows of a file, a chunk makes a few panels at a time in its
+ * thread's scratch and lets all of its row blocks pass before the next; among
+ * few images row blocks are shared out no further than threads need, since
+ * each share makes the panels anew.
+ *
  * An element's sum runs over all of k in one tile, so neither the way nor the
  * chunks change a bit, and neither does what else is in the batch.  With BLAS
  * the bits may depend on the shape of a block, so blocks never span images.
@@ -16,6 +24,7 @@
 #include "kernels/kernels.h"
 #include "ops/choose.h"
 #include "ops/conv2d_parts.h"
+#include "ops/weight_rows.h"
 
 /* Rows of a block, at most: 16 tiles of 6 or 7 of 14; what a panel from L2 is
  * reused for.  BLAS takes fewer, whatever its tiles are. */
@@ -38,30 +47,52 @@
 #define MANY_BLOCKS 16u
 #define PANEL_BYTES (128u << 10)
 
+/* Of panels that are made when used: bytes of those that are there at once,
+ * unless one is larger; and chunks for each thread, at least. */
+#define MADE_BYTES  ((size_t)256 << 10)
+#define MADE_CHUNKS 4u
+
+/* Operand images of more bytes are not made whole; bytes of a band, and its
+ * least rows: a 3x3 convolution packs two rows more than it has outputs. */
+#define WHOLE_BYTES   ((size_t)32 << 20)
+#define BAND_BYTES    ((size_t)4 << 20)
+#define BAND_MIN_ROWS 8u
+
 struct split {
     size_t image_bytes; /* of one operand image, padded                      */
     uint32_t group;     /* images                                            */
     uint32_t n_groups;
-    bool is_grouped, is_thin;
+    uint32_t band; /* output rows of a band                                  */
+    bool is_direct, is_grouped, is_banded, is_thin;
     size_t n_k; /* length of the sum                                 */
     uint32_t nr, n_panels, panel_step;
     uint32_t block;    /* rows of a block                                   */
     uint32_t n_blocks; /* row blocks of `rows` rows                         */
     size_t rows;
-    size_t bias_bytes, blas_bytes; /* scratch                                */
+    size_t panel_bytes;
+    /* Scratch: in front; of operands for each image, group or thread; of each
+     * thread for BLAS, for panels that are made. */
+    size_t bias_bytes, operand_bytes, blas_bytes, made_bytes;
 };
 
 struct run {
     const struct op_ctx *ctx;
     const struct conv_core *core;
     struct split s;
-    bool is_direct, is_seamless;
+    bool is_seamless;
     size_t pitch, image_pitch; /* elements of the operand image              */
     size_t element;
     const float *bias; /* rows of bias_stride floats an image, or NULL       */
     size_t bias_stride;
-    char *images, *blas;
-    uint32_t band; /* rows of an operand image packed as one chunk           */
+    char *images, *blas, *made;
+    uint32_t band;    /* rows of an operand image packed as one chunk        */
+    uint32_t n_parts; /* of the row blocks, each with its own panels         */
+};
+
+/* Operands of n images of the batch from i0 on, from output row oy0 on. */
+struct source {
+    const char *operands;
+    uint32_t i0, n, oy0;
 };
 
 /* Where the tiles of a block read and write. */
@@ -112,32 +143,75 @@ static uint32_t group_images(const struct conv_core *core, size_t image_bytes)
     return g > 0 ? (uint32_t)g : 1;
 }
 
+/* Image rows that a band of output rows reads. */
+static uint32_t band_image_rows(const struct conv_core *core, uint32_t rows)
+{
+    return (rows - 1) * core->stride + core->kh;
+}
+
+static void split_images(struct split *s, const struct kernel_table *k,
+                         const struct conv_core *core)
+{
+    size_t row = (size_t)core->im.pw * core->im.cp * dtype_size(core->im.type);
+    size_t fit;
+    s->image_bytes = size_align(row * core->im.ph, 64);
+    s->is_direct = conv_image_is_direct(&core->im);
+    s->group = group_images(core, s->image_bytes);
+    s->n_groups = ceil_div(core->im.n, s->group);
+    s->is_grouped = s->n_groups >= MIN_GROUPS && !s->is_direct;
+    s->is_banded =
+        !s->is_direct && !k->gemm.is_blas &&
+        (s->is_grouped ? s->group : core->im.n) * s->image_bytes > WHOLE_BYTES;
+    s->operand_bytes = s->is_direct ? 0 : s->image_bytes;
+    if (s->is_grouped)
+        s->operand_bytes *= s->group;
+    if (!s->is_banded)
+        return;
+    s->is_grouped = false;
+    fit = BAND_BYTES / (row * core->stride);
+    s->band = fit < BAND_MIN_ROWS ? BAND_MIN_ROWS : (uint32_t)fit;
+    if (s->band > core->oh)
+        s->band = core->oh;
+    s->operand_bytes = size_align(row * band_image_rows(core, s->band), 64);
+}
+
+static void split_panels(struct split *s, const struct kernel_table *k,
+                         const struct conv_core *core)
+{
+    uint32_t cin = core->im.c0 + core->im.c1;
+    size_t rows = s->rows < s->block ? s->rows : s->block;
+    uint32_t n, fit;
+    s->n_k = (size_t)core->kh * core->kw * core->im.cp;
+    s->is_thin = choose_packs_dots(k, cin, core->cout);
+    s->nr = conv_panel_width(k, cin, core->cout);
+    s->n_panels = ceil_div(core->cout, s->nr);
+    s->panel_bytes = s->n_k * s->nr * dtype_size(core->im.type);
+    n = ceil_div(CHUNK_FLOPS, 2 * s->n_k * s->nr * rows);
+    fit = (uint32_t)(PANEL_BYTES / (s->n_k * s->nr * sizeof(float)));
+    if (s->n_blocks >= MANY_BLOCKS && n < fit)
+        n = fit;
+    if (core->rows && n * s->panel_bytes > MADE_BYTES)
+        n = s->panel_bytes < MADE_BYTES
+                ? (uint32_t)(MADE_BYTES / s->panel_bytes)
+                : 1;
+    s->panel_step = n < s->n_panels ? n : s->n_panels;
+    if (core->rows)
+        s->made_bytes = weight_room_bytes(k) +
+                        size_align(s->panel_step * s->panel_bytes, 64);
+}
+
 static struct split split_make(const struct kernel_table *k,
                                const struct conv_core *core)
 {
     struct split s = {0};
     size_t hw = (size_t)core->oh * core->ow;
-    s.image_bytes =
-        size_align(conv_image_size(&core->im) * dtype_size(core->im.type), 64);
-    s.group = group_images(core, s.image_bytes);
-    s.n_groups = ceil_div(core->im.n, s.group);
-    s.is_grouped = s.n_groups >= MIN_GROUPS;
-    s.n_k = (size_t)core->kh * core->kw * core->im.cp;
-    uint32_t cin = core->im.c0 + core->im.c1;
-    s.is_thin = choose_packs_dots(k, cin, core->cout);
-    s.nr = conv_panel_width(k, cin, core->cout);
-    s.n_panels = ceil_div(core->cout, s.nr);
+    split_images(&s, k, core);
     s.rows = k->gemm.is_blas ? hw : hw * core->im.n;
     s.block = block_rows(k, core);
     s.n_blocks = ceil_div(s.rows, s.block);
     if (k->gemm.is_blas)
         s.n_blocks *= core->im.n;
-    size_t rows = s.rows < s.block ? s.rows : s.block;
-    uint32_t n = ceil_div(CHUNK_FLOPS, 2 * s.n_k * s.nr * rows);
-    uint32_t fit = (uint32_t)(PANEL_BYTES / (s.n_k * s.nr * sizeof(float)));
-    if (s.n_blocks >= MANY_BLOCKS && n < fit)
-        n = fit;
-    s.panel_step = n < s.n_panels ? n : s.n_panels;
+    split_panels(&s, k, core);
     s.bias_bytes =
         size_align((size_t)core->im.n * core->cout * sizeof(float), 64);
     if (k->gemm.is_blas)
@@ -146,32 +220,40 @@ static struct split split_make(const struct kernel_table *k,
     return s;
 }
 
+/* Operands that are there at once: of images, or of what a thread works on. */
+static size_t images_bytes(const struct split *s, const struct conv_core *core,
+                           unsigned n_threads)
+{
+    return (s->is_grouped || s->is_banded ? n_threads : core->im.n) *
+           s->operand_bytes;
+}
+
 size_t conv_core_scratch(const struct kernel_table *k, unsigned n_threads,
                          const struct conv_core *core)
 {
     struct split s = split_make(k, core);
-    size_t n_images = s.is_grouped ? (size_t)n_threads * s.group : core->im.n;
-    return s.bias_bytes + n_images * s.image_bytes + n_threads * s.blas_bytes;
+    return s.bias_bytes + images_bytes(&s, core, n_threads) +
+           n_threads * (s.blas_bytes + s.made_bytes);
 }
 
 /* -- one block ------------------------------------------------------------- */
 
-/* Pointers for rows r0 .. r0 + n of the images that start at `operands`,
- * image i0 of the batch. */
+/* Pointers for rows r0 .. r0 + n of the images of a source. */
 static void block_fill(const struct run *run, struct block *b,
-                       const char *operands, uint32_t i0, size_t r0, size_t n)
+                       const struct source *from, size_t r0, size_t n)
 {
     const struct conv_core *core = run->core;
     size_t hw = (size_t)core->oh * core->ow;
     size_t i = r0 / hw, oy = r0 % hw / core->ow, ox = r0 % core->ow;
     size_t step = core->stride * (size_t)core->im.cp * run->element;
     size_t line = core->stride * run->pitch * run->element;
-    const char *image = operands + i * run->image_pitch * run->element;
+    const char *image = from->operands + i * run->image_pitch * run->element;
     b->n = n;
-    b->y_row = i0 * hw + r0;
+    b->y_row = from->i0 * hw + r0;
     for (size_t r = 0; r < n; r++) {
-        b->a[r] = image + oy * line + ox * step;
-        b->bias[r] = run->bias ? run->bias + (i0 + i) * run->bias_stride : NULL;
+        b->a[r] = image + (oy - from->oy0) * line + ox * step;
+        b->bias[r] =
+            run->bias ? run->bias + (from->i0 + i) * run->bias_stride : NULL;
         if (++ox < core->ow)
             continue;
         ox = 0;
@@ -199,12 +281,12 @@ static unsigned tile_rows(const struct run *run, const struct block *b,
     return ceil_div(left, ceil_div(left, g->mr));
 }
 
+/* Panels p0 .. p1, of which the first is at `panels`. */
 static void block_tiles(const struct run *run, const struct block *b,
-                        uint32_t p0, uint32_t p1)
+                        uint32_t p0, uint32_t p1, const char *panels)
 {
     const struct conv_core *core = run->core;
     const struct gemm_kernels *g = &run->ctx->k->gemm;
-    size_t panel = run->s.n_k * run->s.nr * run->element;
     struct gemm_tile t = {
         .n_runs = core->kh,
         .run_len = (size_t)core->kw * core->im.cp,
@@ -213,7 +295,7 @@ static void block_tiles(const struct run *run, const struct block *b,
         .scale = core->out_scale,
     };
     if (run->s.is_thin) {
-        t.b = core->w;
+        t.b = panels;
         t.a = b->a;
         t.bias = run->bias ? b->bias : NULL;
         t.res = core->res ? core->res + b->y_row * core->cout : NULL;
@@ -227,7 +309,7 @@ static void block_tiles(const struct run *run, const struct block *b,
         size_t column = (size_t)p * run->s.nr;
         size_t left = core->cout - column;
         t.n = left < run->s.nr ? (unsigned)left : run->s.nr;
-        t.b = (const char *)core->w + p * panel;
+        t.b = panels + (p - p0) * run->s.panel_bytes;
         t.bias_at = column;
         for (size_t r = 0; r < b->n; r += t.m) {
             size_t at = (b->y_row + r) * core->cout + column;
@@ -273,26 +355,69 @@ static void block_blas(const struct run *run, const struct block *b,
     }
 }
 
-/* Block number `at` of n_images images from i0 on, panels p0 .. p1. */
-static void run_block(const struct run *run, const char *operands, uint32_t i0,
-                      uint32_t n_images, size_t at, uint32_t p0, uint32_t p1,
-                      unsigned worker)
+/* Rows r0 .. r0 + n of a source's images. */
+static void run_block(const struct run *run, const struct source *from,
+                      size_t r0, size_t n, uint32_t p0, uint32_t p1,
+                      const char *panels, unsigned worker)
 {
-    size_t hw = (size_t)run->core->oh * run->core->ow;
-    bool is_blas = run->ctx->k->gemm.is_blas;
-    size_t rows = is_blas ? hw : hw * n_images;
-    size_t per = ceil_div(rows, run->s.block);
-    size_t r0 = at % per * run->s.block;
-    size_t n = rows - r0 < run->s.block ? rows - r0 : run->s.block;
     struct block b;
-    block_fill(run, &b, operands, i0, at / per * hw + r0, n);
-    if (is_blas)
+    block_fill(run, &b, from, r0, n);
+    if (run->ctx->k->gemm.is_blas)
         block_blas(run, &b, worker);
     else
-        block_tiles(run, &b, p0, p1);
+        block_tiles(run, &b, p0, p1, panels);
+}
+
+/* Some of a source's rows, block by block: `rows` of an image or of all. */
+struct span {
+    size_t first, rows; /* where they begin, and how many they are           */
+    size_t b0, b1;      /* blocks                                            */
+};
+
+static void run_blocks(const struct run *run, const struct source *from,
+                       const struct span *span, uint32_t p0, uint32_t p1,
+                       const char *panels, unsigned worker)
+{
+    size_t per = ceil_div(span->rows, run->s.block);
+    for (size_t b = span->b0; b < span->b1; b++) {
+        size_t r0 = b % per * run->s.block, left = span->rows - r0;
+        run_block(run, from, span->first + b / per * span->rows + r0,
+                  left < run->s.block ? left : run->s.block, p0, p1, panels,
+                  worker);
+    }
+}
+
+/* Panels p0 .. p1 of some blocks: as they are packed, or made by and by. */
+static void run_panels(const struct run *run, const struct source *from,
+                       const struct span *span, uint32_t p0, uint32_t p1,
+                       unsigned worker)
+{
+    const struct split *s = &run->s;
+    char *room = run->made + worker * s->made_bytes;
+    char *panels = room + weight_room_bytes(run->ctx->k);
+    if (!run->core->rows) {
+        run_blocks(run, from, span, p0, p1,
+                   (const char *)run->core->w + p0 * s->panel_bytes, worker);
+        return;
+    }
+    for (uint32_t end; p0 < p1; p0 = end) {
+        end = p1 - p0 < s->panel_step ? p1 : p0 + s->panel_step;
+        for (uint32_t p = p0; p < end; p++)
+            weight_panel(run->ctx->k, panels + (p - p0) * s->panel_bytes,
+                         run->core->rows, p, room);
+        run_blocks(run, from, span, p0, end, panels, worker);
+    }
 }
 
 /* -- chunks ---------------------------------------------------------------- */
+
+/* Rows py .. end of image i, to where the first of them shall stand. */
+static void pack_rows(const struct run *run, uint32_t i, uint32_t py,
+                      uint32_t end, char *to)
+{
+    for (; py < end; py++, to += run->pitch * run->element)
+        conv_image_row(run->ctx->k, &run->core->im, i, py, to);
+}
 
 /* A group of images, packed by the thread that convolves it. */
 static void group_chunk(void *arg, size_t index, unsigned worker)
@@ -300,26 +425,38 @@ static void group_chunk(void *arg, size_t index, unsigned worker)
     const struct run *run = arg;
     const struct conv_image *im = &run->core->im;
     const struct split *s = &run->s;
-    uint32_t i0 = (uint32_t)index * s->group;
-    uint32_t n = im->n - i0 < s->group ? im->n - i0 : s->group;
-    const char *operands;
-    if (run->is_direct) {
-        operands = (const char *)(im->x0 + i0 * run->image_pitch);
-    } else {
-        char *own = run->images + (size_t)worker * s->group * s->image_bytes;
-        for (uint32_t i = 0; i < n; i++)
-            for (uint32_t py = 0; py < im->ph; py++)
-                conv_image_row(run->ctx->k, im, i0 + i, py,
-                               own + (i * run->image_pitch + py * run->pitch) *
-                                         run->element);
-        operands = own;
-    }
+    char *own = run->images + worker * s->operand_bytes;
+    struct source from = {own, (uint32_t)index * s->group, s->group, 0};
+    bool is_blas = run->ctx->k->gemm.is_blas;
     size_t hw = (size_t)run->core->oh * run->core->ow;
-    size_t n_blocks = run->ctx->k->gemm.is_blas
-                          ? (size_t)n * ceil_div(hw, s->block)
-                          : ceil_div(hw * n, s->block);
-    for (size_t b = 0; b < n_blocks; b++)
-        run_block(run, operands, i0, n, b, 0, s->n_panels, worker);
+    struct span span = {0};
+    if (from.n > im->n - from.i0)
+        from.n = im->n - from.i0;
+    for (uint32_t i = 0; i < from.n; i++)
+        pack_rows(run, from.i0 + i, 0, im->ph,
+                  own + i * run->image_pitch * run->element);
+    span.rows = is_blas ? hw : hw * from.n;
+    span.b1 = ceil_div(span.rows, s->block) * (is_blas ? from.n : 1);
+    run_panels(run, &from, &span, 0, s->n_panels, worker);
+}
+
+/* A band of output rows of an image. */
+static void band_chunk(void *arg, size_t index, unsigned worker)
+{
+    const struct run *run = arg;
+    const struct conv_core *core = run->core;
+    const struct split *s = &run->s;
+    uint32_t per = ceil_div(core->oh, s->band);
+    uint32_t i = (uint32_t)(index / per),
+             oy = (uint32_t)(index % per) * s->band;
+    uint32_t n = core->oh - oy < s->band ? core->oh - oy : s->band;
+    uint32_t py = oy * core->stride;
+    char *own = run->images + worker * s->operand_bytes;
+    struct span span = {(size_t)oy * core->ow, (size_t)n * core->ow, 0, 0};
+    pack_rows(run, i, py, py + band_image_rows(core, n), own);
+    span.b1 = ceil_div(span.rows, s->block);
+    run_panels(run, &(struct source){own, i, 1, oy}, &span, 0, s->n_panels,
+               worker);
 }
 
 static void pack_chunk(void *arg, size_t index, unsigned worker)
@@ -330,10 +467,10 @@ static void pack_chunk(void *arg, size_t index, unsigned worker)
     uint32_t i = (uint32_t)(index / bands);
     uint32_t py = (uint32_t)(index % bands) * run->band;
     uint32_t end = im->ph - py < run->band ? im->ph : py + run->band;
-    for (; py < end; py++)
-        conv_image_row(run->ctx->k, im, i, py,
-                       run->images + (i * run->image_pitch + py * run->pitch) *
-                                         run->element);
+    (void)worker;
+    pack_rows(run, i, py, end,
+              run->images +
+                  (i * run->image_pitch + py * run->pitch) * run->element);
 }
 
 /* Blocks vary fastest: a panel stays in the cache while the rows pass. */
@@ -341,13 +478,29 @@ static void block_chunk(void *arg, size_t index, unsigned worker)
 {
     const struct run *run = arg;
     const struct split *s = &run->s;
-    const char *operands =
-        run->is_direct ? (const char *)run->core->im.x0 : run->images;
-    uint32_t p0 = (uint32_t)(index / s->n_blocks) * s->panel_step;
+    const struct conv_core *core = run->core;
+    struct source from = {s->is_direct ? (const char *)core->im.x0
+                                       : run->images,
+                          0, core->im.n, 0};
+    uint32_t p0 = (uint32_t)(index / run->n_parts) * s->panel_step;
     uint32_t p1 =
         s->n_panels - p0 < s->panel_step ? s->n_panels : p0 + s->panel_step;
-    run_block(run, operands, 0, run->core->im.n, index % s->n_blocks, p0, p1,
-              worker);
+    size_t part = index % run->n_parts;
+    struct span span = {0, s->rows, s->n_blocks * part / run->n_parts,
+                        s->n_blocks * (part + 1) / run->n_parts};
+    run_panels(run, &from, &span, p0, p1, worker);
+}
+
+/* Packed panels are there for every block; those that are made are made once a
+ * part. */
+static uint32_t parts_of_blocks(const struct split *s, unsigned n_threads,
+                                bool is_made)
+{
+    size_t n = s->n_blocks;
+    size_t steps = ceil_div(s->n_panels, s->panel_step);
+    if (is_made && n > ceil_div(MADE_CHUNKS * n_threads, steps))
+        n = ceil_div(MADE_CHUNKS * n_threads, steps);
+    return (uint32_t)n;
 }
 
 const float *conv_bias_rows(float *room, uint32_t n, uint32_t cout,
@@ -364,38 +517,46 @@ const float *conv_bias_rows(float *room, uint32_t n, uint32_t cout,
     return room;
 }
 
+/* Few images: their operands, unless they are there, then their blocks. */
+static void run_shared(struct run *run, unsigned n_threads)
+{
+    const struct conv_image *im = &run->core->im;
+    const struct split *s = &run->s;
+    if (!s->is_direct) {
+        run->band = ceil_div(8192, (size_t)im->pw * im->cp);
+        pool_run(run->ctx->pool, (size_t)im->n * ceil_div(im->ph, run->band),
+                 pack_chunk, run);
+    }
+    run->n_parts = parts_of_blocks(s, n_threads, run->core->rows != NULL);
+    pool_run(run->ctx->pool,
+             (size_t)run->n_parts * ceil_div(s->n_panels, s->panel_step),
+             block_chunk, run);
+}
+
 void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core)
 {
     const struct conv_image *im = &core->im;
+    unsigned n_threads = ctx->pool ? pool_threads(ctx->pool) : 1;
     struct run run = {.ctx = ctx,
                       .core = core,
                       .s = split_make(ctx->k, core),
-                      .is_direct = conv_image_is_direct(im),
                       .is_seamless = is_seamless(core),
                       .element = dtype_size(im->type)};
     const struct split *s = &run.s;
-    run.pitch =
-        run.is_direct ? (size_t)im->w * im->c0 : (size_t)im->pw * im->cp;
+    run.pitch = s->is_direct ? (size_t)im->w * im->c0 : (size_t)im->pw * im->cp;
     run.image_pitch =
-        run.is_direct ? im->h * run.pitch : s->image_bytes / run.element;
-    size_t n_images =
-        s->is_grouped ? (size_t)pool_threads(ctx->pool) * s->group : im->n;
+        s->is_direct ? im->h * run.pitch : s->image_bytes / run.element;
     run.images = (char *)ctx->scratch + s->bias_bytes;
-    run.blas = run.images + n_images * s->image_bytes;
+    run.blas = run.images + images_bytes(s, core, n_threads);
+    run.made = run.blas + n_threads * s->blas_bytes;
     run.bias =
         conv_bias_rows((float *)ctx->scratch, im->n, core->cout, core->bias,
                        core->vec, core->vec_stride, &run.bias_stride);
-    if (s->is_grouped && !run.is_direct) {
+    if (s->is_banded)
+        pool_run(ctx->pool, (size_t)im->n * ceil_div(core->oh, s->band),
+                 band_chunk, &run);
+    else if (s->is_grouped)
         pool_run(ctx->pool, s->n_groups, group_chunk, &run);
-        return;
-    }
-    if (!run.is_direct) {
-        size_t row = (size_t)im->pw * im->cp;
-        run.band = ceil_div(8192, row);
-        pool_run(ctx->pool, (size_t)im->n * ceil_div(im->ph, run.band),
-                 pack_chunk, &run);
-    }
-    pool_run(ctx->pool,
-             (size_t)s->n_blocks * ceil_div(s->n_panels, s->panel_step),
-             block_chunk, &run);
+    else
+        run_shared(&run, n_threads);
 }

@@ -41,15 +41,19 @@ void conv_image_row(const struct kernel_table *k, const struct conv_image *im,
                     uint32_t i, uint32_t py, void *dst);
 
 /* A product of operand images with packed weights. */
+struct weight_rows;
+
 struct conv_core {
     struct conv_image im;
     uint32_t oh, ow, cout, kh, kw, stride;
-    const void *w;
+    const void *w;                  /* packed                                */
+    const struct weight_rows *rows; /* or where they lie                     */
     const float *bias, *vec, *res;
     uint32_t vec_stride;
     float out_scale;
     float *y;
 };
+/* Of the core's pointers only im.scale and rows are asked whether they are. */
 size_t conv_core_scratch(const struct kernel_table *k, unsigned n_threads,
                          const struct conv_core *core);
 void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core);

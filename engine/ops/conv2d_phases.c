@@ -12,6 +12,8 @@
 
 #include "base/pool.h"
 #include "base/size.h"
+#include "kernels/kernels.h"
+#include "ops/weight_rows.h"
 
 #define N_PHASES 4
 
@@ -35,21 +37,20 @@ size_t conv2d_phases_packed_bytes(const struct kernel_table *k, uint32_t cin,
     return N_PHASES * phase_bytes(k, cin, cout);
 }
 
-/* Tap t of three meets which of the two source pixels, in phase 0 or 1. */
-static size_t source_of(size_t phase, size_t tap)
-{
-    return phase == 0 ? tap > 0 : tap > 1;
-}
+/* Filters are added up eight at a time, tap by tap side by side. */
+#define FILTERS 8U
 
-static void add_taps(float *sums, const float *w, size_t phase)
+/* Sums of n filters, n <= FILTERS, of one phase. */
+static void add_taps(const struct kernel_table *k, float *sums, const float *w,
+                     size_t n, unsigned phase)
 {
-    double t[4] = {0};
+    float lines[9][FILTERS] = {{0}}, made[4][FILTERS];
 
-    for (size_t tap = 0; tap < 9; tap++)
-        t[2 * source_of(phase / 2, tap / 3) + source_of(phase % 2, tap % 3)] +=
-            (double)w[tap];
-    for (size_t i = 0; i < 4; i++)
-        sums[i] = (float)t[i];
+    for (size_t i = 0; i < 9 * n; i++)
+        lines[i % 9][i / 9] = w[i];
+    k->weights.phase(made[0], FILTERS, lines[0], FILTERS, FILTERS, phase);
+    for (size_t i = 0; i < 4 * n; i++)
+        sums[i] = made[i % 4][i / 4];
 }
 
 void conv2d_phases_pack(const struct kernel_table *k, void *dst, const float *w,
@@ -57,9 +58,10 @@ void conv2d_phases_pack(const struct kernel_table *k, void *dst, const float *w,
 {
     size_t n = (size_t)cin * cout;
 
-    for (size_t phase = 0; phase < N_PHASES; phase++) {
-        for (size_t i = 0; i < n; i++)
-            add_taps(room + 4 * i, w + 9 * i, phase);
+    for (unsigned phase = 0; phase < N_PHASES; phase++) {
+        for (size_t i = 0; i < n; i += FILTERS)
+            add_taps(k, room + 4 * i, w + 9 * i,
+                     n - i < FILTERS ? n - i : FILTERS, phase);
         conv2d_pack(k, (char *)dst + phase * phase_bytes(k, cin, cout), room,
                     cin, cout, 2, 2);
     }
@@ -84,13 +86,14 @@ static size_t output_bytes(const struct conv2d_shape *s)
 }
 
 size_t conv2d_phases_scratch(const struct kernel_table *k, unsigned n_threads,
-                             const struct conv2d_shape *s)
+                             const struct conv2d_shape *s,
+                             const struct conv2d_kind *kind)
 {
     size_t most = 0;
 
     for (size_t phase = 0; phase < N_PHASES; phase++) {
         struct conv2d_shape p = phase_shape(s, phase);
-        size_t n = conv2d_scratch(k, n_threads, &p);
+        size_t n = conv2d_scratch_of(k, n_threads, &p, kind);
         most = n > most ? n : most;
     }
     return output_bytes(s) + most;
@@ -138,9 +141,15 @@ void conv2d_phases_run(const struct op_ctx *ctx, const void *conv2d_args)
     for (size_t phase = 0; phase < N_PHASES; phase++) {
         struct conv2d_args one = *a;
         struct spread spread = {a, (const float *)ctx->scratch, phase};
+        struct weight_rows rows;
 
         one.s = phase_shape(&a->s, phase);
-        one.w = (const char *)a->w + phase * bytes;
+        if (a->rows) {
+            rows = weight_rows_phase(a->rows, (uint32_t)phase);
+            one.rows = &rows;
+        } else {
+            one.w = (const char *)a->w + phase * bytes;
+        }
         one.res = NULL;
         one.y = (float *)ctx->scratch;
         conv2d_run(&inner, &one);

@@ -31,9 +31,10 @@ size_t conv2d_phases_packed_bytes(const struct kernel_table *k, uint32_t cin,
 void conv2d_phases_pack(const struct kernel_table *k, void *dst, const float *w,
                         uint32_t cin, uint32_t cout, float *room);
 
-/* conv2d_run() with args->w from conv2d_phases_pack(). */
+/* conv2d_run() with args->w from conv2d_phases_pack(), or args->rows. */
 size_t conv2d_phases_scratch(const struct kernel_table *k, unsigned n_threads,
-                             const struct conv2d_shape *s);
+                             const struct conv2d_shape *s,
+                             const struct conv2d_kind *kind);
 void conv2d_phases_run(const struct op_ctx *ctx, const void *conv2d_args);
 
 #endif

@@ -28,6 +28,7 @@
 
 #include "base/error.h"
 #include "ops/graph.h"
+#include "tensor/dtype.h"
 
 struct kernel_table;
 struct mapfile;
@@ -35,6 +36,12 @@ struct packs;
 struct plan;
 
 enum lower_mode { LOWER_REFERENCE, LOWER_FUSED };
+
+/* The weights of products are packed, or a big network's stay where they are
+ * stored and become panels while a product waits (ops/weight_rows.h).  The bits
+ * are the same; by its size is the rule (ops/choose.h), and the rest for
+ * tests. */
+enum packs_keeping { PACKS_BY_SIZE, PACKS_PACKED, PACKS_IN_PLACE };
 
 /* Parameters as packing reads them: f32 data in the order of graph_param_at(),
  * borrowed.  values[p] may be NULL where packs_reads_once() says so: load() is
@@ -45,6 +52,15 @@ struct packs_params {
     enum unstir_status (*load)(const void *arg, param_id p,
                                const float **values, float **own);
     const void *arg;
+    const struct packs_stored *stored; /* [p], or NULL: nobody knows         */
+    enum packs_keeping keeping;
+};
+
+/* Where the same values lie for as long as the packs do, in a type that
+ * dtype_load() reads; data NULL: nowhere. */
+struct packs_stored {
+    const void *data;
+    enum dtype type;
 };
 
 /* Whether a parameter is the weight of products alone, so that nothing but
@@ -86,7 +102,8 @@ uint64_t packs_layout(const struct packs *packs);
 
 /* Packs of a network that differs from that of `base` in the parameters
  * touched[p] alone: products of untouched ones are the base's, which must
- * outlive *out and is not changed.  packs_derive_wants() says which parameters
+ * outlive *out and is not changed; the others keep their weights as the base
+ * does.  packs_derive_wants() says which parameters
  * must be given for that; the others may be what packs_param() of the base
  * gives, or NULL. */
 void packs_derive_wants(bool *wanted, const struct packs *base,
@@ -94,18 +111,24 @@ void packs_derive_wants(bool *wanted, const struct packs *base,
 enum unstir_status packs_derive(struct packs **out, const struct packs *base,
                                 const struct graph *g, const bool *touched,
                                 const float *const *values,
+                                const struct packs_stored *stored,
                                 const struct kernel_table *table,
                                 struct unstir_error *err);
 
-/* Bytes that packs_new() and the parameters beside it will take, without any
- * weights at hand; with `touched` those of packs_derive(). */
+/* Bytes that packs_new() and the parameters beside it will take, weights that
+ * are read in place included, without reading any; with `touched` those of
+ * packs_derive().  stored: [p] or NULL, as in packs_params; of data only
+ * whether it is NULL counts. */
 enum unstir_status packs_measure(size_t *bytes, const struct graph *g,
                                  const struct kernel_table *table,
                                  enum lower_mode mode, const bool *touched,
+                                 const struct packs_stored *stored,
                                  struct unstir_error *err);
 
-/* Whether plans still read params[p] after packing. */
+/* Whether plans still read params[p] after packing, or what was said to be
+ * stored of it; where that lies if they read that, else NULL. */
 bool packs_needs(const struct packs *packs, param_id p);
+const struct packs_stored *packs_stored(const struct packs *packs, param_id p);
 
 /* Which operations a plan has.  Parts have three externals more, after inputs
  * and outputs: rows [n][step], written by the head, text rows

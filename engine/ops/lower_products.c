@@ -9,6 +9,7 @@
 #include "ops/conv2d.h"
 #include "ops/conv2d_phases.h"
 #include "ops/linear_int8.h"
+#include "ops/weight_rows.h"
 
 /* What a product does at its end. */
 struct tail {
@@ -131,12 +132,15 @@ static enum conv_way way_of(const struct kernel_table *k,
                             const struct op_pack *pack,
                             const struct conv2d_args *a)
 {
-    enum conv_way way = choose_conv(k, &a->s, pack->phases != NULL);
+    enum conv_way way = choose_conv(k, &a->s, pack->has_phases);
 
     if (pack->operands == OPERANDS_INT8)
         return CONV_INT8;
-    if (way == CONV_WINOGRAD &&
-        conv2d_is_demoted(k, pack->panels, a->s.c0 + a->s.c1, a->s.cout, 3, 3))
+    if (way != CONV_WINOGRAD)
+        return way;
+    if (pack->rows ? pack->rows->is_demoted
+                   : conv2d_is_demoted(k, pack->panels, a->s.c0 + a->s.c1,
+                                       a->s.cout, 3, 3))
         return CONV_TILES;
     return way;
 }
@@ -149,6 +153,17 @@ static plan_fn fn_of(const struct op_pack *pack, enum conv_way way)
     if (way == CONV_INT8)
         return linear_int8_run;
     return pack->operands == OPERANDS_EXACT ? conv2d_exact_run : conv2d_run;
+}
+
+static size_t scratch_of(const struct lowering *l, const struct kernel_table *k,
+                         enum conv_way way, const struct conv2d_args *a,
+                         const struct conv2d_kind *kind)
+{
+    if (way == CONV_PHASES)
+        return conv2d_phases_scratch(k, l->n_threads, &a->s, kind);
+    if (way == CONV_INT8)
+        return linear_int8_scratch(k, l->n_threads, &a->s);
+    return conv2d_scratch_of(k, l->n_threads, &a->s, kind);
 }
 
 static void describe(struct lowering *l, const struct kernel_table *k,
@@ -182,8 +197,12 @@ static void emit_product(struct lowering *l, size_t i, const struct form *f,
         .act = f->act,
         .out_scale = t->scale,
         .w = pack->panels,
+        .rows = pack->rows,
         .bias = pack->bias,
     };
+    struct conv2d_kind kind = {.is_plain =
+                                   f->norm == NO_OP && f->act == ACT_NONE,
+                               .has_rows = pack->rows != NULL};
     enum conv_way way;
     char name[NAME_BYTES];
 
@@ -211,11 +230,7 @@ static void emit_product(struct lowering *l, size_t i, const struct form *f,
     if (way == CONV_PHASES)
         args.w = pack->phases;
     ADD_STEP(l, name, fn_of(pack, way), args,
-             way == CONV_PHASES
-                 ? conv2d_phases_scratch(k, l->n_threads, &args.s)
-             : way == CONV_INT8 ? linear_int8_scratch(k, l->n_threads, &args.s)
-                                : conv2d_scratch(k, l->n_threads, &args.s),
-             slots);
+             scratch_of(l, k, way, &args, &kind), slots);
     describe(l, k, pack, way, &args.s);
 }
 

@@ -1,8 +1,12 @@
-/* packs.c - packing a network's weights for a rung.
+/* packs.c - how a network's weights meet a rung: joined, chosen, placed.
  *
  * Linear layers that read one value are joined: their rows are stacked and
  * packed as one weight, so that one product serves all of them and the value
  * is read once.  Which layers join depends on the graph alone, not on sizes.
+ *
+ * A big network's weights are not packed where a product can read them as they
+ * are stored; only how many bytes packing would take decides.  Of joined layers
+ * their rows are the pieces of one weight.
  *
  * All that is packed makes one image: first every piece gets its place, then
  * the pieces are packed side by side on a pool, or the whole image is adopted
@@ -10,40 +14,16 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "ops/packs.h"
-
-#include <stdatomic.h>
-#include <string.h>
+#include "ops/packs_parts.h"
 
 #include "base/alloc.h"
-#include "base/mapfile.h"
-#include "base/pool.h"
 #include "base/size.h"
-#include "kernels/kernels.h"
-#include "ops/conv2d.h"
 #include "ops/conv2d_phases.h"
 #include "ops/linear_int8.h"
+#include "ops/weight_rows.h"
+#include "ops/winograd.h"
 
-/* From here on a pool is worth starting. */
-#define POOL_MIN_BYTES ((size_t)4 << 20)
-
-struct packs {
-    const struct kernel_table *table;
-    struct kernel_table exact; /* the same with f32 operands                 */
-    enum lower_mode mode;
-    struct op_pack *ops;
-    size_t n_ops;
-    const float **params; /* NULL where packing was all                      */
-    struct packs_params source; /* until the image is there                  */
-    size_t n_params;
-    const struct packs *base; /* lends pieces of untouched products, or NULL */
-    const unsigned char *image;
-    size_t bytes;
-    void *own;          /* the image, if it was packed here                  */
-    struct mapfile map; /* else the file around it                           */
-};
-
-static bool is_product(enum op_kind kind)
+bool packs_is_product(enum op_kind kind)
 {
     return kind == OP_CONV2D || kind == OP_LINEAR;
 }
@@ -63,7 +43,7 @@ static size_t find_leader(const struct graph *g, size_t i)
     return i;
 }
 
-static uint32_t columns_of(const struct graph *g, const struct graph_op *op)
+uint32_t packs_columns(const struct graph *g, const struct graph_op *op)
 {
     return graph_param_at(g, op->param[0])->dims[0];
 }
@@ -75,20 +55,20 @@ static void join(struct packs *packs, const struct graph *g)
         struct op_pack *pack = &packs->ops[i], *leader;
 
         pack->leader = i;
-        if (!is_product(op->kind))
+        if (!packs_is_product(op->kind))
             continue;
         if (packs->mode == LOWER_FUSED && op->kind == OP_LINEAR)
             pack->leader = find_leader(g, i);
         leader = &packs->ops[pack->leader];
         pack->column = leader->width;
-        leader->width += columns_of(g, op);
+        leader->width += packs_columns(g, op);
         leader->n_joined++;
     }
 }
 
 /* The product of leader i as a convolution. */
-static struct conv2d_pack_job job_of(const struct packs *packs,
-                                     const struct graph *g, size_t i)
+struct conv2d_pack_job packs_job(const struct packs *packs,
+                                 const struct graph *g, size_t i)
 {
     const struct graph_op *op = graph_op_at(g, i);
     const struct graph_param *w = graph_param_at(g, op->param[0]);
@@ -102,15 +82,22 @@ static struct conv2d_pack_job job_of(const struct packs *packs,
     };
 }
 
-static bool is_leader(const struct packs *packs, const struct graph *g,
-                      size_t i)
+bool packs_is_leader(const struct packs *packs, const struct graph *g, size_t i)
 {
-    return is_product(graph_op_at(g, i)->kind) && packs->ops[i].leader == i;
+    return packs_is_product(graph_op_at(g, i)->kind) &&
+           packs->ops[i].leader == i;
+}
+
+bool packs_is_led(const struct packs *packs, const struct graph *g, size_t op,
+                  size_t i)
+{
+    return packs_is_product(graph_op_at(g, op)->kind) &&
+           packs->ops[op].leader == i;
 }
 
 /* What stands in `params`, or is loaded now: *own is alloc_free()d. */
-static enum unstir_status values_of(const struct packs *packs, param_id p,
-                                    const float **values, float **own)
+enum unstir_status packs_values(const struct packs *packs, param_id p,
+                                const float **values, float **own)
 {
     *own = NULL;
     *values = packs->params[p];
@@ -142,7 +129,7 @@ static enum unstir_status try_weight(bool *is_accurate,
     const float *w;
     float *own;
 
-    TRY(values_of(packs, p, &w, &own));
+    TRY(packs_values(packs, p, &w, &own));
     *is_accurate = linear_int8_is_accurate(w, param->dims[1], param->dims[0]);
     alloc_free(own);
     return UNSTIR_OK;
@@ -155,7 +142,7 @@ static enum unstir_status try_weights(bool *is_accurate,
 {
     *is_accurate = true;
     for (size_t j = i; j < packs->n_ops && *is_accurate; j++)
-        if (is_product(graph_op_at(g, j)->kind) && packs->ops[j].leader == i)
+        if (packs_is_led(packs, g, j, i))
             TRY(try_weight(is_accurate, packs, g, graph_op_at(g, j)->param[0]));
     return UNSTIR_OK;
 }
@@ -166,7 +153,7 @@ static enum unstir_status choose_leader(struct packs *packs,
 {
     const struct graph_op *op = graph_op_at(g, i);
     struct op_pack *pack = &packs->ops[i];
-    struct conv2d_pack_job j = job_of(packs, g, i);
+    struct conv2d_pack_job j = packs_job(packs, g, i);
     struct choose_product p = {.role = role,
                                .cin = j.cin,
                                .cout = j.cout,
@@ -206,7 +193,7 @@ static enum unstir_status choose_all(struct packs *packs, const struct graph *g,
     for (size_t i = 0; status == UNSTIR_OK && i < packs->n_ops; i++) {
         size_t leader = packs->ops[i].leader;
 
-        if (is_leader(packs, g, i))
+        if (packs_is_leader(packs, g, i))
             status = choose_leader(packs, g, i, roles[i], has_params);
         else
             packs->ops[i].operands = packs->ops[leader].operands;
@@ -253,18 +240,22 @@ static size_t product_bytes(const struct packs *packs, size_t i,
 static enum unstir_status place_all(struct packs *packs, const struct graph *g,
                                     struct unstir_error *err)
 {
+    packs->bytes = 0;
     for (size_t i = 0; i < packs->n_ops; i++) {
         struct op_pack *pack = &packs->ops[i];
         struct conv2d_pack_job j;
 
         pack->panels_at = pack->phases_at = pack->bias_at = PACK_NOWHERE;
-        if (!is_leader(packs, g, i) || pack->is_borrowed)
+        if (!packs_is_leader(packs, g, i) || pack->is_borrowed)
             continue;
-        j = job_of(packs, g, i);
-        TRY(place(packs, &pack->panels_at, product_bytes(packs, i, &j), err));
+        j = packs_job(packs, g, i);
+        pack->has_phases = is_upsampled(packs, g, i);
         if (pack->n_joined > 1)
             TRY(place(packs, &pack->bias_at, pack->width * sizeof(float), err));
-        if (is_upsampled(packs, g, i))
+        if (pack->is_in_place)
+            continue;
+        TRY(place(packs, &pack->panels_at, product_bytes(packs, i, &j), err));
+        if (pack->has_phases)
             TRY(place(packs, &pack->phases_at,
                       conv2d_phases_packed_bytes(packs_table_of(packs, i),
                                                  j.cin, j.cout),
@@ -273,149 +264,117 @@ static enum unstir_status place_all(struct packs *packs, const struct graph *g,
     return UNSTIR_OK;
 }
 
-/* Pointers into the image that is there now. */
-static void point(struct packs *packs, const struct graph *g)
+/* Where the packings of a leader begin; PACK_NOWHERE: it has none. */
+size_t packs_start(const struct op_pack *pack)
 {
+    return pack->bias_at != PACK_NOWHERE ? pack->bias_at : pack->panels_at;
+}
+
+/* -- in place ---------------------------------------------------------- */
+
+static bool is_stored_well(const struct packs *packs, const struct graph *g,
+                           size_t op, const struct packs_stored *stored)
+{
+    const struct packs_stored *w = &stored[graph_op_at(g, op)->param[0]];
+    struct conv2d_pack_job j = packs_job(packs, g, op);
+
+    return w->data && weight_rows_fit(w->type, j.cin, j.kh * j.kw);
+}
+
+/* Whether leader i reads its weights where they are, in a network whose
+ * weights stay there. */
+static bool can_stay(const struct packs *packs, const struct graph *g, size_t i,
+                     const struct packs_stored *stored)
+{
+    const struct op_pack *pack = &packs->ops[i];
+    struct conv2d_pack_job j = packs_job(packs, g, i);
+
+    if (pack->operands == OPERANDS_INT8 ||
+        !conv2d_reads_rows(packs_table_of(packs, i), j.cin, j.cout))
+        return false;
+    for (size_t k = i; k < packs->n_ops; k++)
+        if (packs_is_led(packs, g, k, i) &&
+            !is_stored_well(packs, g, k, stored))
+            return false;
+    return true;
+}
+
+/* The pieces of leader i from `piece` on; what they leave free. */
+static struct weight_piece *add_pieces(struct packs *packs,
+                                       const struct graph *g, size_t i,
+                                       const struct packs_stored *stored,
+                                       struct weight_piece *piece)
+{
+    struct weight_rows *rows = &packs->rows[i];
+    struct conv2d_pack_job j = packs_job(packs, g, i);
+
+    *rows = (struct weight_rows){.pieces = piece,
+                                 .cin = j.cin,
+                                 .cout = j.cout,
+                                 .kh = j.kh,
+                                 .kw = j.kw,
+                                 .phase = WEIGHT_WHOLE};
+    for (size_t k = i; k < packs->n_ops; k++) {
+        const struct graph_op *op = graph_op_at(g, k);
+        const struct packs_stored *w;
+
+        if (!packs_is_led(packs, g, k, i))
+            continue;
+        w = &stored[op->param[0]];
+        packs->stored[op->param[0]] = *w;
+        *piece++ =
+            (struct weight_piece){w->data, w->type, packs_columns(g, op)};
+        rows->n_pieces++;
+    }
+    return piece;
+}
+
+static enum unstir_status keep_in_place(struct packs *packs,
+                                        const struct graph *g,
+                                        const struct packs_stored *stored,
+                                        struct unstir_error *err)
+{
+    struct weight_piece *piece;
+    void *p;
+
+    TRY(alloc_zero(&p, packs->n_ops, sizeof *packs->rows, err));
+    packs->rows = p;
+    TRY(alloc_zero(&p, packs->n_ops, sizeof *packs->pieces, err));
+    packs->pieces = piece = p;
+    TRY(alloc_zero(&p, packs->n_params, sizeof *packs->stored, err));
+    packs->stored = p;
+    packs->is_in_place = true;
     for (size_t i = 0; i < packs->n_ops; i++) {
-        const struct graph_op *op = graph_op_at(g, i);
         struct op_pack *pack = &packs->ops[i];
 
-        if (!is_leader(packs, g, i))
+        if (!packs_is_leader(packs, g, i) || pack->is_borrowed)
             continue;
-        if (pack->is_borrowed) {
-            pack->panels = packs->base->ops[i].panels;
-            pack->phases = packs->base->ops[i].phases;
-            pack->bias = packs->base->ops[i].bias;
-            continue;
-        }
-        pack->panels = packs->image + pack->panels_at;
-        if (pack->phases_at != PACK_NOWHERE)
-            pack->phases = packs->image + pack->phases_at;
-        if (pack->bias_at != PACK_NOWHERE)
-            pack->bias = (const float *)(packs->image + pack->bias_at);
-        else if (op->param[1] != GRAPH_NO_PARAM)
-            pack->bias = packs->params[op->param[1]];
+        pack->is_in_place = can_stay(packs, g, i, stored);
+        if (pack->is_in_place)
+            piece = add_pieces(packs, g, i, stored, piece);
     }
+    return place_all(packs, g, err);
 }
 
-/* -- packing ----------------------------------------------------------- */
-
-/* Stack the rows and biases of all that follow leader i. */
-static enum unstir_status stack(const struct packs *packs,
-                                const struct graph *g, size_t i, float *rows,
-                                float *bias)
+/* The rule, once it is known what packing would take. */
+static bool wants_in_place(const struct packs *packs,
+                           const struct packs_params *params)
 {
-    for (size_t j = i; j < packs->n_ops; j++) {
-        const struct graph_op *op = graph_op_at(g, j);
-        const struct graph_param *w;
-        const float *values;
-        float *own;
-
-        if (packs->ops[j].leader != i)
-            continue;
-        w = graph_param_at(g, op->param[0]);
-        TRY(values_of(packs, op->param[0], &values, &own));
-        memcpy(rows, values, w->n * sizeof *rows);
-        alloc_free(own);
-        rows += w->n;
-        if (op->param[1] != GRAPH_NO_PARAM)
-            memcpy(bias, packs->params[op->param[1]],
-                   w->dims[0] * sizeof *bias);
-        bias += w->dims[0];
-    }
-    return UNSTIR_OK;
-}
-
-/* The weights of leader i, stacked if it is joined: *own is alloc_free()d. */
-static enum unstir_status gather(const struct packs *packs,
-                                 const struct graph *g, size_t i,
-                                 const struct conv2d_pack_job *j,
-                                 unsigned char *base, const float **w,
-                                 float **own)
-{
-    const struct op_pack *pack = &packs->ops[i];
-    enum unstir_status status;
-    void *room;
-
-    if (pack->n_joined == 1)
-        return values_of(packs, graph_op_at(g, i)->param[0], w, own);
-    *own = NULL;
-    TRY(alloc_zero(&room, (size_t)j->cout * j->cin, sizeof(float), NULL));
-    status = stack(packs, g, i, room,
-                   (float *)(base + (pack->bias_at - pack->panels_at)));
-    *w = *own = room;
-    return status;
-}
-
-static enum unstir_status pack_phases(const struct packs *packs, size_t i,
-                                      const struct conv2d_pack_job *j,
-                                      unsigned char *base)
-{
-    const struct op_pack *pack = &packs->ops[i];
-    void *room;
-
-    if (pack->phases_at == PACK_NOWHERE)
-        return UNSTIR_OK;
-    TRY(alloc_zero(&room, (size_t)j->cout * j->cin, 4 * sizeof(float), NULL));
-    conv2d_phases_pack(packs_table_of(packs, i),
-                       base + (pack->phases_at - pack->panels_at), j->w, j->cin,
-                       j->cout, room);
-    alloc_free(room);
-    return UNSTIR_OK;
-}
-
-/* The pieces of leader i to an image of which `base` is the part from
- * panels_at on. */
-static enum unstir_status pack_leader(const struct packs *packs,
-                                      const struct graph *g, size_t i,
-                                      unsigned char *base)
-{
-    const struct kernel_table *k = packs_table_of(packs, i);
-    struct conv2d_pack_job j = job_of(packs, g, i);
-    enum unstir_status status;
-    float *own;
-
-    status = gather(packs, g, i, &j, base, &j.w, &own);
-    if (status == UNSTIR_OK) {
-        if (packs->ops[i].operands == OPERANDS_INT8)
-            linear_int8_pack(k, base, j.w, j.cin, j.cout);
-        else
-            conv2d_pack(k, base, j.w, j.cin, j.cout, j.kh, j.kw);
-        status = pack_phases(packs, i, &j, base);
-    }
-    alloc_free(own);
-    return status;
-}
-
-struct filling {
-    const struct packs *packs;
-    const struct graph *g;
-    unsigned char *image;
-    atomic_int status; /* of any piece that failed; relaxed: pool_run orders */
-};
-
-static void fill_leader(void *arg, size_t i, unsigned worker)
-{
-    struct filling *f = arg;
-    enum unstir_status status;
-
-    (void)worker;
-    if (!is_leader(f->packs, f->g, i) || f->packs->ops[i].is_borrowed)
-        return;
-    status =
-        pack_leader(f->packs, f->g, i, f->image + f->packs->ops[i].panels_at);
-    if (status != UNSTIR_OK)
-        atomic_store_explicit(&f->status, (int)status, memory_order_relaxed);
+    if (!params->stored || params->keeping == PACKS_PACKED)
+        return false;
+    if (packs->base)
+        return packs->base->is_in_place;
+    return params->keeping == PACKS_IN_PLACE || choose_in_place(packs->bytes);
 }
 
 /* Forget what plans will not read. */
-static void drop_packed(struct packs *packs, const struct graph *g)
+void packs_drop_packed(struct packs *packs, const struct graph *g)
 {
     for (size_t i = 0; i < packs->n_ops; i++) {
         const struct graph_op *op = graph_op_at(g, i);
         bool is_joined = packs->ops[packs->ops[i].leader].n_joined > 1;
 
-        if (!is_product(op->kind))
+        if (!packs_is_product(op->kind))
             continue;
         packs->params[op->param[0]] = NULL;
         if (is_joined && op->param[1] != GRAPH_NO_PARAM)
@@ -423,44 +382,23 @@ static void drop_packed(struct packs *packs, const struct graph *g)
     }
 }
 
-static void ready(struct packs *packs, const struct graph *g)
-{
-    point(packs, g);
-    drop_packed(packs, g);
-    packs->source = (struct packs_params){.values = NULL};
-}
-
-enum unstir_status packs_fill(struct packs *packs, const struct graph *g,
-                              struct unstir_error *err)
-{
-    struct filling f = {.packs = packs, .g = g};
-    struct pool *pool = NULL;
-
-    TRY(alloc_aligned(&packs->own, packs->bytes, 1, err));
-    packs->image = f.image = packs->own;
-    if (packs->bytes >= POOL_MIN_BYTES)
-        TRY(pool_new(&pool, 0, 0, err));
-    pool_run(pool, packs->n_ops, fill_leader, &f);
-    pool_free(pool);
-    if (f.status != UNSTIR_OK)
-        return error_set(err, (enum unstir_status)f.status,
-                         "no memory to pack the weights");
-    ready(packs, g);
-    return UNSTIR_OK;
-}
-
 /* -- making ------------------------------------------------------------ */
 
-/* touched[op]: it has a touched parameter, or one that it is joined with. */
+/* Whether a product has a touched parameter. */
+static bool is_op_touched(const struct graph_op *op, const bool *touched)
+{
+    return touched[op->param[0]] ||
+           (op->param[1] != GRAPH_NO_PARAM && touched[op->param[1]]);
+}
+
+/* touched_ops[op]: it has, or one that it is joined with. */
 static void touch_ops(bool *touched_ops, const struct packs *packs,
                       const struct graph *g, const bool *touched)
 {
     for (size_t i = 0; i < packs->n_ops; i++) {
         const struct graph_op *op = graph_op_at(g, i);
-        param_id bias = op->param[1];
 
-        if (is_product(op->kind) && (touched[op->param[0]] ||
-                                     (bias != GRAPH_NO_PARAM && touched[bias])))
+        if (packs_is_product(op->kind) && is_op_touched(op, touched))
             touched_ops[packs->ops[i].leader] = true;
     }
 }
@@ -489,14 +427,14 @@ void packs_derive_wants(bool *wanted, const struct packs *base,
         const struct graph_op *op = graph_op_at(g, i);
         size_t leader = base->ops[i].leader;
 
-        if (!is_product(op->kind) || !(touched[op->param[0]]))
+        if (!packs_is_product(op->kind) || !is_op_touched(op, touched))
             continue;
         for (size_t j = leader; j < base->n_ops; j++) {
             const struct graph_op *other = graph_op_at(g, j);
 
-            if (!is_product(other->kind) || base->ops[j].leader != leader)
+            if (!packs_is_product(other->kind) || base->ops[j].leader != leader)
                 continue;
-            wanted[other->param[0]] = true;
+            wanted[other->param[0]] |= !base->ops[leader].is_in_place;
             if (other->param[1] != GRAPH_NO_PARAM)
                 wanted[other->param[1]] = true;
         }
@@ -546,6 +484,8 @@ static enum unstir_status new_empty(struct packs **out, const struct graph *g,
         status = choose_all(packs, g, origin.has_params, err);
     if (status == UNSTIR_OK)
         status = place_all(packs, g, err);
+    if (status == UNSTIR_OK && wants_in_place(packs, params))
+        status = keep_in_place(packs, g, params->stored, err);
     if (status != UNSTIR_OK)
         goto out;
     *out = packs;
@@ -568,10 +508,11 @@ enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
 enum unstir_status packs_derive(struct packs **out, const struct packs *base,
                                 const struct graph *g, const bool *touched,
                                 const float *const *values,
+                                const struct packs_stored *stored,
                                 const struct kernel_table *table,
                                 struct unstir_error *err)
 {
-    struct packs_params params = {.values = values};
+    struct packs_params params = {.values = values, .stored = stored};
     struct packs *packs;
     enum unstir_status status;
 
@@ -593,30 +534,34 @@ static size_t measured(struct packs *packs, const struct graph *g,
 {
     size_t bytes = packs->bytes;
 
-    drop_packed(packs, g);
-    for (size_t i = 0; i < packs->n_params; i++)
-        if (packs->params[i] && (!touched || touched[i]))
-            bytes += graph_param_at(g, (param_id)i)->n * sizeof(float);
+    packs_drop_packed(packs, g);
+    for (size_t i = 0; i < packs->n_params; i++) {
+        const struct packs_stored *stored = packs_stored(packs, (param_id)i);
+        size_t n = graph_param_at(g, (param_id)i)->n;
+
+        if (touched && !touched[i])
+            continue;
+        if (packs->params[i])
+            bytes += n * sizeof(float);
+        else if (stored)
+            bytes += dtype_bytes(stored->type, n);
+    }
     return bytes;
 }
 
 static enum unstir_status measure(size_t *bytes, const struct graph *g,
                                   const struct kernel_table *table,
                                   enum lower_mode mode, const bool *touched,
-                                  const float **params,
+                                  const struct packs_params *source,
                                   struct unstir_error *err)
 {
-    static const float any; /* stands for every parameter                    */
-    struct packs_params source = {.values = params};
     struct packs *packs, *derived = NULL;
     enum unstir_status status = UNSTIR_OK;
 
-    for (size_t i = 0; i < graph_n_params(g); i++)
-        params[i] = &any;
-    TRY(new_empty(&packs, g, table, mode, &source,
-                  (struct origin){.base = NULL}, err));
+    TRY(new_empty(&packs, g, table, mode, source, (struct origin){.base = NULL},
+                  err));
     if (touched)
-        status = new_empty(&derived, g, table, mode, &source,
+        status = new_empty(&derived, g, table, mode, source,
                            (struct origin){packs, touched, false}, err);
     if (status == UNSTIR_OK)
         *bytes = measured(derived ? derived : packs, g, touched);
@@ -628,14 +573,22 @@ static enum unstir_status measure(size_t *bytes, const struct graph *g,
 enum unstir_status packs_measure(size_t *bytes, const struct graph *g,
                                  const struct kernel_table *table,
                                  enum lower_mode mode, const bool *touched,
+                                 const struct packs_stored *stored,
                                  struct unstir_error *err)
 {
+    static const float any; /* stands for every parameter                    */
+    struct packs_params source = {.stored = stored};
     enum unstir_status status;
+    const float **values;
     void *params;
 
     *bytes = 0;
     TRY(alloc_zero(&params, graph_n_params(g), sizeof(float *), err));
-    status = measure(bytes, g, table, mode, touched, params, err);
+    values = params;
+    for (size_t i = 0; i < graph_n_params(g); i++)
+        values[i] = &any;
+    source.values = values;
+    status = measure(bytes, g, table, mode, touched, &source, err);
     alloc_free(params);
     return status;
 }
@@ -665,81 +618,36 @@ void packs_free(struct packs *packs)
         return;
     mapfile_close(&packs->map);
     alloc_free(packs->own);
+    alloc_free(packs->stored);
+    alloc_free(packs->pieces);
+    alloc_free(packs->rows);
     alloc_free(packs->params);
     alloc_free(packs->ops);
     alloc_free(packs);
 }
 
+/* Of the image. */
+size_t packs_image_bytes(const struct packs *packs, size_t i)
+{
+    size_t start = packs_start(&packs->ops[i]);
+
+    if (start == PACK_NOWHERE)
+        return 0;
+    for (size_t k = i + 1; k < packs->n_ops; k++)
+        if (packs_start(&packs->ops[k]) != PACK_NOWHERE)
+            return packs_start(&packs->ops[k]) - start;
+    return packs->bytes - start;
+}
+
 size_t packs_leader_bytes(const struct packs *packs, size_t i)
 {
-    for (size_t k = i + 1; k < packs->n_ops; k++)
-        if (packs->ops[k].panels_at != PACK_NOWHERE)
-            return packs->ops[k].panels_at - packs->ops[i].panels_at;
-    return packs->bytes - packs->ops[i].panels_at;
+    const struct op_pack *pack = &packs->ops[i];
+
+    return packs_image_bytes(packs, i) +
+           (pack->rows ? weight_rows_bytes(pack->rows) : 0);
 }
 
-/* -- an image from a file ---------------------------------------------- */
-
-/* The leader of fewest bytes among those that are (or are not) 3x3. */
-static size_t smallest_leader(const struct packs *packs, const struct graph *g,
-                              bool is_3x3)
-{
-    size_t found = SIZE_MAX, least = SIZE_MAX;
-
-    for (size_t i = 0; i < packs->n_ops; i++) {
-        if (!is_leader(packs, g, i) ||
-            is_3x3 != (job_of(packs, g, i).kh == 3) ||
-            packs_leader_bytes(packs, i) >= least)
-            continue;
-        least = packs_leader_bytes(packs, i);
-        found = i;
-    }
-    return found;
-}
-
-/* Pack one leader and compare. */
-static enum unstir_status check_sample(const struct packs *packs,
-                                       const struct graph *g, size_t i,
-                                       const unsigned char *image,
-                                       struct unstir_error *err)
-{
-    enum unstir_status status;
-    void *own;
-    size_t n;
-
-    if (i == SIZE_MAX)
-        return UNSTIR_OK;
-    n = packs_leader_bytes(packs, i);
-    TRY(alloc_aligned(&own, n, 1, err));
-    status = pack_leader(packs, g, i, own);
-    if (status != UNSTIR_OK)
-        (void)error_set(err, status, "no memory to pack a sample");
-    if (status == UNSTIR_OK &&
-        memcmp(own, image + packs->ops[i].panels_at, n) != 0)
-        status = error_set(err, UNSTIR_ERR_FORMAT,
-                           "packed weights differ from what is packed now");
-    alloc_free(own);
-    return status;
-}
-
-enum unstir_status packs_adopt(struct packs *packs, const struct graph *g,
-                               struct mapfile *map, size_t offset,
-                               struct unstir_error *err)
-{
-    const unsigned char *image = map->bytes + offset;
-
-    if (map->n_bytes < offset || map->n_bytes - offset != packs->bytes)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "packed weights of %zu bytes; %zu are needed",
-                         map->n_bytes - offset, packs->bytes);
-    TRY(check_sample(packs, g, smallest_leader(packs, g, true), image, err));
-    TRY(check_sample(packs, g, smallest_leader(packs, g, false), image, err));
-    packs->image = image;
-    packs->map = *map;
-    *map = (struct mapfile){0};
-    ready(packs, g);
-    return UNSTIR_OK;
-}
+/* -- reading ----------------------------------------------------------- */
 
 const void *packs_image(const struct packs *packs)
 {
@@ -761,11 +669,10 @@ uint64_t packs_layout(const struct packs *packs)
 
         h = mix(mix(mix(h, pack->panels_at), pack->phases_at), pack->bias_at);
         h = mix(mix(mix(h, pack->leader), pack->width), pack->operands);
+        h = mix(h, pack->is_in_place);
     }
     return h;
 }
-
-/* -- reading ----------------------------------------------------------- */
 
 bool packs_reads_once(const struct graph *g, param_id p)
 {
@@ -777,7 +684,7 @@ bool packs_reads_once(const struct graph *g, param_id p)
         for (size_t k = 0; k < ARRAY_LEN(op->param); k++) {
             if (op->param[k] != p)
                 continue;
-            if (!is_product(op->kind) || k > 0)
+            if (!packs_is_product(op->kind) || k > 0)
                 return false;
             is_read = true;
         }
@@ -792,7 +699,12 @@ size_t packs_bytes(const struct packs *packs)
 
 bool packs_needs(const struct packs *packs, param_id p)
 {
-    return packs->params[p] != NULL;
+    return packs->params[p] != NULL || packs_stored(packs, p);
+}
+
+const struct packs_stored *packs_stored(const struct packs *packs, param_id p)
+{
+    return packs->stored && packs->stored[p].data ? &packs->stored[p] : NULL;
 }
 
 const struct op_pack *packs_op(const struct packs *packs, size_t op)

@@ -20,9 +20,12 @@ struct op_pack {
     enum choose_operands operands; /* of the leader                          */
     uint32_t n_joined;  /* of the leader, itself included                    */
     bool is_borrowed;   /* of the leader: the pieces are the base's          */
-    const void *panels; /* of the leader; NULL: not a product                */
-    const void *phases; /* beside them, after an upsampling; else NULL       */
-    const float *bias;  /* of the leader, or NULL                            */
+    bool is_in_place;   /* of the leader: its weights are read as rows       */
+    bool has_phases;    /* of the leader: after an upsampling                */
+    const void *panels; /* of the leader; NULL: not a product, or in place   */
+    const void *phases; /* beside them, if it has_phases                     */
+    const struct weight_rows *rows; /* of the leader; NULL: panels           */
+    const float *bias;              /* of the leader, or NULL                */
     size_t panels_at, phases_at, bias_at; /* in the image, or PACK_NOWHERE   */
 };
 
@@ -31,7 +34,8 @@ const float *packs_param(const struct packs *packs, param_id p);
 const struct kernel_table *packs_table(const struct packs *packs);
 /* That of a product's operands. */
 const struct kernel_table *packs_table_of(const struct packs *packs, size_t op);
-/* All packings of a leader, its joined bias included. */
+/* All packings of a leader, its joined bias included; of weights that are read
+ * in place their own bytes. */
 size_t packs_leader_bytes(const struct packs *packs, size_t leader);
 enum lower_mode packs_mode(const struct packs *packs);
 size_t packs_n_ops(const struct packs *packs);

@@ -18,9 +18,10 @@
 #include "kernels/kernels.h"
 #include "ops/band.h"
 #include "ops/choose.h"
+#include "ops/chunks.h"
+#include "ops/weight_rows.h"
 
-/* Packed weights: U[36][N / 16][cin][16]. */
-#define PANEL 16u
+#define PANEL WINOGRAD_PANEL
 
 /* Tiles in a block: with V and M about half a megabyte, the second-level
  * cache of the CPUs at hand; at least three strips of the 6-row kernel. */
@@ -42,6 +43,19 @@
 
 /* Weights of this many bytes do not stay in a core's share of the last cache. */
 #define STREAMED_BYTES ((size_t)4 << 20)
+
+/* Of weights that are transformed when used, a slice of panels at a time is
+ * there: by phases as many as stay in the last caches of the threads, by
+ * blocks, which transform their inputs anew for each slice, far more. */
+#define SLICE_THREAD_BYTES ((size_t)2 << 20)
+#define SLICE_BLOCKS_BYTES ((size_t)64 << 20)
+
+/* Points of a slice stand a cache line further apart than they must, or all of
+ * one place would fall into one set of a cache. */
+#define SKEW_BYTES ((size_t)64)
+
+/* Channels of a panel that are transformed as one piece of work. */
+#define TRANSFORM_CHANNELS (4 * WEIGHT_FILTER_CHANNELS)
 
 /* The adjoint for weights sums groups of pictures apart.  Sums of a group are
  * written, read and transformed back once, so groups are not small: training
@@ -67,12 +81,6 @@ struct grid {
 static bool is_f2(const struct kernel_table *k)
 {
     return k->wino.edge == 2;
-}
-
-/* Columns of a panel of packed weights. */
-static uint32_t panel_width(const struct kernel_table *k)
-{
-    return is_f2(k) ? k->gemm.nr : PANEL;
 }
 
 bool winograd_covers(const struct kernel_table *k, const struct conv2d_shape *s)
@@ -101,7 +109,7 @@ static struct grid make_grid(const struct kernel_table *k,
     g.e = k->wino.edge;
     g.points = (g.e + 2) * (g.e + 2);
     g.c = s->c0 + s->c1;
-    g.panel = panel_width(k);
+    g.panel = winograd_panel_width(k);
     g.n_pad = (s->cout + g.panel - 1) / g.panel * g.panel;
     g.v_size = is_f2(k) ? dtype_size(k->gemm.operand) : sizeof(float);
     g.tiles_h = (s->oh + g.e - 1) / g.e;
@@ -120,152 +128,6 @@ static struct grid make_grid(const struct kernel_table *k,
     return g;
 }
 
-/* -- weights ------------------------------------------------------------- */
-
-/* G of F(4x4, 3x3) on three rows of PANEL filters side by side: written out,
- * since most entries are shared or zero.
- *
- *      1/4    0     0
- *     -1/6  -1/6  -1/6
- *     -1/6   1/6  -1/6
- *     1/24   1/12  1/6
- *     1/24  -1/12  1/6
- *       0     0     1                                                      */
-static void apply_g(double out[6][PANEL], const double *x0, const double *x1,
-                    const double *x2)
-{
-    for (size_t i = 0; i < PANEL; i++) {
-        double even = (x0[i] + x2[i]) * (-1.0 / 6), odd = x1[i] * (1.0 / 6);
-        double wide = x0[i] * (1.0 / 24) + x2[i] * (1.0 / 6);
-        double half = x1[i] * (1.0 / 12);
-        out[0][i] = x0[i] * (1.0 / 4);
-        out[1][i] = even - odd;
-        out[2][i] = even + odd;
-        out[3][i] = wide + half;
-        out[4][i] = wide - half;
-        out[5][i] = x2[i];
-    }
-}
-
-size_t winograd_packed_bytes(const struct kernel_table *k, uint32_t cin,
-                             uint32_t cout)
-{
-    size_t panel = panel_width(k), n = (cout + panel - 1) / panel * panel;
-
-    return is_f2(k) ? 16 * n * cin * dtype_size(k->gemm.operand)
-                    : 36 * n * cin * sizeof(float);
-}
-
-/* PANEL filters with their taps side by side, to 36 lines of a panel. */
-static void transform_filters(float *to, size_t plane, double w[9][PANEL])
-{
-    double t[3][6][PANEL], u[6][PANEL];
-
-    for (size_t s = 0; s < 3; s++)
-        apply_g(t[s], w[s], w[3 + s], w[6 + s]);
-    for (size_t r = 0; r < 6; r++) {
-        apply_g(u, t[0][r], t[1][r], t[2][r]);
-        for (size_t s = 0; s < 6; s++)
-            for (size_t i = 0; i < PANEL; i++)
-                to[(6 * r + s) * plane + i] = (float)u[s][i];
-    }
-}
-
-static void pack_f4(float *dst, const float *w, uint32_t cin, uint32_t cout,
-                    bool is_adjoint)
-{
-    uint32_t rows = is_adjoint ? cout : cin, cols = is_adjoint ? cin : cout;
-    size_t n16 = (cols + PANEL - 1) / PANEL * PANEL;
-    double taps[9][PANEL];
-
-    for (uint32_t o = 0; o < cols; o += PANEL)
-        for (uint32_t c = 0; c < rows; c++) {
-            memset(taps, 0, sizeof taps);
-            for (uint32_t i = 0; i < PANEL && o + i < cols; i++) {
-                const float *f =
-                    w + 9 * (is_adjoint ? (size_t)c * cin + o + i
-                                        : (size_t)(o + i) * cin + c);
-                for (size_t tap = 0; tap < 9; tap++)
-                    taps[is_adjoint ? 8 - tap : tap][i] = (double)f[tap];
-            }
-            transform_filters(dst + ((size_t)(o / PANEL) * rows + c) * PANEL,
-                              n16 * rows, taps);
-        }
-}
-
-/* G of F(2x2, 3x3): rows (1 0 0), (1 1 1) / 2, (1 -1 1) / 2, (0 0 1). */
-static void apply_g_f2(double out[4], double x0, double x1, double x2)
-{
-    out[0] = x0;
-    out[1] = 0.5 * (x0 + x1 + x2);
-    out[2] = 0.5 * (x0 - x1 + x2);
-    out[3] = x2;
-}
-
-/* G w GT of one filter, taps[3 y + x]. */
-static void transform_filter_f2(float u[16], const double taps[9])
-{
-    double t[3][4], out[4];
-
-    for (size_t x = 0; x < 3; x++)
-        apply_g_f2(t[x], taps[x], taps[3 + x], taps[6 + x]);
-    for (size_t r = 0; r < 4; r++) {
-        apply_g_f2(out, t[0][r], t[1][r], t[2][r]);
-        for (size_t s = 0; s < 4; s++)
-            u[4 * r + s] = (float)out[s];
-    }
-}
-
-float winograd_tap(const float *w, uint32_t cin, uint32_t in, uint32_t out,
-                   uint32_t tap, bool is_adjoint)
-{
-    return is_adjoint ? w[((size_t)in * cin + out) * 9 + 8 - tap]
-                      : w[((size_t)out * cin + in) * 9 + tap];
-}
-
-/* Panel p of all 16 points: U[16][N / nr][rows / ku][nr][ku]. */
-static void pack_panel_f2(const struct kernel_table *k, char *dst,
-                          const float *w, uint32_t cin, uint32_t rows,
-                          uint32_t cols, uint32_t p, bool is_adjoint)
-{
-    const struct gemm_kernels *g = &k->gemm;
-    uint32_t n_panels = (cols + g->nr - 1) / g->nr, o = p * g->nr;
-    size_t size = dtype_size(g->operand), unit = (size_t)g->nr * g->ku;
-    float u[16][2 * GEMM_MAX_NR], filter[16];
-    double taps[9];
-
-    for (uint32_t c = 0; c < rows; c += g->ku) {
-        memset(u, 0, sizeof u);
-        for (uint32_t i = 0; i < unit; i++) {
-            uint32_t column = o + i / g->ku;
-            if (column >= cols)
-                break;
-            for (uint32_t tap = 0; tap < 9; tap++)
-                taps[tap] = (double)winograd_tap(w, cin, c + i % g->ku, column,
-                                                 tap, is_adjoint);
-            transform_filter_f2(filter, taps);
-            for (size_t q = 0; q < 16; q++)
-                u[q][i] = filter[q];
-        }
-        for (size_t q = 0; q < 16; q++)
-            g->narrow(dst + (((q * n_panels + p) * rows + c) * g->nr) * size,
-                      u[q], unit);
-    }
-}
-
-void winograd_pack(const struct kernel_table *k, void *dst, const float *w,
-                   uint32_t cin, uint32_t cout, bool is_adjoint)
-{
-    uint32_t rows = is_adjoint ? cout : cin, cols = is_adjoint ? cin : cout;
-
-    if (!is_f2(k)) {
-        pack_f4(dst, w, cin, cout, is_adjoint);
-        return;
-    }
-    for (uint32_t p = 0; p * k->gemm.nr < cols; p++)
-        pack_panel_f2(k, dst, w, cin, rows, cols, p, is_adjoint);
-}
-
 /* -- forward ------------------------------------------------------------- */
 
 struct forward {
@@ -277,6 +139,15 @@ struct forward {
     char *v;           /* by phases: of all tiles                         */
     float *m;
     size_t all_tiles, panel_step;
+    /* Transformed weights: panel p is `panel` bytes behind the one before, a
+     * point `plane` bytes behind the one before.  Either of all panels, or of
+     * those of a slice, made of rows. */
+    const char *u;
+    size_t plane;
+    char *made;    /* room for a slice                                       */
+    size_t slice;  /* panels of one, at most                                 */
+    size_t p0, p1; /* panels of this one                                     */
+    size_t n_m;    /* columns of M                                           */
 };
 
 /* Rows of tiles from `row` on whose input one band holds: of one picture. */
@@ -319,7 +190,8 @@ static void transform_rows_of(const struct forward *f, size_t row,
     }
 }
 
-/* Sums of row `row` of tiles to the picture. */
+/* Sums of row `row` of tiles to the picture: columns of the slice, which are
+ * the first of M's. */
 static void output_row(const struct forward *f, size_t row, float *add,
                        const float *m, size_t plane)
 {
@@ -327,32 +199,33 @@ static void output_row(const struct forward *f, size_t row, float *add,
     const struct conv2d_args *a = f->a;
     const struct conv2d_shape *s = &a->s;
     size_t image = row / g->tiles_h, ty = row % g->tiles_h, e = g->e;
-    size_t base = (image * s->oh + e * ty) * s->ow * s->cout;
+    size_t c0 = f->p0 * g->panel;
+    size_t end = f->p1 * g->panel < s->cout ? f->p1 * g->panel : s->cout;
+    size_t base = (image * s->oh + e * ty) * s->ow * s->cout + c0;
     struct winograd_out o = {.add = add,
                              .row_stride = (size_t)s->ow * s->cout,
                              .col_stride = s->cout,
-                             .c = s->cout,
+                             .c = (uint32_t)(end - c0),
                              .scale = a->out_scale,
                              .plane = plane};
 
-    for (size_t c = 0; c < s->cout; c++)
-        add[c] = (a->bias ? a->bias[c] : 0) +
-                 (a->vec ? a->vec[image * a->vec_stride + c] : 0);
+    for (size_t c = c0; c < end; c++)
+        add[c - c0] = (a->bias ? a->bias[c] : 0) +
+                      (a->vec ? a->vec[image * a->vec_stride + c] : 0);
     o.rows = s->oh - e * ty < e ? (uint32_t)(s->oh - e * ty) : g->e;
     for (size_t x = 0; x < g->tiles_w; x++) {
         size_t at = base + e * x * s->cout;
         o.cols = s->ow - e * x < e ? (uint32_t)(s->ow - e * x) : g->e;
         o.y = a->y + at;
         o.res = a->res ? a->res + at : NULL;
-        o.m = m + x * g->n_pad;
+        o.m = m + x * f->n_m;
         f->ctx->k->wino.output(&o);
     }
 }
 
 /* Point q, panel p of the products of `tiles` tiles, by the rung's tile. */
-static void multiply_tiles(const struct forward *f, size_t q, size_t p,
-                           const char *v, float *m, size_t tiles,
-                           size_t plane_tiles)
+static void multiply_tiles(const struct forward *f, const char *u,
+                           const char *v, float *m, size_t tiles)
 {
     const struct grid *g = &f->g;
     const struct gemm_kernels *k = &f->ctx->k->gemm;
@@ -360,49 +233,56 @@ static void multiply_tiles(const struct forward *f, size_t q, size_t p,
     size_t row = g->c * g->v_size;
     struct gemm_tile t = {
         .a = rows,
-        .b = (const char *)f->a->w + (q * g->n_pad + p * g->panel) * row,
+        .b = u,
         .n_runs = 1,
         .run_len = g->c,
         .run_stride = g->c,
-        .ldc = g->n_pad,
+        .ldc = f->n_m,
         .scale = 1,
         .n = g->panel,
     };
 
-    v += q * plane_tiles * row;
-    m += q * plane_tiles * g->n_pad + p * g->panel;
     for (size_t i = 0; i < tiles; i += t.m) {
         t.m = tiles - i < k->mr ? (unsigned)(tiles - i) : k->mr;
-        t.c = m + i * g->n_pad;
+        t.c = m + i * f->n_m;
         for (unsigned r = 0; r < t.m; r++)
             rows[r] = v + (i + r) * row;
         k->tile(&t);
     }
 }
 
+/* Point q, panel p of the slice, whose first column is M's first: V and M have
+ * room for plane_tiles tiles. */
 static void multiply(const struct forward *f, size_t q, size_t p, const char *v,
                      float *m, size_t tiles, size_t plane_tiles)
 {
     const struct grid *g = &f->g;
+    size_t row = g->c * g->v_size;
+    const char *u = f->u + q * f->plane + p * g->panel * row;
 
-    if (!f->ctx->k->wino.gemm) {
-        multiply_tiles(f, q, p, v, m, tiles, plane_tiles);
-        return;
-    }
-    f->ctx->k->wino.gemm(
-        m + q * plane_tiles * g->n_pad + PANEL * p, g->n_pad,
-        (const float *)v + q * plane_tiles * g->c, g->c, tiles,
-        (const float *)f->a->w + q * g->n_pad * g->c + p * g->c * PANEL, g->c);
+    v += q * plane_tiles * row;
+    m += q * plane_tiles * f->n_m + p * g->panel;
+    if (f->ctx->k->wino.gemm)
+        f->ctx->k->wino.gemm(m, f->n_m, (const float *)(const void *)v, g->c,
+                             tiles, (const float *)(const void *)u, g->c);
+    else
+        multiply_tiles(f, u, v, m, tiles);
 }
 
-static float *thread_scratch(const struct forward *f, unsigned worker)
+static unsigned char *thread_scratch(const struct forward *f, unsigned worker)
 {
-    return (float *)(f->scratch + worker * f->per_thread);
+    return f->scratch + worker * f->per_thread;
 }
 
-static size_t small_bytes(const struct grid *g)
+/* Of a thread: its band and what it adds to a row of outputs; or room to make
+ * operands of weights. */
+static size_t small_bytes(const struct kernel_table *k, const struct grid *g,
+                          bool is_made)
 {
-    return size_align((g->band_floats + g->n_pad) * sizeof(float), 64);
+    size_t band = (g->band_floats + g->n_pad) * sizeof(float);
+    size_t room = is_made ? weight_room_bytes(k) : 0;
+
+    return size_align(band > room ? band : room, 64);
 }
 
 static size_t v_bytes(const struct grid *g, size_t tiles)
@@ -410,31 +290,111 @@ static size_t v_bytes(const struct grid *g, size_t tiles)
     return size_align(g->points * tiles * g->c * g->v_size, 64);
 }
 
-static size_t m_bytes(const struct grid *g, size_t tiles)
+static size_t m_bytes(const struct grid *g, size_t tiles, size_t columns)
 {
-    return g->points * tiles * g->n_pad * sizeof(float);
+    return size_align(g->points * tiles * columns * sizeof(float), 64);
 }
+
+static size_t n_panels(const struct grid *g)
+{
+    return g->n_pad / g->panel;
+}
+
+/* -- transformed weights ------------------------------------------------- */
+
+/* Bytes of a panel of one point. */
+static size_t panel_bytes(const struct grid *g)
+{
+    return g->panel * g->c * g->v_size;
+}
+
+/* Panels of a slice that takes about so many bytes. */
+static size_t slice_panels(const struct grid *g, size_t bytes)
+{
+    size_t n = bytes / (g->points * panel_bytes(g)), all = n_panels(g);
+
+    return n < 1 ? 1 : n < all ? n : all;
+}
+
+static size_t slice_plane(const struct grid *g, size_t panels)
+{
+    return size_align(panels * panel_bytes(g), 64) + SKEW_BYTES;
+}
+
+static size_t slice_bytes(const struct grid *g, size_t panels)
+{
+    return g->points * slice_plane(g, panels);
+}
+
+/* Channels from `c` on of a panel of the slice. */
+static void transform_piece(void *arg, size_t i, unsigned worker)
+{
+    const struct forward *f = arg;
+    const struct grid *g = &f->g;
+    size_t pieces = chunks_of(g->c, TRANSFORM_CHANNELS), p = i / pieces;
+    uint32_t c = (uint32_t)(i % pieces) * TRANSFORM_CHANNELS;
+    uint32_t end =
+        g->c - c < TRANSFORM_CHANNELS ? g->c : c + TRANSFORM_CHANNELS;
+    char *to = f->made + p * panel_bytes(g);
+
+    for (uint32_t n; c < end; c += n) {
+        n = end - c < WEIGHT_FILTER_CHANNELS ? end - c : WEIGHT_FILTER_CHANNELS;
+        weight_filters(f->ctx->k, to, f->plane, f->a->rows,
+                       (uint32_t)(f->p0 + p), c, n, thread_scratch(f, worker));
+    }
+}
+
+/* Let the slice begin with panel p0; false behind the last.  Packed weights
+ * are one slice. */
+static bool next_slice(struct forward *f, size_t p0)
+{
+    size_t all = n_panels(&f->g);
+
+    if (p0 >= all)
+        return false;
+    f->p0 = p0;
+    f->p1 = all - p0 < f->slice ? all : p0 + f->slice;
+    if (!f->a->rows)
+        return true;
+    f->plane = slice_plane(&f->g, f->p1 - f->p0);
+    f->u = f->made;
+    pool_run(f->ctx->pool,
+             (f->p1 - f->p0) * chunks_of(f->g.c, TRANSFORM_CHANNELS),
+             transform_piece, f);
+    return true;
+}
+
+/* -- by blocks ----------------------------------------------------------- */
 
 static void run_block(void *arg, size_t block, unsigned worker)
 {
     const struct forward *f = arg;
     const struct grid *g = &f->g;
-    float *band = thread_scratch(f, worker), *add = band + g->band_floats;
-    char *v = (char *)band + small_bytes(g);
-    float *m = (float *)(v + v_bytes(g, g->block_tiles));
+    float *band = (float *)(void *)thread_scratch(f, worker);
+    float *add = band + g->band_floats;
+    char *v = (char *)band + small_bytes(f->ctx->k, g, f->a->rows != NULL);
+    float *m = (float *)(void *)(v + v_bytes(g, g->block_tiles));
     size_t first = block * g->rows_per_block;
-    size_t rows = g->n_rows - first < g->rows_per_block ? g->n_rows - first
-                                                        : g->rows_per_block;
-    size_t panels = g->n_pad / g->panel;
+    size_t rows = chunk_len(g->n_rows, g->rows_per_block, block);
 
     transform_rows_of(f, first, rows, band, v, g->block_tiles * g->c);
     for (size_t q = 0; q < g->points; q++)
-        for (size_t p = 0; p < panels; p++)
+        for (size_t p = 0; p < f->p1 - f->p0; p++)
             multiply(f, q, p, v, m, rows * g->tiles_w, g->block_tiles);
     for (size_t r = 0; r < rows; r++)
-        output_row(f, first + r, add, m + r * g->tiles_w * g->n_pad,
-                   g->block_tiles * g->n_pad);
+        output_row(f, first + r, add, m + r * g->tiles_w * f->n_m,
+                   g->block_tiles * f->n_m);
 }
+
+static void run_blocks(struct forward *f)
+{
+    for (size_t p = 0; next_slice(f, p); p = f->p1) {
+        f->n_m = (f->p1 - f->p0) * f->g.panel;
+        pool_run(f->ctx->pool, f->g.n_blocks, run_block, f);
+    }
+}
+
+/* -- by phases ----------------------------------------------------------- */
 
 /* Bands of a picture; the last may be short. */
 static size_t n_bands(const struct grid *g)
@@ -449,9 +409,10 @@ static void phase_input(void *arg, size_t band, unsigned worker)
     size_t row =
         band / n_bands(g) * g->tiles_h + band % n_bands(g) * g->band_rows;
 
-    transform_band(
-        f, row, rows_of_band(g, row, g->band_rows), thread_scratch(f, worker),
-        f->v + row * g->tiles_w * g->c * g->v_size, f->all_tiles * g->c);
+    transform_band(f, row, rows_of_band(g, row, g->band_rows),
+                   (float *)(void *)thread_scratch(f, worker),
+                   f->v + row * g->tiles_w * g->c * g->v_size,
+                   f->all_tiles * g->c);
 }
 
 /* Some panels one after the other, as they lie: kernels fetch the next one
@@ -459,37 +420,56 @@ static void phase_input(void *arg, size_t band, unsigned worker)
 static void phase_multiply(void *arg, size_t i, unsigned worker)
 {
     const struct forward *f = arg;
-    size_t panels = f->g.n_pad / f->g.panel, all = f->g.points * panels;
+    size_t panels = f->p1 - f->p0, all = f->g.points * panels;
     size_t end = (i + 1) * f->panel_step;
 
     (void)worker;
     for (size_t at = i * f->panel_step; at < end && at < all; at++)
-        multiply(f, at / panels, at % panels, f->v, f->m, f->all_tiles,
-                 f->all_tiles);
+        multiply(f, at / panels, at % panels, f->v, f->m + f->p0 * f->g.panel,
+                 f->all_tiles, f->all_tiles);
 }
 
 /* Panels of a chunk: enough chunks to share out evenly. */
-static size_t panels_at_once(size_t n_panels, unsigned n_threads)
+static size_t panels_at_once(size_t n, unsigned n_threads)
 {
-    size_t n = n_panels / (16 * (size_t)n_threads);
+    size_t some = n / (16 * (size_t)n_threads);
 
-    return n < 1 ? 1 : n > 8 ? 8 : n;
+    return some < 1 ? 1 : some > 8 ? 8 : some;
 }
 
 static void phase_output(void *arg, size_t row, unsigned worker)
 {
     const struct forward *f = arg;
+    float *band = (float *)(void *)thread_scratch(f, worker);
 
-    output_row(f, row, thread_scratch(f, worker) + f->g.band_floats,
+    output_row(f, row, band + f->g.band_floats,
                f->m + row * f->g.tiles_w * f->g.n_pad,
                f->all_tiles * f->g.n_pad);
 }
+
+static void run_phases(struct forward *f, unsigned n_threads)
+{
+    struct pool *pool = f->ctx->pool;
+
+    f->n_m = f->g.n_pad;
+    pool_run(pool, f->a->s.n * n_bands(&f->g), phase_input, f);
+    for (size_t p = 0; next_slice(f, p); p = f->p1) {
+        size_t n = f->g.points * (f->p1 - f->p0);
+
+        f->panel_step = panels_at_once(n, n_threads);
+        pool_run(pool, chunks_of(n, f->panel_step), phase_multiply, f);
+    }
+    f->p0 = 0;
+    pool_run(pool, f->g.n_rows, phase_output, f);
+}
+
+/* -- either -------------------------------------------------------------- */
 
 static size_t phases_bytes(const struct grid *g)
 {
     size_t tiles = g->n_rows * g->tiles_w;
 
-    return v_bytes(g, tiles) + m_bytes(g, tiles);
+    return v_bytes(g, tiles) + m_bytes(g, tiles, g->n_pad);
 }
 
 /* Few blocks leave threads idle; and a block reads all weights, which large
@@ -502,21 +482,46 @@ static bool by_phases(const struct grid *g, unsigned n_threads)
            (weights >= STREAMED_BYTES || g->n_blocks < 4 * (size_t)n_threads);
 }
 
-static size_t block_bytes(const struct grid *g)
+/* Where everything is, and how large it is. */
+struct room {
+    bool is_by_phases;
+    size_t slice;      /* panels                                             */
+    size_t made;       /* bytes of a slice, in front                         */
+    size_t per_thread; /* bytes of each thread, behind it                    */
+    size_t bytes;
+};
+
+static struct room room_of(const struct kernel_table *k, const struct grid *g,
+                           unsigned n_threads, bool is_made, bool is_by_phases)
 {
-    return small_bytes(g) + v_bytes(g, g->block_tiles) +
-           size_align(m_bytes(g, g->block_tiles), 64);
+    struct room r = {.is_by_phases = is_by_phases, .slice = n_panels(g)};
+
+    r.per_thread = small_bytes(k, g, is_made);
+    if (is_made) {
+        r.slice = slice_panels(g, is_by_phases ? n_threads * SLICE_THREAD_BYTES
+                                               : SLICE_BLOCKS_BYTES);
+        r.made = slice_bytes(g, r.slice);
+    }
+    if (!is_by_phases)
+        r.per_thread += v_bytes(g, g->block_tiles) +
+                        m_bytes(g, g->block_tiles, r.slice * g->panel);
+    r.bytes = r.made + n_threads * r.per_thread;
+    if (is_by_phases)
+        r.bytes += phases_bytes(g);
+    return r;
 }
 
 size_t winograd_scratch(const struct kernel_table *k, unsigned n_threads,
-                        const struct conv2d_shape *s)
+                        const struct conv2d_shape *s, bool is_made)
 {
     struct grid g = make_grid(k, s);
-    size_t blocks = n_threads * block_bytes(&g);
-    size_t phases = n_threads * small_bytes(&g) + phases_bytes(&g);
+    size_t blocks = room_of(k, &g, n_threads, is_made, false).bytes, phases;
 
     /* A plan for n threads may be run by fewer, which may choose blocks. */
-    return by_phases(&g, n_threads) && phases > blocks ? phases : blocks;
+    if (!by_phases(&g, n_threads))
+        return blocks;
+    phases = room_of(k, &g, n_threads, is_made, true).bytes;
+    return phases > blocks ? phases : blocks;
 }
 
 void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args)
@@ -524,24 +529,23 @@ void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args)
     struct forward f = {
         .ctx = ctx, .a = args, .g = make_grid(ctx->k, &args->s)};
     unsigned n_threads = ctx->pool ? pool_threads(ctx->pool) : 1;
-    size_t n_panels;
+    struct room r = room_of(ctx->k, &f.g, n_threads, args->rows != NULL,
+                            by_phases(&f.g, n_threads));
 
-    f.scratch = ctx->scratch;
-    if (!by_phases(&f.g, n_threads)) {
-        f.per_thread = block_bytes(&f.g);
-        pool_run(ctx->pool, f.g.n_blocks, run_block, &f);
+    f.made = (char *)ctx->scratch;
+    f.scratch = ctx->scratch + r.made;
+    f.per_thread = r.per_thread;
+    f.slice = r.slice;
+    f.u = args->w;
+    f.plane = n_panels(&f.g) * panel_bytes(&f.g);
+    if (!r.is_by_phases) {
+        run_blocks(&f);
         return;
     }
-    f.per_thread = small_bytes(&f.g);
     f.all_tiles = f.g.n_rows * f.g.tiles_w;
-    f.v = (char *)ctx->scratch + n_threads * f.per_thread;
-    f.m = (float *)(f.v + v_bytes(&f.g, f.all_tiles));
-    pool_run(ctx->pool, args->s.n * n_bands(&f.g), phase_input, &f);
-    n_panels = f.g.points * (f.g.n_pad / f.g.panel);
-    f.panel_step = panels_at_once(n_panels, n_threads);
-    pool_run(ctx->pool, (n_panels + f.panel_step - 1) / f.panel_step,
-             phase_multiply, &f);
-    pool_run(ctx->pool, f.g.n_rows, phase_output, &f);
+    f.v = (char *)f.scratch + n_threads * f.per_thread;
+    f.m = (float *)(void *)(f.v + v_bytes(&f.g, f.all_tiles));
+    run_phases(&f, n_threads);
 }
 
 /* -- adjoint with respect to the weights ----------------------------------- */

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 
+#include "base/error.h"
 #include "ops/conv2d.h"
 
 /* Whether the transforms are made for such a geometry; whether they gain is a
@@ -27,6 +28,7 @@ bool winograd_covers(const struct kernel_table *k,
  * (choose_packs_winograd). */
 bool winograd_fits(const struct kernel_table *k, const struct conv2d_shape *s);
 
+uint32_t winograd_panel_width(const struct kernel_table *k);
 size_t winograd_packed_bytes(const struct kernel_table *k, uint32_t cin,
                              uint32_t cout);
 /* w as in files, [cout][cin][3][3]; the adjoint packing swaps channels and
@@ -45,9 +47,15 @@ bool winograd_is_accurate(const struct kernel_table *k, const void *packed,
                           const float *w, uint32_t cin, uint32_t cout,
                           bool is_adjoint);
 
-/* args->w is what winograd_pack() wrote. */
+/* The same verdict about rows that nothing was packed of. */
+enum unstir_status winograd_rows_are_accurate(bool *is_accurate,
+                                              const struct kernel_table *k,
+                                              const struct weight_rows *w);
+
+/* args->w is what winograd_pack() wrote; or args->rows is set, and as many
+ * panels as are read at once are made of them, with the same bits. */
 size_t winograd_scratch(const struct kernel_table *k, unsigned n_threads,
-                        const struct conv2d_shape *s);
+                        const struct conv2d_shape *s, bool is_made);
 void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args);
 
 /* dw += , as conv2d_bwd_weights; dbias is left alone. */

@@ -13,8 +13,10 @@
 
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/rng.h"
 #include "kernels/kernels.h"
+#include "ops/weight_rows.h"
 
 #define LIMIT      1e-2 /* of the outputs, in the mean square                */
 #define SEED       20u
@@ -26,8 +28,12 @@
 
 struct gate {
     const struct kernel_table *k;
+    /* What was packed of some panels, from one of them on, and the weights
+     * that they were packed of, from output `first` on. */
     const char *packed;
+    size_t n_panels;
     const float *w;
+    uint32_t first;
     uint32_t cin, rows, cols; /* of the file; of this product                */
     bool is_adjoint;
     struct rng rng;
@@ -43,13 +49,12 @@ static void draw(struct gate *g, float *x, size_t n)
 }
 
 /* Products of a chunk of channels at c0 are added to m[16][TILES][nr]. */
-static void add_products(const struct gate *g, uint32_t panel, uint32_t c0,
+static void add_products(const struct gate *g, size_t panel, uint32_t c0,
                          const float x[4 * IN_W * CHUNK], float *m)
 {
     const struct gemm_kernels *k = &g->k->gemm;
     float v[16 * TILES * CHUNK]; /* operands, of at most four bytes           */
     size_t size = dtype_size(k->operand), row = CHUNK * size;
-    size_t n_panels = (g->cols + k->nr - 1) / k->nr;
     const void *rows[TILES];
 
     for (size_t t = 0; t < TILES; t++)
@@ -62,7 +67,7 @@ static void add_products(const struct gate *g, uint32_t panel, uint32_t c0,
         k->tile(&(struct gemm_tile){
             .a = rows,
             .b = g->packed +
-                 (((q * n_panels + panel) * g->rows + c0) * k->nr) * size,
+                 (((q * g->n_panels + panel) * g->rows + c0) * k->nr) * size,
             .n_runs = 1,
             .run_len = CHUNK,
             .run_stride = CHUNK,
@@ -83,8 +88,9 @@ static void add_wanted(const struct gate *g, uint32_t first, uint32_t n,
     for (uint32_t j = 0; j < n; j++)
         for (uint32_t c = 0; c < CHUNK; c++)
             for (uint32_t tap = 0; tap < 9; tap++) {
-                double w = (double)winograd_tap(g->w, g->cin, c0 + c, first + j,
-                                                tap, g->is_adjoint);
+                double w = (double)winograd_tap(g->w, g->cin, c0 + c,
+                                                first - g->first + j, tap,
+                                                g->is_adjoint);
                 for (uint32_t o = 0; o < OUTPUTS; o++) {
                     uint32_t y = o / (2 * TILES) + tap / 3;
                     uint32_t at = o % (2 * TILES) + tap % 3;
@@ -120,7 +126,8 @@ static void compare(struct gate *g, const float *m, const double *want,
         }
 }
 
-static void try_panel(struct gate *g, uint32_t panel)
+/* Panel `panel` of the product, the one at `place` of what is packed. */
+static void try_panel(struct gate *g, uint32_t panel, size_t place)
 {
     unsigned nr = g->k->gemm.nr;
     uint32_t first = panel * nr;
@@ -130,10 +137,25 @@ static void try_panel(struct gate *g, uint32_t panel)
 
     for (uint32_t c = 0; c < g->rows; c += CHUNK) {
         draw(g, x, 4 * IN_W * CHUNK);
-        add_products(g, panel, c, x, m);
+        add_products(g, place, c, x, m);
         add_wanted(g, first, n, c, x, want);
     }
     compare(g, m, want, n);
+}
+
+static uint32_t panels_of(const struct gate *g)
+{
+    return (g->cols + g->k->gemm.nr - 1) / g->k->gemm.nr;
+}
+
+static uint32_t panel_step(const struct gate *g)
+{
+    return (panels_of(g) + MAX_PANELS - 1) / MAX_PANELS;
+}
+
+static bool is_passed(const struct gate *g)
+{
+    return g->error <= LIMIT * LIMIT * g->size; /* false for NaN */
 }
 
 bool winograd_is_accurate(const struct kernel_table *k, const void *packed,
@@ -149,11 +171,45 @@ bool winograd_is_accurate(const struct kernel_table *k, const void *packed,
         .cols = is_adjoint ? cin : cout,
         .is_adjoint = is_adjoint,
     };
-    uint32_t n_panels = (g.cols + k->gemm.nr - 1) / k->gemm.nr;
-    uint32_t step = (n_panels + MAX_PANELS - 1) / MAX_PANELS;
 
+    g.n_panels = panels_of(&g);
     rng_seed(&g.rng, SEED);
-    for (uint32_t p = 0; p < n_panels; p += step)
-        try_panel(&g, p);
-    return g.error <= LIMIT * LIMIT * g.size; /* false for NaN */
+    for (uint32_t p = 0; p < g.n_panels; p += panel_step(&g))
+        try_panel(&g, p, p);
+    return is_passed(&g);
+}
+
+enum unstir_status winograd_rows_are_accurate(bool *is_accurate,
+                                              const struct kernel_table *k,
+                                              const struct weight_rows *w)
+{
+    unsigned nr = k->gemm.nr;
+    struct gate g = {
+        .k = k, .n_panels = 1, .cin = w->cin, .rows = w->cin, .cols = w->cout};
+    size_t floats = (size_t)nr * w->cin * 9;
+    void *memory;
+    char *packed;
+    float *rows;
+
+    *is_accurate = false;
+    TRY(alloc_aligned(
+        &memory, floats * sizeof *rows + winograd_packed_bytes(k, w->cin, nr),
+        1, NULL));
+    rows = memory;
+    packed = (char *)(rows + floats);
+    g.w = rows;
+    g.packed = packed;
+    rng_seed(&g.rng, SEED);
+    for (uint32_t p = 0; p < panels_of(&g); p += panel_step(&g)) {
+        uint32_t n;
+
+        g.first = p * nr;
+        n = w->cout - g.first < nr ? w->cout - g.first : nr;
+        weight_rows_load(rows, w, g.first, n);
+        winograd_pack(k, packed, rows, w->cin, n, false);
+        try_panel(&g, p, 0);
+    }
+    *is_accurate = is_passed(&g);
+    alloc_free(memory);
+    return UNSTIR_OK;
 }

@@ -28,6 +28,7 @@ static const struct row {
     {"portable", 16, 64, 4, 3, 1, "blas", "f32"},
     {"avx2", 16, 64, 64, 3, 1, "winograd f4", "f32"},
     {"avx2", 5, 16, 16, 3, 1, "winograd f4", "f32"},
+    {"avx2", 16, 2560, 1280, 3, 1, "winograd f4", "f32"},
     {"avx2", 4, 16, 16, 3, 1, "tiles", "f32"},
     {"avx2", 16, 12, 16, 3, 1, "tiles", "f32"},
     {"avx2", 16, 64, 60, 3, 1, "tiles", "f32"},

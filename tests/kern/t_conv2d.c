@@ -657,7 +657,7 @@ static void winograd_by_rule(void **state)
     assert_true(winograd_fits(&k, &row.s));
     float *y = forward_run(&k, &d, 2), *y2 = guarded(d.n_y);
     size_t n = winograd_packed_bytes(&k, 24, 16) / 4;
-    size_t n_scratch = winograd_scratch(&k, 1, &row.s) / 4;
+    size_t n_scratch = winograd_scratch(&k, 1, &row.s, false) / 4;
     float *packed = guarded(n), *scratch = guarded(n_scratch);
     struct op_ctx ctx = {&k, NULL, (unsigned char *)scratch, n_scratch * 4};
     winograd_pack(&k, packed, d.w, 24, 16, false);
@@ -672,7 +672,7 @@ static void winograd_by_rule(void **state)
     t.cout = 24;
     size_t n_x = 2 * 9 * 8 * 24,
            n_adjoint = winograd_packed_bytes(&k, 16, 24) / 4;
-    size_t n_scratch2 = winograd_scratch(&k, 1, &t) / 4;
+    size_t n_scratch2 = winograd_scratch(&k, 1, &t, false) / 4;
     float *dx = bwd_data_run(&k, &row.s, d.w, y, NULL, 1), *dx2 = guarded(n_x);
     float *adjoint = guarded(n_adjoint), *scratch2 = guarded(n_scratch2);
     winograd_pack(&k, adjoint, d.w, 24, 16, true);

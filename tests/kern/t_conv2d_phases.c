@@ -184,7 +184,8 @@ static float *run(const struct fixture *f, unsigned n_threads)
 {
     const struct conv2d_shape *s = &f->a.s;
     uint32_t cin = s->c0 + s->c1;
-    size_t n_scratch = conv2d_phases_scratch(&f->k, n_threads, s);
+    size_t n_scratch = conv2d_phases_scratch(
+        &f->k, n_threads, s, &(struct conv2d_kind){.is_plain = false});
     float *packed = aligned(conv2d_phases_packed_bytes(&f->k, cin, s->cout));
     float *room = aligned((size_t)cin * s->cout * 16);
     float *scratch = aligned(n_scratch), *y = aligned(f->n_y * sizeof(float));

@@ -190,8 +190,8 @@ static void fixture_init(struct fixture *f, const struct rung *on,
                                 .y = f->y};
     assert_true(winograd_fits(&f->k, &s));
     winograd_pack(&f->k, f->packed, f->w, c, t->cout, false);
-    f->scratch =
-        aligned_alloc(64, size_align(winograd_scratch(&f->k, 4, &s), 64));
+    f->scratch = aligned_alloc(
+        64, size_align(winograd_scratch(&f->k, 4, &s, false), 64));
     make_input(f);
 }
 
@@ -209,7 +209,7 @@ static void run(struct fixture *f, unsigned threads)
 
     assert_int_equal(pool_new(&pool, threads, 0, NULL), UNSTIR_OK);
     ctx.pool = pool;
-    ctx.scratch_bytes = winograd_scratch(&f->k, 4, &f->a.s);
+    ctx.scratch_bytes = winograd_scratch(&f->k, 4, &f->a.s, false);
     winograd_run(&ctx, &f->a);
     pool_free(pool);
 }

@@ -11,4 +11,5 @@ void kernels_fill_avx2(struct kernel_table *table)
     winograd_kernels_avx2(&table->wino);
     winograd_kernels_f2_avx2(&table->wino_f2);
     int8_kernels_avx2(&table->i8);
+    weight_kernels_avx2(&table->weights);
 }

@@ -11,4 +11,5 @@ void kernels_fill_scalar(struct kernel_table *table)
     winograd_kernels_scalar(&table->wino);
     winograd_kernels_f2_scalar(&table->wino_f2);
     int8_kernels_scalar(&table->i8);
+    weight_kernels_scalar(&table->weights);
 }
