@@ -528,9 +528,9 @@ enum unstir_status packs_derive(struct packs **out, const struct packs *base,
     return UNSTIR_OK;
 }
 
-/* What stands beside the packs is counted too, if it is `touched` (or all). */
+/* What stands beside the packs is counted too, if it is `counted` (or all). */
 static size_t measured(struct packs *packs, const struct graph *g,
-                       const bool *touched)
+                       const bool *counted)
 {
     size_t bytes = packs->bytes;
 
@@ -539,7 +539,7 @@ static size_t measured(struct packs *packs, const struct graph *g,
         const struct packs_stored *stored = packs_stored(packs, (param_id)i);
         size_t n = graph_param_at(g, (param_id)i)->n;
 
-        if (touched && !touched[i])
+        if (counted && !counted[i])
             continue;
         if (packs->params[i])
             bytes += n * sizeof(float);
@@ -549,23 +549,41 @@ static size_t measured(struct packs *packs, const struct graph *g,
     return bytes;
 }
 
+static enum unstir_status
+measure_derived(size_t *bytes, const struct packs *base, const struct graph *g,
+                const struct packs_params *source, const bool *touched,
+                struct unstir_error *err)
+{
+    enum unstir_status status;
+    struct packs *packs;
+    void *wanted;
+
+    TRY(alloc_zero(&wanted, base->n_params, sizeof(bool), err));
+    packs_derive_wants(wanted, base, g, touched);
+    status = new_empty(&packs, g, base->table, base->mode, source,
+                       (struct origin){base, touched, false}, err);
+    if (status == UNSTIR_OK)
+        *bytes = measured(packs, g, wanted);
+    packs_free(packs);
+    alloc_free(wanted);
+    return status;
+}
+
 static enum unstir_status measure(size_t *bytes, const struct graph *g,
                                   const struct kernel_table *table,
                                   enum lower_mode mode, const bool *touched,
                                   const struct packs_params *source,
                                   struct unstir_error *err)
 {
-    struct packs *packs, *derived = NULL;
     enum unstir_status status = UNSTIR_OK;
+    struct packs *packs;
 
     TRY(new_empty(&packs, g, table, mode, source, (struct origin){.base = NULL},
                   err));
     if (touched)
-        status = new_empty(&derived, g, table, mode, source,
-                           (struct origin){packs, touched, false}, err);
-    if (status == UNSTIR_OK)
-        *bytes = measured(derived ? derived : packs, g, touched);
-    packs_free(derived);
+        status = measure_derived(bytes, packs, g, source, touched, err);
+    else
+        *bytes = measured(packs, g, NULL);
     packs_free(packs);
     return status;
 }
