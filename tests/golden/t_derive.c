@@ -206,10 +206,46 @@ static bool has_same_bytes(const struct painted *a, const struct painted *b)
     return a->n == b->n && memcmp(a->png, b->png, a->n) == 0;
 }
 
-/* What `unstir convert --lora` writes. */
+/* What `unstir convert --lora` writes, opened with the same options. */
+static void check_changed_for_good(const char *merged,
+                                   const struct unstir_model_options *options)
+{
+    struct unstir_lora lora = {
+        .path = lora_path, .unet_weight = 0.8, .text_weight = 0.8};
+    struct unstir_model *base, *derived, *want;
+    struct painted before, a, b, after;
+    struct unstir_error err = {0};
+
+    must(unstir_model_open(&base, model_path, options, &err), &err);
+    before = paint(base, "a red cube");
+    must(unstir_model_derive(&derived, base, &lora, 1, &err), &err);
+    must(unstir_model_open(&want, merged, options, &err), &err);
+    assert_string_equal(unstir_model_info(derived)->precision,
+                        unstir_model_info(want)->precision);
+    a = paint(derived, "a red cube");
+    b = paint(want, "a red cube");
+    assert_true(has_same_pixels(&a, &b));
+    assert_false(has_same_pixels(&a, &before));
+    unstir_model_close(derived);
+    after = paint(base, "a red cube");
+    assert_true(has_same_bytes(&before, &after));
+    painted_fini(&before);
+    painted_fini(&a);
+    painted_fini(&b);
+    painted_fini(&after);
+    unstir_model_close(want);
+    unstir_model_close(base);
+}
+
 static void test_as_changed_for_good(void **state)
 {
     static const double weight = 0.8;
+    static const struct unstir_model_options rows[] = {
+        {.precision = UNSTIR_PRECISION_AUTO},
+        {.precision = UNSTIR_PRECISION_INT8},
+        {.precision = UNSTIR_PRECISION_F32, .low_memory = true},
+        {.isa = "scalar", .precision = UNSTIR_PRECISION_INT8},
+    };
     const char *const files[] = {lora_path};
     char merged[SCRATCH_PATH], *json;
     struct unstir_convert_options o = {.input = model_path,
@@ -217,24 +253,119 @@ static void test_as_changed_for_good(void **state)
                                        .loras = files,
                                        .lora_scales = &weight,
                                        .n_loras = 1};
-    struct unstir_model *base = open_path(model_path);
-    struct unstir_model *derived = derive(base, weight, weight), *want;
     struct unstir_error err = {0};
-    struct painted a, b;
 
     (void)state;
     scratch_path(merged, folder, "merged");
     must(unstir_convert(&o, &json, &err), &err);
     unstir_free(json);
-    want = open_path(merged);
-    a = paint(derived, "a red cube");
-    b = paint(want, "a red cube");
-    assert_true(has_same_pixels(&a, &b));
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        check_changed_for_good(merged, &rows[i]);
+}
+
+/* In which order they are given changes nothing, not even the digest. */
+static void test_order(void **state)
+{
+    struct unstir_lora loras[] = {
+        {.path = lora_path, .name = "one", .unet_weight = 0.3},
+        {.path = "tests/data/lora/style.safetensors",
+         .name = "two",
+         .unet_weight = 0.7,
+         .text_weight = 0.1}};
+    struct unstir_lora turned[] = {loras[1], loras[0]};
+    struct unstir_model *base = open_path(model_path), *one, *other;
+    struct unstir_error err = {0};
+    struct painted a, b;
+
+    (void)state;
+    must(unstir_model_derive(&one, base, loras, 2, &err), &err);
+    must(unstir_model_derive(&other, base, turned, 2, &err), &err);
+    assert_string_equal(unstir_model_info(one)->digest,
+                        unstir_model_info(other)->digest);
+    a = paint(one, "a red cube");
+    b = paint(other, "a red cube");
+    assert_true(has_same_bytes(&a, &b));
+    assert_string_equal(a.json, b.json);
     painted_fini(&a);
     painted_fini(&b);
-    unstir_model_close(want);
-    unstir_model_close(derived);
+    unstir_model_close(one);
+    unstir_model_close(other);
     unstir_model_close(base);
+}
+
+static void write_request(const struct unstir_model *m, char **json)
+{
+    struct unstir_request r = UNSTIR_REQUEST_INIT, resolved;
+    struct unstir_error err = {0};
+
+    r.prompt = "x <lora:style:0.8>";
+    must(unstir_request_check(m, &r, &resolved, NULL, NULL, &err), &err);
+    must(unstir_request_json(m, &resolved, json, &err), &err);
+}
+
+/* What will be is known beforehand: also of a base without its weights. */
+static void test_described(void **state)
+{
+    static const struct unstir_model_options bare = {.without_weights = true};
+    struct unstir_lora lora = {
+        .path = lora_path, .unet_weight = 0.8, .text_weight = 0.5};
+    struct unstir_model *base = open_path(model_path), *model, *described, *m;
+    struct unstir_lora_details details;
+    struct unstir_error err = {0};
+    char *want, *got;
+    size_t n, n_bytes, n_bare;
+
+    (void)state;
+    must(unstir_lora_inspect(&details, lora_path, NULL, 0, &err), &err);
+    must(unstir_model_derive(&model, base, &lora, 1, &err), &err);
+    assert_string_equal(details.digest,
+                        unstir_model_info(model)->loras[0].digest);
+    must(unstir_model_derive_bytes(base, &lora, 1, &n_bytes, &err), &err);
+    must(unstir_model_open(&m, model_path, &bare, &err), &err);
+    must(unstir_model_derive_bytes(m, &lora, 1, &n_bare, &err), &err);
+    /* Without weights what an f32 file has in place is counted as well. */
+    n = (size_t)unstir_model_info(model)->weight_bytes;
+    if (n > n_bytes || n_bytes > n_bare || n_bare > n + n / 10)
+        fail_msg("it takes %zu bytes; predicted were %zu and %zu", n, n_bytes,
+                 n_bare);
+    lora.digest = details.digest;
+    lora.path = NULL;
+    lora.name = "style";
+    must(unstir_model_describe_derived(&described, m, &lora, 1, &err), &err);
+    assert_string_equal(unstir_model_info(described)->digest,
+                        unstir_model_info(model)->digest);
+    write_request(model, &want);
+    write_request(described, &got);
+    assert_string_equal(got, want);
+    unstir_free(want);
+    unstir_free(got);
+    unstir_model_close(described);
+    unstir_model_close(model);
+    unstir_model_close(m);
+    unstir_model_close(base);
+}
+
+static void test_details(void **state)
+{
+    struct unstir_lora_details d;
+    struct unstir_error err = {0};
+
+    (void)state;
+    must(unstir_lora_inspect(&d, lora_path, "mine", 0, &err), &err);
+    assert_string_equal(d.kind, "peft");
+    assert_null(d.family); /* of this tiny width */
+    assert_int_equal(d.n_layers, ARRAY_LEN(touched));
+    assert_true(d.has_unet && d.has_text);
+    assert_int_equal(d.min_rank, RANK);
+    assert_int_equal(d.max_rank, RANK);
+    assert_true(d.min_alpha == RANK && d.max_alpha == RANK);
+    assert_int_equal(unstir_lora_inspect(&d, lora_path, "mine", 100, &err),
+                     UNSTIR_ERR_LIMIT);
+    assert_int_equal(
+        unstir_lora_inspect(&d, "tests/data/lora_names.json", "mine", 0, &err),
+        UNSTIR_ERR_FORMAT);
+    if (strncmp(err.detail, "mine: ", 6) != 0)
+        fail_msg("told \"%s\"", err.detail);
 }
 
 /* The base paints the same bytes before, beside and after. */
@@ -302,11 +433,9 @@ static void test_parts(void **state)
     unstir_model_close(base);
 }
 
-static void refuse(const struct unstir_model *base, const char *path,
-                   double weight, const char *told)
+static void refuse_lora(const struct unstir_model *base,
+                        struct unstir_lora lora, const char *told)
 {
-    struct unstir_lora lora = {
-        .path = path, .unet_weight = weight, .text_weight = weight};
     struct unstir_error err = {0};
     struct unstir_model *m;
 
@@ -315,6 +444,15 @@ static void refuse(const struct unstir_model *base, const char *path,
     assert_null(m);
     if (!strstr(err.detail, told))
         fail_msg("told \"%s\", wanted \"%s\"", err.detail, told);
+}
+
+static void refuse(const struct unstir_model *base, const char *path,
+                   double weight, const char *told)
+{
+    struct unstir_lora lora = {
+        .path = path, .unet_weight = weight, .text_weight = weight};
+
+    refuse_lora(base, lora, told);
 }
 
 static void test_refusals(void **state)
@@ -330,6 +468,16 @@ static void test_refusals(void **state)
     refuse(base, "/nowhere.safetensors", 1, "/nowhere.safetensors");
     refuse(base, lora_path, 1e9, "weights are -100 to 100");
     refuse(other, lora_path, 1, "style.safetensors: layer"); /* another shape */
+    refuse_lora(base,
+                (struct unstir_lora){.path = lora_path,
+                                     .name = "mine",
+                                     .unet_weight = 1,
+                                     .digest = "0123"},
+                "LoRA mine: the file has changed");
+    refuse_lora(base,
+                (struct unstir_lora){
+                    .path = lora_path, .unet_weight = 1, .max_bytes = 99},
+                "at most 99 are allowed");
     derived = derive(base, 1, 1);
     refuse(derived, lora_path, 1, "has none");
     r.prompt = "x <lora:unknown:1>";
@@ -343,6 +491,10 @@ static void test_refusals(void **state)
     assert_string_equal(tags[1].name, "c");
     assert_true(tags[0].unet_weight == 0.5 && tags[0].text_weight == 0.5);
     assert_true(tags[1].text_weight == 1 && tags[1].unet_weight == 2);
+    must(unstir_prompt_loras("<lora:b:0.5> <lora:b:0.25:1>", tags, &n, &err),
+         &err);
+    assert_int_equal(n, 1);
+    assert_true(tags[0].text_weight == 0.75 && tags[0].unet_weight == 1.5);
     unstir_model_close(derived);
     unstir_model_close(other);
     unstir_model_close(base);
@@ -435,6 +587,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference),
         cmocka_unit_test(test_as_changed_for_good),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_described),
+        cmocka_unit_test(test_details),
         cmocka_unit_test(test_base_stays),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_refusals),

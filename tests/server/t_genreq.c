@@ -11,11 +11,31 @@
 #include <cmocka.h>
 
 #include "genreq.h"
+#include "loras.h"
 
 static struct config config;
 static struct model model;
 static struct models models = {.first = &model, .n = 1};
 static struct service service = {.config = &config, .models = &models};
+
+/* LoRAs of the table: nothing here reads their files. */
+#define DIGEST_1 \
+    "1111111111111111111111111111111111111111111111111111111111111111"
+#define DIGEST_2 \
+    "2222222222222222222222222222222222222222222222222222222222222222"
+static char lora_path[] = "/loras/file";
+static struct lora_file files[] = {
+    {.name = "broken", .path = lora_path, .why = "it is broken"},
+    {.name = "film",
+     .path = lora_path,
+     .is_usable = true,
+     .details = {.digest = DIGEST_2, .n_bytes = 600}},
+    {.name = "ink",
+     .path = lora_path,
+     .is_usable = true,
+     .details = {.digest = DIGEST_1, .n_bytes = 600}}};
+static struct lora_file *file_table[] = {&files[0], &files[1], &files[2]};
+static struct loras loras = {.files = file_table, .n = 3};
 
 static int open_model(void **state)
 {
@@ -293,23 +313,16 @@ static void test_digest(void **state)
 }
 
 /* The canonical request reads back to itself. */
-static void test_canonical_form_is_a_fixed_point(void **state)
+static void check_fixed_point(const struct reading *r)
 {
-    struct reading r, again;
+    struct reading again;
     struct json_out out;
     struct buf first, second;
 
-    (void)state;
-    read_json(&r,
-              "{\"class\":\"bag\",\"seed\":\"18446744073709551615\",\"n\":3,"
-              "\"eta\":0.5,\"priority\":-1,\"tag\":\"\\u00e9\",\"ttl_s\":9,"
-              "\"preview\":{\"every\":2,\"max_edge\":64},"
-              "\"output\":{\"png_level\":0},\"on_disconnect\":\"continue\"}",
-              false);
-    assert_true(r.is_good);
+    assert_true(r->is_good);
     buf_init(&first, 65536);
     jout_init(&out, &first);
-    genreq_write(&r.req, &out, NULL);
+    genreq_write(&r->req, &out, NULL);
     assert_false(first.failed);
     read_json(&again, first.bytes, true); /* "label" is for people */
     assert_true(again.is_good);
@@ -319,8 +332,160 @@ static void test_canonical_form_is_a_fixed_point(void **state)
     assert_string_equal(second.bytes, first.bytes);
     buf_fini(&first);
     buf_fini(&second);
-    end_reading(&r);
     end_reading(&again);
+}
+
+static void test_canonical_form_is_a_fixed_point(void **state)
+{
+    struct reading r;
+
+    (void)state;
+    read_json(&r,
+              "{\"class\":\"bag\",\"seed\":\"18446744073709551615\",\"n\":3,"
+              "\"eta\":0.5,\"priority\":-1,\"tag\":\"\\u00e9\",\"ttl_s\":9,"
+              "\"preview\":{\"every\":2,\"max_edge\":64},"
+              "\"output\":{\"png_level\":0},\"on_disconnect\":\"continue\"}",
+              false);
+    check_fixed_point(&r);
+    end_reading(&r);
+}
+
+static void open_loras(void)
+{
+    static char folder[] = "/loras";
+
+    mem_free(config.lora_dir);
+    config.lora_dir = mem_strdup(folder);
+    config.lora_bytes = 1000;
+    service.loras = &loras;
+    model.models = &models;
+}
+
+static void test_loras_share_a_model(void **state)
+{
+    static const char *const same[] = {
+        "{\"loras\":[{\"name\":\"ink\",\"scale\":0.5}]}",
+        "{\"loras\":[\"ink:0.5\"]}",
+        "{\"loras\":\"ink:0.5\"}",
+        "{\"loras\":{\"name\":\"ink\",\"weight\":0.5}}",
+        "{\"loras\":[{\"name\":\"ink\",\"scale\":0.5,\"text_scale\":0.5}]}",
+        "{\"loras\":[\"ink:0.5:0.5\",\"film:0\"]}",
+        "{\"loras\":[{\"name\":\"ink\",\"scale\":0.5,\"sha256\":\"" DIGEST_1
+        "\"}]}"};
+    enum { N = sizeof same / sizeof *same };
+    struct reading readings[N], other;
+
+    (void)state;
+    open_loras();
+    for (size_t i = 0; i < N; i++) {
+        read_json(&readings[i], same[i], false);
+        if (!readings[i].is_good)
+            fail_msg("%s: refused", same[i]);
+        assert_ptr_not_equal(readings[i].req.model, &model);
+        assert_ptr_equal(readings[i].req.model, readings[0].req.model);
+        assert_int_equal(readings[i].req.model->n_refs, i + 1);
+    }
+    assert_ptr_equal(readings[0].req.model->base, &model);
+    assert_ptr_equal(model_cost(readings[0].req.model), &model.cost);
+    assert_string_equal(model_id(readings[0].req.model), model_id(&model));
+    assert_string_not_equal(readings[0].req.model->info->digest,
+                            model.info->digest);
+    read_json(&other, "{\"loras\":[\"ink:0.5:0.6\"]}", false);
+    assert_ptr_not_equal(other.req.model, readings[0].req.model);
+    end_reading(&other);
+    read_json(&other, "{\"loras\":[\"ink:0\"]}", false);
+    assert_ptr_equal(other.req.model, &model);
+    end_reading(&other);
+    for (size_t i = 0; i < N; i++)
+        end_reading(&readings[i]);
+    assert_null(models.first_derived); /* nobody names it any more */
+    service.loras = NULL;
+}
+
+static void test_loras_have_one_order(void **state)
+{
+    struct reading one, other;
+
+    (void)state;
+    open_loras();
+    config.lora_bytes = 2000;
+    read_json(&one, "{\"seed\":1,\"loras\":[\"film:0.25\",\"ink\"]}", false);
+    read_json(&other, "{\"seed\":1,\"loras\":[\"ink\",\"film:0.25\"]}", false);
+    assert_true(one.is_good && other.is_good);
+    assert_ptr_equal(one.req.model, other.req.model);
+    assert_int_equal(one.req.model->info->n_loras, 2);
+    assert_string_equal(one.req.model->info->loras[0].name, "ink");
+    check_fixed_point(&one);
+    end_reading(&one);
+    end_reading(&other);
+    assert_null(models.first_derived);
+    service.loras = NULL;
+}
+
+static void test_loras_that_are_wrong(void **state)
+{
+    static const struct {
+        const char *json, *pointer, *nearest;
+    } rows[] = {
+        {"{\"loras\":[\"imk\"]}", "/loras/0", "[\"ink\"]"},
+        {"{\"loras\":\"imk\"}", "/loras", "[\"ink\"]"},
+        {"{\"loras\":[\"broken\"]}", "/loras/0", NULL},
+        {"{\"loras\":[\"ink\",\"ink\"]}", "/loras/1", NULL},
+        {"{\"loras\":[\"ink\",\"film\"]}", "/loras/1", NULL}, /* 1200 bytes */
+        {"{\"loras\":[{\"name\":\"ink\",\"scale\":-100.5}]}", "/loras/0/scale",
+         "[-100]"},
+        {"{\"loras\":[\"ink:101\"]}", "/loras/0", NULL},
+        {"{\"loras\":[\"ink:x\"]}", "/loras/0", NULL},
+        {"{\"loras\":[\"ink:1:2:3\"]}", "/loras/0", NULL},
+        {"{\"loras\":[\"\"]}", "/loras/0", NULL},
+        {"{\"loras\":[{\"scale\":1}]}", "/loras/0", NULL},
+        {"{\"loras\":[\"a><lora:ink\"]}", "/loras/0", NULL},
+        {"{\"loras\":[\"../ink\"]}", "/loras/0", NULL},
+        {"{\"loras\":[{\"name\":\"ink:0.8\",\"scale\":1}]}", "/loras/0", NULL},
+        {"{\"loras\":[{\"name\":\"ink\",\"sha256\":\"" DIGEST_2 "\"}]}",
+         "/loras/0", "[\"" DIGEST_1 "\"]"},
+        {"{\"loras\":[[]]}", "/loras/0", NULL},
+    };
+
+    (void)state;
+    open_loras();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct problem_violation *v;
+        struct reading r;
+
+        read_json(&r, rows[i].json, false);
+        if (r.is_good)
+            fail_msg("%s: accepted", rows[i].json);
+        v = find(r.problem, rows[i].pointer);
+        assert_non_null(v);
+        if (rows[i].nearest != NULL &&
+            (v->nearest == NULL || strcmp(v->nearest, rows[i].nearest) != 0))
+            fail_msg("%s: nearest %s, wanted %s", rows[i].json,
+                     v->nearest != NULL ? v->nearest : "-", rows[i].nearest);
+        end_reading(&r);
+        assert_null(models.first_derived);
+    }
+    service.loras = NULL;
+}
+
+/* What is known to fail is told at once, while anybody remembers. */
+static void test_loras_that_failed(void **state)
+{
+    struct reading r, again;
+
+    (void)state;
+    open_loras();
+    read_json(&r, "{\"loras\":[\"ink\"]}", false);
+    r.req.model->state = MODEL_FAILED;
+    r.req.model->why_is_public = true;
+    read_json(&again, "{\"loras\":[\"ink\"]}", false);
+    assert_false(again.is_good);
+    assert_non_null(find(again.problem, "/loras"));
+    assert_int_equal(r.req.model->n_refs, 1);
+    end_reading(&again);
+    end_reading(&r);
+    assert_null(models.first_derived);
+    service.loras = NULL;
 }
 
 int main(void)
@@ -334,6 +499,10 @@ int main(void)
         cmocka_unit_test(test_model_that_cannot_be_used),
         cmocka_unit_test(test_digest),
         cmocka_unit_test(test_canonical_form_is_a_fixed_point),
+        cmocka_unit_test(test_loras_share_a_model),
+        cmocka_unit_test(test_loras_have_one_order),
+        cmocka_unit_test(test_loras_that_are_wrong),
+        cmocka_unit_test(test_loras_that_failed),
     };
 
     return cmocka_run_group_tests(tests, open_model, close_model);

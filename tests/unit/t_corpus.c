@@ -56,6 +56,11 @@ static void test_safetensors(void **state)
     replay("safetensors", fuzz_safetensors);
 }
 
+static void test_lora(void **state)
+{
+    replay("lora", fuzz_lora);
+}
+
 static void test_gguf(void **state)
 {
     replay("gguf", fuzz_gguf);
@@ -104,11 +109,17 @@ static void test_prompt(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json),   cmocka_unit_test(test_safetensors),
-        cmocka_unit_test(test_png),    cmocka_unit_test(test_image),
-        cmocka_unit_test(test_gguf),   cmocka_unit_test(test_folder_config),
-        cmocka_unit_test(test_idx),    cmocka_unit_test(test_pack_file),
-        cmocka_unit_test(test_state),  cmocka_unit_test(test_bpe),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_lora),
+        cmocka_unit_test(test_png),
+        cmocka_unit_test(test_image),
+        cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_folder_config),
+        cmocka_unit_test(test_idx),
+        cmocka_unit_test(test_pack_file),
+        cmocka_unit_test(test_state),
+        cmocka_unit_test(test_bpe),
         cmocka_unit_test(test_prompt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
