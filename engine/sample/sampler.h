@@ -152,7 +152,6 @@ enum sampler_id {
     SAMPLER_SCORE_VP,
     SAMPLER_ANNEALED_LANGEVIN,
     SAMPLER_BINOMIAL,
-    SAMPLER_SCORE_FLOW,
     SAMPLER_COUNT
 };
 extern const struct sampler *const samplers[SAMPLER_COUNT];
@@ -356,6 +355,5 @@ extern const struct sampler sampler_score_ve;
 extern const struct sampler sampler_score_vp;
 extern const struct sampler sampler_annealed_langevin;
 extern const struct sampler sampler_binomial;
-extern const struct sampler sampler_score_flow;
 
 #endif

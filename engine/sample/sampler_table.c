@@ -41,7 +41,6 @@ const struct sampler *const samplers[SAMPLER_COUNT] = {
     [SAMPLER_SCORE_VP] = &sampler_score_vp,
     [SAMPLER_ANNEALED_LANGEVIN] = &sampler_annealed_langevin,
     [SAMPLER_BINOMIAL] = &sampler_binomial,
-    [SAMPLER_SCORE_FLOW] = &sampler_score_flow,
 };
 
 /* Name, title, other spellings, draws noise after the first, order (unipc, deis:
@@ -96,8 +95,6 @@ const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT] = {
                           "arXiv:2011.13456"},
     [SAMPLER_ANNEALED_LANGEVIN] = {"annealed_langevin", "Annealed Langevin",
                                    "ald", true, 1, "arXiv:1907.05600"},
-    [SAMPLER_SCORE_FLOW] = {"score_flow", "Score flow", "probability_flow",
-                            false, 2, "arXiv:2011.13456"},
     [SAMPLER_BINOMIAL] = {"binomial", "Binomial", "bits", true, 1,
                           "arXiv:1503.03585"},
 };

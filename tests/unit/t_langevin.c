@@ -1,5 +1,4 @@
-/* t_langevin.c - annealed Langevin dynamics, and the probability flow, on a
- * density whose score is known.
+/* t_langevin.c - annealed Langevin dynamics on a density whose score is known.
  *
  * Two Gaussians on a line, of weights 0.3 and 0.7 and standard deviation s,
  * ten s apart: with noise sigma the score has a closed form.  Every float of
@@ -15,12 +14,6 @@
  * end with 0.677 instead of 0.7.  Beyond that, N chains scatter: a share p by
  * sqrt(p (1 - p) / N), a mean by sqrt(v / n), a variance by v sqrt(2 / n), of
  * which five never happen.
- *
- * The flow has no walks and no lag: it keeps the order of points on a line, so
- * the shares are right but for the first noise, which is centred on 0 instead
- * of on the mixture's mean of 0.6: 0.6 / 50 in units of it, times the density
- * of a normal at the quantile of 0.3, 0.348.  It ends with the variance of
- * s^2 + sigma_min^2, multiplied by the denoising.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -47,24 +40,24 @@ struct rig {
     struct schedule schedule;
     struct sampler_run run;
     struct sampler_state state;
-    float sample[N], estimate[N], output[N], noise[N], history[2 * N];
+    float sample[N], estimate[N], output[N], noise[N];
 };
 
-static enum unstir_status open_rig(struct rig *r, const struct sampler *s,
-                                   const char *text, uint32_t steps,
-                                   struct unstir_error *err)
+static enum unstir_status open_rig(struct rig *r, const char *text,
+                                   uint32_t steps, struct unstir_error *err)
 {
     struct sampler_run_options o = {.n_steps = steps, .n = N};
     struct json *config;
     memset(r, 0, sizeof *r);
     TRY(json_parse(&config, text, strlen(text), err));
-    enum unstir_status st = sampler_schedule_init(s, &r->schedule, config, err);
+    enum unstir_status st = sampler_schedule_init(&sampler_annealed_langevin,
+                                                  &r->schedule, config, err);
     json_free(config);
     if (st == UNSTIR_OK)
-        st = sampler_run_init(&r->run, s, &r->schedule, &o, err);
+        st = sampler_run_init(&r->run, &sampler_annealed_langevin, &r->schedule,
+                              &o, err);
     r->state.sample = r->sample;
     r->state.estimate = r->estimate;
-    r->state.history = r->history;
     rng_seed(&r->state.rng, 11);
     rng_normal_f32(&r->state.rng, r->sample, N);
     for (size_t i = 0; i < N; i++)
@@ -151,8 +144,7 @@ static void test_mixture(void **state)
     static struct rig r;
     struct unstir_error err;
     (void)state;
-    if (open_rig(&r, &sampler_annealed_langevin,
-                 "{\"sigma_min\":0.01,\"sigma_max\":2.0}", STEPS, &err))
+    if (open_rig(&r, "{\"sigma_min\":0.01,\"sigma_max\":2.0}", STEPS, &err))
         fail_msg("%s", err.detail);
     sample(&r);
     double wanted = variance_at_end(&r, 1);
@@ -168,29 +160,6 @@ static void test_mixture(void **state)
     close_rig(&r);
 }
 
-static void test_flow(void **state)
-{
-    static struct rig r;
-    struct unstir_error err;
-    double square = spread * spread;
-    (void)state;
-    if (open_rig(&r, &sampler_score_flow,
-                 "{\"sigma_min\":0.01,\"sigma_max\":50.0}", STEPS, &err))
-        fail_msg("%s", err.detail);
-    sample(&r);
-    double wanted = square * square / (square + 1e-4);
-    for (int k = 0; k < 2; k++) {
-        double mean, var, p = weights[k];
-        double n = (double)moments(&r, k, &mean, &var);
-        close_to("share", n / N, p,
-                 0.6 / 50 * 0.348 + 5 * sqrt(p * (1 - p) / N));
-        close_to("mean", mean, means[k], 5 * sqrt(wanted / n));
-        close_to("variance", var, wanted, 5 * wanted * sqrt(2 / n));
-    }
-    assert_memory_equal(r.sample, r.estimate, sizeof r.sample);
-    close_rig(&r);
-}
-
 /* Levels are geometric, the last evaluation is one more, and a step that is
  * said is what is walked: eps (sigma / sigma_min)^2. */
 static void test_tables(void **state)
@@ -198,7 +167,7 @@ static void test_tables(void **state)
     static struct rig r;
     struct unstir_error err;
     (void)state;
-    if (open_rig(&r, &sampler_annealed_langevin,
+    if (open_rig(&r,
                  "{\"sigma_min\":0.01,\"sigma_max\":1.0,"
                  "\"langevin_steps\":7,\"langevin_epsilon\":2e-5}",
                  3, &err))
@@ -211,7 +180,7 @@ static void test_tables(void **state)
         assert_int_equal(sampler_n_evals(&r.run, i), 7 + (i == 2));
     }
     close_rig(&r);
-    assert_int_equal(open_rig(&r, &sampler_annealed_langevin,
+    assert_int_equal(open_rig(&r,
                               "{\"sigma_min\":0.01,\"sigma_max\":1.0,"
                               "\"langevin_epsilon\":2e-4}",
                               3, &err),
@@ -224,7 +193,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mixture),
-        cmocka_unit_test(test_flow),
         cmocka_unit_test(test_tables),
     };
     return cmocka_run_group_tests_name("t_langevin", tests, NULL, NULL);

@@ -10,8 +10,6 @@ a picture without any signal, -x / (1 + sigma^2), instead of the stand-in.
 annealed_langevin   Song and Ermon, arXiv:1907.05600, algorithm 1, with the
                     step by technique 4 of arXiv:2006.09011 and its last
                     denoising
-score_flow          Song et al., arXiv:2011.13456, eq. 13, by algorithm 1 of
-                    Karras et al., arXiv:2206.00364
 binomial            Sohl-Dickstein et al., arXiv:1503.03585, the chain of bits;
                     steps back by Bayes from the chances of both values of a
                     bit, where the house has a closed form
@@ -87,38 +85,6 @@ def langevin_row(steps, low, high, walks, epsilon=None):
                     + (f", epsilon {epsilon}" if epsilon else "")}
 
 
-def score_flow(steps, low, high):
-    draw = Draw()
-    place = np.arange(steps) / max(steps - 1, 1)
-    levels = (high ** (1 / 7) + place * (low ** (1 / 7) - high ** (1 / 7))) ** 7
-    levels = np.append(levels, 0).astype(F)
-    x = (draw.normal() * F(high)).astype(F)
-    xs, times = [], []
-    for now, then in zip(levels, levels[1:]):
-        slope = -now * score(x, now)
-        guess = x + (then - now) * slope
-        xs.append(guess)
-        times.append(now)
-        if then > 0:
-            x = x + (then - now) * (slope - then * score(guess, then)) / 2
-            xs.append(x)
-            times.append(then)
-        else:
-            x = guess
-    return xs, times, x
-
-
-def flow_row(steps, low, high):
-    xs, times, mean = score_flow(steps, low, high)
-    return {"sampler": "score_flow", "source": "arXiv:2011.13456",
-            "network": "score", "steps": steps, "seed": SEED,
-            "config": {"_class_name": "ScoreSdeVeScheduler", "sigma_min": low,
-                       "sigma_max": high},
-            "timesteps": floats(times), "mean": floats(mean),
-            "x": [floats(x) for x in xs],
-            "name": f"score_flow {steps}, {low}..{high}"}
-
-
 def throw(kept):
     """2 x 2 chances from a bit (column) to a bit (row)."""
     return np.array([[1 + kept, 1 - kept], [1 - kept, 1 + kept]]) / 2
@@ -163,7 +129,6 @@ def main():
     rows = [langevin_row(4, 0.1, 5.0, 3), langevin_row(2, 0.01, 1.0, 1),
             langevin_row(10, 0.01, 1.0, 2, epsilon=2e-5),
             langevin_row(12, 0.01, 30.0, 2),
-            flow_row(8, 0.01, 20.0), flow_row(1, 0.01, 2.0),
             binomial_row(6, 6), binomial_row(7, 50), binomial_row(1, 10)]
     with open(sys.argv[1], "w", encoding="ascii") as file:
         file.write("[\n" + ",\n".join(
