@@ -26,10 +26,15 @@ NOT_A_SETTING = {"steps", "per_class", "first_seed", "accuracy", "by_class",
                  "nearest_rms_median", "test_rms_min", "test_rms_median"}
 
 
+# Evaluations of a step, where they are not one.
+PER_STEP = {"heun": 2, "dpm2": 2, "dpm2_a": 2, "dpmpp_sde": 2, "score_ve": 2,
+            "score_flow": 2, "annealed_langevin": 5}
+
+
 def evaluations(point):
     """Of one picture: guided steps cost two where a sampler costs one."""
     steps = int(point["steps"])
-    per_step = 2 if point.get("sampler") in ("heun", "dpm2") else 1
+    per_step = PER_STEP.get(point.get("sampler"), 1)
     if float(point.get("guidance", 1)) <= 1:
         return steps * per_step
     first = int(float(point.get("guidance-start", 0)) * steps)
