@@ -24,6 +24,7 @@
 /* Pooled text, and up to as many sizes, crops and scores. */
 #define XL_TIME_IDS      6
 #define REFINER_TIME_IDS 5
+#define REFINER_TEXT     1280
 
 static const char *const down_names[] = {"DownBlock2D", "CrossAttnDownBlock2D"};
 static const char *const up_names[] = {"UpBlock2D", "CrossAttnUpBlock2D"};
@@ -332,15 +333,15 @@ static enum unstir_status get_class(struct unetc_config *c,
 
 /* text_time: as many sinusoids as fill the vector behind the pooled text.
  * How wide the text is, is not said: six numbers, or the refiner's five, must
- * leave something for it; the refiner is told by its five leaving exactly
- * 1280, its text encoder's width. */
+ * leave something for it; the refiner is told by its five leaving exactly the
+ * width of its one text encoder: 1280, or that of a token. */
 static enum unstir_status get_added(struct unetc_config *c,
                                     const struct json *config,
                                     struct unstir_error *err)
 {
     static const char *const words[] = {"text_time"};
-    static const uint32_t pooled_width = 1280;
     const struct json *type = json_get(config, "addition_embed_type");
+    uint32_t five;
     int word;
 
     if (!type || json_type(type) == JSON_NULL)
@@ -351,7 +352,9 @@ static enum unstir_status get_added(struct unetc_config *c,
     TRY(field_u32(config, "projection_class_embeddings_input_dim", 0, 1,
                   MAX_CHANNELS, &c->added_width, err));
     c->n_time_ids = XL_TIME_IDS;
-    if (c->added_width == pooled_width + REFINER_TIME_IDS * c->added_time_dim)
+    five = REFINER_TIME_IDS * c->added_time_dim;
+    if (c->added_width == five + REFINER_TEXT ||
+        c->added_width == five + c->context_width)
         c->n_time_ids = REFINER_TIME_IDS;
     if (c->added_time_dim == 0 ||
         c->added_width <= c->n_time_ids * c->added_time_dim)

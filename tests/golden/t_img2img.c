@@ -1,9 +1,9 @@
 /* t_img2img.c - latent picture to picture and inpainting against the
  * reference's pipelines.
  *
- * Tiny models of SD 1.x, SD 2.x, SDXL, with AutoencoderTiny, and of networks
- * that read the mask or the picture to be edited; pictures are resized on both sides.  Tolerances are those
- * of t_text_pipelines.c: latents after every evaluation within 1e-3 of the
+ * Tiny models of SD 1.x, SD 2.x, SDXL and its refiner, with AutoencoderTiny,
+ * and of networks that read the mask or the picture to be edited; pictures are
+ * resized on both sides.  Tolerances are those of t_text_pipelines.c: latents after every evaluation within 1e-3 of the
  * largest value of the trajectory, 99 % of the picture's bytes within 1 level,
  * 3 at most.
  *
@@ -285,6 +285,7 @@ int main(void)
         {"sd1", test_pipeline, NULL, NULL, "sd1"},
         {"sd2", test_pipeline, NULL, NULL, "sd2"},
         {"sdxl", test_pipeline, NULL, NULL, "sdxl"},
+        {"refiner", test_pipeline, NULL, NULL, "refiner"},
         {"tiny", test_pipeline, NULL, NULL, "tiny"},
         {"inpaint4", test_pipeline, NULL, NULL, "inpaint4"},
         {"inpaint_a", test_pipeline, NULL, NULL, "inpaint_a"},

@@ -297,7 +297,7 @@ struct text_folder text_folder_of(const struct weights *golden)
 void text_folder_write(const char *path, const struct text_folder *f)
 {
     /* OpenCLIP's encoders pad otherwise, as their tokenizer says. */
-    bool is_open_clip = strstr(f->text_encoder, "\"gelu\"") != NULL;
+    bool is_open_clip = f->text_encoder && strstr(f->text_encoder, "\"gelu\"");
 
     scratch_write(path, "model_index.json", f->index, strlen(f->index));
     write_config(path, "scheduler", "scheduler_config.json", f->scheduler);

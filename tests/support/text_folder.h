@@ -15,7 +15,7 @@ struct weights;
 /* Configurations, as JSON. */
 struct text_folder {
     const char *index, *scheduler, *unet, *vae;
-    const char *text_encoder, *text_encoder_2; /* the second may be NULL     */
+    const char *text_encoder, *text_encoder_2; /* one may be NULL            */
     uint64_t seed;
 };
 

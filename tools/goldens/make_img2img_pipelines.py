@@ -5,7 +5,7 @@ usage: python tools/goldens/make_img2img_pipelines.py OUT_FOLDER [NAME ...]
 
 The reference's own pipelines (diffusers 0.42.1), tiny, with the parts, weights
 and vocabulary of make_text_pipelines.py: picture to picture of Stable
-Diffusion 1.x, 2.x and XL, with AutoencoderKL and AutoencoderTiny; inpainting
+Diffusion 1.x, 2.x, XL and its refiner, with AutoencoderKL and AutoencoderTiny; inpainting
 with 4 and with 9 channels; edits by instruction (8 channels), of 1.x, of XL
 and of CosXL.  The picture of 40 x 36 pixels has the colours
 (7 x + 13 y + 50 c + x y mod 32) mod 256, the mask 255 where (x + 2 y) mod 40 is
@@ -44,6 +44,12 @@ EDIT_UNET = {**text.UNET, "in_channels": 8, "out_channels": 4}
 EDIT_XL_UNET = {**text.PIPELINES["sdxl"][1], "in_channels": 8,
                 "out_channels": 4}
 
+REFINER_UNET = {**text.PIPELINES["sdxl"][1], "cross_attention_dim": 40,
+                "projection_class_embeddings_input_dim": 40 + 5 * 8}
+REFINER_TEXT = {**text.PIPELINES["sdxl"][3][1], "projection_dim": 40}
+REFINER = {"requires_aesthetics_score": True,
+           "force_zeros_for_empty_prompt": False}
+
 # name: (parts of, pipeline, scheduler, changes, requests)
 PIPELINES = {
     "sd1": ("sd1", StableDiffusionImg2ImgPipeline,
@@ -61,6 +67,15 @@ PIPELINES = {
         {"prompt": "a photo of a cat", "steps": 7, "seed": 4,
          "strength": 0.5},
     ]),
+    "refiner": ("sdxl", StableDiffusionXLImg2ImgPipeline, None,
+                {"unet": REFINER_UNET,
+                 "texts": [None, REFINER_TEXT],
+                 "arguments": REFINER}, [
+                     {"prompt": "a photo of a cat", "negative_prompt": "dog",
+                      "steps": 6, "seed": 16, "strength": 0.5},
+                     {"prompt": "a red dog", "steps": 5, "seed": 17,
+                      "strength": 0.3, "guidance": 3.0},
+                 ]),
     "tiny": ("sd1", StableDiffusionImg2ImgPipeline, EULER,
              {"vae": text.TINY}, [
                  {"prompt": "a photo of a cat", "steps": 8, "seed": 5,
@@ -121,6 +136,7 @@ def build(name):
     row = list(kept)
     row[1] = changes.get("unet", row[1])
     row[2] = changes.get("vae", row[2])
+    row[3] = changes.get("texts", row[3])
     row[4] = scheduler or row[4]
     text.PIPELINES[base] = tuple(row)
     parts = text.build(base).components
@@ -133,7 +149,7 @@ def build(name):
                     requires_safety_checker=False)
     if "is_cosxl_edit" in changes:
         keep["is_cosxl_edit"] = changes["is_cosxl_edit"]
-    pipe = kind(**keep)
+    pipe = kind(**keep, **changes.get("arguments", {}))
     pipe.set_progress_bar_config(disable=True)
     return pipe, row
 
@@ -202,7 +218,11 @@ def make(name, folder):
         index["is_cosxl_edit"] = True
     if hasattr(pipe, "tokenizer_2"):
         index["force_zeros_for_empty_prompt"] = True
-    for i, _ in enumerate(texts):
+    index.update(PIPELINES[name][3].get("arguments", {}))
+    for i, config in enumerate(texts):
+        if config is None:
+            index["text_encoder"] = index["tokenizer"] = [None, None]
+            continue
         suffix = "_2" if i else ""
         encoder = pipe.components["text_encoder" + suffix]
         index["text_encoder" + suffix] = ["transformers",
@@ -216,6 +236,8 @@ def make(name, folder):
                                  if not k.startswith("_")}},
                 "seed": text.SEED}
     for i, config in enumerate(texts):
+        if config is None:
+            continue
         metadata["text_encoder" + ("_2" if i else "")] = config
     save_file(tensors, folder / f"{name}.safetensors",
               metadata={k: json.dumps(v) for k, v in metadata.items()})

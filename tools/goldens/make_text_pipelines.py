@@ -148,6 +148,9 @@ def build(name):
                            AutoencoderKL)(**vae)),
              "scheduler": scheduler}
     for i, config in enumerate(texts):
+        if config is None:  # of two, the second alone
+            parts.update(text_encoder=None, tokenizer=None)
+            continue
         is_second = "projection_dim" in config
         model = (transformers.CLIPTextModelWithProjection if is_second
                  else transformers.CLIPTextModel)
