@@ -20,6 +20,45 @@ struct encode {
     size_t n_bytes;
 };
 
+static bool has_room(const struct encode_sheet *s, uint64_t columns,
+                     uint32_t zoom)
+{
+    uint64_t rows = (s->n + columns - 1) / columns;
+    uint64_t width = ((uint64_t)s->width * zoom + s->gap) * columns - s->gap;
+    uint64_t height = ((uint64_t)s->height * zoom + s->gap) * rows - s->gap;
+
+    return width <= ENCODE_MAX_EDGE && height <= ENCODE_MAX_EDGE &&
+           (zoom == 1 || width * height <= ENCODE_MAX_ENLARGED);
+}
+
+/* The most columns, or those asked for, that have room; else 0. */
+static uint32_t columns_at(const struct encode_sheet *s, uint32_t zoom)
+{
+    uint32_t columns = (uint32_t)s->n;
+
+    if (s->columns > 0) {
+        if (s->columns < columns)
+            columns = s->columns;
+        return has_room(s, columns, zoom) ? columns : 0;
+    }
+    while (columns > 0 && !has_room(s, columns, zoom))
+        columns--;
+    return columns;
+}
+
+bool encode_fits(struct encode_sheet *sheet)
+{
+    uint32_t columns = columns_at(sheet, sheet->zoom);
+
+    if (columns > 0) {
+        sheet->columns = columns;
+        return true;
+    }
+    while (sheet->zoom > 0 && columns_at(sheet, sheet->zoom) == 0)
+        sheet->zoom--;
+    return false;
+}
+
 struct encode *encode_new(uint32_t width, uint32_t height, uint32_t channels)
 {
     struct encode *encode = mem_zero(1, sizeof *encode);
@@ -49,6 +88,11 @@ bool encode_add(struct encode *encode, const uint8_t *pixels)
                               .channels = encode->channels,
                               .pixels = copy};
     return true;
+}
+
+size_t encode_len(const struct encode *encode)
+{
+    return encode->n;
 }
 
 void encode_free(struct encode *encode)

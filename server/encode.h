@@ -20,7 +20,25 @@
 #define ENCODE_MAX_IMAGES 64u
 #define ENCODE_MAX_ZOOM   16u
 
+/* Enlarging is for small pictures: what comes of it has at most so many
+ * pixels, 48 MiB in RGB. */
+#define ENCODE_MAX_ENLARGED ((uint64_t)16 << 20)
+#define ENCODE_MAX_EDGE     16383u /* of WebP; other formats know more */
+
 struct encode;
+
+/* n pictures of width x height. */
+struct encode_sheet {
+    uint32_t width, height;
+    size_t n;
+    uint32_t gap;     /* white pixels between them                           */
+    uint32_t columns; /* 0: as many as fit                                   */
+    uint32_t zoom;    /* 1 or more: each pixel becomes zoom x zoom           */
+};
+
+/* Is the whole of a size that is made?  Then columns says how many, else how
+ * far each may be enlarged is in zoom, 0: not even as they are. */
+bool encode_fits(struct encode_sheet *sheet);
 
 /* bytes is NULL when it failed (memory); it belongs to the receiver, ended by
  * unstir_free(). */
@@ -38,6 +56,7 @@ struct encode_options {
 /* Pictures of one size.  An encode is begun empty, filled, and started. */
 struct encode *encode_new(uint32_t width, uint32_t height, uint32_t channels);
 bool encode_add(struct encode *encode, const uint8_t *pixels);
+size_t encode_len(const struct encode *encode);
 void encode_free(struct encode *encode); /* before it was started */
 
 /* False, and the encode is freed, when it cannot be started. */

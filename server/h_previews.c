@@ -88,6 +88,36 @@ static uint32_t read_zoom(const struct request *request, uint32_t fallback)
     return (uint32_t)query_number(request, "zoom", fallback);
 }
 
+/* False when it was answered.  The options become what is made. */
+static bool check_size(struct request *request, uint32_t width, uint32_t height,
+                       size_t n, struct encode_options *options)
+{
+    struct encode_sheet sheet = {width,        height,           n,
+                                 options->gap, options->columns, options->zoom};
+    const char *name = "zoom";
+    struct problem *problem;
+    char detail[120], nearest[24];
+
+    if (encode_fits(&sheet)) {
+        options->columns = sheet.columns;
+        return true;
+    }
+    if (sheet.zoom == 0)
+        name = options->columns > 0 ? "columns" : "max";
+    problem = reply_problem_new(request);
+    if (problem == NULL)
+        return false;
+    (void)snprintf(detail, sizeof detail,
+                   "would make a picture with an edge above %u pixels, or an "
+                   "enlarged one of more than %u million",
+                   ENCODE_MAX_EDGE, (unsigned)(ENCODE_MAX_ENLARGED >> 20));
+    (void)snprintf(nearest, sizeof nearest, "%u", sheet.zoom);
+    query_violation(problem, name, request_query(request, name), detail,
+                    sheet.zoom > 0 ? nearest : NULL);
+    reply_problem(request, problem);
+    return false;
+}
+
 /* The table of formats with one of them first. */
 static void offer(enum unstir_format order[UNSTIR_N_FORMATS],
                   const char *types[UNSTIR_N_FORMATS], enum unstir_format first)
@@ -182,6 +212,8 @@ void h_jobs_preview(struct service *service, struct request *request)
     view = h_query_view(request, UNSTIR_VIEW_ESTIMATE);
     options.zoom = read_zoom(request, 1);
     p = &job->previews;
+    if (!check_size(request, p->width, p->height, 1, &options))
+        return;
     found = previews_find(p, image, step, view, &pixels);
     if (found != PREVIEW_FOUND) {
         reply_no_preview(request, job, step, found);
@@ -208,10 +240,13 @@ void h_jobs_film(struct service *service, struct request *request)
 {
     struct stream_options options = {.form = STREAM_FILM};
     struct job *job = h_find_job(service, request);
+    struct encode_options picture = {.zoom = read_zoom(request, 1)};
 
-    if (job == NULL || !read_image(request, job, &options.image))
+    if (job == NULL || !read_image(request, job, &options.image) ||
+        !check_size(request, job->req.resolved.width, job->req.resolved.height,
+                    1, &picture))
         return;
-    options.zoom = read_zoom(request, 1);
+    options.zoom = picture.zoom;
     options.view = h_query_view(request, UNSTIR_VIEW_ESTIMATE);
     stream_start(request, job, &options);
 }
@@ -266,6 +301,11 @@ void h_jobs_timeline(struct service *service, struct request *request)
         reply_no_preview(request, job, 0,
                          p->newest[image] == PREVIEWS_NONE ? PREVIEW_NEVER
                                                            : PREVIEW_DROPPED);
+        return;
+    }
+    if (!check_size(request, p->width, p->height, encode_len(encode),
+                    &options)) {
+        encode_free(encode);
         return;
     }
     reply_header(request, "Cache-Control", "private, no-cache");

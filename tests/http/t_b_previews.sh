@@ -96,6 +96,10 @@ small=$(new_job '{"prompt":"bag","steps":2,"width":32,"height":16,"preview":{"ma
 wait_job "$small" >/dev/null
 get "/v1/jobs/$small/preview" -o "$TMP/p.png"
 is "max_edge" "$(png_size "$TMP/p.png")" 16x8
+many=$(new_job '{"prompt":"bag","steps":70}')
+wait_job "$many" >/dev/null
+is "a timeline as wide as a picture may be" "$(status "$URL/v1/jobs/$many/timeline?max=64&zoom=16")" 200
+is "one that would be higher: 422" "$(get "/v1/jobs/$many/timeline?max=64&zoom=16&columns=1" | jq -r '.errors[0]|.pointer,.nearest[0]' | xargs)" "?zoom 15"
 busy=$(new_job "{$SLOW}")
 queued=$(new_job '{"prompt":"bag"}')
 is "a job that has not begun has no preview: 404" "$(status "$URL/v1/jobs/$queued/preview")" 404
