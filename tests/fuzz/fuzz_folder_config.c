@@ -13,10 +13,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "format/diffusers_folder.h"
 #include "format/json.h"
 #include "model/network.h"
 #include "ops/graph.h"
+#include "pipeline/model_labels.h"
 #include "sample/schedule.h"
 
 static const char *const files[] = {
@@ -80,6 +82,21 @@ static void build_schedules(const struct json *config)
     }
 }
 
+static void read_labels(const struct diffusers_folder *f)
+{
+    struct unstir_label *labels;
+    size_t n;
+    char *text;
+    if (labels_read(&labels, &n, &text, 10, f->unstir, f->index, NULL) !=
+        UNSTIR_OK)
+        return;
+    for (size_t i = 0; i < n; i++)
+        if (!labels[i].name)
+            abort();
+    alloc_free(labels);
+    alloc_free(text);
+}
+
 void fuzz_folder_config(const uint8_t *bytes, size_t n)
 {
     char folder[] = "/tmp/unstir-fuzz-XXXXXX";
@@ -93,6 +110,7 @@ void fuzz_folder_config(const uint8_t *bytes, size_t n)
         if (network_graph(&g, f.unet_config, 1, 16, 16, &err) == UNSTIR_OK)
             graph_free(g);
         build_schedules(f.scheduler_config);
+        read_labels(&f);
         diffusers_folder_close(&f);
     }
     remove_files(folder);

@@ -101,6 +101,16 @@ static void test_bpe(void **state)
     replay("bpe", fuzz_bpe);
 }
 
+static void test_single_file(void **state)
+{
+    replay("single_file", fuzz_single_file);
+}
+
+static void test_sampler(void **state)
+{
+    replay("sampler", fuzz_sampler);
+}
+
 static void test_prompt(void **state)
 {
     replay("prompt", fuzz_prompt);
@@ -121,6 +131,8 @@ int main(void)
         cmocka_unit_test(test_state),
         cmocka_unit_test(test_bpe),
         cmocka_unit_test(test_prompt),
+        cmocka_unit_test(test_single_file),
+        cmocka_unit_test(test_sampler),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
