@@ -2,8 +2,8 @@
  *
  * The configuration gives the graph, and the graph the list of tensors that
  * the network needs; the file's headers give the list that is there.  Where
- * both agree the model is opened (a large one without its weights) for its
- * limits and its memory; where they do not, the differences are the answer, not an error.
+ * both agree the model is opened for its limits and its memory; where they do
+ * not, the differences are the answer, not an error.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -25,8 +25,8 @@
  * measured 9 MiB for 28 x 28 pixels. */
 #define BASE_BYTES ((size_t)12 << 20)
 
-/* Larger models are not packed to find out about their arena: that would take
- * the time and memory of loading them. */
+/* Larger models use their weights where they are, in the pages of their files;
+ * of smaller ones there are packs beside them. */
 #define LARGE_FILE_BYTES ((size_t)256 << 20)
 
 struct inspection {
@@ -236,14 +236,11 @@ static bool is_large(const struct inspection *s)
 
 static void put_memory(struct inspection *s, size_t weights, size_t arena)
 {
-    if (is_large(s)) {
-        json_put_null(s->json, "arena_bytes");
-        json_put_null(s->json, "peak_memory_bytes");
-        return;
-    }
+    size_t files = is_large(s) ? 0 : s->source.file_bytes;
+
     json_put_u64(s->json, "arena_bytes", arena);
     json_put_u64(s->json, "peak_memory_bytes",
-                 BASE_BYTES + s->source.file_bytes + weights + arena);
+                 BASE_BYTES + files + weights + arena);
 }
 
 static void put_abilities(struct inspection *s,
@@ -290,16 +287,15 @@ static void put_defaults(struct inspection *s,
     json_close(s->json);
 }
 
-/* What the opened model says; of a large one the arena is not known. */
+/* What the opened model says. */
 static enum unstir_status put_model(struct inspection *s,
                                     const struct unstir_model *model,
                                     struct unstir_error *err)
 {
     const struct unstir_model_info *info = unstir_model_info(model);
     size_t arena = 0;
-    if (!is_large(s))
-        TRY(unstir_model_arena_bytes(model, info->default_width,
-                                     info->default_height, &arena, err));
+    TRY(unstir_model_arena_bytes(model, info->default_width,
+                                 info->default_height, &arena, err));
     json_put_string(s->json, "id", info->id);
     put_optional(s->json, "title", info->title);
     json_put_string(s->json, "family", info->family);
@@ -334,8 +330,7 @@ static enum unstir_status write_all(struct inspection *s, const char *path,
     bool can_run = is_complete(s);
     if (s->options)
         o = *s->options;
-    o.without_weights = is_large(s);
-    if (!o.without_weights)
+    if (!is_large(s))
         o.pack_cache = NULL; /* to look at a model leaves no packs behind */
     if (can_run)
         TRY(unstir_model_open(&model, path, &o, err));
