@@ -80,6 +80,7 @@ static const char *option_of(const char *field)
         {"clip_skip", "clip-skip"},
         {"deep_cache", "deep-cache"},
         {"image_guidance_scale", "image-guidance"},
+        {"preview.decoder", "preview-decoder"},
         {"variation_strength", "variation-strength"},
         {"guidance_rescale", "guidance-rescale"},
         {"guidance_start", "guidance-start"},

@@ -20,6 +20,7 @@
 #define FIELD(name) .offset = offsetof(struct generate_values, name)
 
 static const char *const syntaxes[] = {"weighted", "plain", NULL};
+static const char *const decoders[] = {"matrix", "tiny", "full", NULL};
 static const char *const precisions[] = {"auto", "f32", "bf16", "int8", NULL};
 
 static const struct opt options[] = {
@@ -219,6 +220,21 @@ static const struct opt options[] = {
      .meta = "FILE.webp",
      FIELD(animate),
      .help = "the same steps as a film"},
+    {.name = "preview-decoder",
+     .kind = OPT_CHOICE,
+     .meta = "matrix|tiny|full",
+     .choices = decoders,
+     .fallback = "matrix",
+     FIELD(preview_decoder),
+     .help = "what paints the steps of latent models: matrix is at once and "
+             "coarse, full is the model's own decoder"},
+    {.name = "tiny-decoder",
+     .kind = OPT_TEXT,
+     .meta = "DIR",
+     .env = "UNSTIR_TINY_DECODER",
+     .fallback = "vae_tiny in the model's folder",
+     FIELD(tiny_decoder),
+     .help = "an AutoencoderTiny for --preview-decoder tiny"},
     {.name = "raw",
      .kind = OPT_TEXT,
      .meta = "FILE",
@@ -562,6 +578,7 @@ static int open_model(struct generate_job *job)
         .isa = v->isa,
         .pack_cache = v->pack_cache ? v->pack_cache : "auto",
         .low_memory = v->low_memory,
+        .tiny_decoder = v->tiny_decoder,
         .merges_path = cli_shared_file("clip-bpe/merges.txt")};
     struct unstir_executor_options x = {.n_threads = v->threads,
                                         .pin = opts_pin(v->pin)};

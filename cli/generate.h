@@ -18,7 +18,8 @@
 struct generate_values {
     struct opts_common common;
     const char *model, *prompt, *negative, *prompt_syntax, *class, *sampler,
-        *schedule, *precision, *pin, *isa, *pack_cache;
+        *schedule, *preview_decoder, *tiny_decoder, *precision, *pin, *isa,
+        *pack_cache;
     bool low_memory;
     const char *init, *mask, *lora_dir, *vae;
     struct opt_list loras, text_encoders;

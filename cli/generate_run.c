@@ -43,8 +43,10 @@ static size_t batch_size(const struct generate_job *job)
 static int begin_picture(struct generate_job *job, struct picture *p)
 {
     struct unstir_error err = {0};
-    if (unstir_generation_begin(&p->generation, job->model, &p->request,
-                                &err) != UNSTIR_OK)
+    /* What they begin with is encoded once: the first one stays to the end. */
+    if (unstir_generation_begin_beside(&p->generation, job->model, &p->request,
+                                       job->pictures[0].generation,
+                                       &err) != UNSTIR_OK)
         return cli_fail(&err);
     return CLI_OK;
 }
@@ -86,6 +88,17 @@ static int save_state(const struct generate_job *job, struct picture *p)
     return rc;
 }
 
+static enum unstir_preview_decoder decoder_of(const struct generate_values *v)
+{
+    const char *name = v->preview_decoder;
+    int i = UNSTIR_PREVIEW_MATRIX;
+    while (name && i + 1 < UNSTIR_N_PREVIEW_DECODERS &&
+           strcmp(unstir_preview_decoder_name((enum unstir_preview_decoder)i),
+                  name) != 0)
+        i++;
+    return (enum unstir_preview_decoder)i;
+}
+
 /* The sample of the first picture, for timeline and film; of a long run every
  * few steps, the first noise and the last step always. */
 static int keep_frame(struct generate_job *job, uint32_t step)
@@ -96,8 +109,9 @@ static int keep_frame(struct generate_job *job, uint32_t step)
         (step % stride != 0 && step != job->steps))
         return CLI_OK;
     struct unstir_image *frame = &job->frames[job->n_frames];
-    if (unstir_generation_preview(job->pictures[0].generation,
-                                  UNSTIR_VIEW_SAMPLE, frame, &err) != UNSTIR_OK)
+    if (unstir_generation_preview_by(job->pictures[0].generation,
+                                     UNSTIR_VIEW_SAMPLE, decoder_of(job->v),
+                                     job->executor, frame, &err) != UNSTIR_OK)
         return cli_fail(&err);
     job->n_frames++;
     return CLI_OK;

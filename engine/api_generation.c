@@ -5,6 +5,7 @@
 #include "unstir.h"
 
 #include "base/alloc.h"
+#include "base/compiler.h"
 #include "base/error.h"
 #include "model/network.h"
 #include "pipeline/checkpoint.h"
@@ -61,11 +62,19 @@ enum unstir_status unstir_generation_begin(struct unstir_generation **out,
                                            const struct unstir_request *request,
                                            struct unstir_error *err)
 {
+    return unstir_generation_begin_beside(out, model, request, NULL, err);
+}
+
+enum unstir_status unstir_generation_begin_beside(
+    struct unstir_generation **out, const struct unstir_model *model,
+    const struct unstir_request *request,
+    const struct unstir_generation *company, struct unstir_error *err)
+{
     struct unstir_request resolved;
 
     *out = NULL;
     TRY(request_check(model, request, &resolved, NULL, NULL, err));
-    return generation_new(out, model, &resolved, err);
+    return generation_new(out, model, &resolved, company, err);
 }
 
 void unstir_generation_free(struct unstir_generation *generation)
@@ -133,7 +142,35 @@ unstir_generation_preview(const struct unstir_generation *generation,
                           enum unstir_view view, struct unstir_image *image,
                           struct unstir_error *err)
 {
-    return generation_view(generation, view, image, err);
+    return generation_view(generation, view, UNSTIR_PREVIEW_MATRIX, NULL, image,
+                           err);
+}
+
+const char *unstir_preview_decoder_name(enum unstir_preview_decoder decoder)
+{
+    static const char *const names[] = {
+        [UNSTIR_PREVIEW_MATRIX] = "matrix",
+        [UNSTIR_PREVIEW_TINY] = "tiny",
+        [UNSTIR_PREVIEW_FULL] = "full",
+    };
+
+    return (size_t)decoder < ARRAY_LEN(names) ? names[decoder] : "";
+}
+
+enum unstir_status
+unstir_generation_preview_by(const struct unstir_generation *generation,
+                             enum unstir_view view,
+                             enum unstir_preview_decoder decoder,
+                             struct unstir_executor *executor,
+                             struct unstir_image *image,
+                             struct unstir_error *err)
+{
+    *image = (struct unstir_image){0};
+    if ((unsigned)decoder >= UNSTIR_N_PREVIEW_DECODERS)
+        return error_set(err, UNSTIR_ERR_ARG, "there is no preview decoder %d",
+                         (int)decoder);
+    return generation_view(generation, view, decoder,
+                           executor ? executor->inner : NULL, image, err);
 }
 
 enum unstir_status

@@ -115,6 +115,9 @@ struct unstir_model_options {
      * Of two text encoders each finds its place.                            */
     const char *vae;
     const char *text_encoders[2];
+    const char *tiny_decoder; /* for previews of latents: a folder with an
+                                 AutoencoderTiny; NULL: vae_tiny in the
+                                 model's folder, if it is there              */
 };
 
 struct unstir_model;
@@ -263,6 +266,7 @@ struct unstir_model_info {
     bool takes_guidance;     /* it has something to be guided by            */
     bool takes_negative_prompt; /* texts, but for models that embed the
                                    guidance scale                           */
+    bool has_tiny_decoder;  /* of previews; or its autoencoder is a tiny one */
     bool edits_pictures;    /* by instruction: needs an init_image, and takes
                             image_guidance but no mask or strength           */
     bool takes_deep_cache;  /* its shallow layers can be evaluated alone      */
@@ -581,6 +585,14 @@ enum unstir_status unstir_generation_begin(struct unstir_generation **out,
                                            const struct unstir_model *model,
                                            const struct unstir_request *request,
                                            struct unstir_error *err);
+/* The same for several of one job: what begins with the same init_image and
+ * mask at the same size as `company` (may be NULL) shares what is made of them,
+ * which are then fitted and encoded once.  Those that share serve one thread at
+ * a time, all together; they may end in any order.                           */
+enum unstir_status unstir_generation_begin_beside(
+    struct unstir_generation **out, const struct unstir_model *model,
+    const struct unstir_request *request,
+    const struct unstir_generation *company, struct unstir_error *err);
 void unstir_generation_free(struct unstir_generation *generation);
 
 /* Advance by one step.  A step is what the user counts.  Its effect is
@@ -636,6 +648,23 @@ enum unstir_status
 unstir_generation_preview(const struct unstir_generation *generation,
                           enum unstir_view view, struct unstir_image *image,
                           struct unstir_error *err);
+
+/* What makes pixels of latents for previews.  Of pixel models it is all the
+ * same: the sample is the picture.                                          */
+enum unstir_preview_decoder {
+    UNSTIR_PREVIEW_MATRIX, /* a map of their channels to colours: at once    */
+    UNSTIR_PREVIEW_TINY,   /* needs info->has_tiny_decoder                   */
+    UNSTIR_PREVIEW_FULL,   /* the model's own decoder, as for the result     */
+    UNSTIR_N_PREVIEW_DECODERS
+};
+const char *unstir_preview_decoder_name(enum unstir_preview_decoder decoder);
+
+/* The same by another decoder, run by `executor` (NULL: one thread of its own);
+ * cancelled as a step is.  UNSTIR_ERR_ARG: there is no tiny decoder.         */
+enum unstir_status unstir_generation_preview_by(
+    const struct unstir_generation *generation, enum unstir_view view,
+    enum unstir_preview_decoder decoder, struct unstir_executor *executor,
+    struct unstir_image *image, struct unstir_error *err);
 
 /* Take the current estimate for the result and call the generation done.    */
 enum unstir_status

@@ -38,6 +38,10 @@ CONFIG_LIST(text_encoder, "text-encoder", "",
 CONFIG_BOOL(low_memory, "low-memory", false,
             "decode latents in bands: less memory, more time")
 
+CONFIG_TEXT(tiny_decoder, "tiny-decoder", "",
+            "folder with an AutoencoderTiny for previews of latent models; "
+            "empty: vae_tiny in the model's folder, if it is there")
+
 CONFIG_GROUP("Computing")
 CONFIG_INT(threads, "threads", 0, 0, 1024, "threads of a worker; 0: one a core")
 CONFIG_CHOICE(pin, "pin", "auto", "auto|on|off",

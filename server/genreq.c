@@ -24,30 +24,6 @@
 
 /* ---------------------------------------------------- the service's limits */
 
-static void add_unsupported(struct problem *problem, const struct jdoc *doc,
-                            const char *pointer)
-{
-    problem_add(problem, pointer, "is not supported by this model",
-                jdoc_text(doc, pointer, problem->arena), NULL);
-}
-
-/* Fields of kinds of models that are not here yet.  A value that changes
- * nothing is let pass: clients send whole forms. */
-static void check_unsupported(const struct body *body, const struct jdoc *doc,
-                              struct problem *problem)
-{
-    const struct {
-        const char *pointer;
-        bool is_used;
-    } rows[] = {
-        {"/preview/method", body->preview.method != NULL},
-    };
-
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (rows[i].is_used)
-            add_unsupported(problem, doc, rows[i].pointer);
-}
-
 static void check_limits(const struct body *body, const struct config *config,
                          const struct jdoc *doc, struct problem *problem)
 {
@@ -307,6 +283,29 @@ static const char *syntax_of(const struct body *body, const struct model *model)
     return is_default && !model->info->takes_text ? NULL : body->prompt_syntax;
 }
 
+static enum unstir_preview_decoder decoder_of(const char *name)
+{
+    int i = 0;
+
+    while (name != NULL && i + 1 < UNSTIR_N_PREVIEW_DECODERS &&
+           strcmp(unstir_preview_decoder_name((enum unstir_preview_decoder)i),
+                  name) != 0)
+        i++;
+    return (enum unstir_preview_decoder)i;
+}
+
+/* Of pixel models previews are the pictures, whatever is said. */
+static void check_preview(const struct body *body, const struct model *model,
+                          struct check *c)
+{
+    if (decoder_of(body->preview.decoder) == UNSTIR_PREVIEW_TINY &&
+        model->info->autoencoder != NULL && !model->info->has_tiny_decoder)
+        problem_add(c->problem, "/preview/decoder",
+                    "this model has no tiny decoder: one is served with "
+                    "--tiny-decoder, or as vae_tiny in the model's folder",
+                    "\"tiny\"", "\"matrix\"");
+}
+
 static void check_model(const struct body *body, struct model *model,
                         struct unstir_request *resolved, struct check *c)
 {
@@ -348,6 +347,7 @@ static void check_model(const struct body *body, struct model *model,
     resolved->init_image = request.init_image != NULL ? &picture : NULL;
     resolved->mask = request.mask != NULL ? &picture : NULL;
     tell_rest_of_clamped(c);
+    check_preview(body, model, c);
     if (precision != NULL && strcmp(precision, "auto") != 0 &&
         strcmp(precision, model->info->precision) != 0)
         problem_add(c->problem, "/precision",
@@ -466,6 +466,7 @@ static bool fill(struct genreq *out, const struct body *body,
         .preview_file = {.format = format_of(body->preview.format),
                          .png_level = -1,
                          .quality = (int)body->preview.quality},
+        .preview_decoder = decoder_of(body->preview.decoder),
         .keeps_previews = body->preview.keep};
     if (!body->has_seed)
         out->resolved.seed = draw_seed();
@@ -532,7 +533,6 @@ bool genreq_read(struct genreq *out, struct service *service,
     if (!jdoc_read(doc, genreq_fields, &body, options->is_lenient, problem))
         rename_unknown(problem);
     check_limits(&body, service->config, doc, problem);
-    check_unsupported(&body, doc, problem);
     is_good = read_upload(&init_image, body.init_image, "/init_image", service,
                           problem) &&
               read_upload(&mask, body.mask, "/mask", service, problem);

@@ -47,6 +47,7 @@ struct genreq {
     uint32_t preview_every;
     uint32_t preview_max_edge; /* 0: as it is                           */
     struct unstir_encode_options preview_file;
+    enum unstir_preview_decoder preview_decoder;
     bool keeps_previews;
 };
 

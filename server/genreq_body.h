@@ -23,7 +23,7 @@ struct output_body {
 
 struct preview_body {
     int64_t every, max_edge, quality;
-    const char *method, *format;
+    const char *decoder, *format;
     bool keep;
 };
 

@@ -76,11 +76,14 @@ static const struct json_field preview_fields[] = {
      .min = 1,
      .max = 1000,
      .summary = "keep every n-th step"},
-    {.name = "method",
+    {.name = "decoder",
      .kind = JSON_KIND_STRING,
-     AT(preview_body, method),
+     AT(preview_body, decoder),
      ALWAYS,
-     .summary = "decoder of latent models"},
+     .choices = "matrix|tiny|full",
+     .summary = "of latent models: matrix (not given) is at once and coarse; "
+                "tiny where models say has_tiny_decoder; full is the model's "
+                "own, twice in every step that is kept"},
     {.name = "format",
      .kind = JSON_KIND_STRING,
      AT(preview_body, format),

@@ -113,6 +113,9 @@ static void write_service_part(const struct genreq *req, struct json_out *out)
     jout_end_object(out);
     jout_object(out, "preview");
     jout_int(out, "every", req->preview_every);
+    if (req->preview_decoder != UNSTIR_PREVIEW_MATRIX)
+        jout_string(out, "decoder",
+                    unstir_preview_decoder_name(req->preview_decoder));
     if (req->preview_file.format != UNSTIR_FORMAT_PNG)
         jout_string(out, "format",
                     unstir_format_info(req->preview_file.format)->name);

@@ -67,6 +67,7 @@ static void write_text_side(const struct unstir_model_info *info,
     jout_bool(out, "takes_text", info->takes_text);
     jout_bool(out, "takes_guidance", info->takes_guidance);
     jout_bool(out, "takes_negative_prompt", info->takes_negative_prompt);
+    jout_bool(out, "has_tiny_decoder", info->has_tiny_decoder);
     jout_bool(out, "edits_pictures", info->edits_pictures);
     jout_bool(out, "takes_deep_cache", info->takes_deep_cache);
     if (info->takes_text)

@@ -454,6 +454,8 @@ bool model_start_loading(struct model *model, bool without_weights)
     l->options.pack_cache = config->pack_cache;
     l->options.without_weights = without_weights;
     l->options.low_memory = config->low_memory;
+    l->options.tiny_decoder =
+        config->tiny_decoder[0] != '\0' ? config->tiny_decoder : NULL;
     l->options.merges_path = find_merges(l->merges, sizeof l->merges);
     set_parts(&l->options, config);
     if (!loop_offload(models->service->loop, &l->task)) {

@@ -505,6 +505,7 @@ static struct work *make_work(struct job *job)
     work->request = job->req.resolved;
     work->n = job->req.n;
     work->preview_every = job->req.has_previews ? job->req.preview_every : 0;
+    work->preview_decoder = job->req.preview_decoder;
     work->output.file = job->req.file;
     work->output.no_metadata = !job->req.has_metadata;
     work->init_image = job->req.init_image.blob;

@@ -75,12 +75,16 @@ static void run_turn_over(struct loop_message *message)
 }
 
 static uint8_t *copy_view(const struct unstir_generation *generation,
-                          enum unstir_view view, struct work_step *step)
+                          enum unstir_view view,
+                          struct unstir_executor *executor,
+                          struct work_step *step)
 {
     struct unstir_image image;
     uint8_t *copy = NULL;
 
-    if (unstir_generation_preview(generation, view, &image, NULL) != UNSTIR_OK)
+    if (unstir_generation_preview_by(generation, view,
+                                     step->work->preview_decoder, executor,
+                                     &image, NULL) != UNSTIR_OK)
         return NULL;
     step->width = image.width;
     step->height = image.height;
@@ -95,6 +99,7 @@ static uint8_t *copy_view(const struct unstir_generation *generation,
 
 /* Without memory a step is not told: the next one is. */
 static void post_step(struct work *work, uint32_t image,
+                      struct unstir_executor *executor,
                       const struct work_step *times)
 {
     struct work_step *step = mem_zero(1, sizeof *step);
@@ -110,8 +115,8 @@ static void post_step(struct work *work, uint32_t image,
     step->step = at.step;
     if (work->preview_every > 0 &&
         (at.step % work->preview_every == 0 || at.step == at.steps)) {
-        step->views[0] = copy_view(g, UNSTIR_VIEW_ESTIMATE, step);
-        step->views[1] = copy_view(g, UNSTIR_VIEW_SAMPLE, step);
+        step->views[0] = copy_view(g, UNSTIR_VIEW_ESTIMATE, executor, step);
+        step->views[1] = copy_view(g, UNSTIR_VIEW_SAMPLE, executor, step);
     }
     loop_post(work->loop, &step->message);
 }
@@ -142,7 +147,9 @@ static enum unstir_status decode(const struct blob *blob,
     return status;
 }
 
-static enum work_outcome begin_all(struct work *work)
+/* All begin with the same pictures, if any: these are encoded once. */
+static enum work_outcome begin_all(struct work *work,
+                                   struct unstir_executor *executor)
 {
     int64_t start = clock_mono_ns();
 
@@ -152,8 +159,9 @@ static enum work_outcome begin_all(struct work *work)
         enum unstir_status status;
 
         unstir_request_picture(&request, i);
-        status =
-            unstir_generation_begin(&g, work->model, &request, &work->error);
+        status = unstir_generation_begin_beside(
+            &g, work->model, &request, atomic_load(&work->generations[0]),
+            &work->error);
         if (status != UNSTIR_OK)
             return broken(work, status);
         atomic_store(&work->generations[i], g);
@@ -161,13 +169,14 @@ static enum work_outcome begin_all(struct work *work)
     work->has_begun = true;
     work->begin_ns += clock_mono_ns() - start;
     for (uint32_t i = 0; i < work->n; i++)
-        post_step(work, i,
+        post_step(work, i, executor,
                   &(struct work_step){.ended_ns = start + work->begin_ns});
     return WORK_TURN_OVER;
 }
 
 /* The pictures that the request came with are needed for this alone. */
-static enum work_outcome begin(struct work *work)
+static enum work_outcome begin(struct work *work,
+                               struct unstir_executor *executor)
 {
     struct unstir_image init = {0, 0, 0, NULL}, mask = {0, 0, 0, NULL};
     struct unstir_request *r = &work->request;
@@ -181,7 +190,7 @@ static enum work_outcome begin(struct work *work)
         work->has_bad_picture = status != UNSTIR_ERR_NOMEM;
         outcome = broken(work, status);
     } else {
-        outcome = begin_all(work);
+        outcome = begin_all(work, executor);
     }
     r->init_image = r->mask = NULL;
     unstir_image_fini(&mask);
@@ -205,8 +214,9 @@ static void take_batch(struct batch *batch, struct work *work, uint32_t first)
 }
 
 /* The network's share is equal for all pictures of a batch. */
-static void post_batch(struct work *work, const struct batch *batch,
-                       uint32_t first, int64_t start_ns, int64_t end_ns)
+static void post_batch(struct work *work, struct unstir_executor *executor,
+                       const struct batch *batch, uint32_t first,
+                       int64_t start_ns, int64_t end_ns)
 {
     struct work_step times[WORK_BATCH];
     int64_t network_ns = end_ns - start_ns;
@@ -226,7 +236,7 @@ static void post_batch(struct work *work, const struct batch *batch,
     }
     for (uint32_t k = 0; k < batch->n; k++) {
         times[k].network_ns = network_ns / batch->n;
-        post_step(work, first + k, &times[k]);
+        post_step(work, first + k, executor, &times[k]);
     }
 }
 
@@ -250,7 +260,7 @@ static enum unstir_status step_all(struct work *work,
             return status;
         end = clock_mono_ns();
         work->denoise_ns += end - start;
-        post_batch(work, &batch, i, start, end);
+        post_batch(work, executor, &batch, i, start, end);
     }
     work->steps_taken++;
     return UNSTIR_OK;
@@ -320,7 +330,7 @@ static enum work_outcome turn(struct work *work,
     int64_t start = clock_mono_ns();
 
     if (!work->has_begun && atomic_load(&work->stop) == WORK_GO &&
-        begin(work) == WORK_BROKEN)
+        begin(work, executor) == WORK_BROKEN)
         return WORK_BROKEN;
     for (;;) {
         int stop = atomic_load(&work->stop);

@@ -55,6 +55,7 @@ struct work {
     struct unstir_request request; /* resolved, of picture 0                */
     uint32_t n;
     uint32_t preview_every; /* 0: no previews                               */
+    enum unstir_preview_decoder preview_decoder;
     struct unstir_picture_options output;
     const struct blob *init_image, *mask; /* the job's, until it has begun; or
                                              NULL                            */

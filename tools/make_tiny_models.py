@@ -3,7 +3,8 @@
 and of the service run: tests/data/models/tiny (grey, ten classes and a null
 class), tiny-rgb (RGB, no classes, half precision) and tiny-text (text to
 picture through latents, half precision); and tests/data/edit, what a model that
-edits pictures by instruction has other than tiny-text.
+edits pictures by instruction has other than tiny-text, and tests/data/vae_tiny,
+a small decoder of the latents of tiny-text.
 
 Development-time only; needs torch, diffusers and transformers.  Weights are random: the
 pictures mean nothing, but every byte of them is reproducible.
@@ -18,7 +19,7 @@ import sys
 
 import torch
 import transformers
-from diffusers import (AutoencoderKL, DDIMScheduler, DDPMPipeline,
+from diffusers import (AutoencoderKL, AutoencoderTiny, DDIMScheduler, DDPMPipeline,
                        DDPMScheduler, EulerDiscreteScheduler,
                        StableDiffusionPipeline, UNet2DConditionModel,
                        UNet2DModel)
@@ -71,6 +72,7 @@ def main(root):
     })
     write_text_model(root / "tiny-text")
     write_editor(root.parent / "edit", root / "tiny-text")
+    write_tiny_decoder(root.parent / "vae_tiny")
 
 
 def write_text_model(folder):
@@ -121,6 +123,14 @@ def write_editor(folder, text_model):
     card = json.loads((text_model / "unstir.json").read_text())
     card.update(id="tiny-edit", title="Random weights, edits by instruction")
     (folder / "unstir.json").write_text(json.dumps(card, indent=2) + "\n")
+
+
+def write_tiny_decoder(folder):
+    torch.manual_seed(3)
+    AutoencoderTiny(
+        encoder_block_out_channels=(4, 4), decoder_block_out_channels=(4, 4),
+        num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1)
+    ).half().save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "format/json.h"
@@ -155,6 +156,27 @@ static enum unstir_status texts_load(struct unstir_model *m,
                          &c->is_empty_zero, err);
 }
 
+/* A folder beside the model's parts, if the options name none. */
+static enum unstir_status tiny_load(struct unstir_model *m,
+                                    const struct unstir_model_options *o,
+                                    const struct network_options *options,
+                                    struct unstir_error *err)
+{
+    const char *path = o ? o->tiny_decoder : NULL;
+    char beside[4096];
+    struct stat st;
+
+    if (!m->decoder || (!path && (!m->source.folder.path || m->source.is_file)))
+        return UNSTIR_OK;
+    if (path)
+        return tiny_decoder_open(&m->tiny, m, path, options, err);
+    int n =
+        snprintf(beside, sizeof beside, "%s/vae_tiny", m->source.folder.path);
+    if (n < 0 || n >= (int)sizeof beside || stat(beside, &st) != 0)
+        return UNSTIR_OK;
+    return tiny_decoder_open(&m->tiny, m, beside, options, err);
+}
+
 /* The picture's latents are read as the encoder says them; CosXL alone was
  * trained with scaled ones, as its index tells. */
 static enum unstir_status editing_load(struct unstir_model *m,
@@ -220,6 +242,7 @@ static enum unstir_status network_load(struct unstir_model *m,
     TRY(texts_load(m, parts, &options, err));
     TRY(decoder_load(m, parts, &options, err));
     TRY(editing_load(m, parts, err));
+    TRY(tiny_load(m, o, &options, err));
     m->is_frugal = m->decoder && o && o->low_memory;
     TRY(network_check(m, err));
     m->has_learned_variance =
@@ -250,7 +273,11 @@ static void info_from_network(struct unstir_model *m)
         info->autoencoder = network_info(m->decoder)->family;
         info->n_parameters += network_info(m->decoder)->n_parameters;
         info->weight_bytes += network_info(m->decoder)->weight_bytes;
+        info->has_tiny_decoder =
+            m->tiny.net || strcmp(info->autoencoder, "AutoencoderTiny") == 0;
     }
+    if (m->tiny.net)
+        info->weight_bytes += network_info(m->tiny.net)->weight_bytes;
     info->n_parameters += m->conditioner.n_parameters;
     info->weight_bytes += m->conditioner.weight_bytes;
     info->takes_text = m->conditioner.n > 0;
@@ -349,6 +376,8 @@ void checkpoint_unload(struct unstir_model *m)
     network_unload(m->net);
     if (m->decoder)
         network_unload(m->decoder);
+    if (m->tiny.net)
+        network_unload(m->tiny.net);
     conditioner_unload(&m->conditioner);
 }
 
@@ -362,6 +391,7 @@ void checkpoint_free(struct unstir_model *m)
     }
     conditioner_fini(&m->conditioner);
     network_free(m->decoder);
+    tiny_decoder_fini(&m->tiny);
     network_free(m->net);
     for (size_t i = 0; i < SAMPLER_COUNT; i++)
         schedule_fini(&m->samplers[i].schedule);

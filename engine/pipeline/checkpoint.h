@@ -25,6 +25,7 @@
 #include "model/vae_kl.h"
 #include "pipeline/checkpoint_source.h"
 #include "pipeline/conditioning.h"
+#include "pipeline/tiny_decoder.h"
 #include "sample/sampler.h"
 
 struct json;
@@ -45,6 +46,7 @@ struct unstir_model {
     struct network *net;
     struct network *decoder;    /* of latent models, else NULL               */
     struct vae_scaling scaling; /* of its latents                            */
+    struct tiny_decoder tiny;   /* of previews                               */
     struct { /* what opens the encoder when it is needed: see latent.h       */
         const struct json *config;
         const struct weights *weights;

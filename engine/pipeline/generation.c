@@ -105,6 +105,7 @@ generation_run_options(const struct unstir_model *m,
 }
 
 static enum unstir_status begin(struct unstir_generation *g,
+                                const struct unstir_generation *company,
                                 struct unstir_error *err)
 {
     const struct unstir_request *r = &g->request;
@@ -120,7 +121,8 @@ static enum unstir_status begin(struct unstir_generation *g,
         &g->run, s, &g->model->samplers[sampler_index(s)].schedule, &o, err));
     TRY(take_memory(g, err));
     TRY(deep_init(&g->deep, g->model, r, err));
-    TRY(start_init(&g->start, g->model, r, g->run.n, err));
+    TRY(start_init(&g->start, g->model, r, g->run.n,
+                   company ? &company->start : NULL, err));
     rng_seed(&g->now.rng, r->seed);
     start_sample(&g->start, &g->run, &g->now);
     g->step = g->start.first;
@@ -134,6 +136,7 @@ static enum unstir_status begin(struct unstir_generation *g,
 enum unstir_status generation_new(struct unstir_generation **out,
                                   const struct unstir_model *model,
                                   const struct unstir_request *resolved,
+                                  const struct unstir_generation *company,
                                   struct unstir_error *err)
 {
     void *memory;
@@ -143,7 +146,7 @@ enum unstir_status generation_new(struct unstir_generation **out,
     struct unstir_generation *g = memory;
     g->model = model;
     g->request = *resolved;
-    enum unstir_status st = begin(g, err);
+    enum unstir_status st = begin(g, company, err);
     if (st)
         generation_free(g);
     else
@@ -631,28 +634,32 @@ static void to_range(const struct unstir_generation *g, const float *x,
         out[i] = (is_unit ? 2 * x[i] - 1 : x[i]) * scale;
 }
 
-/* Decode with a thread of its own. */
-static enum unstir_status decode_alone(const struct unstir_generation *g,
-                                       const float *x, float *planes,
-                                       struct unstir_error *err)
+/* By the model's decoder or the tiny one; x NULL: with a thread of its own. */
+static enum unstir_status decode_view(const struct unstir_generation *g,
+                                      bool is_tiny, struct executor *x,
+                                      const float *sample, float *planes,
+                                      struct unstir_error *err)
 {
+    const struct unstir_model *m = g->model;
+    bool is_other = is_tiny && m->tiny.net;
+    struct executor *own = NULL;
     enum unstir_status st;
-    struct executor *executor;
 
-    TRY(executor_new(&executor, 1, 0, 0, err));
-    st = latent_decode(g->model, executor, x, g->request.width,
-                       g->request.height, planes, NULL, err);
-    executor_free(executor);
+    if (!x)
+        TRY(executor_new(&own, 1, 0, 0, err));
+    st =
+        latent_decode_by(m, is_other ? m->tiny.net : m->decoder,
+                         is_other ? &m->tiny.scaling : &m->scaling, x ? x : own,
+                         sample, g->request.width, g->request.height, planes,
+                         x ? &g->cancel : NULL, err);
+    executor_free(own);
     return st;
 }
 
-/* How a sample becomes a picture: as a sketch, or through the decoder. */
-enum how { SKETCHED, DECODED };
-
-static enum unstir_status paint(const struct unstir_generation *g,
-                                const float *x, float scale, enum how how,
-                                struct unstir_image *image,
-                                struct unstir_error *err)
+static enum unstir_status
+paint(const struct unstir_generation *g, const float *x, float scale,
+      enum unstir_preview_decoder decoder, struct executor *executor,
+      struct unstir_image *image, struct unstir_error *err)
 {
     const struct unstir_request *r = &g->request;
     size_t n = latent_picture_floats(g->model, r->width, r->height);
@@ -662,8 +669,9 @@ static enum unstir_status paint(const struct unstir_generation *g,
     TRY(alloc_aligned(&memory, g->run.n + n, sizeof(float), err));
     float *ranged = memory, *planes = ranged + g->run.n;
     to_range(g, x, scale, ranged);
-    if (how == DECODED && g->model->decoder)
-        st = decode_alone(g, ranged, planes, err);
+    if (decoder != UNSTIR_PREVIEW_MATRIX && g->model->decoder)
+        st = decode_view(g, decoder == UNSTIR_PREVIEW_TINY, executor, ranged,
+                         planes, err);
     else
         latent_sketch(g->model, ranged, r->width, r->height, planes);
     if (!st)
@@ -673,15 +681,32 @@ static enum unstir_status paint(const struct unstir_generation *g,
     return st;
 }
 
-enum unstir_status generation_view(const struct unstir_generation *g,
-                                   enum unstir_view view,
-                                   struct unstir_image *image,
-                                   struct unstir_error *err)
+/* What the last step has decoded already. */
+static bool is_result(const struct unstir_generation *g, const float *x)
 {
-    if (view == UNSTIR_VIEW_ESTIMATE)
-        return paint(g, g->now.estimate, 1, SKETCHED, image, err);
-    return paint(g, g->now.sample, sampler_view_scale(&g->run, g->step),
-                 SKETCHED, image, err);
+    return g->decoded && g->step == g->start.end && !g->is_early &&
+           memcmp(x, result_of(g, &g->now), g->run.n * sizeof *x) == 0;
+}
+
+enum unstir_status
+generation_view(const struct unstir_generation *g, enum unstir_view view,
+                enum unstir_preview_decoder decoder, struct executor *x,
+                struct unstir_image *image, struct unstir_error *err)
+{
+    bool is_estimate = view == UNSTIR_VIEW_ESTIMATE;
+    const float *from = is_estimate ? g->now.estimate : g->now.sample;
+    float scale = is_estimate ? 1 : sampler_view_scale(&g->run, g->step);
+
+    if (decoder == UNSTIR_PREVIEW_TINY && g->model->decoder &&
+        !g->model->info.has_tiny_decoder)
+        return error_field(err, "preview.decoder",
+                           "%s has no tiny decoder: it wants a folder with an "
+                           "AutoencoderTiny, vae_tiny beside its parts or one "
+                           "that is named when it is opened",
+                           g->model->info.id);
+    if (decoder == UNSTIR_PREVIEW_FULL && is_result(g, from))
+        return generation_result(g, image, err);
+    return paint(g, from, scale, decoder, x, image, err);
 }
 
 enum unstir_status generation_result(const struct unstir_generation *g,
@@ -692,5 +717,6 @@ enum unstir_status generation_result(const struct unstir_generation *g,
         return picture_from_planes(image, g->decoded, g->request.width,
                                    g->request.height, g->model->info.channels,
                                    err);
-    return paint(g, result_of(g, &g->now), 1, DECODED, image, err);
+    return paint(g, result_of(g, &g->now), 1, UNSTIR_PREVIEW_FULL, NULL, image,
+                 err);
 }

@@ -60,10 +60,12 @@ struct unstir_executor {
     float timestep[GENERATION_MAX_BATCH], label[GENERATION_MAX_BATCH];
 };
 
-/* `resolved` as request_check() gives it.  Draws the first noise. */
+/* `resolved` as request_check() gives it.  Draws the first noise.  `company`
+ * may be NULL: see unstir_generation_begin_beside(). */
 enum unstir_status generation_new(struct unstir_generation **out,
                                   const struct unstir_model *model,
                                   const struct unstir_request *resolved,
+                                  const struct unstir_generation *company,
                                   struct unstir_error *err);
 void generation_free(struct unstir_generation *g);
 
@@ -83,11 +85,11 @@ bool generation_is_done(const struct unstir_generation *g);
 size_t generation_floats(const struct unstir_generation *g);
 
 /* What `view` shows, as a picture: samples at the scale of pictures and unit
- * noise, whatever form the sampler keeps them in. */
-enum unstir_status generation_view(const struct unstir_generation *g,
-                                   enum unstir_view view,
-                                   struct unstir_image *image,
-                                   struct unstir_error *err);
+ * noise, whatever form the sampler keeps them in.  x NULL: one thread. */
+enum unstir_status
+generation_view(const struct unstir_generation *g, enum unstir_view view,
+                enum unstir_preview_decoder decoder, struct executor *x,
+                struct unstir_image *image, struct unstir_error *err);
 
 /* The result: the sample, or the estimate when finished early or where the
  * sampler says so.  The last step of a latent model decodes it; what was

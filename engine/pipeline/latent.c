@@ -67,9 +67,11 @@ struct tiling latent_tiling(bool is_frugal)
 }
 
 static enum unstir_status
-decode(const struct unstir_model *m, struct executor *x, const float *sample,
-       uint32_t width, uint32_t height, float *planes, float *latent,
-       float *pixels, const struct cancel *cancel, struct unstir_error *err)
+decode(const struct unstir_model *m, const struct network *decoder,
+       const struct vae_scaling *scaling, struct executor *x,
+       const float *sample, uint32_t width, uint32_t height, float *planes,
+       float *latent, float *pixels, const struct cancel *cancel,
+       struct unstir_error *err)
 {
     size_t c = m->sample_channels, n = latent_floats(m, width, height);
     size_t hw = (size_t)width * height, channels = m->info.channels;
@@ -85,9 +87,9 @@ decode(const struct unstir_model *m, struct executor *x, const float *sample,
     for (size_t i = 0; i < n; i++) {
         double v = (double)sample[i % c * (n / c) + i / c];
 
-        latent[i] = (float)(v / m->scaling.factor + m->scaling.shift);
+        latent[i] = (float)(v / scaling->factor + scaling->shift);
     }
-    TRY(tiled_eval(m->decoder, x, &io, &tiling, cancel, err));
+    TRY(tiled_eval(decoder, x, &io, &tiling, cancel, err));
     for (size_t k = 0; k < channels; k++)
         for (size_t i = 0; i < hw; i++)
             planes[k * hw + i] = pixels[i * channels + k];
@@ -100,6 +102,18 @@ enum unstir_status latent_decode(const struct unstir_model *m,
                                  const struct cancel *cancel,
                                  struct unstir_error *err)
 {
+    return latent_decode_by(m, m->decoder, &m->scaling, x, sample, width,
+                            height, planes, cancel, err);
+}
+
+enum unstir_status latent_decode_by(const struct unstir_model *m,
+                                    const struct network *decoder,
+                                    const struct vae_scaling *scaling,
+                                    struct executor *x, const float *sample,
+                                    uint32_t width, uint32_t height,
+                                    float *planes, const struct cancel *cancel,
+                                    struct unstir_error *err)
+{
     size_t n = latent_floats(m, width, height);
     size_t n_picture = latent_picture_floats(m, width, height);
     enum unstir_status status;
@@ -110,8 +124,8 @@ enum unstir_status latent_decode(const struct unstir_model *m,
         return UNSTIR_OK;
     }
     TRY(alloc_aligned(&memory, n + n_picture, sizeof(float), err));
-    status = decode(m, x, sample, width, height, planes, memory,
-                    (float *)memory + n, cancel, err);
+    status = decode(m, decoder, scaling, x, sample, width, height, planes,
+                    memory, (float *)memory + n, cancel, err);
     alloc_free(memory);
     return status;
 }

@@ -17,8 +17,10 @@
 
 struct cancel;
 struct executor;
+struct network;
 struct tiling;
 struct unstir_model;
+struct vae_scaling;
 
 /* Whether pictures can be made latents of: the model has an autoencoder. */
 bool latent_is_encodable(const struct unstir_model *m);
@@ -49,6 +51,15 @@ enum unstir_status latent_decode(const struct unstir_model *m,
                                  uint32_t width, uint32_t height, float *planes,
                                  const struct cancel *cancel,
                                  struct unstir_error *err);
+
+/* The same by another decoder of such latents. */
+enum unstir_status latent_decode_by(const struct unstir_model *m,
+                                    const struct network *decoder,
+                                    const struct vae_scaling *scaling,
+                                    struct executor *x, const float *sample,
+                                    uint32_t width, uint32_t height,
+                                    float *planes, const struct cancel *cancel,
+                                    struct unstir_error *err);
 
 /* How large pictures are decoded; frugal: smaller ones, too. */
 struct tiling latent_tiling(bool is_frugal);

@@ -69,41 +69,46 @@ enum unstir_status start_digest(const struct unstir_image *image, char hex[65],
 }
 
 /* For the encoder: pixels, not planes. */
-static enum unstir_status keep_pixels(struct start *s,
+static enum unstir_status keep_pixels(struct start_common *c, bool is_read,
                                       const struct unstir_image *fitted,
                                       struct unstir_error *err)
 {
     size_t n = (size_t)fitted->width * fitted->height * fitted->channels;
     void *memory;
 
-    TRY(alloc_aligned(&memory, n * (s->is_read ? 2 : 1), sizeof(float), err));
-    s->pictures = memory;
+    TRY(alloc_aligned(&memory, n * (is_read ? 2 : 1), sizeof(float), err));
+    c->pictures = memory;
     for (size_t i = 0; i < n; i++)
-        s->pictures[i] = 2 * (fitted->pixels[i] / 255.0F) - 1;
+        c->pictures[i] = 2 * (fitted->pixels[i] / 255.0F) - 1;
     return UNSTIR_OK;
 }
 
-static enum unstir_status read_picture(struct start *s,
-                                       const struct unstir_model *m,
-                                       const struct unstir_request *r,
-                                       const struct sampler *sampler, size_t n,
+static enum unstir_status keep_planes(struct start_common *c,
+                                      const struct unstir_image *fitted,
+                                      size_t n, struct unstir_error *err)
+{
+    void *memory;
+
+    TRY(alloc_aligned(&memory, n, sizeof(float), err));
+    c->known = memory;
+    picture_to_planes(c->known, fitted);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status read_picture(struct start_common *c,
+                                       const struct start *s,
+                                       const struct unstir_request *r, size_t n,
                                        struct unstir_error *err)
 {
     struct unstir_image fitted;
+    enum unstir_status st;
 
-    TRY(image_fit(r->init_image, r->width, r->height, m->info.channels, &fitted,
-                  err));
-    if (s->is_pending) {
-        enum unstir_status st = keep_pixels(s, &fitted, err);
-        unstir_image_fini(&fitted);
-        return st;
-    }
-    picture_to_planes(s->known, &fitted);
-    if (sampler->is_unit_range)
-        for (size_t i = 0; i < n; i++)
-            s->known[i] = s->known[i] / 2 + 0.5F;
+    TRY(image_fit(r->init_image, r->width, r->height, c->model->info.channels,
+                  &fitted, err));
+    st = s->is_pending ? keep_pixels(c, s->is_read, &fitted, err)
+                       : keep_planes(c, &fitted, n, err);
     unstir_image_fini(&fitted);
-    return UNSTIR_OK;
+    return st;
 }
 
 /* Behind the picture itself, it again but grey where it is painted. */
@@ -116,33 +121,87 @@ static void hide(float *pictures, const struct unstir_image *mask, size_t c)
 }
 
 /* Each latent pixel takes the mask at its upper left one. */
-static enum unstir_status read_mask(struct start *s,
-                                    const struct unstir_model *m,
+static enum unstir_status read_mask(struct start_common *c,
+                                    const struct start *s,
                                     const struct unstir_request *r,
                                     struct unstir_error *err)
 {
+    const struct unstir_model *m = c->model;
     uint32_t w = r->width / m->factor, h = r->height / m->factor;
     size_t hw = (size_t)w * h;
     struct unstir_image fitted;
+    void *memory;
 
+    TRY(alloc_aligned(&memory, hw * m->sample_channels, sizeof(float), err));
+    c->mask = memory;
     TRY(image_fit(r->mask, r->width, r->height, 1, &fitted, err));
     for (size_t i = 0; i < hw * m->sample_channels; i++) {
         size_t y = i % hw / w * m->factor, x = i % w * m->factor;
-        s->mask[i] = fitted.pixels[y * r->width + x] >= MASK_CUT;
+        c->mask[i] = fitted.pixels[y * r->width + x] >= MASK_CUT;
     }
     if (s->is_read)
-        hide(s->pictures, &fitted, m->info.channels);
+        hide(c->pictures, &fitted, m->info.channels);
     unstir_image_fini(&fitted);
     return UNSTIR_OK;
 }
 
+static void drop_common(struct start_common *c)
+{
+    if (!c || --c->n_users > 0)
+        return;
+    alloc_free(c->known);
+    alloc_free(c->mask);
+    alloc_free(c->pictures);
+    alloc_free(c->moments);
+    alloc_free(c);
+}
+
+static enum unstir_status make_common(struct start *s,
+                                      const struct unstir_model *model,
+                                      const struct unstir_request *r, size_t n,
+                                      struct unstir_error *err)
+{
+    void *memory;
+
+    TRY(alloc_zero(&memory, 1, sizeof *s->common, err));
+    s->common = memory;
+    *s->common = (struct start_common){
+        .n_users = 1, .model = model, .width = r->width, .height = r->height};
+    TRY(read_picture(s->common, s, r, n, err));
+    return s->has_mask ? read_mask(s->common, s, r, err) : UNSTIR_OK;
+}
+
+static bool is_same_start(const struct start *s,
+                          const struct unstir_model *model,
+                          const struct unstir_request *r,
+                          const struct start *other)
+{
+    const struct start_common *c = other->common;
+
+    return c && c->model == model && c->width == r->width &&
+           c->height == r->height && strcmp(s->digest, other->digest) == 0 &&
+           strcmp(s->mask_digest, other->mask_digest) == 0;
+}
+
+/* What is in common, as this run needs it. */
+static void take_common(struct start *s, const struct sampler *sampler,
+                        size_t n)
+{
+    const struct start_common *c = s->common;
+
+    for (size_t i = 0; c->known && i < n; i++)
+        s->known[i] =
+            sampler->is_unit_range ? c->known[i] / 2 + 0.5F : c->known[i];
+    if (s->has_mask)
+        memcpy(s->mask, c->mask, n * sizeof *s->mask);
+}
+
 enum unstir_status start_init(struct start *s, const struct unstir_model *model,
                               const struct unstir_request *resolved, size_t n,
+                              const struct start *company,
                               struct unstir_error *err)
 {
-    const struct sampler *sampler = sampler_find(resolved->sampler);
     const struct unstir_image *init = resolved->init_image;
-    const struct unstir_image *mask = resolved->mask;
     size_t total;
     void *memory;
 
@@ -161,18 +220,24 @@ enum unstir_status start_init(struct start *s, const struct unstir_model *model,
     if (!init->pixels) /* of a saved state, which brings them */
         return UNSTIR_OK;
     TRY(start_digest(init, s->digest, err));
-    TRY(read_picture(s, model, resolved, sampler, n, err));
-    if (!s->has_mask)
-        return UNSTIR_OK;
-    TRY(start_digest(mask, s->mask_digest, err));
-    return read_mask(s, model, resolved, err);
+    if (s->has_mask)
+        TRY(start_digest(resolved->mask, s->mask_digest, err));
+    if (company && is_same_start(s, model, resolved, company)) {
+        s->common = company->common;
+        s->common->n_users++;
+    } else {
+        TRY(make_common(s, model, resolved, n, err));
+    }
+    take_common(s, sampler_find(resolved->sampler), n);
+    return UNSTIR_OK;
 }
 
 void start_fini(struct start *s)
 {
-    alloc_free(s->pictures);
+    drop_common(s->common);
     alloc_free(s->memory);
-    s->pictures = s->masked = NULL;
+    s->common = NULL;
+    s->masked = NULL;
     s->memory = s->known = s->noise = s->mask = NULL;
 }
 
@@ -274,6 +339,33 @@ static void draw_latent(const struct unstir_model *m, const float *moments,
     }
 }
 
+/* Of all runs with this picture the first one does it. */
+static enum unstir_status encode_common(struct start_common *c, uint32_t n,
+                                        struct executor *x,
+                                        const struct cancel *cancel,
+                                        struct unstir_error *err)
+{
+    if (c->moments)
+        return UNSTIR_OK;
+    TRY(latent_encode(c->model, x, c->pictures, n, c->width, c->height,
+                      &c->moments, &c->has_variance, cancel, err));
+    alloc_free(c->pictures);
+    c->pictures = NULL;
+    return UNSTIR_OK;
+}
+
+/* A draw that the reference makes and does not use. */
+static enum unstir_status skip_draw(struct rng *rng, size_t n,
+                                    struct unstir_error *err)
+{
+    void *scratch;
+
+    TRY(alloc_aligned(&scratch, n, sizeof(float), err));
+    rng_normal_f32(rng, scratch, n);
+    alloc_free(scratch);
+    return UNSTIR_OK;
+}
+
 enum unstir_status start_encode(struct start *s,
                                 const struct unstir_model *model,
                                 const struct unstir_request *resolved,
@@ -282,29 +374,24 @@ enum unstir_status start_encode(struct start *s,
                                 const struct cancel *cancel,
                                 struct unstir_error *err)
 {
+    struct start_common *c = s->common;
     size_t n = run->n;
-    bool has_variance;
-    float *moments;
 
     if (!s->is_pending)
         return UNSTIR_OK;
-    TRY(latent_encode(model, x, s->pictures, s->is_read ? 2 : 1,
-                      resolved->width, resolved->height, &moments,
-                      &has_variance, cancel, err));
+    TRY(encode_common(c, s->is_read ? 2 : 1, x, cancel, err));
+    const float *moments = c->moments;
     s->is_pending = false;
     if (s->is_edit)
         keep_mean(model, moments, n, s->known);
     else if (!(s->is_read && s->is_pure)) /* else the reference does not look */
-        draw_latent(model, moments, has_variance, n, &state->rng, s->known);
+        draw_latent(model, moments, c->has_variance, n, &state->rng, s->known);
     start_sample(s, run, state);
     if (s->is_read)
-        draw_latent(model, moments + n * (has_variance ? 2 : 1), has_variance,
-                    n, &state->rng, s->masked);
-    else if (s->has_mask && has_variance) /* drawn there, and not used */
-        rng_normal_f32(&state->rng, moments, n);
-    alloc_free(moments);
-    alloc_free(s->pictures);
-    s->pictures = NULL;
+        draw_latent(model, moments + n * (c->has_variance ? 2 : 1),
+                    c->has_variance, n, &state->rng, s->masked);
+    else if (s->has_mask && c->has_variance)
+        return skip_draw(&state->rng, n, err);
     return UNSTIR_OK;
 }
 

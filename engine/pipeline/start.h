@@ -68,7 +68,22 @@ struct sampler;
 struct sampler_run;
 struct sampler_state;
 
+/* What is made of the pictures once, for all runs that begin with them. */
+struct start_common {
+    size_t n_users;
+    const struct unstir_model *model;
+    uint32_t width, height;
+    float *known;    /* [n] of pixel models: the picture as planes           */
+    float *mask;     /* [n], if there is one                                 */
+    float *pictures; /* of latent models until they are encoded: [1 or 2]
+                        [height][width][channels], the picture and, for
+                        networks that read a mask, the masked one            */
+    float *moments;  /* from then on: see latent_encode()                    */
+    bool has_variance;
+};
+
 struct start {
+    struct start_common *common; /* NULL: of no picture, or a saved state    */
     uint32_t first, end; /* steps first .. end - 1 of the plan are run       */
     bool has_picture, has_mask;
     bool is_inverse;
@@ -78,8 +93,6 @@ struct start {
     uint64_t variation_seed;
     double variation; /* t; 0: the seed's own noise                          */
     bool is_pending;  /* of latent models: pictures are not encoded yet       */
-    float *pictures;  /* [1 or 2][height][width][channels] until then: the
-                        picture and, if is_read, the masked one              */
     size_t n_latent;  /* floats of a plane                                    */
     float *masked;    /* [n] of the masked picture, if is_read                */
     float *memory;
@@ -97,11 +110,13 @@ void start_plan(struct start *s, const struct unstir_model *model,
                 const struct unstir_request *resolved,
                 const struct sampler *sampler);
 
-/* Memory for samples of n floats; start_fini() in every case.  Of pixel models
+/* Memory for samples of n floats; start_fini() in every case.  If `company` (or
+ * NULL) begins with the same pictures, theirs is shared.  Of pixel models
  * `known` is made of the picture; of latent models it is when start_encode()
  * has run, and until then the run is_pending. */
 enum unstir_status start_init(struct start *s, const struct unstir_model *model,
                               const struct unstir_request *resolved, size_t n,
+                              const struct start *company,
                               struct unstir_error *err);
 void start_fini(struct start *s);
 

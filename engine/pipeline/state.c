@@ -351,7 +351,7 @@ static enum unstir_status restore(struct unstir_generation **out,
     if (!st)
         st = meta_json(w, "progress", &progress, err);
     if (!st)
-        st = generation_new(out, model, &resolved, err);
+        st = generation_new(out, model, &resolved, NULL, err);
     if (!st)
         st = read_digests(*out, request, err);
     if (!st)

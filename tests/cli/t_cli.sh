@@ -409,6 +409,20 @@ expect text_resume 0 "" "$U" generate -m "$M/tiny-text" --resume text.state -o r
 same text_resumed_is_same cat.png resumed.png
 equal text_inspect "$("$U" inspect "$M/tiny-text" --json | jq -c '[.can, .autoencoder, (.parts|length)]')" '[["text-to-picture","guidance","negative-prompt"],"AutoencoderKL",6]'
 
+# Steps of latents by three decoders
+text -p "a cat" --timeline steps-matrix.png -o x1.png >/dev/null
+text -p "a cat" --timeline steps-full.png --preview-decoder full -o x2.png >/dev/null
+text -p "a cat" --timeline steps-tiny.png --preview-decoder tiny --tiny-decoder "$M/../vae_tiny" -o x3.png >/dev/null
+equal preview_decoders_differ "$(sha256sum steps-*.png | cut -c1-64 | sort -u | wc -l)" 3
+equal preview_decoders_change_no_picture "$(sha256sum cat.png x1.png x2.png x3.png | cut -c1-64 | sort -u | wc -l)" 1
+expect preview_decoder_lacking 2 "--preview-decoder: tiny-text has no tiny decoder" text -p cat --animate f2.webp --preview-decoder tiny
+expect preview_decoder_unknown 2 "must be one of matrix, tiny, full" text -p cat --preview-decoder vae
+expect tiny_decoder_of_another 1 "the tiny decoder" text -p cat --tiny-decoder "$M/tiny"
+# Several pictures that begin with one
+text -p "a cat" --init cat.png --strength 0.5 -n 3 --seed 4 -o 'i-{seed}.png' >/dev/null
+text -p "a cat" --init cat.png --strength 0.5 --seed 6 -o i.png >/dev/null
+same begun_together_as_alone i.png i-6.png
+
 # -- models that edit pictures -----------------------------------------------
 mkdir edit
 cp -r "$M/../edit/." "$M/tiny-text/vae" "$M/tiny-text/text_encoder" "$M/tiny-text/tokenizer" "$M/tiny-text/scheduler" edit

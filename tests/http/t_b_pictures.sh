@@ -152,6 +152,25 @@ for more in ',"strength":0.5' ",\"mask\":\"$(base64 -w0 "$TMP/a.jpeg")\""; do
     is "a latent model, $1: the command line's bytes" "$(is_png "$TMP/7.png") $(sha "$TMP/cli.png")" "png $(sha "$TMP/7.png")"
 done
 
+# Previews of latents by three decoders
+is "no tiny decoder here" "$(get /v1/models | jq -c '.data[0].has_tiny_decoder')" false
+row '{"prompt":"a cat","preview":{"decoder":"tiny"}}' '["/preview/decoder"]' "a tiny decoder that is not there"
+row '{"prompt":"a cat","preview":{"decoder":"vae"}}' '["/preview/decoder"]' "a decoder of another name"
+stop_server
+is "the server of latents ends with 0" "$CODE" 0
+start_server --tiny-decoder tests/data/vae_tiny
+is "a tiny decoder" "$(get /v1/models | jq -c '.data[0].has_tiny_decoder')" true
+for how in matrix tiny full; do
+    post /generate "{\"prompt\":\"a cat\",\"seed\":5,\"preview\":{\"decoder\":\"$how\"}}" -D "$TMP/h" -o "$TMP/d-$how.png"
+    id=$(header "$TMP/h" X-Job-Id)
+    get "/v1/jobs/$id/preview?step=1" -o "$TMP/p-$how.png"
+    get "/v1/jobs/$id/preview" -o "$TMP/l-$how.png"
+done
+is "three pictures of one step" "$(sha "$TMP/p-matrix.png") $(sha "$TMP/p-tiny.png") $(sha "$TMP/p-full.png")" "$(for h in matrix tiny full; do sha "$TMP/p-$h.png"; done | awk '!seen[$0]++' | xargs)"
+is "of one picture" "$(for h in matrix tiny full; do sha "$TMP/d-$h.png"; done | sort -u | wc -l | tr -d ' ')" 1
+is "told in the request" "$(post /generate '{"prompt":"a cat","preview":{"decoder":"full"}}' -H 'Accept: application/json' | jq -rc .request.preview.decoder)" full
+post /generate '{"prompt":"a cat","seed":5,"output":{"metadata":false}}' -o "$TMP/plain.png"
+
 # Models that edit by instruction
 stop_server
 is "the second server ends with 0" "$CODE" 0
