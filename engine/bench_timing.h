@@ -18,6 +18,7 @@ struct json_writer;
 struct bench_timing {
     uint32_t repeat, warmup;
     double *ms; /* [repeat], in order when run                               */
+    double cpu_ms_min; /* of the process: all threads, also while they spin  */
 };
 
 double bench_now_ms(void);
@@ -32,7 +33,7 @@ typedef enum unstir_status (*bench_work)(void *arg, struct unstir_error *err);
 enum unstir_status bench_timing_run(struct bench_timing *t, bench_work work,
                                     void *arg, struct unstir_error *err);
 
-/* ms_min, ms_median, ms_max. */
+/* ms_min, ms_median, ms_max, cpu_ms_min. */
 void bench_timing_put(struct json_writer *w, const struct bench_timing *t);
 
 /* peak_rss_bytes of this process so far. */
