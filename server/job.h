@@ -138,9 +138,9 @@ void job_watch_remove(struct job_watch *watch); /* twice is allowed */
 
 /* ------------------------------------------------------------------ JSON */
 
-/* A job object without pictures' bytes; prompt and tag are at most 8.3 KiB and
- * six times that when escaped. */
-#define JOB_BYTES (96u << 10)
+/* A job object without pictures' bytes: two prompts of at most 8 KiB and a tag,
+ * six times that when escaped, and names and hashes of LoRAs. */
+#define JOB_BYTES (128u << 10)
 
 /* The job object.  with_bytes: the pictures' bytes are added. */
 void job_write(const struct job *job, struct json_out *out, const char *key,

@@ -199,6 +199,7 @@ static void failed(struct model *model, const struct deriving *d)
         model->state = MODEL_UNLOADED;
 }
 
+/* Whoever waits for it will want it again, knowing whether it fits. */
 static void measured(struct model *model, const struct deriving *d)
 {
     const struct models *models = model->models;
@@ -206,7 +207,6 @@ static void measured(struct model *model, const struct deriving *d)
     char why[200];
 
     model->need_bytes = d->need_bytes > 0 ? d->need_bytes : 1;
-    model->is_wanted = true;
     if (base_bytes + model->need_bytes <= models->max_bytes)
         return;
     (void)snprintf(why, sizeof why,

@@ -3,7 +3,7 @@
 #
 # SPDX-License-Identifier: MIT
 . tests/http/lib.sh
-start_server --max-queue 1 --quantum 1h
+start_server --max-queue 1 --quantum 1h --lora-dir tests/data/lora
 get /openapi.json -D "$TMP/h" >"$TMP/api"
 is "version" "$(jq -r .openapi "$TMP/api")" 3.1.0
 is "not changed: 304" "$(status "$URL/openapi.json" -H "If-None-Match: $(header "$TMP/h" ETag)")" 304
@@ -67,6 +67,8 @@ post /generate '{"stepz":1,"steps":0}' | fits "422" Problem
 get /nothing | fits "404" Problem
 get "/v1/jobs?stat=1" | fits "422 of a query" Problem
 post /v1/estimate '{}' | fits "estimate" Estimate
+post /v1/estimate '{"loras":["style:0.5:0.6"]}' | fits "a request with LoRAs" Estimate
+get /v1/loras | fits "LoRAs, one of them no LoRA" LoraList
 get /v1/models | fits "models" ModelList
 get /v1/models/tiny | fits "a model" Model
 get /v1/capabilities | fits "capabilities" Capabilities
