@@ -157,13 +157,10 @@ const char *unstir_preview_decoder_name(enum unstir_preview_decoder decoder)
     return (size_t)decoder < ARRAY_LEN(names) ? names[decoder] : "";
 }
 
-enum unstir_status
-unstir_generation_preview_by(const struct unstir_generation *generation,
-                             enum unstir_view view,
-                             enum unstir_preview_decoder decoder,
-                             struct unstir_executor *executor,
-                             struct unstir_image *image,
-                             struct unstir_error *err)
+enum unstir_status unstir_generation_preview_by(
+    const struct unstir_generation *generation, enum unstir_view view,
+    enum unstir_preview_decoder decoder, struct unstir_executor *executor,
+    struct unstir_image *image, struct unstir_error *err)
 {
     *image = (struct unstir_image){0};
     if ((unsigned)decoder >= UNSTIR_N_PREVIEW_DECODERS)
