@@ -44,7 +44,7 @@ row '{"clip_skip":2}' /clip_skip '[1]'
 row '{"schedule":"karas"}' /schedule '["karras"]'
 row '{"scheduler":"karas"}' /scheduler '["karras"]'
 row '{"schedule":"karras","sampler":"ddim"}' /schedule null
-row '{"loras":[]}' /loras null
+row '{"loras":["x"]}' /loras/0 null
 row '{"webhook":{}}' /webhook null
 row '{"prompt":"bag","class":"coat"}' /class null
 row '{"prompt":"a red bag"}' /prompt '["bag"]'
