@@ -321,22 +321,42 @@ static bool is_complete(const struct inspection *s)
     return w != NULL;
 }
 
-static enum unstir_status write_all(struct inspection *s, const char *path,
-                                    bool with_tensors, struct unstir_error *err)
+/* *model stays NULL if its tensors are not all there, or if it is well formed
+ * but lacks a part: `why` says which then. */
+static enum unstir_status open_model(const struct inspection *s,
+                                     const char *path,
+                                     struct unstir_model **model,
+                                     struct unstir_error *why)
 {
-    struct unstir_model *model = NULL;
-    enum unstir_status status = UNSTIR_OK;
     struct unstir_model_options o = {.isa = NULL};
-    bool can_run = is_complete(s);
+    enum unstir_status status;
+
+    *model = NULL;
+    why->detail[0] = '\0';
+    if (!is_complete(s))
+        return UNSTIR_OK;
     if (s->options)
         o = *s->options;
     if (!is_large(s))
         o.pack_cache = NULL; /* to look at a model leaves no packs behind */
-    if (can_run)
-        TRY(unstir_model_open(&model, path, &o, err));
+    status = unstir_model_open(model, path, &o, why);
+    return status == UNSTIR_ERR_UNSUPPORTED ? UNSTIR_OK : status;
+}
+
+static enum unstir_status write_all(struct inspection *s, const char *path,
+                                    bool with_tensors, struct unstir_error *err)
+{
+    struct unstir_model *model;
+    struct unstir_error why;
+    enum unstir_status status = open_model(s, path, &model, &why);
+
+    if (status != UNSTIR_OK)
+        return error_set(err, status, "%s", why.detail);
     json_open_object(s->json, NULL);
     put_files(s, path);
-    json_put_bool(s->json, "can_run", can_run);
+    json_put_bool(s->json, "can_run", model != NULL);
+    if (why.detail[0] != '\0')
+        json_put_string(s->json, "why_not", why.detail);
     if (model)
         status = put_model(s, model, err);
     put_odd(s, model ? unstir_model_info(model) : NULL);

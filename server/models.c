@@ -576,8 +576,9 @@ bool models_check(const struct config *config, char *why, size_t why_size)
     char shipped[1024], merges[1024];
     struct unstir_model_options options = {
         .pack_cache = config->pack_cache,
+        .without_weights = true,
         .merges_path = find_merges(merges, sizeof merges)};
-    char *json;
+    struct unstir_model *model;
 
     set_parts(&options, config);
     if (config->text_encoder.n > 2) {
@@ -598,12 +599,12 @@ bool models_check(const struct config *config, char *why, size_t why_size)
 
         if (path == NULL)
             return false;
-        if (unstir_inspect(path, &options, false, &json, &error) != UNSTIR_OK) {
+        if (unstir_model_open(&model, path, &options, &error) != UNSTIR_OK) {
             (void)snprintf(why, why_size, "model %.200s: %s", path,
                            error.detail);
             return false;
         }
-        unstir_free(json);
+        unstir_model_close(model);
     }
     return true;
 }

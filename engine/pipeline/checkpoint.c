@@ -114,8 +114,8 @@ static enum unstir_status parts_check(const struct checkpoint_parts *parts,
     return error_set(
         err, UNSTIR_ERR_UNSUPPORTED,
         "a %s alone cannot paint: it lacks %s%s%s; give each as "
-        "a file or folder: %s%s%s, or \"text_encoders\" and "
-        "\"vae\" in its unstir.json",
+        "a file or folder: %s%s%s, or text_encoders and "
+        "vae in its unstir.json",
         n->family, texts ? texts : "", texts && !has_vae ? " and " : "",
         has_vae ? "" : "its autoencoder", texts ? "--text-encoder PATH" : "",
         texts && !has_vae ? " and " : "", has_vae ? "" : "--vae PATH");

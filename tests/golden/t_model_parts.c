@@ -210,7 +210,7 @@ static void test_unet_alone(void **state)
 {
     static const char *const both[] = {"lacks its text encoder and its auto",
                                        "--vae", "--text-encoder",
-                                       "\"text_encoders\"", NULL};
+                                       "text_encoders", NULL};
     static const char *const one[] = {"lacks its autoencoder", "--vae PATH,",
                                       NULL};
 
@@ -222,6 +222,26 @@ static void test_unet_alone(void **state)
                open_with(whole, NULL, NULL, NULL), "out of a whole file");
     check_same(open_with(unet, folder, folder, NULL),
                open_with(whole, NULL, NULL, NULL), "out of a folder");
+}
+
+/* To look at it is no error: it says what is missing. */
+static void test_inspected(void **state)
+{
+    struct unstir_model_options o = {.merges_path = MERGES};
+    struct unstir_error err;
+    char *json;
+
+    must(unstir_inspect(unet, &o, false, &json, &err), &err);
+    if (!strstr(json, "\"can_run\": false") || !strstr(json, "why_not") ||
+        !strstr(json, "lacks its text encoder"))
+        fail_msg("%s", json);
+    unstir_free(json);
+    o.vae = vae;
+    o.text_encoders[0] = text;
+    must(unstir_inspect(unet, &o, false, &json, &err), &err);
+    if (!strstr(json, "\"can_run\": true") || strstr(json, "why_not"))
+        fail_msg("%s", json);
+    unstir_free(json);
 }
 
 static void test_replaced(void **state)
@@ -304,9 +324,9 @@ static void test_places(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_unet_alone),  cmocka_unit_test(test_replaced),
-        cmocka_unit_test(test_unstir_json), cmocka_unit_test(test_bad_json),
-        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_unet_alone), cmocka_unit_test(test_inspected),
+        cmocka_unit_test(test_replaced),   cmocka_unit_test(test_unstir_json),
+        cmocka_unit_test(test_bad_json),   cmocka_unit_test(test_places),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
