@@ -44,9 +44,9 @@ struct choose_product {
 enum choose_operands choose_operands(const struct kernel_table *k,
                                      const struct choose_product *p);
 
-/* Whether a network's weights stay where they are stored, if packing them would
- * take that many bytes; bits do not depend on it. */
-bool choose_in_place(size_t packed_bytes);
+/* Whether the weights of a network's products, so many numbers, stay where they
+ * are stored; bits do not depend on it. */
+bool choose_in_place(uint64_t n_weights);
 
 /* roles[i] of operation i; anything of what is no product.  `roles` has
  * graph_n_ops() places. */

@@ -356,15 +356,29 @@ static enum unstir_status keep_in_place(struct packs *packs,
     return place_all(packs, g, err);
 }
 
-/* The rule, once it is known what packing would take. */
-static bool wants_in_place(const struct packs *packs,
+/* Numbers in the weights of all products. */
+static uint64_t n_weights(const struct packs *packs, const struct graph *g)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < packs->n_ops; i++) {
+        const struct graph_op *op = graph_op_at(g, i);
+
+        if (packs_is_product(op->kind))
+            n += graph_param_at(g, op->param[0])->n;
+    }
+    return n;
+}
+
+static bool wants_in_place(const struct packs *packs, const struct graph *g,
                            const struct packs_params *params)
 {
     if (!params->stored || params->keeping == PACKS_PACKED)
         return false;
     if (packs->base)
         return packs->base->is_in_place;
-    return params->keeping == PACKS_IN_PLACE || choose_in_place(packs->bytes);
+    return params->keeping == PACKS_IN_PLACE ||
+           choose_in_place(n_weights(packs, g));
 }
 
 /* Forget what plans will not read. */
@@ -484,7 +498,7 @@ static enum unstir_status new_empty(struct packs **out, const struct graph *g,
         status = choose_all(packs, g, origin.has_params, err);
     if (status == UNSTIR_OK)
         status = place_all(packs, g, err);
-    if (status == UNSTIR_OK && wants_in_place(packs, params))
+    if (status == UNSTIR_OK && wants_in_place(packs, g, params))
         status = keep_in_place(packs, g, params->stored, err);
     if (status != UNSTIR_OK)
         goto out;

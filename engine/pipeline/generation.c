@@ -531,6 +531,14 @@ static const float *result_of(const struct unstir_generation *g,
     return is_estimate ? state->estimate : state->sample;
 }
 
+/* Under low memory the pages of the model's files that one part has read need
+ * not stay beside those of the next: the system has them, if it has room. */
+static void turn_page(const struct unstir_model *m)
+{
+    if (m->is_frugal)
+        checkpoint_source_forget(&m->source);
+}
+
 /* The picture of what the last step made; it is a part of that step. */
 static enum unstir_status decode_last(struct unstir_generation *g,
                                       struct unstir_executor *x,
@@ -548,6 +556,7 @@ static enum unstir_status decode_last(struct unstir_generation *g,
         g->decoded = p;
     }
     double start = now_ms();
+    turn_page(g->model);
     TRY(latent_decode(g->model, x->inner, result_of(g, &g->next), width, height,
                       g->decoded, cancel, err));
     g->times.decode_ms += now_ms() - start;
@@ -561,9 +570,12 @@ static enum unstir_status encode_texts(struct unstir_generation *const *gens,
     struct pool *pool = executor_pool(x->inner);
 
     for (size_t i = 0; i < n; i++) {
+        bool is_first = !gens[i]->text.memory;
         double start = now_ms();
 
         TRY(conditioning_encode(&gens[i]->text, pool, &gens[0]->cancel, err));
+        if (is_first && gens[i]->text.memory)
+            turn_page(gens[i]->model);
         gens[i]->times.text_ms += now_ms() - start;
     }
     return UNSTIR_OK;

@@ -256,9 +256,20 @@ static void roles_by_place(void **state)
     graph_free(g);
 }
 
+/* DDPM CIFAR-10 is packed; the parts of Stable Diffusion 1.5 are not. */
+static void big_networks_stay_in_place(void **state)
+{
+    (void)state;
+    assert_false(choose_in_place(35700000));
+    assert_true(choose_in_place(49400000));
+    assert_true(choose_in_place(85000000));
+    assert_true(choose_in_place(859000000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(big_networks_stay_in_place),
         cmocka_unit_test(algorithms_by_shape_and_rung),
         cmocka_unit_test(adjoints_by_shape_and_rung),
         cmocka_unit_test(operands_by_place_and_shape),
