@@ -43,9 +43,11 @@ struct picture {
 
 /* Tensors to keep for --raw: f32 [picture][channel][row][column]. */
 struct raw {
-    size_t n_pictures, n_floats; /* floats a picture                         */
+    size_t n_pictures, n_floats; /* floats of a picture's sample             */
+    size_t n_pixels;             /* of its picture; 0: the sample itself is  */
+    uint32_t shape[3];           /* of a sample                              */
     uint32_t n_steps;            /* tensors step.0000 ... when wanted, or 0  */
-    float *sample;
+    float *sample, *image;
     float *steps; /* [n_steps + 1][picture]...                               */
 };
 
@@ -82,7 +84,8 @@ int generate_run(struct generate_job *job);
 int raw_init(struct generate_job *job);
 /* Keep the current sample of picture i after `step` steps. */
 void raw_keep(struct generate_job *job, size_t i, uint32_t step);
-void raw_keep_final(struct generate_job *job, size_t i);
+/* Its result, and what that was decoded to. */
+int raw_keep_final(struct generate_job *job, size_t i);
 int raw_write(struct generate_job *job);
 void raw_fini(struct raw *raw);
 

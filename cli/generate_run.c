@@ -204,9 +204,10 @@ static int finish_pictures(struct generate_job *job, size_t first, size_t end,
         struct unstir_times times = unstir_generation_times(p->generation);
         job->text_ms += times.text_ms;
         job->decode_ms += times.decode_ms;
-        raw_keep_final(job, i);
         progress_clear(bar);
-        int rc = write_picture(job, p);
+        int rc = raw_keep_final(job, i);
+        if (rc == CLI_OK)
+            rc = write_picture(job, p);
         if (rc != CLI_OK)
             return rc;
         job->n_done++;

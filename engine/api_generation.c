@@ -248,6 +248,36 @@ unstir_generation_sample(const struct unstir_generation *generation,
     return generation->now.sample;
 }
 
+void unstir_generation_sample_shape(const struct unstir_generation *generation,
+                                    uint32_t shape[3])
+{
+    const struct unstir_request *r = &generation->request;
+    const struct unstir_model *m = generation->model;
+
+    shape[0] = m->sample_channels;
+    shape[1] = r->height / m->factor;
+    shape[2] = r->width / m->factor;
+}
+
+const float *
+unstir_generation_result(const struct unstir_generation *generation,
+                         size_t *n_floats)
+{
+    *n_floats = generation_floats(generation);
+    return generation_result_sample(generation);
+}
+
+enum unstir_status
+unstir_generation_planes(const struct unstir_generation *generation,
+                         float **planes, size_t *n_floats,
+                         struct unstir_error *err)
+{
+    *planes = NULL;
+    *n_floats = 0;
+    TRY(check_done(generation, err));
+    return generation_planes(generation, planes, n_floats, err);
+}
+
 enum unstir_status
 unstir_generation_save(const struct unstir_generation *generation,
                        unsigned char **bytes, size_t *n_bytes,

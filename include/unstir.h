@@ -708,6 +708,26 @@ const float *
 unstir_generation_sample(const struct unstir_generation *generation,
                          size_t *n_floats);
 
+/* Channels, height and width of the sample; of latent models not the
+ * picture's.                                                                */
+void unstir_generation_sample_shape(const struct unstir_generation *generation,
+                                    uint32_t shape[3]);
+
+/* What becomes the picture, in the sample's shape and range: the sample, or
+ * the last estimate where the sampler takes that (score_ve).                */
+const float *
+unstir_generation_result(const struct unstir_generation *generation,
+                         size_t *n_floats);
+
+/* The finished picture before it is clamped and rounded, f32
+ * [channels][height][width], about -1 to 1; of models that paint pixels a copy
+ * of the result, in its own range.  *planes: unstir_free().  UNSTIR_ERR_ARG
+ * before the end.                                                           */
+enum unstir_status
+unstir_generation_planes(const struct unstir_generation *generation,
+                         float **planes, size_t *n_floats,
+                         struct unstir_error *err);
+
 /* The whole state as a safetensors file in memory (unstir_free), and back.
  * A restored generation ends with the same bytes.  UNSTIR_ERR_MISMATCH when
  * model digest or fingerprint differ.                                       */

@@ -721,12 +721,49 @@ generation_view(const struct unstir_generation *g, enum unstir_view view,
     return paint(g, from, scale, decoder, x, image, err);
 }
 
+const float *generation_result_sample(const struct unstir_generation *g)
+{
+    return result_of(g, &g->now);
+}
+
+/* What the last step decoded; NULL if the picture is of another one. */
+static const float *decoded_result(const struct unstir_generation *g)
+{
+    return g->is_early || g->step != g->start.end ? NULL : g->decoded;
+}
+
+enum unstir_status generation_planes(const struct unstir_generation *g,
+                                     float **planes, size_t *n_floats,
+                                     struct unstir_error *err)
+{
+    const float *x = result_of(g, &g->now), *decoded = decoded_result(g);
+    enum unstir_status st = UNSTIR_OK;
+    size_t n =
+        latent_picture_floats(g->model, g->request.width, g->request.height);
+    void *memory;
+
+    TRY(alloc_aligned(&memory, n, sizeof **planes, err));
+    if (decoded || !g->model->decoder)
+        memcpy(memory, decoded ? decoded : x, n * sizeof **planes);
+    else
+        st = decode_view(g, false, NULL, x, memory, err);
+    if (st) {
+        alloc_free(memory);
+        return st;
+    }
+    *planes = memory;
+    *n_floats = n;
+    return UNSTIR_OK;
+}
+
 enum unstir_status generation_result(const struct unstir_generation *g,
                                      struct unstir_image *image,
                                      struct unstir_error *err)
 {
-    if (g->decoded && !g->is_early && g->step == g->start.end)
-        return picture_from_planes(image, g->decoded, g->request.width,
+    const float *decoded = decoded_result(g);
+
+    if (decoded)
+        return picture_from_planes(image, decoded, g->request.width,
                                    g->request.height, g->model->info.channels,
                                    err);
     return paint(g, result_of(g, &g->now), 1, UNSTIR_PREVIEW_FULL, NULL, image,

@@ -98,4 +98,12 @@ enum unstir_status generation_result(const struct unstir_generation *g,
                                      struct unstir_image *image,
                                      struct unstir_error *err);
 
+/* The sample that becomes the picture. */
+const float *generation_result_sample(const struct unstir_generation *g);
+
+/* The result before clamping; *planes is the caller's, to alloc_free(). */
+enum unstir_status generation_planes(const struct unstir_generation *g,
+                                     float **planes, size_t *n_floats,
+                                     struct unstir_error *err);
+
 #endif

@@ -407,6 +407,10 @@ expect text_lora_of_each 2 "name different LoRAs" text -p @tags.txt --lora-dir l
 expect text_state 0 "" text -p "a cat" --stop-after 1 --save-state text.state
 expect text_resume 0 "" "$U" generate -m "$M/tiny-text" --resume text.state -o resumed.png
 same text_resumed_is_same cat.png resumed.png
+text -p "a cat" -n 2 -o 'raw-{i}.png' --raw text.safetensors --raw-steps >/dev/null
+header text.safetensors >text.json
+equal text_raw_shapes "$(jq -c '[.image.shape, .sample.shape, ."step.0002".shape]' text.json)" \
+    '[[2,3,16,16],[2,4,8,8],[2,4,8,8]]'
 equal text_inspect "$("$U" inspect "$M/tiny-text" --json | jq -c '[.can, .autoencoder, (.parts|length)]')" '[["text-to-picture","guidance","negative-prompt"],"AutoencoderKL",6]'
 
 # Steps of latents by three decoders
