@@ -3,8 +3,8 @@
  * model_index.json names the pipeline, and that which components there are.  A
  * component lives in the subfolder of its name, or, in old repositories of one
  * network, at the root.  Weights are looked for in this order: one plain
- * file, a plain index of shards, one fp16 file, an fp16 index.  Pickle files
- * can run code when they are read and are never opened.
+ * file, a plain index of shards, then the same of the variants fp16 and bf16.
+ * Pickle files can run code when they are read and are never opened.
  *
  * The digest covers the bytes of the networks' config.json, of
  * scheduler_config.json, of the tokenizers' files and of all weight files, each
@@ -46,10 +46,9 @@
 
 /* Behind the stem of a component's weights. */
 static const char *const weight_files[] = {
-    ".safetensors",
-    ".safetensors.index.json",
-    ".fp16.safetensors",
-    ".safetensors.index.fp16.json",
+    ".safetensors",      ".safetensors.index.json",
+    ".fp16.safetensors", ".safetensors.index.fp16.json",
+    ".bf16.safetensors", ".safetensors.index.bf16.json",
 };
 
 static const char *const pickle_files[] = {
@@ -256,7 +255,7 @@ static enum unstir_status no_weights(const char *folder, const char *stem,
                 folder, pickle_files[i], stem);
     return error_set(err, UNSTIR_ERR_IO,
                      "%.200s: no weights: wanted %s%s (or its .index.json, or "
-                     "the fp16 variants)",
+                     "an fp16 or bf16 variant)",
                      folder, stem, weight_files[0]);
 }
 
@@ -304,6 +303,8 @@ static enum unstir_status open_weights(struct diffusers_folder *f,
         return allows_no_weights ? UNSTIR_OK : no_weights(folder, stem, err);
     if (strstr(name, "fp16"))
         TRY(add_note(f, "weights are the fp16 variant (%s)", name, err));
+    else if (strstr(name, "bf16"))
+        TRY(add_note(f, "weights are the bf16 variant (%s)", name, err));
     return diffusers_folder_weights(out, folder, stem, err);
 }
 
@@ -590,6 +591,7 @@ static enum unstir_status read_parts(struct diffusers_folder *f,
     TRY(read_scheduler(f, p, digest, err));
     net.name = p->net;
     TRY(read_network(f, &net, digest, err));
+    TRY(diffusers_tell_scores(&f->unet_config, f->index, err));
     if (p->is_patched)
         TRY(diffusers_patch_unet(&f->unet_config, err));
     if (!p->vae)

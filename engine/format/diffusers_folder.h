@@ -4,7 +4,7 @@
  *   scheduler/scheduler_config.json; latent models have an autoencoder beside
  *   (vae/ or vqvae/), and DiT's network is transformer/; old repositories keep config, weights and
  *   scheduler at the root; weights may be sharded by an index, or stand as an
- *   fp16 variant; old attention names are brought up to date.  Pickle files
+ *   fp16 or bf16 variant; old attention names are brought up to date.  Pickle files
  *   are refused with advice.  unstir.json beside them gives labels and
  *   defaults.
  *

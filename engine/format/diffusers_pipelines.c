@@ -124,6 +124,23 @@ enum unstir_status diffusers_patch_scheduler(struct json **json,
     return replace(json, w, err);
 }
 
+/* A pipeline's field, but it says how many numbers the network reads. */
+enum unstir_status diffusers_tell_scores(struct json **json,
+                                         const struct json *index,
+                                         struct unstir_error *err)
+{
+    static const char key[] = "requires_aesthetics_score";
+    const struct json *v = json_get(index, key);
+    struct json_writer *w;
+
+    if (json_type(v) != JSON_BOOL)
+        return UNSTIR_OK;
+    TRY(json_writer_new(&w, err));
+    copy_members(w, *json, key, "");
+    json_put_bool(w, key, json_bool(v));
+    return replace(json, w, err);
+}
+
 enum unstir_status diffusers_patch_unet(struct json **json,
                                         struct unstir_error *err)
 {

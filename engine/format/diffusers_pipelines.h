@@ -38,4 +38,10 @@ enum unstir_status diffusers_patch_scheduler(struct json **json,
 enum unstir_status diffusers_patch_unet(struct json **json,
                                         struct unstir_error *err);
 
+/* Copies requires_aesthetics_score, where the index says so, into the
+ * network's configuration. */
+enum unstir_status diffusers_tell_scores(struct json **json,
+                                         const struct json *index,
+                                         struct unstir_error *err);
+
 #endif

@@ -333,14 +333,17 @@ static enum unstir_status get_class(struct unetc_config *c,
 
 /* text_time: as many sinusoids as fill the vector behind the pooled text.
  * How wide the text is, is not said: six numbers, or the refiner's five, must
- * leave something for it; the refiner is told by its five leaving exactly the
- * width of its one text encoder: 1280, or that of a token. */
+ * leave something for it.  A refiner is told by its pipeline's
+ * requires_aesthetics_score (which the loader copies), else by its five
+ * leaving exactly the width of its one text encoder: 1280, or that of a
+ * token. */
 static enum unstir_status get_added(struct unetc_config *c,
                                     const struct json *config,
                                     struct unstir_error *err)
 {
     static const char *const words[] = {"text_time"};
     const struct json *type = json_get(config, "addition_embed_type");
+    bool is_refiner;
     uint32_t five;
     int word;
 
@@ -351,11 +354,12 @@ static enum unstir_status get_added(struct unetc_config *c,
                   &c->added_time_dim, err));
     TRY(field_u32(config, "projection_class_embeddings_input_dim", 0, 1,
                   MAX_CHANNELS, &c->added_width, err));
-    c->n_time_ids = XL_TIME_IDS;
     five = REFINER_TIME_IDS * c->added_time_dim;
-    if (c->added_width == five + REFINER_TEXT ||
-        c->added_width == five + c->context_width)
-        c->n_time_ids = REFINER_TIME_IDS;
+    TRY(json_get_bool(config, "requires_aesthetics_score",
+                      c->added_width == five + REFINER_TEXT ||
+                          c->added_width == five + c->context_width,
+                      &is_refiner, err));
+    c->n_time_ids = is_refiner ? REFINER_TIME_IDS : XL_TIME_IDS;
     if (c->added_time_dim == 0 ||
         c->added_width <= c->n_time_ids * c->added_time_dim)
         return error_set(err, UNSTIR_ERR_FORMAT,

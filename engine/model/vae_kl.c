@@ -78,21 +78,91 @@ uint32_t vae_factor(const struct vae_config *c)
     return 1U << (c->n_levels - 1);
 }
 
+/* A list of numbers, one a channel; n stays 0 if there is none. */
+static enum unstir_status get_numbers(const struct json *config,
+                                      const char *key, float *out, uint32_t *n,
+                                      struct unstir_error *err)
+{
+    const struct json *v = json_get(config, key);
+
+    *n = 0;
+    if (!v || json_type(v) == JSON_NULL)
+        return UNSTIR_OK;
+    if (json_type(v) != JSON_ARRAY || json_len(v) == 0 ||
+        json_len(v) > VAE_MAX_SCALED)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "config.json: %s must be a list of 1 to %d numbers",
+                         key, VAE_MAX_SCALED);
+    for (uint32_t i = 0; i < json_len(v); i++) {
+        const struct json *e = json_at(v, i);
+        bool is_number = json_type(e) == JSON_INT || json_type(e) == JSON_REAL;
+
+        if (!is_number || !(fabs(json_real(e)) <= 1e9))
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "config.json: %s[%u] must be a number, -1e9 to "
+                             "1e9",
+                             key, i);
+        out[i] = (float)json_real(e);
+    }
+    *n = (uint32_t)json_len(v);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status get_channels(struct vae_scaling *s,
+                                       const struct json *config,
+                                       struct unstir_error *err)
+{
+    uint32_t n_means, n_deviations;
+
+    TRY(get_numbers(config, "latents_mean", s->mean, &n_means, err));
+    TRY(get_numbers(config, "latents_std", s->deviation, &n_deviations, err));
+    if (n_means == 0 || n_deviations == 0)
+        return UNSTIR_OK; /* the reference wants both */
+    if (n_means != n_deviations)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "config.json: latents_mean has %u entries, "
+                         "latents_std %u",
+                         n_means, n_deviations);
+    for (uint32_t i = 0; i < n_deviations; i++)
+        if (!(fabsf(s->deviation[i]) > 1e-9F))
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "config.json: latents_std[%u] is %g; it divides "
+                             "and must not be near 0",
+                             i, (double)s->deviation[i]);
+    s->n_channels = n_means;
+    return UNSTIR_OK;
+}
+
 enum unstir_status vae_scaling(struct vae_scaling *s, const struct json *config,
                                struct unstir_error *err)
 {
     const char *name = json_string(json_get(config, "_class_name"));
     bool is_tiny = strcmp(name, "AutoencoderTiny") == 0;
 
+    *s = (struct vae_scaling){.factor = 1};
     TRY(field_finite(config, "scaling_factor", is_tiny ? 1 : 0.18215,
                      &s->factor, err));
-    TRY(field_finite(config, "shift_factor", 0, &s->shift, err));
     if (fabs(s->factor) < 1e-9)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "config.json: scaling_factor is %g; it divides and "
                          "must not be near 0",
                          s->factor);
-    return UNSTIR_OK;
+    return get_channels(s, config, err);
+}
+
+float vae_unscale(const struct vae_scaling *s, size_t c, float latent)
+{
+    if (c >= s->n_channels)
+        return (float)((double)latent / s->factor);
+    return (float)((double)latent * (double)s->deviation[c] / s->factor +
+                   (double)s->mean[c]);
+}
+
+float vae_scale(const struct vae_scaling *s, size_t c, float latent)
+{
+    if (c >= s->n_channels)
+        return (float)s->factor * latent;
+    return (latent - s->mean[c]) * (float)s->factor / s->deviation[c];
 }
 
 /* -- graphs ------------------------------------------------------------ */

@@ -5,8 +5,8 @@
  *              -> moments: mean and logarithm of the variance
  *     decode:  post_quant_conv, conv_in, middle, up blocks, norm, SiLU, conv_out
  *
- * Latents are as the network sees them: scaling_factor and shift_factor are
- * the pipeline's (struct vae_scaling).
+ * Latents are as the network sees them: scaling_factor, latents_mean and
+ * latents_std are the pipeline's (struct vae_scaling).
  *
  * Pitfalls, each guarded by tests/golden/t_families.c (vae_kl):
  *  - downsampling pads on the right and below only;
@@ -24,6 +24,7 @@
 
 #define VAE_MAX_LEVELS 8
 #define VAE_MAX_LAYERS 16
+#define VAE_MAX_SCALED 64 /* channels of latents_mean                     */
 
 struct vae_config {
     uint32_t sample_h, sample_w; /* of pictures; 0: not said                 */
@@ -51,13 +52,22 @@ value_id vae_decoder(struct graph *g, const struct vae_config *c, value_id z);
 /* A picture's edges are 2^(levels - 1) times its latent's. */
 uint32_t vae_factor(const struct vae_config *c);
 
-/* latent of the network = (latent of the pipeline) / factor + shift; without
- * the keys 0.18215, but 1 of AutoencoderTiny, and 0. */
+/* latent of the autoencoder = (latent of the pipeline) deviation / factor +
+ * mean; factor without the key 0.18215, but 1 of AutoencoderTiny; mean and
+ * deviation, latents_mean and latents_std, 0 and 1 unless both are there.
+ * shift_factor belongs to pipelines that are not run here; those that are do
+ * not look at it. */
 struct vae_scaling {
-    double factor, shift;
+    double factor;
+    uint32_t n_channels; /* with a mean and a deviation; 0: none             */
+    float mean[VAE_MAX_SCALED], deviation[VAE_MAX_SCALED];
 };
 enum unstir_status vae_scaling(struct vae_scaling *s, const struct json *config,
                                struct unstir_error *err);
+
+/* A number of channel c on its way to the autoencoder, and back. */
+float vae_unscale(const struct vae_scaling *s, size_t c, float latent);
+float vae_scale(const struct vae_scaling *s, size_t c, float latent);
 
 /* The rows of model.c. */
 enum unstir_status vae_decode_facts(struct model_facts *facts,

@@ -68,6 +68,8 @@ static enum unstir_status decoder_load(struct unstir_model *m,
     TRY(network_open(&m->decoder, parts->vae_config, parts->vae_weights,
                      parts->seed, &options, err));
     TRY(vae_scaling(&m->scaling, parts->vae_config, err));
+    if (!m->conditioner.is_xl) /* the reference's other pipelines do not look */
+        m->scaling.n_channels = 0;
     d = network_info(m->decoder);
     m->reads_mask = n->in_channels == 2 * d->in_channels + 1;
     m->reads_picture = n->in_channels == 2 * d->in_channels;
@@ -77,6 +79,11 @@ static enum unstir_status decoder_load(struct unstir_model *m,
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "the network paints %u channels; its %s reads %u",
                          n->in_channels, d->family, d->in_channels);
+    if (m->scaling.n_channels && m->scaling.n_channels != d->in_channels)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "vae/config.json: latents_mean has %u entries for "
+                         "latents of %u channels",
+                         m->scaling.n_channels, d->in_channels);
     m->info.channels = d->out_channels;
     m->factor = d->up;
     return UNSTIR_OK;

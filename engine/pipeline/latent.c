@@ -85,9 +85,9 @@ decode(const struct unstir_model *m, const struct network *decoder,
     const struct tiling tiling = latent_tiling(m->is_frugal);
 
     for (size_t i = 0; i < n; i++) {
-        double v = (double)sample[i % c * (n / c) + i / c];
+        float v = sample[i % c * (n / c) + i / c];
 
-        latent[i] = (float)(v / scaling->factor + scaling->shift);
+        latent[i] = vae_unscale(scaling, i % c, v);
     }
     TRY(tiled_eval(decoder, x, &io, &tiling, cancel, err));
     for (size_t k = 0; k < channels; k++)

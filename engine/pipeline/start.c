@@ -320,12 +320,12 @@ static void keep_mean(const struct unstir_model *m, const float *moments,
         out[i] = (float)m->read_scale * moments[i];
 }
 
-/* latent = (mean + deviation e - shift) factor, with a draw of e. */
+/* latent = scaled (mean + deviation e), with a draw of e. */
 static void draw_latent(const struct unstir_model *m, const float *moments,
                         bool has_variance, size_t n, struct rng *rng,
                         float *out)
 {
-    float factor = (float)m->scaling.factor, shift = (float)m->scaling.shift;
+    size_t hw = n / m->sample_channels;
 
     if (has_variance)
         rng_normal_f32(rng, out, n);
@@ -335,7 +335,7 @@ static void draw_latent(const struct unstir_model *m, const float *moments,
             float log_variance = fminf(fmaxf(moments[n + i], -30), 20);
             x += expf(0.5F * log_variance) * out[i];
         }
-        out[i] = factor * (x - shift);
+        out[i] = vae_scale(&m->scaling, i / hw, x);
     }
 }
 

@@ -286,6 +286,8 @@ int main(void)
         {"sd2", test_pipeline, NULL, NULL, "sd2"},
         {"sdxl", test_pipeline, NULL, NULL, "sdxl"},
         {"refiner", test_pipeline, NULL, NULL, "refiner"},
+        {"refiner_narrow", test_pipeline, NULL, NULL, "refiner_narrow"},
+        {"means", test_pipeline, NULL, NULL, "means"},
         {"tiny", test_pipeline, NULL, NULL, "tiny"},
         {"inpaint4", test_pipeline, NULL, NULL, "inpaint4"},
         {"inpaint_a", test_pipeline, NULL, NULL, "inpaint_a"},

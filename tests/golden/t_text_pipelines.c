@@ -1,7 +1,7 @@
 /* t_text_pipelines.c - text to picture against the reference's pipelines.
  *
- * Tiny models of SD 1.x, SD 2.x (v), SDXL and LCM, opened from folders with
- * tokenizers of both kinds.  Tolerances (REFERENCE 7.2): latents after every
+ * Tiny models of SD 1.x, SD 2.x (v), SDXL (with AutoencoderTiny too, and with
+ * latents_mean) and LCM, opened from folders with tokenizers of both kinds.  Tolerances (REFERENCE 7.2): latents after every
  * step within 1e-3 of the largest value of the trajectory; 99 % of the
  * picture's bytes within 1 level, 3 at most; with bf16 operands latents of
  * 40 dB and more against own f32.
@@ -29,8 +29,9 @@
 #include "text_folder.h"
 #include "unstir.h"
 
-static const char *const names[] = {"sd1", "sd2", "sdxl", "lcm"};
-#define N_MODELS 4
+static const char *const names[] = {"sd1", "sd2",       "sdxl",
+                                    "lcm", "sdxl_tiny", "sdxl_means"};
+#define N_MODELS 6
 
 /* Written once for all tests. */
 static char folders[N_MODELS][SCRATCH_PATH];
@@ -574,6 +575,8 @@ int main(void)
         {"sd2", test_trajectories, NULL, NULL, (void *)&names[1]},
         {"sdxl", test_trajectories, NULL, NULL, (void *)&names[2]},
         {"lcm", test_trajectories, NULL, NULL, (void *)&names[3]},
+        {"sdxl_tiny", test_trajectories, NULL, NULL, (void *)&names[4]},
+        {"sdxl_means", test_trajectories, NULL, NULL, (void *)&names[5]},
         {"sd1 company", test_company, NULL, NULL, &numbers[SD1]},
         {"sdxl company", test_company, NULL, NULL, &numbers[SDXL]},
         {"lcm company", test_company, NULL, NULL, &numbers[LCM]},

@@ -187,6 +187,18 @@ static void test_fp16_variant(void **state)
     diffusers_folder_close(&f);
 }
 
+static void test_bf16_variant(void **state)
+{
+    struct diffusers_folder f;
+    struct safetensors_entry e = {"a", DTYPE_BF16, 1, {4}, data};
+    put("config.json", CONFIG);
+    put_tensors("diffusion_pytorch_model.bf16.safetensors", &e, 1);
+    open_ok(&f);
+    assert_int_equal(weights_at(f.unet_weights, 0)->dtype, DTYPE_BF16);
+    assert_true(has_note(&f, "bf16"));
+    diffusers_folder_close(&f);
+}
+
 static void test_shards(void **state)
 {
     struct diffusers_folder f;
@@ -384,6 +396,7 @@ int main(void)
         IN_FOLDER(test_missing_scheduler_is_noted),
         IN_FOLDER(test_digest),
         IN_FOLDER(test_fp16_variant),
+        IN_FOLDER(test_bf16_variant),
         IN_FOLDER(test_shards),
         IN_FOLDER(test_bad_shard_names),
         IN_FOLDER(test_index_and_shards_disagree),

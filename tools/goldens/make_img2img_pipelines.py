@@ -76,6 +76,21 @@ PIPELINES = {
                      {"prompt": "a red dog", "steps": 5, "seed": 17,
                       "strength": 0.3, "guidance": 3.0},
                  ]),
+    # Five numbers beside a text of fewer channels than its tokens have.
+    "refiner_narrow": (
+        "sdxl_means", StableDiffusionXLImg2ImgPipeline, None,
+        {"unet": {**text.XL, "cross_attention_dim": 40,
+                  "projection_class_embeddings_input_dim": 64},
+         "texts": [None, text.XL_TEXTS[1]], "arguments": REFINER}, [
+             {"prompt": "a photo of a cat", "steps": 6, "seed": 12,
+              "strength": 0.5},
+             {"prompt": "a red dog", "negative_prompt": "cat", "steps": 5,
+              "seed": 13, "strength": 0.6, "guidance": 2.5},
+         ]),
+    "means": ("sdxl_means", StableDiffusionXLImg2ImgPipeline, None, {}, [
+        {"prompt": "a photo of a cat", "steps": 6, "seed": 11,
+         "strength": 0.5},
+    ]),
     "tiny": ("sd1", StableDiffusionImg2ImgPipeline, EULER,
              {"vae": text.TINY}, [
                  {"prompt": "a photo of a cat", "steps": 8, "seed": 5,

@@ -65,6 +65,19 @@ TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4,
         "max_position_embeddings": 77, "hidden_act": "quick_gelu",
         "bos_token_id": N_TOKENS - 2, "eos_token_id": N_TOKENS - 1}
 
+XL = {**SMALL, "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+      "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+      "attention_head_dim": [2, 4], "use_linear_projection": True,
+      "transformer_layers_per_block": [1, 2], "cross_attention_dim": 72,
+      "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+      "projection_class_embeddings_input_dim": 72}
+XL_TEXTS = [TEXT, {**TEXT, "hidden_size": 40, "hidden_act": "gelu",
+                   "projection_dim": 24}]
+XL_VAE = {**VAE, "scaling_factor": 0.13025}
+# Of XL's pipelines alone; shift_factor is of none of these.
+XL_MEANS = {**XL_VAE, "latents_mean": [0.3, -0.5, 0.2, 0.7],
+            "latents_std": [1.5, 0.7, 2.0, 1.1], "shift_factor": 0.4}
+
 # name: (pipeline, unet, vae, text encoders, scheduler, requests)
 PIPELINES = {
     "sd1": (StableDiffusionPipeline, UNET, VAE, [TEXT],
@@ -93,18 +106,7 @@ PIPELINES = {
                 {"prompt": "in at", "negative_prompt": "photo", "steps": 5,
                  "seed": 8, "guidance": 3.0},
             ]),
-    "sdxl": (StableDiffusionXLPipeline,
-             {**SMALL, "down_block_types": ["DownBlock2D",
-                                            "CrossAttnDownBlock2D"],
-              "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
-              "attention_head_dim": [2, 4], "use_linear_projection": True,
-              "transformer_layers_per_block": [1, 2],
-              "cross_attention_dim": 72, "addition_embed_type": "text_time",
-              "addition_time_embed_dim": 8,
-              "projection_class_embeddings_input_dim": 72},
-             {**VAE, "scaling_factor": 0.13025},
-             [TEXT, {**TEXT, "hidden_size": 40, "hidden_act": "gelu",
-                     "projection_dim": 24}],
+    "sdxl": (StableDiffusionXLPipeline, XL, XL_VAE, XL_TEXTS,
              EulerDiscreteScheduler(**BETAS, timestep_spacing="leading",
                                     steps_offset=1), [
                  {"prompt": "a photo of a cat", "steps": 5, "seed": 9},
@@ -116,6 +118,13 @@ PIPELINES = {
                   "clip_skip": 2, "steps": 3, "seed": 12},
                  {"prompt": "dog", "guidance": 1.0, "steps": 3, "seed": 13},
              ]),
+    "sdxl_tiny": (StableDiffusionXLPipeline, XL, TINY, XL_TEXTS,
+                  EulerDiscreteScheduler(**BETAS, timestep_spacing="trailing"),
+                  [{"prompt": "a photo of a cat", "steps": 3, "seed": 17}]),
+    "sdxl_means": (StableDiffusionXLPipeline, XL, XL_MEANS, XL_TEXTS,
+                   EulerDiscreteScheduler(**BETAS, timestep_spacing="leading",
+                                          steps_offset=1),
+                   [{"prompt": "a photo of a cat", "steps": 3, "seed": 18}]),
     "lcm": (LatentConsistencyModelPipeline,
             {**UNET, "time_cond_proj_dim": 32}, TINY, [TEXT],
             LCMScheduler(**BETAS), [
@@ -276,7 +285,7 @@ def make(name, folder, keep):
                      "AutoencoderTiny" if is_tiny else "AutoencoderKL"],
              "scheduler": ["diffusers", type(scheduler).__name__],
              "safety_checker": [None, None]}
-    if name == "sdxl":
+    if name.startswith("sdxl"):
         index["force_zeros_for_empty_prompt"] = True
     for i, config in enumerate(texts):
         suffix = "_2" if i else ""
