@@ -4,6 +4,8 @@
 #   reference_export.py     it loads what `unstir train` exports, same samples
 #   reference_networks.py   we load what it saves: drawn networks, schedulers
 #                           and seeds, every step compared
+#   tools/goldens/differ.py drawn networks, pipelines, layouts and requests;
+#                           a fixed set of seeds (more by hand: --seed, --count)
 #
 # Needs PyTorch and diffusers, about 6 GB, in a private environment: the one
 # of tools/bench_peers, or $UNSTIR_PEERS_VENV; made here when it is missing.
@@ -18,7 +20,7 @@ venv=${UNSTIR_PEERS_VENV:-.venv/peers}
 build=${BUILD:-build}
 
 has_reference() {
-    "$venv/bin/python" -c 'import torch, diffusers, safetensors, PIL' 2>/dev/null
+    "$venv/bin/python" -c 'import torch, diffusers, transformers, safetensors, PIL' 2>/dev/null
 }
 
 if [ "${UNSTIR_TEST_REFERENCE:-}" = no ]; then
@@ -35,7 +37,7 @@ if ! has_reference; then
     fi
     rm -rf "$probe"
     echo "installing PyTorch and diffusers into $venv"
-    "$venv/bin/pip" install -q torch diffusers safetensors pillow numpy
+    "$venv/bin/pip" install -q torch diffusers transformers safetensors pillow numpy
 fi
 if ! has_reference; then
     echo "not ok reference_installs"
@@ -44,4 +46,10 @@ fi
 rc=0
 "$venv/bin/python" tests/python/reference_export.py "$build/unstir" || rc=1
 "$venv/bin/python" tests/python/reference_networks.py "$build/unstir" || rc=1
+kinds="sd sdxl refiner lcm img2img inpaint ddpm ddim score consistency ldm ditpipe"
+if [ -x "$build/tests/golden/t_families" ]; then
+    kinds="$kinds unet2d cond kl vq tiny dit"
+fi
+# shellcheck disable=SC2086 # a list of words
+"$venv/bin/python" tools/goldens/differ.py --build "$build" --count 2 --kind $kinds || rc=1
 exit $rc

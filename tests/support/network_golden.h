@@ -24,4 +24,8 @@ struct network_golden {
 /* Four tests a golden; what main() returns. */
 int network_goldens_run(const struct network_golden *files, size_t n_files);
 
+/* Goldens of drawn networks by their paths (tools/goldens/differ.py): f32, and
+ * that threads and batches change no bit. */
+int network_goldens_run_files(char **paths, size_t n_paths);
+
 #endif
