@@ -102,7 +102,7 @@ struct vector_kernels {
                      const float *b, size_t ldb, float *out);
     /* y[i][j] = f[j] x[i][j]. */
     void (*scale_columns)(size_t rows, size_t c, const float *f, const float *x,
-                       size_t ldx, float *y, size_t ldy);
+                          size_t ldx, float *y, size_t ldy);
 
     /* -- plain streams --------------------------------------------------- */
 
