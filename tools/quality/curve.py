@@ -28,7 +28,7 @@ NOT_A_SETTING = {"steps", "per_class", "first_seed", "accuracy", "by_class",
 
 # Evaluations of a step, where they are not one.
 PER_STEP = {"heun": 2, "dpm2": 2, "dpm2_a": 2, "dpmpp_sde": 2, "score_ve": 2,
-            "score_flow": 2, "annealed_langevin": 5}
+            "annealed_langevin": 5}
 
 
 def evaluations(point):
