@@ -254,7 +254,8 @@ static void test_derive(void **state)
     put(g, "unet.b", ".lora_A.weight", 2, 2, 3, down);
     put(g, "unet.b", ".lora_B.weight", 2, 2, 2, up);
     lora = open_lora(g);
-    const struct lora_use uses[] = {{&lora, 0.5}, {&lora, -0.25}};
+    const struct lora_use uses[] = {{.lora = &lora, .scale = 0.5},
+                                    {.lora = &lora, .scale = -0.25}};
 
     if (lora_derive(&out, base, SINGLE_FILE_UNET, uses, 2, &n, &err))
         fail_msg("%s", err.detail);
@@ -286,7 +287,7 @@ static void test_misfit(void **state)
     put(g, "unet.a", ".lora_A.weight", 2, 2, 4, ones);
     put(g, "unet.a", ".lora_B.weight", 2, 2, 2, ones);
     lora = open_lora(g);
-    const struct lora_use use = {&lora, 1};
+    const struct lora_use use = {.lora = &lora, .scale = 1};
 
     assert_int_equal(
         lora_derive(&out, base, SINGLE_FILE_UNET, &use, 1, &n, &err),
