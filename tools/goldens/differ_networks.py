@@ -286,11 +286,10 @@ def extra_args(config, args):
     return args
 
 
-def in_f64(class_name, config):
+def in_f64(config):
     """The reference computes some embeddings in f32 whatever it is told."""
     return (config.get("time_embedding_type") != "fourier"
-            and config.get("class_embed_type") != "timestep"
-            and class_name != VQ)
+            and config.get("class_embed_type") != "timestep")
 
 
 def draw_network(r, kind):
@@ -319,7 +318,7 @@ def make_network(r, kind, path):
         if class_name == COND:
             args = extra_args(config, args)
         f32 = out = evaluate(model, part, args, torch.float32)
-        if in_f64(class_name, config):
+        if in_f64(config):
             out = evaluate(model, part, args, torch.float64).float()
     except Exception as e:  # whatever the reference says of it
         return f"the reference refuses: {str(e)[:90]}", config
