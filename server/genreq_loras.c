@@ -34,16 +34,14 @@ static void violate(struct reader *r, const char *pointer, const char *nearest,
 static void violate(struct reader *r, const char *pointer, const char *nearest,
                     const char *format, ...)
 {
-    struct mem_arena *arena = r->problem->arena;
-    const char *detail;
     va_list args;
 
-    va_start(args, format);
-    detail = mem_arena_vprintf(arena, format, args);
-    va_end(args);
     r->is_right = false;
-    problem_add(r->problem, pointer, detail != NULL ? detail : "is not allowed",
-                jdoc_text(r->doc, pointer, arena), nearest);
+    va_start(args, format);
+    problem_vadd(r->problem, pointer,
+                 jdoc_text(r->doc, pointer, r->problem->arena), nearest, format,
+                 args);
+    va_end(args);
 }
 
 /* ["ink","inkwell"], or NULL. */

@@ -257,16 +257,13 @@ static void violation(struct reader *reader, const char *name,
                       const char *format, ...)
 {
     struct mem_arena *arena = reader->problem->arena;
-    const char *detail;
     va_list args;
 
-    va_start(args, format);
-    detail = mem_arena_vprintf(arena, format, args);
-    va_end(args);
     reader->is_right = false;
-    problem_add(reader->problem, pointer_to(reader, name),
-                detail ? detail : "is not allowed",
-                value ? text_of(value, arena) : NULL, nearest);
+    va_start(args, format);
+    problem_vadd(reader->problem, pointer_to(reader, name),
+                 value ? text_of(value, arena) : NULL, nearest, format, args);
+    va_end(args);
 }
 
 /* "a|b|c" to at most MAX_NAMES names in the arena, ended by NULL. */

@@ -140,5 +140,7 @@ void jout_base64(struct json_out *out, const char *key, const void *bytes,
 
 /* Append text as JSON string with quotes; bad UTF-8 becomes U+FFFD. */
 void json_escape(struct buf *buf, const char *text, size_t n);
+/* Length of the UTF-8 character at text, 0 if there is none (RFC 3629). */
+size_t json_utf8_length(const unsigned char *text, size_t n);
 
 #endif

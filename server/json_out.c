@@ -17,8 +17,7 @@ void jout_init(struct json_out *out, struct buf *buf)
     *out = (struct json_out){.buf = buf};
 }
 
-/* Length of the UTF-8 character at text, 0 if there is none (RFC 3629). */
-static size_t utf8_length(const unsigned char *text, size_t n)
+size_t json_utf8_length(const unsigned char *text, size_t n)
 {
     unsigned first = text[0];
     size_t length = first < 0x80   ? 1
@@ -76,7 +75,7 @@ void json_escape(struct buf *buf, const char *text, size_t n)
         if (p[i] < 0x80) {
             escape_byte(buf, p[i]);
         } else {
-            length = utf8_length(p + i, n - i);
+            length = json_utf8_length(p + i, n - i);
             (void)(length ? buf_add(buf, text + i, length)
                           : buf_text(buf, "\xef\xbf\xbd"));
             length = length ? length : 1;

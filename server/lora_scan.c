@@ -12,40 +12,18 @@
 #include <sys/stat.h>
 
 #include "buf.h"
+#include "json.h"
 
 #define EXTENSION  ".safetensors"
 #define PATH_BYTES 4096
 
 /* --------------------------------------------------------------- names -- */
 
-/* Bytes of the UTF-8 character at text, 0 if it is none: no overlong forms,
- * surrogates or code points beyond the last. */
-static size_t utf8_length(const unsigned char *text, size_t n)
+/* C0, delete, and C1 in UTF-8. */
+static bool is_control(const unsigned char *text)
 {
-    static const struct {
-        unsigned char first, last, low, high; /* of the second byte          */
-        size_t length;
-    } rows[] = {{0x20, 0x7e, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2},
-                {0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
-                {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-                {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
-                {0xf4, 0xf4, 0x80, 0x8f, 4}};
-
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        size_t length = rows[i].length;
-
-        if (text[0] < rows[i].first || text[0] > rows[i].last)
-            continue;
-        if (length > n ||
-            (length > 1 && (text[1] < rows[i].low || text[1] > rows[i].high)))
-            return 0;
-        for (size_t k = 2; k < length; k++)
-            if ((text[k] & 0xc0) != 0x80)
-                return 0;
-        /* U+0080 to U+009F are control characters. */
-        return text[0] == 0xc2 && text[1] < 0xa0 ? 0 : length;
-    }
-    return 0;
+    return text[0] < 0x20 || text[0] == 0x7f ||
+           (text[0] == 0xc2 && text[1] < 0xa0);
 }
 
 bool lora_is_name(const char *name, size_t n)
@@ -53,9 +31,11 @@ bool lora_is_name(const char *name, size_t n)
     if (n == 0 || n > LORA_NAME_BYTES || name[0] == '.')
         return false;
     for (size_t i = 0; i < n;) {
-        size_t length = utf8_length((const unsigned char *)name + i, n - i);
+        const unsigned char *text = (const unsigned char *)name + i;
+        size_t length = json_utf8_length(text, n - i);
 
-        if (length == 0 || strchr("/\\:<>,", name[i]) != NULL)
+        if (length == 0 || is_control(text) ||
+            strchr("/\\:<>,", name[i]) != NULL)
             return false;
         i += length;
     }

@@ -72,6 +72,15 @@ void problem_add(struct problem *problem, const char *pointer,
                            : mem_arena_printf(arena, "[%s]", nearest);
 }
 
+void problem_vadd(struct problem *problem, const char *pointer, const char *got,
+                  const char *nearest, const char *format, va_list args)
+{
+    const char *detail = mem_arena_vprintf(problem->arena, format, args);
+
+    problem_add(problem, pointer, detail ? detail : "is not allowed", got,
+                nearest);
+}
+
 static size_t kept(const struct problem *problem)
 {
     return problem->n_violations < PROBLEM_MAX_VIOLATIONS

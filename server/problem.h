@@ -17,6 +17,7 @@
 #ifndef SERVER_PROBLEM_H
 #define SERVER_PROBLEM_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -71,6 +72,10 @@ void problem_detail(struct problem *problem, const char *format, ...)
  * or an array of them; a lone value is put into an array.                  */
 void problem_add(struct problem *problem, const char *pointer,
                  const char *detail, const char *got, const char *nearest);
+
+/* The same with a formatted detail. */
+void problem_vadd(struct problem *problem, const char *pointer, const char *got,
+                  const char *nearest, const char *format, va_list args);
 
 /* The body.  request_id may be NULL. */
 void problem_write(const struct problem *problem, const char *request_id,
