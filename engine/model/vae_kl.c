@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/compiler.h"
 #include "format/json.h"
 #include "model/fields.h"
 #include "nn/attention_block.h"
@@ -22,19 +23,28 @@
 
 /* -- configuration ----------------------------------------------------- */
 
-static enum unstir_status get_blocks(const struct vae_config *c,
+/* The lists go the way that a picture goes: the decoder's begins with the
+ * latent's level. */
+static enum unstir_status get_blocks(struct vae_config *c,
                                      const struct json *config,
                                      struct unstir_error *err)
 {
-    static const char *const down[] = {"DownEncoderBlock2D"};
-    static const char *const up[] = {"UpDecoderBlock2D"};
+    static const char *const down[] = {"DownEncoderBlock2D",
+                                       "AttnDownEncoderBlock2D"};
+    static const char *const up[] = {"UpDecoderBlock2D",
+                                     "AttnUpDecoderBlock2D"};
     static const int fallback[VAE_MAX_LEVELS];
-    int words[VAE_MAX_LEVELS];
+    int downs[VAE_MAX_LEVELS], ups[VAE_MAX_LEVELS];
 
-    TRY(field_names(config, "down_block_types", down, 1, fallback, 1,
-                    c->n_levels, words, err));
-    return field_names(config, "up_block_types", up, 1, fallback, 1,
-                       c->n_levels, words, err);
+    TRY(field_names(config, "down_block_types", down, ARRAY_LEN(down), fallback,
+                    1, c->n_levels, downs, err));
+    TRY(field_names(config, "up_block_types", up, ARRAY_LEN(up), fallback, 1,
+                    c->n_levels, ups, err));
+    for (uint32_t i = 0; i < c->n_levels; i++) {
+        c->encoder_attends[i] = downs[i] == 1;
+        c->decoder_attends[c->n_levels - 1 - i] = ups[i] == 1;
+    }
+    return UNSTIR_OK;
 }
 
 static enum unstir_status get_norm(struct vae_config *c,
@@ -182,20 +192,39 @@ static value_id residual(struct graph *g, const struct vae_config *c,
     return resblock(g, prefix, x, GRAPH_NO_VALUE, &spec);
 }
 
+static value_id attend(struct graph *g, const struct vae_config *c,
+                       const char *prefix, value_id x)
+{
+    struct attention_spec spec = {.head_dim = graph_shape(g, x).c,
+                                  .groups = c->groups,
+                                  .eps = EPS,
+                                  .out_divisor = 1};
+
+    return attention_block(g, prefix, x, &spec);
+}
+
+/* The residual blocks of a level, each with its attention behind it. */
+static value_id level(struct graph *g, const struct vae_config *c,
+                      const char *block, value_id x, uint32_t cout,
+                      uint32_t n_layers, bool attends)
+{
+    for (uint32_t j = 0; j < n_layers; j++) {
+        x = residual(g, c, name_of("%s.resnets.%u", block, j).text, x, cout);
+        if (attends)
+            x = attend(g, c, name_of("%s.attentions.%u", block, j).text, x);
+    }
+    return x;
+}
+
 static value_id middle(struct graph *g, const struct vae_config *c,
                        const char *side, value_id x)
 {
     uint32_t channels = graph_shape(g, x).c;
-    struct attention_spec spec = {.head_dim = channels,
-                                  .groups = c->groups,
-                                  .eps = EPS,
-                                  .out_divisor = 1};
     struct name block = name_of("%s.mid_block", side);
 
     x = residual(g, c, name_of("%s.resnets.0", block.text).text, x, channels);
     if (c->has_mid_attention)
-        x = attention_block(g, name_of("%s.attentions.0", block.text).text, x,
-                            &spec);
+        x = attend(g, c, name_of("%s.attentions.0", block.text).text, x);
     return residual(g, c, name_of("%s.resnets.1", block.text).text, x,
                     channels);
 }
@@ -209,27 +238,33 @@ static value_id head(struct graph *g, const struct vae_config *c,
                    graph_act(g, x, ACT_SILU), cout);
 }
 
-/* Levels whose values are large beside the latent's: those two that are the
- * picture's size and half of it, if there are more. */
-static uint32_t n_large(const struct vae_config *c)
+/* Levels whose values are large beside the latent's, and which tiled.c may
+ * take in bands: those two that are the picture's size and half of it, if
+ * there are more, up to the first that attends, which looks at all places. */
+static uint32_t n_large(const struct vae_config *c, const bool *attends)
 {
-    return c->n_levels > 2 ? 2 : c->n_levels - 1;
+    uint32_t most = c->n_levels > 2 ? 2 : c->n_levels - 1, n = 0;
+
+    while (n < most && !attends[n])
+        n++;
+    return n;
 }
 
 value_id vae_encoder(struct graph *g, const struct vae_config *c, value_id x,
                      bool is_double)
 {
+    uint32_t large = n_large(c, c->encoder_attends);
+
     x = conv3x3(g, "encoder.conv_in", x, c->channels[0]);
     for (uint32_t i = 0; i < c->n_levels; i++) {
         struct name block = name_of("encoder.down_blocks.%u", i);
 
-        for (uint32_t j = 0; j < c->n_layers; j++)
-            x = residual(g, c, name_of("%s.resnets.%u", block.text, j).text, x,
-                         c->channels[i]);
+        x = level(g, c, block.text, x, c->channels[i], c->n_layers,
+                  c->encoder_attends[i]);
         if (i + 1 < c->n_levels)
             x = downsample_conv(
                 g, name_of("%s.downsamplers.0", block.text).text, x, 0);
-        if (i + 1 == n_large(c))
+        if (i + 1 == large)
             graph_set_deep(g, x);
     }
     x = middle(g, c, "encoder", x);
@@ -238,18 +273,19 @@ value_id vae_encoder(struct graph *g, const struct vae_config *c, value_id x,
 
 value_id vae_decoder(struct graph *g, const struct vae_config *c, value_id z)
 {
+    uint32_t large = n_large(c, c->decoder_attends);
     value_id x = conv3x3(g, "decoder.conv_in", z, c->channels[c->n_levels - 1]);
 
     x = middle(g, c, "decoder", x);
     for (uint32_t i = 0; i < c->n_levels; i++) {
         struct name block = name_of("decoder.up_blocks.%u", i);
+        uint32_t k = c->n_levels - 1 - i; /* as the encoder counts           */
 
-        for (uint32_t j = 0; j <= c->n_layers; j++)
-            x = residual(g, c, name_of("%s.resnets.%u", block.text, j).text, x,
-                         c->channels[c->n_levels - 1 - i]);
-        if (i + 1 + n_large(c) == c->n_levels)
+        x = level(g, c, block.text, x, c->channels[k], c->n_layers + 1,
+                  c->decoder_attends[k]);
+        if (large && k == large)
             graph_set_deep(g, x);
-        if (i + 1 < c->n_levels)
+        if (k > 0)
             x = upsample_conv(g, name_of("%s.upsamplers.0", block.text).text,
                               x);
     }

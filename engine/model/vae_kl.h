@@ -12,6 +12,8 @@
  *  - downsampling pads on the right and below only;
  *  - the middle's attention has one head as wide as the picture has channels;
  *  - the decoder has one residual block more a level than the encoder;
+ *  - levels may attend, too (AttnDownEncoderBlock2D, AttnUpDecoderBlock2D),
+ *    behind each residual block, with one head as wide as the level;
  *  - all norms have eps 1e-6.
  *
  * SPDX-License-Identifier: MIT
@@ -34,6 +36,8 @@ struct vae_config {
     uint32_t n_layers;
     uint32_t groups;
     enum act act;
+    bool encoder_attends[VAE_MAX_LEVELS]; /* by level; 0 is the picture's    */
+    bool decoder_attends[VAE_MAX_LEVELS];
     bool has_mid_attention;
     bool has_quant_conv, has_post_quant_conv;
 };

@@ -40,6 +40,8 @@ static const struct network_golden goldens[] = {
     {"families/dit_geglu", NULL, NULL, NULL, NULL},
     {"families/unetc_xl_ends", NULL, NULL, NULL, NULL},
     {"families/unetc_lcm_ends", NULL, NULL, NULL, NULL},
+    {"families/vq_attends_decode", NULL, NULL, NULL, NULL},
+    {"families/vq_attends_encode", NULL, NULL, NULL, NULL},
 };
 
 /* With arguments: these files instead. */

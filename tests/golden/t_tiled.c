@@ -27,12 +27,7 @@
 #include "model/network.h"
 #include "model/tiled.h"
 
-static const char config_text[] =
-    "{\"_class_name\":\"AutoencoderKL\",\"block_out_channels\":[16,32,32],"
-    "\"norm_num_groups\":8,\"down_block_"
-    "types\":[\"DownEncoderBlock2D\","
-    "\"DownEncoderBlock2D\",\"DownEncoderBlock2D\"],\"up_block_types\":"
-    "[\"UpDecoderBlock2D\",\"UpDecoderBlock2D\",\"UpDecoderBlock2D\"]}";
+#define LEVELS 3
 
 static void *floats(size_t n)
 {
@@ -42,17 +37,39 @@ static void *floats(size_t n)
     return p;
 }
 
-static struct network *open_network(const char *part, const char *isa)
+/* attends: bit i, whether level i does, 0 being the picture's. */
+static void write_config(char *text, size_t size, uint32_t attends)
 {
+    size_t n = (size_t)snprintf(
+        text, size,
+        "{\"_class_name\":\"AutoencoderKL\",\"block_out_channels\":"
+        "[16,32,32],\"norm_num_groups\":8,\"down_block_types\":[");
+
+    for (uint32_t i = 0; i < LEVELS; i++)
+        n += (size_t)snprintf(text + n, size - n, "\"%sDownEncoderBlock2D\"%s",
+                              attends >> i & 1 ? "Attn" : "",
+                              i + 1 < LEVELS ? "," : "],");
+    n += (size_t)snprintf(text + n, size - n, "\"up_block_types\":[");
+    for (uint32_t i = LEVELS; i-- > 0;)
+        n += (size_t)snprintf(text + n, size - n, "\"%sUpDecoderBlock2D\"%s",
+                              attends >> i & 1 ? "Attn" : "",
+                              i > 0 ? "," : "]}");
+    assert_true(n < size);
+}
+
+static struct network *open_network(const char *part, const char *isa,
+                                    uint32_t attends)
+{
+    char config_text[400];
     struct network_options options = {
         .part = part, .isa = isa, .mode = LOWER_FUSED};
     struct unstir_error err = {0};
     struct network *net;
     struct json *config;
 
+    write_config(config_text, sizeof config_text, attends);
     assert_int_equal(
-        json_parse(&config, config_text, sizeof config_text - 1, NULL),
-        UNSTIR_OK);
+        json_parse(&config, config_text, strlen(config_text), NULL), UNSTIR_OK);
     if (network_open(&net, config, NULL, 5, &options, &err))
         fail_msg("%s", err.detail);
     json_free(config);
@@ -83,11 +100,12 @@ struct row {
     const char *part;
     uint32_t n, h, w, rows;
     bool is_smooth;
+    uint32_t attends;
 };
 
 static void check(const struct row *r, const char *isa)
 {
-    struct network *net = open_network(r->part, isa);
+    struct network *net = open_network(r->part, isa, r->attends);
     const struct network_info *info = network_info(net);
     size_t n_out = (size_t)r->n * (r->h * info->up / info->down) *
                    (r->w * info->up / info->down) * info->out_channels;
@@ -128,10 +146,18 @@ static void check(const struct row *r, const char *isa)
 static void test_bands(void **state)
 {
     static const struct row rows[] = {
-        {"decode", 1, 16, 6, 4, false},  {"decode", 1, 16, 6, 4, true},
-        {"decode", 2, 13, 5, 3, true}, /* the last band overlaps more      */
-        {"encode", 1, 64, 20, 4, false}, {"encode", 1, 64, 20, 4, true},
-        {"encode", 1, 52, 12, 3, true},
+        {"decode", 1, 16, 6, 4, false, 0},
+        {"decode", 1, 16, 6, 4, true, 0},
+        {"decode", 2, 13, 5, 3, true, 0}, /* the last band overlaps more   */
+        {"encode", 1, 64, 20, 4, false, 0},
+        {"encode", 1, 64, 20, 4, true, 0},
+        {"encode", 1, 52, 12, 3, true, 0},
+        {"decode", 1, 16, 6, 4, true, 4}, /* below the bands                */
+        {"encode", 1, 64, 20, 4, true, 4},
+        {"decode", 1, 16, 6, 4, true, 2}, /* fewer levels in bands          */
+        {"encode", 1, 64, 20, 4, true, 2},
+        {"decode", 1, 16, 6, 4, true, 1}, /* none                           */
+        {"encode", 1, 64, 20, 4, true, 1},
     };
 
     (void)state;
@@ -144,8 +170,8 @@ static void test_bands(void **state)
 static void test_memory(void **state)
 {
     static const struct row rows[] = {
-        {"decode", 1, 64, 24, 8, true},
-        {"encode", 1, 256, 96, 8, true},
+        {"decode", 1, 64, 24, 8, true, 0},
+        {"encode", 1, 256, 96, 8, true, 0},
     };
     size_t best = 0;
 
@@ -159,7 +185,7 @@ static void test_memory(void **state)
 /* What is one band is evaluated whole. */
 static void test_fits(void **state)
 {
-    static const struct row row = {"decode", 1, 8, 8, 8, true};
+    static const struct row row = {"decode", 1, 8, 8, 8, true, 0};
 
     (void)state;
     check(&row, "scalar");
@@ -167,7 +193,7 @@ static void test_fits(void **state)
 
 static void test_refused(void **state)
 {
-    struct network *net = open_network("encode", NULL);
+    struct network *net = open_network("encode", NULL, 0);
     float x[4] = {0};
     struct network_io io = {.n = 1, .h = 62, .w = 64, .sample = x, .out = x};
     struct tiling tiling = {.rows = 8};
@@ -178,7 +204,7 @@ static void test_refused(void **state)
     assert_int_equal(tiled_eval(net, executor, &io, &tiling, NULL, NULL),
                      UNSTIR_ERR_ARG);
     network_free(net);
-    net = open_network("decode", NULL); /* above the ceiling of the arena */
+    net = open_network("decode", NULL, 0); /* above the ceiling of the arena */
     io.h = 64;
     assert_int_equal(tiled_eval(net, executor, &io, &tiling, NULL, NULL),
                      UNSTIR_ERR_LIMIT);

@@ -165,12 +165,15 @@ def draw_cond(r):
 
 def coder_fields(r, n):
     groups = r.choice([1, 2, 3, 4, 8])
+    attn = r.choice(["", "", "Attn"])
     return {"block_out_channels": widths(r, n, groups, 32),
             "norm_num_groups": groups, "layers_per_block": r.choice([1, 2]),
             "in_channels": r.choice([3, 3, 1]),
             "out_channels": r.choice([3, 3, 1]),
-            "down_block_types": ["DownEncoderBlock2D"] * n,
-            "up_block_types": ["UpDecoderBlock2D"] * n,
+            "down_block_types": [r.choice(["", attn]) + "DownEncoderBlock2D"
+                                 for _ in range(n)],
+            "up_block_types": [r.choice(["", attn]) + "UpDecoderBlock2D"
+                               for _ in range(n)],
             "act_fn": r.choice(["silu", "silu", "gelu", "mish", "relu"])}
 
 

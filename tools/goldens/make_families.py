@@ -44,6 +44,13 @@ LEVELS = {"block_out_channels": [16, 32, 32], "layers_per_block": 2,
           "norm_num_groups": 8, "latent_channels": 4,
           "down_block_types": ["DownEncoderBlock2D"] * 3,
           "up_block_types": ["UpDecoderBlock2D"] * 3}
+# As VQ-f8 has it: the levels near the latent attend.
+ATTENDS = {**LEVELS, "block_out_channels": [8, 16, 32], "layers_per_block": 1,
+           "down_block_types": ["DownEncoderBlock2D",
+                                "AttnDownEncoderBlock2D",
+                                "AttnDownEncoderBlock2D"],
+           "up_block_types": ["AttnUpDecoderBlock2D", "UpDecoderBlock2D",
+                              "AttnUpDecoderBlock2D"]}
 STAGES = {"encoder_block_out_channels": [16] * 3,
           "decoder_block_out_channels": [16] * 3,
           "num_encoder_blocks": [1, 2, 3], "num_decoder_blocks": [3, 2, 1]}
@@ -145,6 +152,8 @@ NETWORKS = {
                                 "time_ids": [64, 64, 0, 0, 64, 64] * 2}),
     "unetc_lcm_ends": (COND, None, {**SMALL, "time_cond_proj_dim": 32},
                        2, 8, 8, {"timesteps": [999, 1]}),
+    "vq_attends_decode": (VQ, "decode", ATTENDS, 1, 4, 3, {}),
+    "vq_attends_encode": (VQ, "encode", ATTENDS, 2, 8, 12, {}),
 }
 
 
