@@ -34,10 +34,19 @@ struct weight_kernels {
     void (*spread)(const struct weight_spread *s);
 
     /* Filters of 3x3 taps, w[tap * tap_step + i], to points of a transform,
-     * u[q * plane + i], i < n, a multiple of 8: G w GT in double, rounded
-     * once.  36 points of F(4x4), 16 of F(2x2) (winograd_kernels.h). */
+     * u[q * plane + i], i < n, a multiple of 8: G w GT.
+     *
+     * 36 points of F(4x4) in f32, G along the columns, then along the rows.  A
+     * line x of three becomes
+     *
+     *     x0 / 4,  p - x1 / 6,  p + x1 / 6,  q + x1 / 12,  q - x1 / 12,  x2
+     *     where  p = -(x0 + x2) / 6,  q = x0 / 24 + x2 / 6
+     *
+     * by the nearest f32 of each fraction, every last product fused with its
+     * sum: at most four roundings, as many of constants included. */
     void (*filters_f4)(float *u, size_t plane, const float *w, size_t tap_step,
                        size_t n);
+    /* 16 points of F(2x2) in double, rounded once. */
     void (*filters_f2)(float *u, size_t plane, const float *w, size_t tap_step,
                        size_t n);
 

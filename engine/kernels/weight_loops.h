@@ -13,31 +13,6 @@
 
 #define LANES 8
 
-/* G of F(4x4, 3x3) on LANES filters: written out, since most entries are
- * shared or zero.
- *
- *      1/4    0     0
- *     -1/6  -1/6  -1/6
- *     -1/6   1/6  -1/6
- *     1/24   1/12  1/6
- *     1/24  -1/12  1/6
- *       0     0     1                                                      */
-static inline void loops_g_f4(double out[6][LANES], const double *x0,
-                              const double *x1, const double *x2)
-{
-    for (size_t i = 0; i < LANES; i++) {
-        double even = (x0[i] + x2[i]) * (-1.0 / 6), odd = x1[i] * (1.0 / 6);
-        double wide = x0[i] * (1.0 / 24) + x2[i] * (1.0 / 6);
-        double half = x1[i] * (1.0 / 12);
-        out[0][i] = x0[i] * (1.0 / 4);
-        out[1][i] = even - odd;
-        out[2][i] = even + odd;
-        out[3][i] = wide + half;
-        out[4][i] = wide - half;
-        out[5][i] = x2[i];
-    }
-}
-
 /* G of F(2x2, 3x3): rows (1 0 0), (1 1 1) / 2, (1 -1 1) / 2, (0 0 1). */
 static inline void loops_g_f2(double out[4][LANES], const double *x0,
                               const double *x1, const double *x2)
@@ -56,24 +31,6 @@ static inline void loops_taps(double t[9][LANES], const float *w,
     for (size_t tap = 0; tap < 9; tap++)
         for (size_t i = 0; i < LANES; i++)
             t[tap][i] = (double)w[tap * tap_step + i];
-}
-
-static inline void loops_filters_f4(float *u, size_t plane, const float *w,
-                                    size_t tap_step, size_t n)
-{
-    double taps[9][LANES], t[3][6][LANES], out[6][LANES];
-
-    for (size_t at = 0; at < n; at += LANES) {
-        loops_taps(taps, w + at, tap_step);
-        for (size_t s = 0; s < 3; s++)
-            loops_g_f4(t[s], taps[s], taps[3 + s], taps[6 + s]);
-        for (size_t r = 0; r < 6; r++) {
-            loops_g_f4(out, t[0][r], t[1][r], t[2][r]);
-            for (size_t s = 0; s < 6; s++)
-                for (size_t i = 0; i < LANES; i++)
-                    u[(6 * r + s) * plane + at + i] = (float)out[s][i];
-        }
-    }
 }
 
 static inline void loops_filters_f2(float *u, size_t plane, const float *w,

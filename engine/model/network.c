@@ -31,7 +31,7 @@
 static const struct {
     const char *name;
     int version;
-} numerics[] = {{"f32", 5}, {"bf16", 4}, {"int8", 5}};
+} numerics[] = {{"f32", 6}, {"bf16", 4}, {"int8", 6}};
 
 #define MAX_NAMED_EXTRAS 8
 

@@ -132,11 +132,49 @@ static void spread(const struct weight_spread *s)
         spread_all(s, DTYPE_F32);
 }
 
+/* One line of G of F(4x4), three to six. */
+INLINE void line_filter(__m256 x0, __m256 x1, __m256 x2, __m256 o[6])
+{
+    const __m256 sixth = _mm256_set1_ps(1.0F / 6),
+                 twelfth = _mm256_set1_ps(1.0F / 12);
+    __m256 p = _mm256_mul_ps(_mm256_add_ps(x0, x2), _mm256_set1_ps(-1.0F / 6));
+    __m256 q = _mm256_fmadd_ps(x0, _mm256_set1_ps(1.0F / 24),
+                               _mm256_mul_ps(x2, sixth));
+
+    o[0] = _mm256_mul_ps(x0, _mm256_set1_ps(1.0F / 4));
+    o[1] = _mm256_fnmadd_ps(x1, sixth, p);
+    o[2] = _mm256_fmadd_ps(x1, sixth, p);
+    o[3] = _mm256_fmadd_ps(x1, twelfth, q);
+    o[4] = _mm256_fnmadd_ps(x1, twelfth, q);
+    o[5] = x2;
+}
+
+static void filters_f4(float *u, size_t plane, const float *w, size_t tap_step,
+                       size_t n)
+{
+    for (size_t i = 0; i < n; i += 8) {
+        __m256 t[3][6], o[6];
+
+#pragma GCC unroll 3
+        for (size_t s = 0; s < 3; s++)
+            line_filter(_mm256_loadu_ps(w + s * tap_step + i),
+                        _mm256_loadu_ps(w + (3 + s) * tap_step + i),
+                        _mm256_loadu_ps(w + (6 + s) * tap_step + i), t[s]);
+#pragma GCC unroll 6
+        for (size_t r = 0; r < 6; r++) {
+            line_filter(t[0][r], t[1][r], t[2][r], o);
+#pragma GCC unroll 6
+            for (size_t s = 0; s < 6; s++)
+                _mm256_storeu_ps(u + (6 * r + s) * plane + i, o[s]);
+        }
+    }
+}
+
 void weight_kernels_avx2(struct weight_kernels *k)
 {
     *k = (struct weight_kernels){
         .spread = spread,
-        .filters_f4 = loops_filters_f4,
+        .filters_f4 = filters_f4,
         .filters_f2 = loops_filters_f2,
         .phase = loops_phase,
     };
