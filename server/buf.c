@@ -55,11 +55,11 @@ static size_t grown_capacity(size_t capacity, size_t wanted)
     return next;
 }
 
-bool mem_grow(void *array, size_t *capacity, size_t wanted, size_t size)
+/* New items are not cleared. */
+static bool grow(void **slot, size_t *capacity, size_t wanted, size_t size)
 {
-    void **slot = array;
     size_t next = grown_capacity(*capacity, wanted);
-    char *grown;
+    void *grown;
 
     if (wanted <= *capacity)
         return true;
@@ -68,9 +68,19 @@ bool mem_grow(void *array, size_t *capacity, size_t wanted, size_t size)
     grown = realloc(*slot, next * size);
     if (!grown)
         return false;
-    memset(grown + *capacity * size, 0, (next - *capacity) * size);
     *slot = grown;
     *capacity = next;
+    return true;
+}
+
+bool mem_grow(void *array, size_t *capacity, size_t wanted, size_t size)
+{
+    void **slot = array;
+    size_t before = *capacity;
+
+    if (!grow(slot, capacity, wanted, size))
+        return false;
+    memset((char *)*slot + before * size, 0, (*capacity - before) * size);
     return true;
 }
 
@@ -110,13 +120,14 @@ void buf_clear(struct buf *buf)
         buf->bytes[0] = 0;
 }
 
-/* Room for n more bytes and the final 0. */
+/* Room for n more bytes and the final 0.  The rest stays as it is: clearing the
+ * half of a large body that is to come would keep the loop for milliseconds. */
 static bool reserve(struct buf *buf, size_t n)
 {
     void *bytes = buf->bytes;
 
     if (buf->failed || n > buf->limit - buf->n ||
-        !mem_grow(&bytes, &buf->capacity, buf->n + n + 1, 1)) {
+        !grow(&bytes, &buf->capacity, buf->n + n + 1, 1)) {
         buf->failed = true;
         return false;
     }

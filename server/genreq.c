@@ -51,21 +51,27 @@ static void check_limits(const struct body *body, const struct config *config,
 /* Stands in the resolved request for a picture: the bytes are the genreq's. */
 static const struct unstir_image picture = {1, 1, 1, NULL};
 
+/* False without memory.  What is read already is taken. */
 static bool read_upload(struct upload *out, const char *text,
-                        const char *pointer, const struct service *service,
-                        struct problem *problem)
+                        struct intake_upload *in, const char *pointer,
+                        const struct service *service, struct problem *problem)
 {
-    char why[256];
-
-    if (text == NULL ||
-        upload_read(out,
-                    service->jobs != NULL ? &service->jobs->artifacts : NULL,
-                    text, why, sizeof why))
+    if (text == NULL)
         return true;
-    if (why[0] != '\0')
+    if (!in->is_read)
+        (void)upload_read(&in->upload,
+                          service->jobs != NULL ? &service->jobs->artifacts
+                                                : NULL,
+                          text, in->why, sizeof in->why);
+    *out = in->upload;
+    in->upload = (struct upload){0};
+    if (out->blob != NULL)
+        return true;
+    if (in->why[0] != '\0')
         problem_add(problem, pointer,
-                    mem_arena_printf(problem->arena, "%s", why), NULL, NULL);
-    return why[0] != '\0';
+                    mem_arena_printf(problem->arena, "%s", in->why), NULL,
+                    NULL);
+    return in->why[0] != '\0';
 }
 
 static struct unstir_image shape_of(const struct upload *upload)
@@ -502,10 +508,10 @@ static struct model *check_with_loras(struct body *body, struct model *model,
     return with;
 }
 
-bool genreq_read(struct genreq *out, struct service *service,
-                 const struct jdoc *doc, const struct genreq_options *options,
-                 struct problem *problem)
+bool genreq_read(struct genreq *out, struct service *service, struct intake *in,
+                 const struct genreq_options *options, struct problem *problem)
 {
+    const struct jdoc *doc = in->doc;
     struct body body = {.n = 1,
                         .steps = NOT_GIVEN,
                         .width = NOT_GIVEN,
@@ -533,9 +539,10 @@ bool genreq_read(struct genreq *out, struct service *service,
     if (!jdoc_read(doc, genreq_fields, &body, options->is_lenient, problem))
         rename_unknown(problem);
     check_limits(&body, service->config, doc, problem);
-    is_good = read_upload(&init_image, body.init_image, "/init_image", service,
-                          problem) &&
-              read_upload(&mask, body.mask, "/mask", service, problem);
+    is_good =
+        read_upload(&init_image, body.init_image, &in->init_image,
+                    "/init_image", service, problem) &&
+        read_upload(&mask, body.mask, &in->mask, "/mask", service, problem);
     c.label_pointer = body.class_name != NULL ? "/class" : "/prompt";
     model = find_model(service->models, &body, doc, problem);
     if (model != NULL && model->described != NULL)

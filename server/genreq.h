@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "intake.h"
 #include "json.h"
 #include "models.h"
 #include "problem.h"
@@ -59,12 +60,11 @@ struct genreq_options {
     bool continues_default; /* on_disconnect when not given                 */
 };
 
-/* Read a parsed body.  On success *out is the caller's, ended by
+/* Read a parsed body, an object, and take its pictures.  On success *out is the caller's, ended by
  * genreq_fini().  On failure it is empty and `problem` holds the violations
  * (its code may have become LOADING, NO_MODEL or NO_MEMORY). */
-bool genreq_read(struct genreq *out, struct service *service,
-                 const struct jdoc *doc, const struct genreq_options *options,
-                 struct problem *problem);
+bool genreq_read(struct genreq *out, struct service *service, struct intake *in,
+                 const struct genreq_options *options, struct problem *problem);
 void genreq_fini(struct genreq *req); /* a zeroed one is allowed */
 
 /* The pictures it came with are not needed any more. */

@@ -91,13 +91,11 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
 static void write_upload(struct json_out *out, const char *key,
                          const struct upload *upload)
 {
-    uint8_t digest[SHA256_BYTES];
     char hex[SHA256_HEX_SIZE];
 
     if (upload->blob == NULL)
         return;
-    sha256(digest, upload->blob->bytes, upload->blob->n_bytes);
-    sha256_hex(hex, digest);
+    sha256_hex(hex, upload->digest);
     jout_string(out, key, hex);
 }
 

@@ -1,8 +1,8 @@
 /* h_forward.c - POST /v1/forward: a picture noised to step t of a model's chain, or
  * as a film strip from the picture to noise.
  *
- * Everything but reading the query happens on a helper thread; the body is
- * copied for it, because the client may go meanwhile.
+ * Everything but reading the query happens on a helper thread, which has the
+ * body: the client may go meanwhile.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -27,8 +27,7 @@ struct forward {
     int32_t t;
     uint32_t n_strip; /* 0: one picture at t                                 */
     uint32_t zoom;
-    char *body;
-    size_t n_body;
+    struct buf body;
     enum unstir_status status;
     struct unstir_error error;
     unsigned char *png;
@@ -70,8 +69,9 @@ static void run(struct loop_task *task)
     struct forward *f = (struct forward *)task;
     struct unstir_image image = {0, 0, 0, NULL}, out = {0, 0, 0, NULL};
 
-    f->status = unstir_image_decode((const unsigned char *)f->body, f->n_body,
-                                    MAX_EDGE, &image, &f->error);
+    f->status = unstir_image_decode(
+        (const unsigned char *)(f->body.bytes ? f->body.bytes : ""), f->body.n,
+        MAX_EDGE, &image, &f->error);
     if (f->status == UNSTIR_OK)
         f->status = f->n_strip > 0
                         ? make_strip(f, &image, &out)
@@ -88,7 +88,7 @@ static void forward_free(struct forward *f)
 {
     model_drop(f->model);
     unstir_free(f->png);
-    mem_free(f->body);
+    buf_fini(&f->body);
     mem_free(f);
 }
 
@@ -191,12 +191,9 @@ void h_forward(struct service *service, struct request *request)
         forward_free(f);
         return;
     }
-    f->n_body = request->n_body;
-    f->body = mem_zero(f->n_body + 1, 1);
-    if (f->body != NULL)
-        memcpy(f->body, request->body, f->n_body);
+    reply_take_body(request, &f->body);
     reply_defer(request, gone, f);
-    if (f->body != NULL && loop_offload(service->loop, &f->task))
+    if (loop_offload(service->loop, &f->task))
         return;
     reply_error(request, ERROR_NO_MEMORY, "out of memory");
     forward_free(f);

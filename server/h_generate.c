@@ -1,5 +1,7 @@
 /* h_generate.c - POST /generate, POST /v1/jobs, POST /v1/estimate.
  *
+ * Each is in two halves: a large body is read elsewhere before the second.
+ *
  * A request that waits is deferred and watches its job: it is answered when
  * the job ends, or when its patience (Prefer: wait) does, and its hang-up
  * cancels the job unless somebody else waits or it was asked to go on.
@@ -326,14 +328,15 @@ static struct job *submit(struct service *service, struct request *request,
     return job;
 }
 
-void h_generate(struct service *service, struct request *request)
+static void generate(struct service *service, struct request *request,
+                     struct intake *in)
 {
     struct wishes wishes = {.form = FORM_NONE};
     struct genreq req;
     struct job *job;
 
     if (!read_wishes(request, &wishes) ||
-        !h_read_genreq(service, request, wishes.is_async, &req))
+        !h_read_genreq(service, request, in, wishes.is_async, &req))
         return;
     if (!choose_form(request, &req, &wishes)) {
         genreq_fini(&req);
@@ -346,23 +349,35 @@ void h_generate(struct service *service, struct request *request)
     answer(request, job, &wishes);
 }
 
-void h_jobs_create(struct service *service, struct request *request)
+void h_generate(struct service *service, struct request *request)
+{
+    intake_read(service, request, generate);
+}
+
+static void create(struct service *service, struct request *request,
+                   struct intake *in)
 {
     struct wishes wishes = {.form = FORM_JSON, .is_async = true};
     struct genreq req;
     struct job *job;
 
     if (!read_key(request, &wishes.key) ||
-        !h_read_genreq(service, request, true, &req))
+        !h_read_genreq(service, request, in, true, &req))
         return;
     job = submit(service, request, &req, wishes.key);
     if (job != NULL)
         answer(request, job, &wishes);
 }
 
+void h_jobs_create(struct service *service, struct request *request)
+{
+    intake_read(service, request, create);
+}
+
 /* -------------------------------------------------------------- estimate -- */
 
-void h_estimate(struct service *service, struct request *request)
+static void estimate(struct service *service, struct request *request,
+                     struct intake *in)
 {
     struct jobs_refusal refusal = {.code = N_ERRORS};
     double start_s, finish_s;
@@ -372,7 +387,7 @@ void h_estimate(struct service *service, struct request *request)
     size_t arena_bytes = 0;
     bool is_admitted;
 
-    if (!h_read_genreq(service, request, true, &req))
+    if (!h_read_genreq(service, request, in, true, &req))
         return;
     is_admitted =
         jobs_estimate(service->jobs, &req, &start_s, &finish_s, &refusal);
@@ -400,4 +415,9 @@ void h_estimate(struct service *service, struct request *request)
     jout_end_object(&out);
     genreq_fini(&req);
     reply_json(request, 200, &buf);
+}
+
+void h_estimate(struct service *service, struct request *request)
+{
+    intake_read(service, request, estimate);
 }

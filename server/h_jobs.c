@@ -67,27 +67,19 @@ unsigned h_query_view(const struct request *request, unsigned fallback)
                                        : UNSTIR_VIEW_ESTIMATE;
 }
 
-bool h_parse_body(struct request *request, bool may_be_empty, struct jdoc **doc)
+static bool check_body(struct request *request, const struct intake *in)
 {
     struct problem *problem;
-    char why[160];
 
-    *doc = NULL;
-    if (request->n_body == 0 && may_be_empty)
-        return true;
-    *doc = jdoc_parse(request->body, request->n_body, why, sizeof why);
-    if (*doc == NULL) {
-        reply_error(request, ERROR_MALFORMED_JSON, "%s%s", why,
-                    request->body[strspn(request->body, " \t\r\n")] == '{'
-                        ? ""
-                        : "; the body must be a JSON object such as "
-                          "{\"prompt\":\"sneaker\"}");
+    if (in->doc == NULL) {
+        reply_error(request, ERROR_MALFORMED_JSON, "%s%s", in->why,
+                    in->first == '{' ? ""
+                                     : "; the body must be a JSON object such "
+                                       "as {\"prompt\":\"sneaker\"}");
         return false;
     }
-    if (jdoc_is_object(*doc))
+    if (jdoc_is_object(in->doc))
         return true;
-    jdoc_free(*doc);
-    *doc = NULL;
     problem = reply_problem_new(request);
     if (problem == NULL)
         return false;
@@ -96,20 +88,33 @@ bool h_parse_body(struct request *request, bool may_be_empty, struct jdoc **doc)
     return false;
 }
 
+bool h_parse_body(struct request *request, bool may_be_empty, struct jdoc **doc)
+{
+    struct intake in = {.doc = NULL};
+
+    *doc = NULL;
+    if (request->n_body == 0 && may_be_empty)
+        return true;
+    intake_parse(&in, request->body, request->n_body);
+    if (check_body(request, &in)) {
+        *doc = in.doc;
+        return true;
+    }
+    intake_fini(&in);
+    return false;
+}
+
 bool h_read_genreq(struct service *service, struct request *request,
-                   bool continues_default, struct genreq *req)
+                   struct intake *in, bool continues_default,
+                   struct genreq *req)
 {
     struct genreq_options options = {.continues_default = continues_default,
                                      .is_lenient = request_is_lenient(request)};
     struct problem *problem = reply_problem_new(request);
-    struct jdoc *doc;
-    bool is_good;
 
-    if (problem == NULL || !h_parse_body(request, false, &doc))
+    if (problem == NULL || !check_body(request, in))
         return false;
-    is_good = genreq_read(req, service, doc, &options, problem);
-    jdoc_free(doc);
-    if (is_good)
+    if (genreq_read(req, service, in, &options, problem))
         return true;
     if (problem->code != ERROR_INVALID_PARAMETERS)
         reply_header(request, "Retry-After", "1");

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 
+#include "intake.h"
 #include "jobs.h"
 #include "reply.h"
 #include "request.h"
@@ -32,9 +33,10 @@ unsigned h_query_view(const struct request *request, unsigned fallback);
 bool h_parse_body(struct request *request, bool may_be_empty,
                   struct jdoc **doc);
 
-/* The body as a request for pictures. */
+/* The body, which was read, as a request for pictures. */
 bool h_read_genreq(struct service *service, struct request *request,
-                   bool continues_default, struct genreq *req);
+                   struct intake *in, bool continues_default,
+                   struct genreq *req);
 
 /* Seconds until it is worth to ask again. */
 void h_retry_hint(struct request *request, const struct job *job);

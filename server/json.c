@@ -30,29 +30,37 @@ struct jdoc {
 
 /* -------------------------------------------------------------- parsing -- */
 
-/* Byte where the nesting passes JSON_MAX_DEPTH, or n. */
-static size_t too_deep_at(const char *bytes, size_t n)
+struct limits {
+    size_t depth, n_values;
+};
+
+/* What a byte outside strings adds to; false: that passes a limit. */
+static bool count(struct limits *limits, char c)
 {
-    size_t depth = 0;
+    if (c == '{' || c == '[')
+        limits->depth++;
+    else if ((c == '}' || c == ']') && limits->depth > 0)
+        limits->depth--;
+    limits->n_values += c == ',' || c == '{' || c == '[';
+    return limits->depth <= JSON_MAX_DEPTH &&
+           limits->n_values <= JSON_MAX_VALUES;
+}
+
+/* Byte where a limit is passed, or n. */
+static size_t limit_at(const char *bytes, size_t n, struct limits *limits)
+{
     bool in_string = false;
     size_t i;
 
     for (i = 0; i < n; i++) {
         char c = bytes[i];
 
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > JSON_MAX_DEPTH)
-                return i;
-        } else if ((c == '}' || c == ']') && depth > 0) {
-            depth--;
-        }
+        if (in_string && c == '\\')
+            i++;
+        else if (c == '"')
+            in_string = !in_string;
+        else if (!in_string && !count(limits, c))
+            return i;
     }
     return n;
 }
@@ -67,14 +75,18 @@ static const char *plain_words(const json_error_t *error)
 
 struct jdoc *jdoc_parse(const char *bytes, size_t n, char *why, size_t why_size)
 {
-    size_t deep = too_deep_at(bytes, n);
+    struct limits limits = {0, 0};
+    size_t at = limit_at(bytes, n, &limits);
     struct jdoc *doc;
     json_error_t error;
 
-    if (deep < n) {
+    if (at < n) {
+        bool is_deep = limits.depth > JSON_MAX_DEPTH;
+
         (void)snprintf(why, why_size,
-                       "byte %zu: nested more than %d levels deep", deep,
-                       JSON_MAX_DEPTH);
+                       is_deep ? "byte %zu: nested more than %d levels deep"
+                               : "byte %zu: more than %d values",
+                       at, is_deep ? JSON_MAX_DEPTH : JSON_MAX_VALUES);
         return NULL;
     }
     doc = mem_zero(1, sizeof *doc);
@@ -104,6 +116,11 @@ void jdoc_free(struct jdoc *doc)
 bool jdoc_is_object(const struct jdoc *doc)
 {
     return json_is_object(doc->root);
+}
+
+const char *jdoc_string(const struct jdoc *doc, const char *name)
+{
+    return json_string_value(json_object_get(doc->root, name));
 }
 
 /* ----------------------------------------------------- values as JSON text */

@@ -5,7 +5,8 @@
  *
  * In.  jdoc_parse() refuses what RFC 8259 leaves to taste: depth above
  * JSON_MAX_DEPTH (counted before parsing: the parser's own limit is far
- * higher), duplicate keys, bad UTF-8, NUL, NaN, numbers above 2^63-1, bytes
+ * higher), more than JSON_MAX_VALUES values (a large document is a long string,
+ * so all but its parsing takes no time), duplicate keys, bad UTF-8, NUL, NaN, numbers above 2^63-1, bytes
  * after the end.  jdoc_read() fills a struct by a table of fields and
  * collects every violation, with JSON Pointer, the value got and the
  * nearest allowed one; unknown fields are violations too, with a guess.
@@ -29,6 +30,7 @@
 #include "problem.h"
 
 #define JSON_MAX_DEPTH     8
+#define JSON_MAX_VALUES    1024
 #define JSON_OUT_MAX_DEPTH 32
 #define JSON_SAFE_INTEGER  9007199254740991 /* 2^53-1: doubles hold it       */
 
@@ -43,6 +45,10 @@ struct jdoc *jdoc_parse(const char *bytes, size_t n, char *why,
 void jdoc_free(struct jdoc *doc); /* NULL allowed */
 
 bool jdoc_is_object(const struct jdoc *doc);
+
+/* A text of the outermost object, which lives with the doc; NULL if there is no
+ * such member or it is no string.                                          */
+const char *jdoc_string(const struct jdoc *doc, const char *name);
 
 enum json_kind {
     JSON_KIND_STRING, /* const char *, in the arena                         */

@@ -25,8 +25,6 @@
 
 #include "buf.h"
 
-#define HELPER_NICE 10
-
 struct loop {
     uv_loop_t uv;
     uv_poll_t mail;
@@ -347,7 +345,7 @@ static void on_helper(uv_work_t *work)
     struct offload *offload = work->data;
 
     /* This thread only (Linux); a refusal costs smoothness, not results.    */
-    (void)setpriority(PRIO_PROCESS, 0, HELPER_NICE);
+    (void)setpriority(PRIO_PROCESS, 0, LOOP_HELPER_NICE);
     offload->task->run(offload->task);
 }
 

@@ -89,8 +89,11 @@ void loop_signal_free(struct loop_signal *signal);
 
 /* ------------------------------------------------------- work elsewhere -- */
 
+/* Niceness of threads that help the loop. */
+#define LOOP_HELPER_NICE 10
+
 /* A piece of blocking work (reading a file, encoding a picture) on one of
- * the loop's four helper threads, which run at nice 10.  The struct belongs
+ * the loop's four helper threads.  The struct belongs
  * to the loop from loop_offload() until `done` is called on the loop thread,
  * always, once.  Long computing (generations) has its own threads.         */
 struct loop_task {

@@ -11,3 +11,4 @@
 PART(models)
 PART(loras)
 PART(jobs)
+PART(intakes)

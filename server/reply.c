@@ -265,7 +265,7 @@ void reply_defer(struct request *request, reply_fn gone, void *user)
 {
     struct exchange *x = request->exchange;
 
-    if (x->state != EXCHANGE_HANDLING) {
+    if (x->state != EXCHANGE_HANDLING && x->state != EXCHANGE_DEFERRED) {
         log_event(LOG_LEVEL_ERROR, "request deferred late", "req_id",
                   request->id);
         return;
@@ -273,6 +273,16 @@ void reply_defer(struct request *request, reply_fn gone, void *user)
     x->state = EXCHANGE_DEFERRED;
     x->gone = gone;
     x->user = user;
+}
+
+void reply_take_body(struct request *request, struct buf *out)
+{
+    struct exchange *x = request->exchange;
+
+    *out = x->body;
+    buf_init(&x->body, 0);
+    request->body = "";
+    request->n_body = 0;
 }
 
 bool reply_is_open(const struct request *request)

@@ -89,7 +89,12 @@ bool reply_not_modified(struct request *request, const char *etag);
 
 typedef void (*reply_fn)(struct request *request, void *user);
 
+/* May follow another reply_defer(), whose `gone` it replaces. */
 void reply_defer(struct request *request, reply_fn gone, void *user);
+
+/* The body is the caller's from now on, ended by buf_fini(); the request has an
+ * empty one.  Until the answer is out it counts as a body (http.h).        */
+void reply_take_body(struct request *request, struct buf *out);
 
 /* True between reply_defer() or reply_stream() and the end. */
 bool reply_is_open(const struct request *request);

@@ -37,6 +37,7 @@ enum part_state {
 };
 
 struct http;
+struct intakes;
 struct jobs;
 struct loras;
 struct models;
@@ -49,6 +50,7 @@ struct service {
     struct models *models;
     struct loras *loras;
     struct jobs *jobs;
+    struct intakes *intakes;
     bool is_draining;
 };
 

@@ -78,64 +78,71 @@ static void release(void *bytes)
     mem_free(bytes);
 }
 
-static struct blob *decode_text(const char *text, char *why, size_t why_size)
+static void read_text(struct upload *out, const char *text, char *why,
+                      size_t why_size)
 {
     const char *at = skip_data_url(text), *wrong;
     size_t n_text = at != NULL ? strlen(at) : 0, n;
-    struct blob *blob;
     uint8_t *bytes;
 
     if (at == NULL || n_text < 16) {
         (void)snprintf(why, why_size,
                        "must be base64, a data: URL with ;base64, or "
                        "/v1/artifacts/{sha256}");
-        return NULL;
+        return;
     }
     bytes = mem_zero(n_text / 4 * 3 + 3, 1);
     if (bytes == NULL)
-        return NULL;
+        return;
     wrong = decode(at, bytes, &n);
     if (wrong != NULL) {
         (void)snprintf(why, why_size, "is not base64 at letter %zu of %zu",
                        (size_t)(wrong - at) + 1, n_text);
         mem_free(bytes);
-        return NULL;
+        return;
     }
-    blob = blob_new(bytes, n, release);
-    if (blob == NULL)
+    sha256(out->digest, bytes, n);
+    out->blob = blob_new(bytes, n, release);
+    if (out->blob == NULL)
         mem_free(bytes);
-    return blob;
 }
 
-static struct blob *find_artifact(const struct artifacts *artifacts,
-                                  const char *hex, char *why, size_t why_size)
+static void read_artifact(struct upload *out, const struct artifacts *artifacts,
+                          const char *hex, char *why, size_t why_size)
 {
     const struct artifact *artifact =
         artifacts != NULL ? artifacts_find((struct artifacts *)artifacts, hex)
                           : NULL;
 
-    if (artifact != NULL)
-        return blob_hold(artifact->blob);
+    if (artifact != NULL) {
+        out->blob = blob_hold(artifact->blob);
+        memcpy(out->digest, artifact->digest, sizeof out->digest);
+        return;
+    }
     (void)snprintf(why, why_size, "there is no such picture here%s",
                    artifacts != NULL && artifacts_is_gone(artifacts, hex)
                        ? " any more"
                        : "");
-    return NULL;
+}
+
+bool upload_is_address(const char *text)
+{
+    return strncmp(text, ARTIFACT_PREFIX, strlen(ARTIFACT_PREFIX)) == 0;
 }
 
 bool upload_read(struct upload *out, const struct artifacts *artifacts,
                  const char *text, char *why, size_t why_size)
 {
-    size_t n_prefix = strlen(ARTIFACT_PREFIX);
     struct unstir_error error;
     struct unstir_image shape;
 
     *out = (struct upload){0};
     why[0] = '\0';
-    if (strncmp(text, ARTIFACT_PREFIX, n_prefix) == 0)
-        out->blob = find_artifact(artifacts, text + n_prefix, why, why_size);
+    if (upload_is_address(text))
+        read_artifact(out, artifacts, text + strlen(ARTIFACT_PREFIX), why,
+                      why_size);
     else
-        out->blob = decode_text(text, why, why_size);
+        read_text(out, text, why, why_size);
     if (out->blob == NULL)
         return false;
     if (unstir_image_probe(out->blob->bytes, out->blob->n_bytes,

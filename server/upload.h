@@ -4,10 +4,11 @@
  * address of a picture that this server made, /v1/artifacts/{sha256}.  Nothing
  * is ever fetched from elsewhere.
  *
- * Reading looks at the head of the file alone: format by content, edges within
- * UPLOAD_MAX_EDGE.  Pixels are decoded by the worker that needs them.
+ * Reading looks at the head of the file alone, beside taking its digest: format
+ * by content, edges within UPLOAD_MAX_EDGE.  Pixels are decoded by the worker
+ * that needs them.
  *
- * Threads: loop only.
+ * Threads: one at a time; for what has or had an address, the loop.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,6 +20,7 @@
 #include <stdint.h>
 
 #include "artifacts.h"
+#include "sha256.h"
 
 /* Decoded it is 48 MiB of RGB. */
 #define UPLOAD_MAX_EDGE 4096u
@@ -28,7 +30,11 @@
 struct upload {
     struct blob *blob; /* held; NULL: none                                    */
     uint32_t width, height, channels;
+    uint8_t digest[SHA256_BYTES]; /* of the file                              */
 };
+
+/* Whether the text is such an address, for which artifacts are needed. */
+bool upload_is_address(const char *text);
 
 /* False and *why when it is no picture that can be used; `why` [256] is empty
  * when there was no memory.  artifacts may be NULL. */

@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh - every benchmark of tests/bench, one after the other, then a table.
 #
-# usage: BUILD=build sh tests/bench/run.sh [machine kernels evals steps train http]
+# usage: BUILD=build sh tests/bench/run.sh [machine kernels evals steps train http bodies]
 #
 # Each script prints JSON lines, and "ok"/"not ok" where a figure is promised.
 # The lines are kept in $BUILD/bench/<name>.jsonl, of which table.jq makes the
@@ -11,7 +11,7 @@
 set -u
 BUILD=${BUILD:-build}
 export BUILD
-names=${*:-machine kernels evals steps train http}
+names=${*:-machine kernels evals steps train http bodies}
 out=$BUILD/bench
 failed=0
 cpu=$(lscpu | sed -n 's/^Model name: *//p')

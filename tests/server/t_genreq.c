@@ -74,19 +74,18 @@ struct reading {
 static void read_json(struct reading *r, const char *json, bool is_lenient)
 {
     struct genreq_options options = {.is_lenient = is_lenient};
-    struct jdoc *doc;
-    char why[160];
+    struct intake in = {.doc = NULL};
 
     r->arena = mem_arena_new(1 << 20);
     assert_non_null(r->arena);
     r->problem = mem_arena_zero(r->arena, 1, sizeof *r->problem);
     problem_init(r->problem, r->arena, ERROR_INVALID_PARAMETERS);
-    doc = jdoc_parse(json, strlen(json), why, sizeof why);
-    if (doc == NULL)
-        print_error("%s: %s\n", json, why);
-    assert_non_null(doc);
-    r->is_good = genreq_read(&r->req, &service, doc, &options, r->problem);
-    jdoc_free(doc);
+    intake_parse(&in, json, strlen(json));
+    if (in.doc == NULL)
+        print_error("%s: %s\n", json, in.why);
+    assert_non_null(in.doc);
+    r->is_good = genreq_read(&r->req, &service, &in, &options, r->problem);
+    intake_fini(&in);
 }
 
 static void end_reading(struct reading *r)

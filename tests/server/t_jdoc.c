@@ -133,6 +133,35 @@ static void test_what_is_not_json(void **state)
     }
 }
 
+/* A list of n zeroes; a long string counts as one value. */
+static bool is_taken(size_t n)
+{
+    struct buf text;
+    struct jdoc *doc;
+    char why[200] = "";
+
+    buf_init(&text, 1u << 16);
+    (void)buf_text(&text, "[\",,,,[[[[");
+    while (text.n < 4 * JSON_MAX_VALUES)
+        (void)buf_byte(&text, ',');
+    (void)buf_byte(&text, '"');
+    while (--n > 0)
+        (void)buf_text(&text, ",0");
+    (void)buf_byte(&text, ']');
+    doc = jdoc_parse(text.bytes, text.n, why, sizeof why);
+    buf_fini(&text);
+    jdoc_free(doc);
+    assert_true(doc != NULL || strstr(why, "more than 1024 values") != NULL);
+    return doc != NULL;
+}
+
+static void test_many_values(void **state)
+{
+    (void)state;
+    assert_true(is_taken(JSON_MAX_VALUES));
+    assert_false(is_taken(JSON_MAX_VALUES + 1));
+}
+
 static bool read_into(const char *text, struct made *made,
                       struct problem *problem, struct mem_arena *arena)
 {
@@ -398,6 +427,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_not_json),
+        cmocka_unit_test(test_many_values),
         cmocka_unit_test(test_fields),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_violations),
