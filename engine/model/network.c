@@ -31,7 +31,7 @@
 static const struct {
     const char *name;
     int version;
-} numerics[] = {{"f32", 6}, {"bf16", 4}, {"int8", 6}};
+} numerics[] = {{"f32", 7}, {"bf16", 5}, {"int8", 7}};
 
 #define MAX_NAMED_EXTRAS 8
 

@@ -1,7 +1,7 @@
-/* attention.c - softmax attention by tiles with a running maximum.
+/* attention.c - softmax attention by strips with a running maximum.
  *
- * One piece of work is up to 4 tiles of 64 queries of one head of one image;
- * for each 96 keys, and of these each tile,
+ * One piece of work is some strips of 16 queries of one head of one image; for
+ * each block of keys, and of these each strip,
  *
  *     S[key][query] = K Q'^T            Q' = scale Q, transposed once
  *     S = exp(S - max)                  down the columns
@@ -9,10 +9,10 @@
  *
  * and at the end O^T is divided by the sums and transposed (Milakov and
  * Gimelshein 2018, "Online normalizer calculation for softmax"; Dao et al.
- * 2022).  Keys and values are read in place; of values a copy is taken first,
- * whose rows lie close together: they are read down their columns, and rows
- * far apart would fall into the same few sets of the cache.  Several tiles to
- * a piece read keys and values from afar once instead of once each.
+ * 2022).  A strip is what the product's tile has columns: its scores, queries
+ * and outputs lie without gaps and stay in the first cache while the block's
+ * keys and values, which all strips of the piece share, come from the second.
+ * Where keys and values of a head lie far apart, a copy is taken first.
  *
  * Where the rung's operands are bf16 it is attention_bf16.c, but for what an
  * adjoint will follow: that recomputes in f32 what it needs.
@@ -32,61 +32,85 @@
 #include "ops/attention_bf16.h"
 #include "ops/attention_tile.h"
 
+#define STRIP ((size_t)16) /* queries */
+
+/* Bytes of strips and of a block's keys, at most: a quarter of a small second
+ * cache, an eighth.  A block is a multiple of the product's rows. */
+#define STRIPS_BYTES ((size_t)128 << 10)
+#define KEYS_BYTES   ((size_t)64 << 10)
+#define MAX_KEYS     ((size_t)96)
+#define ROWS         ((size_t)6)
+
+/* Strips of a piece at least, and fewer than fit where pieces would be too few
+ * for many threads. */
+#define MIN_STRIPS ((size_t)4)
+#define MIN_PIECES ((size_t)64)
+
+struct strip {
+    float *qt, *ot;   /* [d][STRIP] */
+    float *max, *sum; /* [STRIP]    */
+};
+
 struct job {
     const struct op_ctx *ctx;
     const struct attention_args *a;
+    size_t n_keys;   /* of a block, by shape alone: it sets the order of sums */
+    size_t n_strips; /* of a piece */
+    size_t worker_bytes;
 };
 
-/* Tiles of a piece.  Fewer where pieces would be too few for many threads. */
-#define MAX_TILES  ((size_t)4)
-#define MIN_PIECES ((size_t)64)
-
-/* A worker's memory. */
-struct tile {
-    float *qt; /* [d][TILE_QUERIES]                                          */
-    float *ot; /* [d][TILE_QUERIES]                                          */
-    float *max, *sum; /* [TILE_QUERIES] */
-};
-
+/* One piece and its worker's memory. */
 struct piece {
-    struct tile tiles[MAX_TILES];
-    float *s; /* [TILE_KEYS][TILE_QUERIES] */
-    float *v; /* [TILE_KEYS][d]            */
-    float factor[TILE_QUERIES];
+    float *strips; /* strip_floats() each                                    */
+    float *s;      /* [n_keys][STRIP] */
+    float *k, *v;  /* [n_keys][d]     */
     size_t image, head;
-    size_t at, n; /* queries of the piece  */
+    size_t at, n; /* queries of the piece */
 };
 
-static size_t tiles_per_head(const struct attention_args *a)
+/* Keys and values of a block, as rows of a head. */
+struct block {
+    size_t j, n;
+    const float *k, *v;
+    size_t ldk, ldv;
+};
+
+static size_t at_most(size_t n, size_t most)
 {
-    return ((size_t)a->len_q + TILE_QUERIES - 1) / TILE_QUERIES;
+    return n < most ? n : most;
 }
 
-/* By shape alone, and it changes no bit. */
-static size_t tiles_per_piece(const struct attention_args *a)
+static size_t at_least(size_t n, size_t least)
 {
-    size_t n = a->n * a->heads * tiles_per_head(a) / MIN_PIECES;
-
-    return n < 1 ? 1 : n < MAX_TILES ? n : MAX_TILES;
+    return n > least ? n : least;
 }
 
-static size_t tile_floats(const struct attention_args *a)
+static size_t strip_floats(const struct attention_args *a)
 {
-    return (2 * (size_t)a->d + 2) * TILE_QUERIES;
+    return (2 * (size_t)a->d + 2) * STRIP;
 }
 
-static size_t worker_bytes(const struct attention_args *a)
+static struct job job_make(const struct attention_args *a)
 {
-    size_t floats =
-        tiles_per_piece(a) * tile_floats(a) + TILE_KEYS * (TILE_QUERIES + a->d);
+    struct job j = {.a = a};
+    size_t row = a->d * sizeof(float);
+    size_t per_head = (a->len_q + STRIP - 1) / STRIP;
+    size_t fit = STRIPS_BYTES / (strip_floats(a) * sizeof(float));
 
-    return size_align(floats * sizeof(float), 64);
+    j.n_keys = at_least(at_most(KEYS_BYTES / row, MAX_KEYS) / ROWS, 1) * ROWS;
+    j.n_strips = at_most(fit, a->n * a->heads * per_head / MIN_PIECES);
+    j.n_strips = at_most(at_least(j.n_strips, MIN_STRIPS), per_head);
+    j.worker_bytes = size_align(
+        (j.n_strips * strip_floats(a) + j.n_keys * (STRIP + 2 * (size_t)a->d)) *
+            sizeof(float),
+        64);
+    return j;
 }
 
 size_t attention_scratch(const struct kernel_table *k, unsigned n_threads,
                          const struct attention_args *shape)
 {
-    size_t plain = n_threads * worker_bytes(shape), narrow = 0;
+    size_t plain = n_threads * job_make(shape).worker_bytes, narrow = 0;
 
     /* Only a run knows whether lse is wanted. */
     if (attention_bf16_fits(k))
@@ -94,48 +118,55 @@ size_t attention_scratch(const struct kernel_table *k, unsigned n_threads,
     return narrow > plain ? narrow : plain;
 }
 
+/* Columns of a strip: whole vectors, since part vectors are slow to store. */
+static size_t columns_of(size_t nq)
+{
+    return size_align(nq, 8);
+}
+
 /* The columns of ot become ot * factor, unless every factor is 1. */
-static void rescale(const struct vector_kernels *vec, size_t d, size_t padded,
+static void rescale(const struct vector_kernels *vec, size_t d, size_t columns,
                     const float *factor, float *ot)
 {
     bool is_needed = false;
 
-    for (size_t i = 0; i < padded; i++)
+    for (size_t i = 0; i < columns; i++)
         is_needed |= factor[i] != 1;
     if (is_needed)
-        vec->scale_columns(d, padded, factor, ot, TILE_QUERIES, ot,
-                           TILE_QUERIES);
+        vec->scale_columns(d, columns, factor, ot, STRIP, ot, STRIP);
 }
 
-/* Scores of keys j .. j + nk behind their query, which is at .. at + padded,
+/* Scores of keys j .. j + nk behind their query, which is at .. at + columns,
  * become minus infinity: exp makes 0 of them.  Key 0 is never behind, so a
- * column's maximum is finite from the first tile on. */
-static void mask_future(float *s, size_t nk, size_t padded, size_t j, size_t at)
+ * column's maximum is finite from the first block on. */
+static void mask_future(float *s, size_t nk, size_t columns, size_t j,
+                        size_t at)
 {
     for (size_t i = 0; i < nk; i++)
-        for (size_t q = 0; q < padded && at + q < j + i; q++)
-            s[i * TILE_QUERIES + q] = -INFINITY;
+        for (size_t q = 0; q < columns && at + q < j + i; q++)
+            s[i * STRIP + q] = -INFINITY;
 }
 
-/* A tile, whose nq queries start at `at`, sees keys j .. j + nk. */
-static void attend_tile(const struct job *job, struct piece *p, struct tile *t,
-                        size_t at, size_t nq, size_t j, size_t nk,
-                        const float *k, const float *v, size_t ldv)
+/* A strip, whose nq queries start at `at`, sees the first nk keys of a
+ * block. */
+static void attend_strip(const struct job *job, const struct piece *p,
+                         const struct strip *t, size_t at, size_t nq,
+                         const struct block *b, size_t nk)
 {
     const struct attention_args *a = job->a;
     const struct vector_kernels *vec = &job->ctx->k->vec;
-    size_t padded = tile_padded(nq);
+    size_t columns = columns_of(nq);
+    float factor[STRIP];
 
-    vec->matmul(nk, padded, a->d, k, a->ldk, 1, t->qt, TILE_QUERIES, p->s,
-                TILE_QUERIES, false);
-    if (a->is_causal && j + nk > at)
-        mask_future(p->s, nk, padded, j, at);
-    vec->softmax_columns(nk, padded, p->s, TILE_QUERIES, t->max, t->sum,
-                         p->factor);
-    if (j > 0)
-        rescale(vec, a->d, padded, p->factor, t->ot);
-    vec->matmul(a->d, padded, nk, v, 1, ldv, p->s, TILE_QUERIES, t->ot,
-                TILE_QUERIES, j > 0);
+    vec->matmul(nk, columns, a->d, b->k, b->ldk, 1, t->qt, STRIP, p->s, STRIP,
+                false);
+    if (a->is_causal && b->j + nk > at)
+        mask_future(p->s, nk, columns, b->j, at);
+    vec->softmax_columns(nk, columns, p->s, STRIP, t->max, t->sum, factor);
+    if (b->j > 0)
+        rescale(vec, a->d, columns, factor, t->ot);
+    vec->matmul(a->d, columns, nk, b->v, 1, b->ldv, p->s, STRIP, t->ot, STRIP,
+                b->j > 0);
 }
 
 /* Keys that queries up to `end` see. */
@@ -144,116 +175,140 @@ static size_t keys_seen(const struct attention_args *a, size_t end)
     return a->is_causal && end < a->len_k ? end : a->len_k;
 }
 
-/* Values j .. j + nk of the head, close together; their row stride in *ldv. */
-static const float *values_at(const struct attention_args *a, struct piece *p,
-                              size_t j, size_t nk, size_t *ldv)
+/* n rows of d floats, close together; their stride in *ld. */
+static const float *gather(float *room, const float *rows, size_t n, size_t d,
+                           size_t *ld)
 {
-    const float *v = a->v + (p->image * a->len_k + j) * a->ldv + p->head * a->d;
-
-    *ldv = a->ldv;
-    if (a->ldv == a->d)
-        return v;
-    for (size_t i = 0; i < nk; i++)
-        memcpy(p->v + i * a->d, v + i * a->ldv, a->d * sizeof *v);
-    *ldv = a->d;
-    return p->v;
+    if (*ld == d)
+        return rows;
+    for (size_t i = 0; i < n; i++)
+        memcpy(room + i * d, rows + i * *ld, d * sizeof *rows);
+    *ld = d;
+    return room;
 }
 
-static void attend_keys(const struct job *job, struct piece *p)
+static struct block block_at(const struct job *job, const struct piece *p,
+                             size_t j, size_t n)
 {
     const struct attention_args *a = job->a;
-    const float *k = a->k + p->image * a->len_k * a->ldk + p->head * a->d;
+    size_t token = p->image * a->len_k + j, column = p->head * a->d;
+    struct block b = {.j = j, .n = n, .ldk = a->ldk, .ldv = a->ldv};
+
+    b.k = gather(p->k, a->k + token * a->ldk + column, n, a->d, &b.ldk);
+    b.v = gather(p->v, a->v + token * a->ldv + column, n, a->d, &b.ldv);
+    return b;
+}
+
+static struct strip strip_at(const struct job *job, const struct piece *p,
+                             size_t at)
+{
+    size_t d = job->a->d;
+    struct strip t = {.qt = p->strips + at / STRIP * strip_floats(job->a)};
+
+    t.ot = t.qt + d * STRIP;
+    t.max = t.ot + d * STRIP;
+    t.sum = t.max + STRIP;
+    return t;
+}
+
+static void attend_keys(const struct job *job, const struct piece *p)
+{
+    const struct attention_args *a = job->a;
     size_t len = keys_seen(a, p->at + p->n);
 
-    for (size_t j = 0; j < len; j += TILE_KEYS) {
-        size_t ldv, n_values = tile_len(len, TILE_KEYS, j);
-        const float *v = values_at(a, p, j, n_values, &ldv);
+    for (size_t j = 0; j < len; j += job->n_keys) {
+        struct block b = block_at(job, p, j, tile_len(len, job->n_keys, j));
 
-        for (size_t at = 0; at < p->n; at += TILE_QUERIES) {
-            size_t nq = tile_len(p->n, TILE_QUERIES, at);
+        for (size_t at = 0; at < p->n; at += STRIP) {
+            size_t nq = tile_len(p->n, STRIP, at);
             size_t seen = keys_seen(a, p->at + at + nq);
+            struct strip t = strip_at(job, p, at);
 
             if (j < seen)
-                attend_tile(job, p, &p->tiles[at / TILE_QUERIES], p->at + at,
-                            nq, j, tile_len(seen, TILE_KEYS, j), k + j * a->ldk,
-                            v, ldv);
+                attend_strip(job, p, &t, p->at + at, nq, &b,
+                             at_most(b.n, seen - j));
         }
     }
 }
 
-static void tile_open(const struct job *job, const struct piece *p,
-                      struct tile *t, size_t at, size_t nq, float *room)
+static void strip_open(const struct job *job, const struct piece *p, size_t at,
+                       size_t nq)
 {
     const struct attention_args *a = job->a;
+    const struct strip t = strip_at(job, p, at);
     const float *q =
-        a->q + (p->image * a->len_q + at) * a->ldq + p->head * a->d;
+        a->q + (p->image * a->len_q + p->at + at) * a->ldq + p->head * a->d;
 
-    t->qt = room;
-    t->ot = t->qt + a->d * TILE_QUERIES;
-    t->max = t->ot + a->d * TILE_QUERIES;
-    t->sum = t->max + TILE_QUERIES;
-    for (size_t j = 0; j < tile_padded(nq); j++) {
-        t->max[j] = -FLT_MAX;
-        t->sum[j] = 0;
+    for (size_t j = 0; j < STRIP; j++) {
+        t.max[j] = -FLT_MAX;
+        t.sum[j] = 0;
     }
-    job->ctx->k->vec.transpose(nq, a->d, q, a->ldq, a->scale, t->qt,
-                               TILE_QUERIES);
-    tile_pad(t->qt, a->d, nq);
+    job->ctx->k->vec.transpose(nq, a->d, q, a->ldq, a->scale, t.qt, STRIP);
+    for (size_t i = 0; i < a->d; i++)
+        for (size_t j = nq; j < columns_of(nq); j++)
+            t.qt[i * STRIP + j] = 0;
 }
 
-static void tile_close(const struct job *job, struct piece *p,
-                       const struct tile *t, size_t at, size_t nq)
+static void strip_close(const struct job *job, const struct piece *p, size_t at,
+                        size_t nq)
 {
     const struct attention_args *a = job->a;
     const struct vector_kernels *vec = &job->ctx->k->vec;
-    float *o = a->o + (p->image * a->len_q + at) * a->ldo + p->head * a->d;
+    const struct strip t = strip_at(job, p, at);
+    size_t token = p->image * a->len_q + p->at + at;
+    float *lse = a->lse, factor[STRIP];
 
+    if (lse)
+        lse += (p->image * a->heads + p->head) * a->len_q + p->at + at;
     for (size_t j = 0; j < nq; j++) {
-        p->factor[j] = 1 / t->sum[j];
-        if (a->lse)
-            a->lse[(p->image * a->heads + p->head) * a->len_q + at + j] =
-                t->max[j] + logf(t->sum[j]);
+        factor[j] = 1 / t.sum[j];
+        if (lse)
+            lse[j] = t.max[j] + logf(t.sum[j]);
     }
-    vec->scale_columns(a->d, nq, p->factor, t->ot, TILE_QUERIES, t->ot,
-                       TILE_QUERIES);
-    vec->transpose(a->d, nq, t->ot, TILE_QUERIES, 1, o, a->ldo);
+    vec->scale_columns(a->d, nq, factor, t.ot, STRIP, t.ot, STRIP);
+    vec->transpose(a->d, nq, t.ot, STRIP, 1,
+                   a->o + token * a->ldo + p->head * a->d, a->ldo);
+}
+
+static size_t pieces_per_head(const struct job *job)
+{
+    size_t n = job->n_strips * STRIP;
+
+    return (job->a->len_q + n - 1) / n;
 }
 
 static void attend_piece(void *arg, size_t i, unsigned worker)
 {
     const struct job *job = arg;
     const struct attention_args *a = job->a;
-    size_t n_queries = tiles_per_piece(a) * TILE_QUERIES;
-    size_t per_head = (a->len_q + n_queries - 1) / n_queries;
-    float *room =
-        (float *)(void *)(job->ctx->scratch + worker * worker_bytes(a));
-    struct piece p = {.s = room,
-                      .v = room + TILE_KEYS * TILE_QUERIES,
-                      .image = i / per_head / a->heads,
+    size_t per_head = pieces_per_head(job), n = job->n_strips * STRIP;
+    struct piece p = {.image = i / per_head / a->heads,
                       .head = i / per_head % a->heads,
-                      .at = i % per_head * n_queries};
+                      .at = i % per_head * n};
 
-    p.n = tile_len(a->len_q, n_queries, p.at);
-    room = p.v + TILE_KEYS * a->d;
-    for (size_t at = 0; at < p.n; at += TILE_QUERIES, room += tile_floats(a))
-        tile_open(job, &p, &p.tiles[at / TILE_QUERIES], p.at + at,
-                  tile_len(p.n, TILE_QUERIES, at), room);
+    p.n = tile_len(a->len_q, n, p.at);
+    p.strips =
+        (float *)(void *)(job->ctx->scratch + worker * job->worker_bytes);
+    p.s = p.strips + job->n_strips * strip_floats(a);
+    p.k = p.s + job->n_keys * STRIP;
+    p.v = p.k + job->n_keys * a->d;
+    for (size_t at = 0; at < p.n; at += STRIP)
+        strip_open(job, &p, at, tile_len(p.n, STRIP, at));
     attend_keys(job, &p);
-    for (size_t at = 0; at < p.n; at += TILE_QUERIES)
-        tile_close(job, &p, &p.tiles[at / TILE_QUERIES], p.at + at,
-                   tile_len(p.n, TILE_QUERIES, at));
+    for (size_t at = 0; at < p.n; at += STRIP)
+        strip_close(job, &p, at, tile_len(p.n, STRIP, at));
 }
 
 void attention_run(const struct op_ctx *ctx, const void *args)
 {
     const struct attention_args *a = args;
-    struct job job = {ctx, a};
-    size_t per_head =
-        (tiles_per_head(a) + tiles_per_piece(a) - 1) / tiles_per_piece(a);
+    struct job job = job_make(a);
 
     if (attention_bf16_fits(ctx->k) && !a->lse) {
         attention_bf16_run(ctx, a);
         return;
     }
-    pool_run(ctx->pool, (size_t)a->n * a->heads * per_head, attend_piece, &job);
+    job.ctx = ctx;
+    pool_run(ctx->pool, (size_t)a->n * a->heads * pieces_per_head(&job),
+             attend_piece, &job);
 }

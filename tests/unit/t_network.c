@@ -121,7 +121,7 @@ static void test_info(void **state)
     assert_string_equal(info->family, "UNet2DModel");
     /* rung, version of the rules, precision, flavour of convolution */
     snprintf(start, sizeof start, "%s-%d-%s-", info->isa,
-             strcmp(info->precision, "bf16") == 0 ? 4 : 6, info->precision);
+             strcmp(info->precision, "bf16") == 0 ? 5 : 7, info->precision);
     assert_memory_equal(info->fingerprint, start, strlen(start));
     assert_int_equal(info->in_channels, 1);
     assert_int_equal(info->sample_h, 8);
@@ -144,7 +144,7 @@ static void test_portable_fingerprint_names_its_core(void **state)
     assert_int_equal(network_open(&net, config, NULL, 1, &options, NULL),
                      UNSTIR_OK);
     f = network_info(net)->fingerprint;
-    assert_true(strncmp(f, "portable-6-f32-direct-", 22) == 0 &&
+    assert_true(strncmp(f, "portable-7-f32-direct-", 22) == 0 &&
                 strlen(f) > 22);
     network_free(net);
     json_free(config);
@@ -201,18 +201,18 @@ static void test_precision(void **state)
         enum unstir_precision precision;
         const char *fingerprint;
     } rows[] = {
-        {"scalar", UNSTIR_PRECISION_AUTO, "scalar-6-f32-direct"},
-        {"scalar", UNSTIR_PRECISION_BF16, "scalar-4-bf16-f2"},
-        {"avx2", UNSTIR_PRECISION_AUTO, "avx2-6-f32-f4"},
-        {"avx2", UNSTIR_PRECISION_BF16, "avx2-4-bf16-f2"},
-        {"emulated", UNSTIR_PRECISION_AUTO, "emulated-4-bf16-f2"},
-        {"emulated", UNSTIR_PRECISION_BF16, "emulated-4-bf16-f2"},
-        {"emulated", UNSTIR_PRECISION_F32, "avx2-6-f32-f4"},
-        {"scalar", UNSTIR_PRECISION_INT8, "scalar-6-int8-direct"},
-        {"avx2", UNSTIR_PRECISION_INT8, "avx2-6-int8-f4"},
-        {"emulated vnni", UNSTIR_PRECISION_INT8, "avx2-6-int8-f4"},
-        {"emulated vnni", UNSTIR_PRECISION_F32, "avx2-6-f32-f4"},
-        {"emulated", UNSTIR_PRECISION_INT8, "emulated-6-int8-f2"},
+        {"scalar", UNSTIR_PRECISION_AUTO, "scalar-7-f32-direct"},
+        {"scalar", UNSTIR_PRECISION_BF16, "scalar-5-bf16-f2"},
+        {"avx2", UNSTIR_PRECISION_AUTO, "avx2-7-f32-f4"},
+        {"avx2", UNSTIR_PRECISION_BF16, "avx2-5-bf16-f2"},
+        {"emulated", UNSTIR_PRECISION_AUTO, "emulated-5-bf16-f2"},
+        {"emulated", UNSTIR_PRECISION_BF16, "emulated-5-bf16-f2"},
+        {"emulated", UNSTIR_PRECISION_F32, "avx2-7-f32-f4"},
+        {"scalar", UNSTIR_PRECISION_INT8, "scalar-7-int8-direct"},
+        {"avx2", UNSTIR_PRECISION_INT8, "avx2-7-int8-f4"},
+        {"emulated vnni", UNSTIR_PRECISION_INT8, "avx2-7-int8-f4"},
+        {"emulated vnni", UNSTIR_PRECISION_F32, "avx2-7-f32-f4"},
+        {"emulated", UNSTIR_PRECISION_INT8, "emulated-7-int8-f2"},
     };
     struct json *config = parse(config_text);
     struct kernel_table table;

@@ -351,32 +351,61 @@ static void norm_bwd_apply_avx2(const struct norm_bwd_rows *rows,
 
 /* -- softmax ---------------------------------------------------------------- */
 
-FORCE_INLINE void softmax_block(const bool is_part, __m256i mask, size_t rows,
-                                float *s, size_t ld, float *max, float *sum,
-                                float *factor)
+/* nr rows by nv vectors from s on: s = exp(s - top), added to total. */
+FORCE_INLINE void softmax_exp(const int nr, const int nv, const bool is_part,
+                              __m256i mask, float *s, size_t ld,
+                              const __m256 *top, __m256 *total)
 {
-    __m256 old = load8(max, is_part, mask), top = old, top2 = old;
-    __m256 total = _mm256_setzero_ps(), f;
+    __m256 e[4];
+
+    for (int i = 0; i < nr * nv; i++)
+        e[i] = _mm256_sub_ps(
+            load8(s + (size_t)(i / nv) * ld + 8 * (i % nv), is_part, mask),
+            top[i % nv]);
+    exp8_each(nr * nv, true, e);
+    for (int i = 0; i < nr * nv; i++) {
+        store8(s + (size_t)(i / nv) * ld + 8 * (i % nv), is_part, mask, e[i]);
+        total[i % nv] = _mm256_add_ps(total[i % nv], e[i]);
+    }
+}
+
+/* Columns of nv vectors; four vectors at a time. */
+FORCE_INLINE void softmax_block(const int nv, const bool is_part, __m256i mask,
+                                size_t rows, float *s, size_t ld, float *max,
+                                float *sum, float *factor)
+{
+    const int nr = 4 / nv;
+    __m256 old[2], top[2], total[2];
     size_t i = 0;
 
-    for (; i + 2 <= rows; i += 2) {
-        top = _mm256_max_ps(top, load8(s + i * ld, is_part, mask));
-        top2 = _mm256_max_ps(top2, load8(s + (i + 1) * ld, is_part, mask));
-    }
-    if (i < rows)
-        top = _mm256_max_ps(top, load8(s + i * ld, is_part, mask));
-    top = _mm256_max_ps(top, top2);
-    for (i = 0; i < rows; i++) {
-        __m256 e = exp8(_mm256_sub_ps(load8(s + i * ld, is_part, mask), top));
+    for (int v = 0; v < nv; v++) {
+        __m256 top2 = old[v] = top[v] = load8(max + 8 * v, is_part, mask);
 
-        store8(s + i * ld, is_part, mask, e);
-        total = _mm256_add_ps(total, e);
+        for (i = 0; i + 2 <= rows; i += 2) {
+            const float *at = s + i * ld + 8 * v;
+
+            top[v] = _mm256_max_ps(top[v], load8(at, is_part, mask));
+            top2 = _mm256_max_ps(top2, load8(at + ld, is_part, mask));
+        }
+        if (i < rows)
+            top[v] =
+                _mm256_max_ps(top[v], load8(s + i * ld + 8 * v, is_part, mask));
+        top[v] = _mm256_max_ps(top[v], top2);
+        total[v] = _mm256_setzero_ps();
     }
-    f = exp8(_mm256_sub_ps(old, top));
-    store8(factor, is_part, mask, f);
-    store8(sum, is_part, mask,
-           _mm256_fmadd_ps(load8(sum, is_part, mask), f, total));
-    store8(max, is_part, mask, top);
+    for (i = 0; i + (size_t)nr <= rows; i += (size_t)nr)
+        softmax_exp(nr, nv, is_part, mask, s + i * ld, ld, top, total);
+    for (; i < rows; i++)
+        softmax_exp(1, nv, is_part, mask, s + i * ld, ld, top, total);
+    for (int v = 0; v < nv; v++) {
+        __m256 f = exp8(_mm256_sub_ps(old[v], top[v]));
+        __m256 before = load8(sum + 8 * v, is_part, mask);
+
+        store8(factor + 8 * v, is_part, mask, f);
+        store8(sum + 8 * v, is_part, mask,
+               _mm256_fmadd_ps(before, f, total[v]));
+        store8(max + 8 * v, is_part, mask, top[v]);
+    }
 }
 
 static void softmax_columns_avx2(size_t rows, size_t cols, float *s, size_t ld,
@@ -385,11 +414,14 @@ static void softmax_columns_avx2(size_t rows, size_t cols, float *s, size_t ld,
     __m256i mask = mask8(cols % 8);
     size_t j = 0;
 
+    for (; j + 16 <= cols; j += 16)
+        softmax_block(2, false, mask, rows, s + j, ld, max + j, sum + j,
+                      factor + j);
     for (; j + 8 <= cols; j += 8)
-        softmax_block(false, mask, rows, s + j, ld, max + j, sum + j,
+        softmax_block(1, false, mask, rows, s + j, ld, max + j, sum + j,
                       factor + j);
     if (j < cols)
-        softmax_block(true, mask, rows, s + j, ld, max + j, sum + j,
+        softmax_block(1, true, mask, rows, s + j, ld, max + j, sum + j,
                       factor + j);
 }
 
