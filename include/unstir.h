@@ -269,6 +269,9 @@ struct unstir_model_info {
     bool has_tiny_decoder;  /* of previews; or its autoencoder is a tiny one */
     bool edits_pictures;    /* by instruction: needs an init_image, and takes
                             image_guidance but no mask or strength           */
+    bool takes_picture;     /* can begin with an init_image                  */
+    bool takes_mask;        /* can repaint a part of it                      */
+    bool needs_mask;        /* does nothing else                             */
     bool takes_deep_cache;  /* its shallow layers can be evaluated alone      */
     uint32_t max_clip_skip; /* layers of its text encoder; 0: no text       */
     const struct unstir_lora_info *loras; /* in use                          */

@@ -15,6 +15,7 @@
 #include "reply.h"
 #include "request.h"
 #include "unstir.h"
+#include "upload.h"
 
 #define CAPABILITIES_BYTES (256u << 10)
 #define STATUS_BYTES       (32u << 10)
@@ -73,6 +74,7 @@ static void write_limits(const struct config *config, struct json_out *out)
     jout_number(out, "max_ttl_s", (double)config->max_ttl_ms / 1e3);
     jout_int(out, "body_bytes", ROUTE_BODY_JSON);
     jout_int(out, "upload_bytes", ROUTE_BODY_UPLOAD);
+    jout_int(out, "picture_edge", UPLOAD_MAX_EDGE);
     jout_int(out, "json_depth", JSON_MAX_DEPTH);
     jout_int(out, "loras", UNSTIR_MAX_LORAS);
     jout_int(out, "lora_scale", UNSTIR_MAX_LORA_WEIGHT);

@@ -69,6 +69,9 @@ static void write_text_side(const struct unstir_model_info *info,
     jout_bool(out, "takes_negative_prompt", info->takes_negative_prompt);
     jout_bool(out, "has_tiny_decoder", info->has_tiny_decoder);
     jout_bool(out, "edits_pictures", info->edits_pictures);
+    jout_bool(out, "takes_picture", info->takes_picture);
+    jout_bool(out, "takes_mask", info->takes_mask);
+    jout_bool(out, "needs_mask", info->needs_mask);
     jout_bool(out, "takes_deep_cache", info->takes_deep_cache);
     if (info->takes_text)
         jout_int(out, "max_clip_skip", info->max_clip_skip);

@@ -45,6 +45,9 @@ BODY_TABLE(cancel_fields)
 
 ROUTE(GET, "/", PUBLIC, ROUTE_BODY_NONE, h_page, "", "If-None-Match", "200,304",
       "text/html", NULL, "The web page")
+ROUTE(GET, "/page/{file}", PUBLIC, ROUTE_BODY_NONE, h_page_file, "",
+      "If-None-Match", "200,304", "text/css,text/javascript", NULL,
+      "Style and scripts of the web page")
 ROUTE(POST, "/generate", CREATE, ROUTE_BODY_UPLOAD, h_generate,
       "image=b64|url,preview=link|inline|none", "Accept,Prefer,Idempotency-Key",
       "200,202", ROUTES_FORMS, genreq_fields, "Make pictures and wait for them")

@@ -16,6 +16,7 @@
 #include "pipeline/checkpoint_inside.h"
 #include "pipeline/deep.h"
 #include "pipeline/effort.h"
+#include "pipeline/latent.h"
 
 #define MAX_NOTES 256
 
@@ -289,6 +290,9 @@ static void info_from_network(struct unstir_model *m)
     info->weight_bytes += m->conditioner.weight_bytes;
     info->takes_text = m->conditioner.n > 0;
     info->edits_pictures = m->reads_picture;
+    info->takes_picture = !m->decoder || latent_is_encodable(m);
+    info->takes_mask = info->takes_picture && !m->reads_picture;
+    info->needs_mask = m->reads_mask;
     info->takes_deep_cache = deep_is_possible(m);
     info->max_clip_skip = m->conditioner.max_skip;
 }

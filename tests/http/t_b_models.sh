@@ -1,4 +1,4 @@
-# t_b_models.sh - models, capabilities, status, estimate, forward, the page.
+# t_b_models.sh - models, capabilities, status, estimate, forward.
 #
 # SPDX-License-Identifier: MIT
 . tests/http/lib.sh
@@ -58,10 +58,5 @@ is "forward: nothing" "$(curl -s "$URL/v1/forward" -X POST | jq -r '.code')" bad
 head -c 300 "$TMP/a.png" >"$TMP/cut.png"
 is "forward: a cut picture" "$(curl -s "$URL/v1/forward" -H 'Content-Type: image/png' --data-binary "@$TMP/cut.png" | jq -r .code)" bad_picture
 
-get / -D "$TMP/h" >"$TMP/page"
-is "page: type" "$(header "$TMP/h" Content-Type)" "text/html; charset=utf-8"
-like "page: policy" "$(header "$TMP/h" Content-Security-Policy)" "default-src 'none'*"
-is "page: three curl lines" "$(grep -c 'curl ' "$TMP/page")" 3
-is "page: loads nothing from elsewhere" "$(grep -c 'src="http\|href="http\|@import' "$TMP/page")" 0
 is "openapi lists the addresses" "$(get /openapi.json | jq '.paths|has("/generate") and has("/v1/jobs/{id}/preview.mjpg")')" true
 finish
