@@ -74,8 +74,9 @@ static enum unstir_status list_needed(struct inspection *s,
     uint32_t w, h;
     void *memory;
     native_size(s->parts.unet_config, &w, &h);
-    TRY(network_graph(&s->graph, s->parts.unet_config, 1, h ? h : 64,
-                      w ? w : 64, err));
+    TRY(error_within(network_graph(&s->graph, s->parts.unet_config, 1,
+                                   h ? h : 64, w ? w : 64, err),
+                     s->parts.unet_names.config, err));
     s->n_needed = graph_n_params(s->graph);
     TRY(alloc_zero(&memory, s->n_needed, sizeof(*s->needed), err));
     s->needed = memory;

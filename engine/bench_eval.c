@@ -133,7 +133,8 @@ static enum unstir_status find_factor(struct eval_bench *b,
     if (!vae_config)
         return UNSTIR_OK;
     TRY(model_family(&family, vae_config, "decode", err));
-    TRY(family->facts(&facts, vae_config, err));
+    TRY(error_within(family->facts(&facts, vae_config, err), "vae/config.json",
+                     err));
     b->factor = facts.up ? facts.up : 1;
     return UNSTIR_OK;
 }

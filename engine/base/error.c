@@ -117,3 +117,12 @@ enum unstir_status error_prefix(struct unstir_error *err, const char *prefix)
         clean_utf8(err->detail, sizeof err->detail);
     return err->status;
 }
+
+enum unstir_status error_within(enum unstir_status status, const char *name,
+                                struct unstir_error *err)
+{
+    if (status != UNSTIR_OK && err && name &&
+        strncmp(err->detail, name, strlen(name)) != 0)
+        (void)error_prefix(err, name); /* the status stays */
+    return status;
+}

@@ -36,4 +36,9 @@ enum unstir_status error_field(struct unstir_error *err, const char *field,
 /* Put "prefix: " in front of the text of *err; returns err's status. */
 enum unstir_status error_prefix(struct unstir_error *err, const char *prefix);
 
+/* `status`, whose text gets "name: " in front unless it is success, name is
+ * NULL, or the text begins with that name already. */
+enum unstir_status error_within(enum unstir_status status, const char *name,
+                                struct unstir_error *err);
+
 #endif

@@ -180,6 +180,11 @@ static enum unstir_status add_shard(struct weights *all, const char *folder,
     const char *tensor;
     const struct json *v;
     TRY(join(path, folder, shard, err));
+    if (!has_file(folder, shard))
+        return error_set(err, UNSTIR_ERR_IO,
+                         "%.300s: there is no such file; %.200s names it as a "
+                         "shard",
+                         path, index);
     TRY(safetensors_open(&w, path, err));
     while (json_each(map, &i, &tensor, &v)) {
         if (strcmp(json_string(v), shard) != 0 || weights_find(w, tensor))
@@ -226,11 +231,13 @@ static enum unstir_status open_sharded(struct weights **out, const char *folder,
 {
     struct json *index = NULL;
     struct weights *w = NULL;
+    char path[MAX_PATH_BYTES];
+    TRY(join(path, folder, name, err));
     TRY(read_object(&index, folder, name, MAX_INDEX_BYTES, NULL, err));
     enum unstir_status status = weights_new(&w, err);
     if (status == UNSTIR_OK)
         status =
-            add_shards(w, folder, name, json_get(index, "weight_map"), err);
+            add_shards(w, folder, path, json_get(index, "weight_map"), err);
     json_free(index);
     if (status != UNSTIR_OK) {
         weights_close(w);
@@ -243,6 +250,12 @@ static enum unstir_status open_sharded(struct weights **out, const char *folder,
 static enum unstir_status no_weights(const char *folder, const char *stem,
                                      struct unstir_error *err)
 {
+    char names[700] = "";
+    size_t n = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(weight_files) && n < sizeof names; i++)
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s%s",
+                              i ? ", " : "", stem, weight_files[i]);
     for (size_t i = 0; i < ARRAY_LEN(pickle_files); i++)
         if (has_file(folder, pickle_files[i]))
             return error_set(
@@ -254,9 +267,8 @@ static enum unstir_status no_weights(const char *folder, const char *stem,
                 "'%s.safetensors')\"",
                 folder, pickle_files[i], stem);
     return error_set(err, UNSTIR_ERR_IO,
-                     "%.200s: no weights: wanted %s%s (or its .index.json, or "
-                     "an fp16 or bf16 variant)",
-                     folder, stem, weight_files[0]);
+                     "%.200s: no weights; one of these files is wanted: %s",
+                     folder, names);
 }
 
 /* The first weight file that is there; false if there is none. */
@@ -447,6 +459,7 @@ struct component {
     const char *name, *stem;
     struct json **config;
     struct weights **weights;
+    char **folder;
     bool allows_no_weights;
 };
 
@@ -459,6 +472,7 @@ static enum unstir_status read_network(struct diffusers_folder *f,
     char folder[MAX_PATH_BYTES];
     struct weights *w;
     TRY(component_folder(folder, f->path, c->name, err));
+    TRY(alloc_strdup(c->folder, folder, err));
     TRY(read_object(c->config, folder, "config.json", MAX_CONFIG_BYTES, digest,
                     err));
     if (!*c->config)
@@ -520,6 +534,7 @@ static enum unstir_status read_text(struct diffusers_folder *f, size_t i,
                           .stem = TEXT_STEM,
                           .config = &t->config,
                           .weights = &t->weights,
+                          .folder = &t->folder,
                           .allows_no_weights = allows_no_weights};
     if (!diffusers_pipeline_has(f->index, encoders[i]))
         return UNSTIR_OK;
@@ -560,6 +575,7 @@ static enum unstir_status read_scheduler(struct diffusers_folder *f,
 {
     char folder[MAX_PATH_BYTES];
     TRY(component_folder(folder, f->path, "scheduler", err));
+    TRY(alloc_strdup(&f->scheduler_folder, folder, err));
     TRY(read_object(&f->scheduler_config, folder, "scheduler_config.json",
                     MAX_CONFIG_BYTES, digest, err));
     if (!f->scheduler_config)
@@ -578,10 +594,12 @@ static enum unstir_status read_parts(struct diffusers_folder *f,
     struct component net = {.stem = UNET_STEM,
                             .config = &f->unet_config,
                             .weights = &f->unet_weights,
+                            .folder = &f->unet_folder,
                             .allows_no_weights = allows_no_weights};
     struct component vae = {.stem = UNET_STEM,
                             .config = &f->vae_config,
                             .weights = &f->vae_weights,
+                            .folder = &f->vae_folder,
                             .allows_no_weights = allows_no_weights};
     TRY(read_object(&f->index, f->path, "model_index.json", MAX_CONFIG_BYTES,
                     NULL, err));
@@ -649,11 +667,13 @@ static struct component component_of(struct diffusers_folder *f,
         return (struct component){.name = "vae",
                                   .stem = UNET_STEM,
                                   .config = &f->vae_config,
-                                  .weights = &f->vae_weights};
+                                  .weights = &f->vae_weights,
+                                  .folder = &f->vae_folder};
     return (struct component){.name = i ? "text_encoder_2" : "text_encoder",
                               .stem = TEXT_STEM,
                               .config = &f->texts[i].config,
-                              .weights = &f->texts[i].weights};
+                              .weights = &f->texts[i].weights,
+                              .folder = &f->texts[i].folder};
 }
 
 enum unstir_status diffusers_folder_open_part(struct diffusers_folder *f,
@@ -695,8 +715,12 @@ void diffusers_folder_close(struct diffusers_folder *f)
         weights_close(f->texts[i].weights);
         json_free(f->texts[i].config);
         alloc_free(f->texts[i].tokenizer);
+        alloc_free(f->texts[i].folder);
     }
     json_free(f->index);
+    alloc_free(f->unet_folder);
+    alloc_free(f->vae_folder);
+    alloc_free(f->scheduler_folder);
     alloc_free(f->path);
     *f = (struct diffusers_folder){.pipeline_class = ""};
 }

@@ -30,6 +30,7 @@ struct diffusers_text {
     struct json *config;     /* NULL: the model has none                     */
     struct weights *weights; /* as unet_weights                              */
     char *tokenizer;         /* a folder                                     */
+    char *folder;            /* where it lies                                */
 };
 
 struct diffusers_folder {
@@ -43,6 +44,7 @@ struct diffusers_folder {
     struct json *vae_config;       /* of latent models, else NULL            */
     struct weights *vae_weights;   /* as unet_weights                        */
     struct diffusers_text texts[DIFFUSERS_MAX_TEXTS];
+    char *unet_folder, *vae_folder, *scheduler_folder; /* where they lie     */
     struct json *unstir; /* unstir.json or NULL                    */
     char digest[65];     /* SHA-256 over configuration and weights */
     size_t weight_file_bytes;

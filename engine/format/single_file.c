@@ -34,6 +34,11 @@ static const struct {
     [SINGLE_FILE_TEXT_2] = {"text_encoder_2", "CLIPTextModelWithProjection"},
 };
 
+const char *single_file_part_name(enum single_file_part_id part)
+{
+    return part_names[part].folder;
+}
+
 /* -- notes ------------------------------------------------------------- */
 
 static enum unstir_status add_note(struct single_file *f, const char *text,

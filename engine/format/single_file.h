@@ -78,6 +78,9 @@ struct single_file {
     size_t n_blocks;
 };
 
+/* Its folder in the diffusers layout: "text_encoder_2". */
+const char *single_file_part_name(enum single_file_part_id part);
+
 /* prediction_type: "epsilon", "v_prediction" or NULL (by the rule above). A
  * file that is none of the kinds is UNSTIR_ERR_UNSUPPORTED. */
 enum unstir_status single_file_open(struct single_file *f, const char *path,

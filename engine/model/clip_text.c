@@ -353,9 +353,11 @@ static enum unstir_status fill(struct clip_text *t, const struct json *config,
     enum unstir_status status;
     struct graph *g;
 
-    TRY(read_config(&t->config, config, err));
+    TRY(error_within(read_config(&t->config, config, err),
+                     options->names.config, err));
     TRY(choose_table(t, options, err));
-    TRY(find_tensors(t, weights, err));
+    TRY(error_within(find_tensors(t, weights, err), options->names.weights,
+                     err));
     t->info.channels = t->config.channels;
     t->info.n_layers = t->config.n_layers;
     t->info.length = t->config.length;
@@ -363,6 +365,7 @@ static enum unstir_status fill(struct clip_text *t, const struct json *config,
     TRY(build(&g, t, 1, 0, err));
     status = options->without_weights ? measure(t, g, weights, err)
                                       : pack(t, g, weights, err);
+    status = error_within(status, options->names.weights, err);
     graph_free(g);
     return status;
 }

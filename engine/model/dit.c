@@ -49,12 +49,12 @@ static enum unstir_status get_shape(struct dit_config *c,
     TRY(field_u32(config, "patch_size", 2, 1, MAX_PATCH, &c->patch, err));
     if (c->heads * c->head_dim % 4 != 0)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: num_attention_heads times "
+                         "num_attention_heads times "
                          "attention_head_dim is %u; it must be a multiple of 4",
                          c->heads * c->head_dim);
     if (c->sample < c->patch)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: sample_size is %u, patch_size %u: no "
+                         "sample_size is %u, patch_size %u: no "
                          "patch fits",
                          c->sample, c->patch);
     return UNSTIR_OK;

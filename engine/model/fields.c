@@ -38,8 +38,7 @@ enum unstir_status field_finite(const struct json *config, const char *key,
     TRY(json_get_real(config, key, fallback, out, err));
     if (!isfinite(*out) || fabs(*out) > 1e9)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s is %g; allowed is -1e9 to 1e9", key,
-                         *out);
+                         "%s is %g; allowed is -1e9 to 1e9", key, *out);
     return UNSTIR_OK;
 }
 
@@ -49,9 +48,8 @@ enum unstir_status field_positive(const struct json *config, const char *key,
 {
     TRY(field_finite(config, key, fallback, out, err));
     if (*out <= 0)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s is %g; it must be above 0", key,
-                         *out);
+        return error_set(err, UNSTIR_ERR_FORMAT, "%s is %g; it must be above 0",
+                         key, *out);
     return UNSTIR_OK;
 }
 
@@ -62,7 +60,7 @@ enum unstir_status field_divisor(const struct json *config, const char *key,
     TRY(field_finite(config, key, fallback, out, err));
     if (fabs(*out) < 1e-9)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s is %g; it divides and must not be "
+                         "%s is %g; it divides and must not be "
                          "near 0",
                          key, *out);
     return UNSTIR_OK;
@@ -88,8 +86,7 @@ static enum unstir_status find_word(const char *key, const char *word,
             break;
     }
     return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                     "config.json: %s is \"%.60s\"; supported: %s", key, word,
-                     allowed);
+                     "%s is \"%.60s\"; supported: %s", key, word, allowed);
 }
 
 enum unstir_status field_word(const struct json *config, const char *key,
@@ -129,7 +126,7 @@ enum unstir_status field_groups(const struct json *config,
     for (uint32_t i = 0; i < n; i++)
         if (channels[i] % *out != 0)
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: block_out_channels[%u] is %u; it "
+                             "block_out_channels[%u] is %u; it "
                              "must be a multiple of norm_num_groups, %u",
                              i, channels[i], *out);
     return UNSTIR_OK;
@@ -150,7 +147,7 @@ enum unstir_status field_sample_size(const struct json *config, uint32_t *h,
         if (json_type(edge) != JSON_INT || json_int(edge) < 1 ||
             json_int(edge) > MAX_SIZE)
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: sample_size must be a whole number "
+                             "sample_size must be a whole number "
                              "or a pair of them, 1 to %d",
                              MAX_SIZE);
         *edges[i] = (uint32_t)json_int(edge);
@@ -164,8 +161,7 @@ enum unstir_status field_number(const struct json *v, const char *key,
 {
     if (json_type(v) != JSON_INT || json_int(v) < 1 || json_int(v) > max)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s[%u] must be a whole number, 1 to %u",
-                         key, i, max);
+                         "%s[%u] must be a whole number, 1 to %u", key, i, max);
     *out = (uint32_t)json_int(v);
     return UNSTIR_OK;
 }
@@ -184,8 +180,7 @@ enum unstir_status field_list(const struct json *config, const char *key,
     }
     if (json_type(v) != JSON_ARRAY || json_len(v) < 1 || json_len(v) > max_len)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s must be a list of 1 to %u numbers",
-                         key, max_len);
+                         "%s must be a list of 1 to %u numbers", key, max_len);
     *n = (uint32_t)json_len(v);
     for (uint32_t i = 0; i < *n; i++)
         TRY(field_number(json_at(v, i), key, i, max, &out[i], err));
@@ -201,7 +196,7 @@ enum unstir_status field_each(const struct json *config, const char *key,
     if (v && json_type(v) == JSON_ARRAY) {
         if (json_len(v) != n)
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: %s has %zu entries; a number or a "
+                             "%s has %zu entries; a number or a "
                              "list of %u is needed",
                              key, json_len(v), n);
         for (uint32_t i = 0; i < n; i++)
@@ -223,11 +218,10 @@ enum unstir_status field_names(const struct json *config, const char *key,
     uint32_t found = v ? (uint32_t)json_len(v) : n_fallback;
 
     if (v && json_type(v) != JSON_ARRAY)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s must be a list", key);
+        return error_set(err, UNSTIR_ERR_FORMAT, "%s must be a list", key);
     if (found != n)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s has %u entries; block_out_channels "
+                         "%s has %u entries; block_out_channels "
                          "has %u",
                          key, found, n);
     for (uint32_t i = 0; i < n; i++) {
@@ -239,8 +233,8 @@ enum unstir_status field_names(const struct json *config, const char *key,
             continue;
         }
         if (json_type(json_at(v, i)) != JSON_STRING)
-            return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: %s[%u] must be a string", key, i);
+            return error_set(err, UNSTIR_ERR_FORMAT, "%s[%u] must be a string",
+                             key, i);
         word = json_string(json_at(v, i));
         snprintf(name, sizeof name, "%s[%u]", key, i);
         TRY(find_word(name, word, words, n_words, &out[i], err));
@@ -260,11 +254,11 @@ enum unstir_status field_must_be_null(const struct json *config,
             continue;
         if (json_type(v) == JSON_STRING)
             return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                             "config.json: %s is \"%.60s\"; only null is "
+                             "%s is \"%.60s\"; only null is "
                              "supported",
                              keys[i], json_string(v));
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "config.json: %s is set; only null or false is "
+                         "%s is set; only null or false is "
                          "supported",
                          keys[i]);
     }

@@ -39,8 +39,7 @@ static enum unstir_status unknown_class(const char *name,
             n += (size_t)snprintf(names + n, sizeof names - n, "%s\"%s\"",
                                   i ? ", " : "", families[i].name);
     return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                     "config.json: _class_name is \"%.60s\"; supported: %s",
-                     name, names);
+                     "_class_name is \"%.60s\"; supported: %s", name, names);
 }
 
 static bool is_part(const struct family *family, const char *part)
@@ -57,8 +56,7 @@ enum unstir_status model_family(const struct family **out,
 
     *out = NULL;
     if (!config || json_type(config) != JSON_OBJECT)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: not a JSON object");
+        return error_set(err, UNSTIR_ERR_FORMAT, "not a JSON object");
     TRY(json_get_string(config, "_class_name", families[0].name, &name, err));
     for (size_t i = 0; i < ARRAY_LEN(families); i++) {
         if (strcmp(families[i].name, name) != 0)
@@ -72,6 +70,5 @@ enum unstir_status model_family(const struct family **out,
     if (!is_known)
         return unknown_class(name, err);
     return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                     "config.json: a \"%.60s\" has no part \"%.20s\"", name,
-                     part);
+                     "a \"%.60s\" has no part \"%.20s\"", name, part);
 }

@@ -34,6 +34,7 @@ static const struct {
 } numerics[] = {{"f32", 7}, {"bf16", 5}, {"int8", 7}};
 
 #define MAX_NAMED_EXTRAS 8
+#define CONFIG_NAME      "config.json" /* where nothing better is known     */
 
 /* -- graphs ------------------------------------------------------------ */
 
@@ -452,25 +453,37 @@ static void describe(struct network *net)
     net->opened_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+/* The graph of the smallest picture; its parameters are those of any size. */
+static enum unstir_status read_config(struct network *net, struct graph **g,
+                                      const struct json *config,
+                                      const char *part,
+                                      struct unstir_error *err)
+{
+    struct model_size size = {.n = 1, .context_len = 1};
+
+    TRY(model_family(&net->family, config, part, err));
+    TRY(net->family->facts(&net->facts, config, err));
+    TRY(copy_config(net, config, err));
+    size.h = size.w = network_smallest_edge(&net->facts);
+    return build_graph(g, net->family, net->config, &size, err);
+}
+
 static enum unstir_status fill(struct network *net, const struct json *config,
                                const struct weights *weights, uint64_t seed,
                                const struct network_options *options,
                                struct unstir_error *err)
 {
+    const struct network_names *names = &options->names;
     enum unstir_status status;
-    struct model_size size = {.n = 1, .context_len = 1};
-    struct graph *g;
+    struct graph *g = NULL;
 
-    TRY(model_family(&net->family, config, options->part, err));
-    TRY(net->family->facts(&net->facts, config, err));
     TRY(choose_table(net, options, err));
-    TRY(copy_config(net, config, err));
-    /* The parameters are those of any size. */
-    size.h = size.w = network_smallest_edge(&net->facts);
-    TRY(build_graph(&g, net->family, net->config, &size, err));
+    TRY(error_within(read_config(net, &g, config, options->part, err),
+                     names->config ? names->config : CONFIG_NAME, err));
     status = options->without_weights
                  ? measure_params(net, g, weights, options, err)
                  : pack_params(net, g, weights, seed, options, err);
+    status = error_within(status, names->weights, err);
     if (status == UNSTIR_OK && options->mode == LOWER_FUSED)
         status = lower_row_floats(&net->rows, g, err);
     net->info.is_deep = net->rows.step > 0 && graph_deep(g) != GRAPH_NO_VALUE;

@@ -26,6 +26,11 @@ struct model_size;
 struct network;
 struct weights;
 
+/* What errors call the files of a network; NULL: "config.json", and nothing. */
+struct network_names {
+    const char *config, *weights;
+};
+
 struct network_options {
     const char *isa; /* NULL: best                           */
     enum unstir_precision precision;
@@ -35,7 +40,8 @@ struct network_options {
     const struct kernel_rung *ladder; /* NULL: built in; for tests           */
     size_t n_rungs;
     struct pack_cache cache; /* of packed weights; zeroed: none              */
-    bool without_weights;    /* to be described and checked, not evaluated;
+    struct network_names names;
+    bool without_weights; /* to be described and checked, not evaluated;
                                 weight_bytes are those of opening it whole   */
 };
 
@@ -103,7 +109,7 @@ enum unstir_status network_put_layers(struct json_writer *w,
                                       const struct model_size *size,
                                       struct unstir_error *err);
 /* The unfused graph for a size: for training, tests, counting. *g is the
- * caller's (graph_free). */
+ * caller's (graph_free).  Errors do not name the file. */
 enum unstir_status network_graph(struct graph **g, const struct json *config,
                                  uint32_t n, uint32_t h, uint32_t w,
                                  struct unstir_error *err);

@@ -85,7 +85,7 @@ static enum unstir_status get_norm(struct unetc_config *c,
     TRY(field_positive(config, "norm_eps", 1e-5, &c->eps, err));
     if (field_is_null(config, "norm_num_groups"))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "config.json: norm_num_groups is null; a number is "
+                         "norm_num_groups is null; a number is "
                          "needed");
     return field_groups(config, c->channels, c->n_levels, MAX_CHANNELS,
                         &c->groups, err);
@@ -115,7 +115,7 @@ static enum unstir_status get_context(struct unetc_config *c,
     for (uint32_t i = 1; i < c->n_levels; i++)
         if (widths[i] != widths[0])
             return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                             "config.json: cross_attention_dim[%u] is %u, [0] "
+                             "cross_attention_dim[%u] is %u, [0] "
                              "%u; all levels read one text",
                              i, widths[i], widths[0]);
     c->context_width = widths[0];
@@ -137,7 +137,7 @@ static enum unstir_status get_heads(struct unetc_config *c,
              (i + 1 == c->n_levels && c->mid == UNETC_MID_CROSS)) &&
             c->heads[i] > c->channels[i])
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: %s is %u (a number of heads here); "
+                             "%s is %u (a number of heads here); "
                              "at most %u fit block_out_channels[%u]",
                              key, c->heads[i], c->channels[i], i);
     return json_get_bool(config, "use_linear_projection", false,
@@ -159,13 +159,13 @@ static enum unstir_status get_only_cross(struct unetc_config *c,
     }
     if (json_len(v) != c->n_levels)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: only_cross_attention has %zu entries; "
+                         "only_cross_attention has %zu entries; "
                          "block_out_channels has %u",
                          json_len(v), c->n_levels);
     for (uint32_t i = 0; i < c->n_levels; i++) {
         if (json_type(json_at(v, i)) != JSON_BOOL)
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: only_cross_attention[%u] must be "
+                             "only_cross_attention[%u] must be "
                              "true or false",
                              i);
         c->is_only_cross[i] = json_bool(json_at(v, i));
@@ -184,7 +184,7 @@ static enum unstir_status get_layer_blocks(const struct json *v,
 
     if (is_list && json_len(v) != n)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s[%u] has %zu entries; the block has "
+                         "%s[%u] has %zu entries; the block has "
                          "%u layers",
                          key, i, json_len(v), n);
     for (uint32_t j = 0; j < n; j++)
@@ -231,7 +231,7 @@ static enum unstir_status get_blocks(struct unetc_config *c,
     }
     if (json_len(v) != c->n_levels)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s has %zu entries; block_out_channels "
+                         "%s has %zu entries; block_out_channels "
                          "has %u",
                          key, json_len(v), c->n_levels);
     for (uint32_t i = 0; i < c->n_levels; i++)
@@ -245,9 +245,8 @@ static enum unstir_status get_blocks(struct unetc_config *c,
     if (!up || json_type(up) == JSON_NULL)
         return get_up_blocks(c, v, false, key, err);
     if (json_type(up) != JSON_ARRAY || json_len(up) != c->n_levels)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s must be a list of %u", up_key,
-                         c->n_levels);
+        return error_set(err, UNSTIR_ERR_FORMAT, "%s must be a list of %u",
+                         up_key, c->n_levels);
     return get_up_blocks(c, up, true, up_key, err);
 }
 
@@ -264,7 +263,7 @@ static enum unstir_status check_blocks(const struct unetc_config *c,
     }
     if (n > MAX_ALL_BLOCKS)
         return error_set(err, UNSTIR_ERR_LIMIT,
-                         "config.json: transformer_layers_per_block makes %u "
+                         "transformer_layers_per_block makes %u "
                          "transformer blocks; at most %d are possible",
                          n, MAX_ALL_BLOCKS);
     return UNSTIR_OK;
@@ -288,7 +287,7 @@ static enum unstir_status get_time(struct unetc_config *c,
     TRY(json_get_bool(config, "flip_sin_to_cos", true, &c->is_cos_first, err));
     if (c->channels[0] < 2 || c->channels[0] / 2 == c->freq_shift)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: freq_shift is %g; block_out_channels[0]"
+                         "freq_shift is %g; block_out_channels[0]"
                          " / 2 (here %u) must be at least 1 and differ from it",
                          c->freq_shift, c->channels[0] / 2);
     return field_u32(config, "time_cond_proj_dim", 0, 1, MAX_CHANNELS,
@@ -325,7 +324,7 @@ static enum unstir_status get_class(struct unetc_config *c,
                       MAX_CHANNELS, &c->class_width, err));
     if (c->class_width == 0)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: class_embed_type \"%s\" needs "
+                         "class_embed_type \"%s\" needs "
                          "projection_class_embeddings_input_dim, 1 to %d",
                          words[word], MAX_CHANNELS);
     return UNSTIR_OK;
@@ -363,7 +362,7 @@ static enum unstir_status get_added(struct unetc_config *c,
     if (c->added_time_dim == 0 ||
         c->added_width <= c->n_time_ids * c->added_time_dim)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: projection_class_embeddings_input_dim "
+                         "projection_class_embeddings_input_dim "
                          "is %u; it must be above %u times "
                          "addition_time_embed_dim, %u",
                          c->added_width, c->n_time_ids, c->added_time_dim);
@@ -380,7 +379,7 @@ static enum unstir_status get_kernels(struct unetc_config *c,
                   err));
     if (c->in_kernel % 2 == 0 || c->out_kernel % 2 == 0)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "config.json: conv_in_kernel is %u, conv_out_kernel "
+                         "conv_in_kernel is %u, conv_out_kernel "
                          "%u; odd numbers are supported",
                          c->in_kernel, c->out_kernel);
     return field_u32(config, "downsample_padding", 1, 0, 1, &c->down_padding,

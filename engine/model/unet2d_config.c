@@ -58,7 +58,7 @@ static enum unstir_status parse_block(const char *key, uint32_t i,
         }
     }
     return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                     "config.json: %s[%u] is \"%.60s\"; supported: %s, %s, %s, "
+                     "%s[%u] is \"%.60s\"; supported: %s, %s, %s, "
                      "%s, %s",
                      key, i, name, block_names[0][is_up], block_names[1][is_up],
                      block_names[2][is_up], block_names[3][is_up],
@@ -78,11 +78,10 @@ static enum unstir_status get_blocks(const struct unet2d_config *c,
     size_t n = v ? json_len(v) : 4;
 
     if (v && json_type(v) != JSON_ARRAY)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s must be a list", key);
+        return error_set(err, UNSTIR_ERR_FORMAT, "%s must be a list", key);
     if (n != c->n_levels)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s has %zu entries; block_out_channels "
+                         "%s has %zu entries; block_out_channels "
                          "has %u",
                          key, n, c->n_levels);
     if (!v) {
@@ -93,8 +92,8 @@ static enum unstir_status get_blocks(const struct unet2d_config *c,
         const struct json *e = json_at(v, i);
 
         if (json_type(e) != JSON_STRING)
-            return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: %s[%u] must be a string", key, i);
+            return error_set(err, UNSTIR_ERR_FORMAT, "%s[%u] must be a string",
+                             key, i);
         TRY(parse_block(key, i, json_string(e), is_up, &out[i], err));
     }
     return UNSTIR_OK;
@@ -122,7 +121,7 @@ static enum unstir_status get_time(struct unet2d_config *c,
     if (c->time == UNET2D_POSITIONAL &&
         (c->channels[0] < 2 || c->channels[0] / 2 == c->freq_shift))
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: freq_shift is %g; block_out_channels[0]"
+                         "freq_shift is %g; block_out_channels[0]"
                          " / 2 (here %u) must be at least 1 and differ from it",
                          c->freq_shift, c->channels[0] / 2);
     if (c->time == UNET2D_LEARNED) {
@@ -130,7 +129,7 @@ static enum unstir_status get_time(struct unet2d_config *c,
                       &c->time_rows, err));
         if (c->time_rows == 0)
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: time_embedding_type \"learned\" "
+                             "time_embedding_type \"learned\" "
                              "needs num_train_timesteps, 1 to %d",
                              MAX_ROWS);
     }
@@ -234,20 +233,20 @@ static enum unstir_status check_skips(const struct unet2d_config *c,
     for (uint32_t i = 0; i < last; i++) {
         if (is_skip_block(c->down[i]) && c->in_channels != 3)
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: in_channels is %u; %s needs 3",
-                             c->in_channels, block_names[c->down[i]][0]);
+                             "in_channels is %u; %s needs 3", c->in_channels,
+                             block_names[c->down[i]][0]);
         if (is_skip_block(c->down[i]) && i && !is_skip_block(c->down[i - 1]))
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: down_block_types[%u] is %s; skip "
+                             "down_block_types[%u] is %s; skip "
                              "blocks must come before all others",
                              i, block_names[c->down[i]][0]);
         if (is_skip_block(c->up[i]) && c->out_channels != 3)
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: out_channels is %u; %s needs 3",
-                             c->out_channels, block_names[c->up[i]][1]);
+                             "out_channels is %u; %s needs 3", c->out_channels,
+                             block_names[c->up[i]][1]);
         if (is_skip_block(c->up[i]) && !is_skip_block(c->up[i + 1]))
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: up_block_types[%u] is %s; skip "
+                             "up_block_types[%u] is %s; skip "
                              "blocks must come after all others",
                              i, block_names[c->up[i]][1]);
     }
@@ -266,18 +265,18 @@ static enum unstir_status check_level(const struct unet2d_config *c, uint32_t i,
 
     if (is_plain && c->groups == 0)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: norm_num_groups is null; %s needs a "
+                         "norm_num_groups is null; %s needs a "
                          "number (only skip blocks go without)",
                          is_skip_block(down) ? block_names[up][1]
                                              : block_names[down][0]);
     if (is_plain && c->channels[i] % c->groups != 0)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: block_out_channels[%u] is %u; it must "
+                         "block_out_channels[%u] is %u; it must "
                          "be a multiple of norm_num_groups, %u",
                          i, c->channels[i], c->groups);
     if (has_heads && c->head_dim > c->channels[i])
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: attention_head_dim is %u; at most %u "
+                         "attention_head_dim is %u; at most %u "
                          "fit block_out_channels[%u]",
                          c->head_dim, c->channels[i], i);
     return UNSTIR_OK;

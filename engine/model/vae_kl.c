@@ -101,15 +101,15 @@ static enum unstir_status get_numbers(const struct json *config,
     if (json_type(v) != JSON_ARRAY || json_len(v) == 0 ||
         json_len(v) > VAE_MAX_SCALED)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s must be a list of 1 to %d numbers",
-                         key, VAE_MAX_SCALED);
+                         "%s must be a list of 1 to %d numbers", key,
+                         VAE_MAX_SCALED);
     for (uint32_t i = 0; i < json_len(v); i++) {
         const struct json *e = json_at(v, i);
         bool is_number = json_type(e) == JSON_INT || json_type(e) == JSON_REAL;
 
         if (!is_number || !(fabs(json_real(e)) <= 1e9))
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: %s[%u] must be a number, -1e9 to "
+                             "%s[%u] must be a number, -1e9 to "
                              "1e9",
                              key, i);
         out[i] = (float)json_real(e);
@@ -130,13 +130,13 @@ static enum unstir_status get_channels(struct vae_scaling *s,
         return UNSTIR_OK; /* the reference wants both */
     if (n_means != n_deviations)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: latents_mean has %u entries, "
+                         "latents_mean has %u entries, "
                          "latents_std %u",
                          n_means, n_deviations);
     for (uint32_t i = 0; i < n_deviations; i++)
         if (!(fabsf(s->deviation[i]) > 1e-9F))
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: latents_std[%u] is %g; it divides "
+                             "latents_std[%u] is %g; it divides "
                              "and must not be near 0",
                              i, (double)s->deviation[i]);
     s->n_channels = n_means;
@@ -154,7 +154,7 @@ enum unstir_status vae_scaling(struct vae_scaling *s, const struct json *config,
                      &s->factor, err));
     if (fabs(s->factor) < 1e-9)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: scaling_factor is %g; it divides and "
+                         "scaling_factor is %g; it divides and "
                          "must not be near 0",
                          s->factor);
     return get_channels(s, config, err);

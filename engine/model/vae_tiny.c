@@ -45,13 +45,12 @@ static enum unstir_status get_side(struct side *s, const struct json *config,
     TRY(field_list(config, blocks_key, fallback_blocks, ARRAY_LEN(fallback),
                    MAX_STAGES, MAX_BLOCKS, s->n_blocks, &n, err));
     if (n != s->n_stages)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "config.json: %s has %u entries; %s has %u",
+        return error_set(err, UNSTIR_ERR_FORMAT, "%s has %u entries; %s has %u",
                          blocks_key, n, channels_key, s->n_stages);
     for (uint32_t i = 1; i < s->n_stages; i++)
         if (s->channels[i] != s->channels[0])
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "config.json: %s[%u] is %u; all must be equal "
+                             "%s[%u] is %u; all must be equal "
                              "([0] is %u)",
                              channels_key, i, s->channels[i], s->channels[0]);
     return UNSTIR_OK;

@@ -62,13 +62,15 @@ static enum unstir_status decoder_load(struct unstir_model *m,
         return UNSTIR_OK;
     options.part = "decode";
     options.cache.part = "vae";
+    options.names = parts->vae_names;
     if (options.precision == UNSTIR_PRECISION_INT8)
         options.precision = UNSTIR_PRECISION_AUTO; /* few linear layers */
     if (!parts->vae_weights)
         options.cache.folder = NULL;
     TRY(network_open(&m->decoder, parts->vae_config, parts->vae_weights,
                      parts->seed, &options, err));
-    TRY(vae_scaling(&m->scaling, parts->vae_config, err));
+    TRY(error_within(vae_scaling(&m->scaling, parts->vae_config, err),
+                     options.names.config, err));
     if (!m->conditioner.is_xl) /* the reference's other pipelines do not look */
         m->scaling.n_channels = 0;
     d = network_info(m->decoder);
@@ -82,8 +84,8 @@ static enum unstir_status decoder_load(struct unstir_model *m,
                          n->in_channels, d->family, d->in_channels);
     if (m->scaling.n_channels && m->scaling.n_channels != d->in_channels)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "vae/config.json: latents_mean has %u entries for "
-                         "latents of %u channels",
+                         "the autoencoder's latents_mean has %u entries, its "
+                         "latents %u channels",
                          m->scaling.n_channels, d->in_channels);
     m->info.channels = d->out_channels;
     m->factor = d->up;
@@ -121,12 +123,14 @@ static enum unstir_status parts_check(const struct checkpoint_parts *parts,
         return UNSTIR_OK;
     return error_set(
         err, UNSTIR_ERR_UNSUPPORTED,
-        "a %s alone cannot paint: it lacks %s%s%s; give each as "
+        "a %s alone cannot paint: it lacks %s%s%s%s; give each as "
         "a file or folder: %s%s%s, or text_encoders and "
         "vae in its unstir.json",
         n->family, texts ? texts : "", texts && !has_vae ? " and " : "",
-        has_vae ? "" : "its autoencoder", texts ? "--text-encoder PATH" : "",
-        texts && !has_vae ? " and " : "", has_vae ? "" : "--vae PATH");
+        has_vae ? "" : "its autoencoder",
+        parts->index ? "" : " (no model_index.json names them)",
+        texts ? "--text-encoder PATH" : "", texts && !has_vae ? " and " : "",
+        has_vae ? "" : "--vae PATH");
 }
 
 /* Of models that read a text: its encoders. */
@@ -241,6 +245,7 @@ static enum unstir_status network_load(struct unstir_model *m,
                   .digest = parts->digest,
                   .part = "unet"},
         .without_weights = o && o->without_weights,
+        .names = parts->unet_names,
     };
 
     m->precision = options.precision;
@@ -316,9 +321,13 @@ static enum unstir_status build(struct unstir_model *m,
                                 const struct unstir_model_options *options,
                                 struct unstir_error *err)
 {
-    TRY(checkpoint_samplers_load(m, parts->scheduler_config, err));
+    const char *scheduler =
+        parts->scheduler_name ? parts->scheduler_name : "scheduler_config.json";
+
+    TRY(error_within(checkpoint_samplers_load(m, parts->scheduler_config, err),
+                     scheduler, err));
     TRY(network_load(m, parts, options, err));
-    TRY(checkpoint_samplers_check(m, err));
+    TRY(error_within(checkpoint_samplers_check(m, err), scheduler, err));
     info_from_network(m);
     m->info.digest = parts->digest;
     m->info.pipeline = parts->pipeline ? parts->pipeline : "";
@@ -362,7 +371,7 @@ static enum unstir_status open_source(struct unstir_model *m, const char *path,
     struct checkpoint_parts parts = checkpoint_source_parts(&m->source);
     status = build(m, &parts, o, err);
     checkpoint_source_forget(&m->source);
-    return status ? error_prefix(err, path) : status;
+    return error_within(status, path, err);
 }
 
 enum unstir_status checkpoint_open(struct unstir_model **out, const char *path,

@@ -88,6 +88,8 @@ struct checkpoint_parts {
     const struct json *vae_config;       /* of latent models, else NULL      */
     const struct weights *vae_weights;   /* NULL: drawn from `seed`          */
     struct conditioner_text texts[CONDITIONING_ENCODERS];
+    struct network_names unet_names, vae_names;
+    const char *scheduler_name, *unstir_name; /* in errors; NULL: plainly    */
     const struct inversions *inversions; /* words with vectors, or NULL      */
     const char *pipeline; /* its class, or NULL                             */
     bool is_few_step;     /* few steps without guidance are its default      */

@@ -364,7 +364,7 @@ enum unstir_status checkpoint_describe(struct unstir_model *m,
                                        const struct checkpoint_parts *parts,
                                        struct unstir_error *err)
 {
-    enum unstir_status status = describe(m, parts, err);
-
-    return status ? error_prefix(err, "unstir.json") : status;
+    return error_within(describe(m, parts, err),
+                        parts->unstir_name ? parts->unstir_name : "unstir.json",
+                        err);
 }

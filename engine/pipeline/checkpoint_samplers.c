@@ -59,7 +59,7 @@ enum unstir_status checkpoint_samplers_load(struct unstir_model *m,
                                     : sampler_of_class(class_name);
     if (!schedule_kin_of_class(class_name, &kin) || (!own && kin != KIN_BETAS))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "scheduler_config.json: class \"%.60s\" is not "
+                         "class \"%.60s\" is not "
                          "something this version can run",
                          class_name);
     if (!own)
@@ -99,8 +99,7 @@ enum unstir_status checkpoint_samplers_check(struct unstir_model *m,
             sampler_run_init(&run, samplers[i], &s->schedule, &o, &why);
         sampler_run_fini(&run);
         if (st && (i == m->default_sampler || st == UNSTIR_ERR_NOMEM))
-            return error_set(err, st, "scheduler_config.json: %.400s",
-                             why.detail);
+            return error_set(err, st, "%s", why.detail);
         if (st)
             refuse(s, why.detail);
     }

@@ -129,6 +129,7 @@ static enum unstir_status read_unstir(struct checkpoint_source *s,
                  path) >= (int)sizeof name ||
         stat(name, &st) != 0)
         return UNSTIR_OK;
+    TRY(alloc_strdup(&s->unstir_name, name, err));
     TRY(mapfile_read(&text, &n, name, MAX_UNSTIR_BYTES, err));
     status = json_parse(&s->unstir, text, n, err);
     alloc_free(text);
@@ -152,6 +153,71 @@ static enum unstir_status open_file(struct checkpoint_source *s,
     s->notes = (const char *const *)f->notes;
     s->n_notes = f->n_notes;
     return digest_single(s, memos, err);
+}
+
+/* -- names in errors ------------------------------------------------------ */
+
+/* "PLACE/NAME", or of what a file's tensors tell "PLACE: NAME". */
+static enum unstir_status make_name(char **out, const char *place, bool is_file,
+                                    const char *name, struct unstir_error *err)
+{
+    char text[PATH_MAX + 64];
+
+    alloc_free(*out);
+    *out = NULL;
+    (void)snprintf(text, sizeof text, "%s%s%s", place, is_file ? ": " : "/",
+                   name); /* cut is fine */
+    return alloc_strdup(out, text, err);
+}
+
+/* Of a part in a file or in a folder of its own; place may be NULL: no such
+ * part. */
+static enum unstir_status name_part(struct checkpoint_source *s, size_t id,
+                                    const char *place, bool is_file,
+                                    struct unstir_error *err)
+{
+    const char *part = single_file_part_name((enum single_file_part_id)id);
+
+    if (!place)
+        return UNSTIR_OK;
+    TRY(make_name(&s->names[id].config, place, is_file,
+                  is_file ? part : "config.json", err));
+    if (is_file)
+        return make_name(&s->names[id].weights, place, true, part, err);
+    alloc_free(s->names[id].weights);
+    s->names[id].weights = NULL;
+    return alloc_strdup(&s->names[id].weights, place, err);
+}
+
+static enum unstir_status name_own(struct checkpoint_source *s,
+                                   const char *path, struct unstir_error *err)
+{
+    const struct diffusers_folder *f = &s->folder;
+    const char *places[SINGLE_FILE_PARTS] = {
+        [SINGLE_FILE_UNET] = f->unet_folder,
+        [SINGLE_FILE_VAE] = f->vae_folder,
+        [SINGLE_FILE_TEXT] = f->texts[0].folder,
+        [SINGLE_FILE_TEXT_2] = f->texts[1].folder};
+
+    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)
+        TRY(name_part(s, i, s->is_file ? path : places[i], s->is_file, err));
+    if (s->is_file)
+        return make_name(&s->scheduler_name, path, true, "scheduler", err);
+    TRY(make_name(&s->scheduler_name, f->scheduler_folder, false,
+                  "scheduler_config.json", err));
+    return make_name(&s->unstir_name, path, false, "unstir.json", err);
+}
+
+static enum unstir_status name_given(struct checkpoint_source *s,
+                                     struct unstir_error *err)
+{
+    const struct model_part *vae = &s->given.vae, *text = s->given.texts;
+
+    TRY(name_part(s, SINGLE_FILE_VAE, vae->path, vae->is_file, err));
+    for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
+        TRY(name_part(s, SINGLE_FILE_TEXT + i, text[i].path, text[i].is_file,
+                      err));
+    return UNSTIR_OK;
 }
 
 /* -- textual inversions ----------------------------------------------------- */
@@ -283,12 +349,13 @@ static enum unstir_status open_given(struct checkpoint_source *s,
     void *memory;
 
     TRY(alloc_zero(&memory, 1, sizeof(struct wish_paths), err));
-    status = read_wish(&wish, memory, s, path, own.unstir, err);
-    if (status != UNSTIR_OK)
-        (void)error_prefix(err, "unstir.json");
-    else if (wish.vae || wish.texts[0])
+    status = error_within(read_wish(&wish, memory, s, path, own.unstir, err),
+                          s->unstir_name, err);
+    if (status == UNSTIR_OK && (wish.vae || wish.texts[0]))
         status =
             model_parts_open(&s->given, &wish, own.unet_config, memos, err);
+    if (status == UNSTIR_OK)
+        status = name_given(s, err);
     alloc_free(memory);
     if (status == UNSTIR_OK && (wish.vae || wish.texts[0]))
         status = digest_given(s, err);
@@ -323,6 +390,7 @@ static enum unstir_status open_all(struct checkpoint_source *s,
 {
     TRY(s->is_file ? open_file(s, path, memos, o, err)
                    : open_folder(s, path, memos, o, err));
+    TRY(name_own(s, path, err));
     TRY(open_given(s, path, memos, o, err));
     TRY(open_tokenizers(s, o, err));
     return s->tokenizers[0] || s->tokenizers[1] ? open_inversions(s, path, err)
@@ -354,6 +422,12 @@ void checkpoint_source_close(struct checkpoint_source *s)
     for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
         bpe_free(s->tokenizers[i]);
     inversions_fini(&s->inversions);
+    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++) {
+        alloc_free(s->names[i].config);
+        alloc_free(s->names[i].weights);
+    }
+    alloc_free(s->scheduler_name);
+    alloc_free(s->unstir_name);
     model_parts_close(&s->given);
     json_free(s->unstir);
     if (s->is_file)
@@ -426,12 +500,22 @@ parts_of_folder(const struct checkpoint_source *s)
     return all;
 }
 
+static struct network_names names_of(const struct checkpoint_source *s,
+                                     size_t id)
+{
+    return (struct network_names){s->names[id].config, s->names[id].weights};
+}
+
 struct checkpoint_parts
 checkpoint_source_parts(const struct checkpoint_source *s)
 {
     struct checkpoint_parts all =
         s->is_file ? parts_of_file(s) : parts_of_folder(s);
 
+    all.unet_names = names_of(s, SINGLE_FILE_UNET);
+    all.vae_names = names_of(s, SINGLE_FILE_VAE);
+    all.scheduler_name = s->scheduler_name;
+    all.unstir_name = s->unstir_name;
     all.name = s->name;
     all.digest = s->digest;
     all.pipeline = s->pipeline;
@@ -446,6 +530,7 @@ checkpoint_source_parts(const struct checkpoint_source *s)
             all.texts[i].weights = s->given.texts[i].weights;
         }
         all.texts[i].tokenizer = s->tokenizers[i];
+        all.texts[i].names = names_of(s, SINGLE_FILE_TEXT + i);
     }
     return all;
 }

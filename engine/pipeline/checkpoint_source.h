@@ -24,6 +24,10 @@ struct checkpoint_source {
     struct single_file file;        /* zeroed if not                         */
     struct json *unstir;            /* beside a file; NULL: none             */
     struct model_parts given;       /* from elsewhere                        */
+    struct {
+        char *config, *weights;
+    } names[SINGLE_FILE_PARTS]; /* in errors                                 */
+    char *scheduler_name, *unstir_name;
     struct bpe *tokenizers[CONDITIONING_ENCODERS];
     struct inversions inversions; /* of embeddings/ in the folder, or beside
                                      the file                                */

@@ -29,8 +29,10 @@ static enum unstir_status open_encoder(struct conditioner *c,
 {
     const struct clip_text_info *info;
     struct clip_text **encoder = &c->encoders[c->n];
+    struct network_options o = *options;
 
-    TRY(clip_text_open(encoder, text->config, text->weights, options, err));
+    o.names = text->names;
+    TRY(clip_text_open(encoder, text->config, text->weights, &o, err));
     c->tokenizers[c->n++] = text->tokenizer;
     info = clip_text_info(*encoder);
     if (info->length < MIN_LENGTH || (c->length && c->length != info->length))

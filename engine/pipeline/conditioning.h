@@ -37,6 +37,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "model/network.h"
 #include "text/prompt.h"
 
 #define CONDITIONING_ENCODERS     2
@@ -58,6 +59,7 @@ struct conditioner_text {
     const struct json *config; /* NULL: there is none                        */
     const struct weights *weights;
     const struct bpe *tokenizer;
+    struct network_names names;
 };
 
 struct conditioner {

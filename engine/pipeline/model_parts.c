@@ -57,9 +57,11 @@ static enum unstir_status open_folder(struct model_part *p, const char *path,
     if (id == SINGLE_FILE_VAE) {
         p->config = f->vae_config;
         p->weights = f->vae_weights;
+        p->path = f->vae_folder;
     } else {
         p->config = f->texts[id - SINGLE_FILE_TEXT].config;
         p->weights = f->texts[id - SINGLE_FILE_TEXT].weights;
+        p->path = f->texts[id - SINGLE_FILE_TEXT].folder;
     }
     return UNSTIR_OK;
 }
@@ -77,6 +79,7 @@ static enum unstir_status open_file(struct model_part *p, const char *path,
     p->is_file = true;
     p->config = p->file.parts[id].config;
     p->weights = p->file.parts[id].weights;
+    p->path = path;
     TRY(digest_new(&digest, err));
     status = digest_add_files(digest, p->file.file, memos, n_bytes, err);
     digest_finish(digest, p->digest);

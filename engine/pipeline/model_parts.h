@@ -31,6 +31,8 @@ struct model_part {
     struct diffusers_folder folder; /* if not                               */
     const struct json *config;      /* of either; NULL: not given           */
     const struct weights *weights;
+    const char *path; /* of the file (borrowed from the wish), or of the
+                         folder that it lies in                              */
     char digest[65];
     bool is_file;
 };

@@ -68,11 +68,13 @@ static enum unstir_status load(struct tiny_decoder *d,
     TRY(diffusers_folder_weights(&d->weights, folder, "diffusion_pytorch_model",
                                  err));
     o.part = "decode";
+    o.names = (struct network_names){.weights = folder};
     o.cache.folder = NULL; /* packed in milliseconds */
     if (o.precision == UNSTIR_PRECISION_INT8)
         o.precision = UNSTIR_PRECISION_AUTO;
     TRY(network_open(&d->net, d->config, d->weights, 0, &o, err));
-    TRY(vae_scaling(&d->scaling, d->config, err));
+    TRY(error_within(vae_scaling(&d->scaling, d->config, err), o.names.config,
+                     err));
     return check(d, m, err);
 }
 

@@ -740,10 +740,8 @@ enum unstir_status schedule_config_parse(struct schedule_config *c,
     if (!object)
         return UNSTIR_OK;
     enum unstir_status st = parse(c, object, err);
-    if (st) {
-        error_prefix(err, "scheduler_config.json");
+    if (st)
         schedule_config_fini(c);
-    }
     return st;
 }
 

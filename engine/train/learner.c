@@ -218,8 +218,9 @@ static enum unstir_status open_parts(struct learner *l,
     l->n_lanes =
         l->n_micros < LEARNER_MAX_LANES ? l->n_micros : LEARNER_MAX_LANES;
     TRY(choose_table(&l->table, spec, err));
-    TRY(network_graph(&l->graph, spec->config, spec->micro, spec->h, spec->w,
-                      err));
+    TRY(error_within(network_graph(&l->graph, spec->config, spec->micro,
+                                   spec->h, spec->w, err),
+                     "config.json", err));
     TRY(params_init(&l->params, l->graph, err));
     TRY(train_packs_init(&l->packs, l->graph, &l->table, &l->params, err));
     TRY(pool_new(&l->pool, spec->n_threads, spec->nice, err));

@@ -292,6 +292,13 @@ echo x >broken/unet/diffusion_pytorch_model.bin
 expect pickle_model 3 "pickle" "$U" generate -m broken
 echo '{' >broken/unet/config.json
 expect bad_config 3 "not valid JSON" "$U" inspect broken
+sed 's/"layers_per_block": 1/"layers_per_block": 0/' "$M/tiny/unet/config.json" >broken/unet/config.json
+expect config_path 3 "broken/unet/config.json: \"layers_per_block\"" "$U" inspect broken
+cp "$M/tiny/unet/config.json" broken/unet/config.json
+rm broken/unet/diffusion_pytorch_model.bin
+expect no_weights 1 "diffusion_pytorch_model.safetensors.index.fp16.json" "$U" generate -m broken
+echo '{"weight_map":{"conv_in.weight":"part.safetensors"}}' >broken/unet/diffusion_pytorch_model.safetensors.index.json
+expect no_shard 1 "broken/unet/part.safetensors: there is no such file" "$U" generate -m broken
 
 # -- convert -----------------------------------------------------------------
 expect convert_folder 0 "half written" "$U" convert "$M/tiny" half --dtype f16
