@@ -124,20 +124,23 @@ enum unstir_status diffusers_patch_scheduler(struct json **json,
     return replace(json, w, err);
 }
 
-/* A pipeline's field, but it says how many numbers the network reads. */
+/* A pipeline's field, but it says how many numbers the network reads.  Where
+ * it is missing, two text encoders are never a refiner's. */
 enum unstir_status diffusers_tell_scores(struct json **json,
                                          const struct json *index,
                                          struct unstir_error *err)
 {
     static const char key[] = "requires_aesthetics_score";
     const struct json *v = json_get(index, key);
+    bool is_said = json_type(v) == JSON_BOOL;
     struct json_writer *w;
 
-    if (json_type(v) != JSON_BOOL)
+    if (!is_said && !(diffusers_pipeline_has(index, "text_encoder") &&
+                      diffusers_pipeline_has(index, "text_encoder_2")))
         return UNSTIR_OK;
     TRY(json_writer_new(&w, err));
     copy_members(w, *json, key, "");
-    json_put_bool(w, key, json_bool(v));
+    json_put_bool(w, key, is_said && json_bool(v));
     return replace(json, w, err);
 }
 

@@ -1,8 +1,9 @@
 /* fit.c - a picture made to the size and colours that a model works on.
  *
- * Source.  Pillow 12, src/libImaging/Resample.c and Convert.c: the widths of
+ * Source.  Pillow, src/libImaging/Resample.c and Convert.c: the widths of
  * filters, the rounding of weights to 22 bits, the weights of grey (ITU-R
- * 601-2 in 16 bits).
+ * 601-2 in 16 bits).  Which axis comes first is Pillow 13's choice (12 always
+ * began with the rows), found by what it does with 6,000 pairs of sizes.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -171,27 +172,44 @@ static enum unstir_status colour(const struct unstir_image *in,
     return UNSTIR_OK;
 }
 
+typedef enum unstir_status (*resize_fn)(const struct unstir_image *in,
+                                        uint32_t to, struct unstir_image *out,
+                                        struct unstir_error *err);
+
+/* Each pass rounds to bytes, so their order shows. */
+static bool is_columns_first(const struct unstir_image *in, uint32_t width,
+                             uint32_t height)
+{
+    int64_t less_high = (int64_t)in->height - height;
+    int64_t less_wide = (int64_t)in->width - width;
+
+    return less_high > 0 && less_high > 2 * less_wide;
+}
+
 enum unstir_status image_fit(const struct unstir_image *image, uint32_t width,
                              uint32_t height, uint32_t channels,
                              struct unstir_image *out, struct unstir_error *err)
 {
-    struct unstir_image wide = {0}, high = {0};
+    struct unstir_image passed[2] = {{0}};
     const struct unstir_image *at = image;
     enum unstir_status st = UNSTIR_OK;
 
     *out = (struct unstir_image){0};
     TRY(image_check(image, err));
-    if (width != at->width) {
-        st = resize_rows(at, width, &wide, err);
-        at = &wide;
-    }
-    if (!st && height != at->height) {
-        st = resize_columns(at, height, &high, err);
-        at = &high;
+    bool is_turned = is_columns_first(image, width, height);
+    for (int i = 0; i < 2 && !st; i++) {
+        bool is_columns = (i == 1) != is_turned;
+        resize_fn resize = is_columns ? resize_columns : resize_rows;
+        uint32_t to = is_columns ? height : width;
+
+        if (to == (is_columns ? at->height : at->width))
+            continue;
+        st = resize(at, to, &passed[i], err);
+        at = &passed[i];
     }
     if (!st)
         st = colour(at, channels, out, err);
-    unstir_image_fini(&high);
-    unstir_image_fini(&wide);
+    unstir_image_fini(&passed[1]);
+    unstir_image_fini(&passed[0]);
     return st;
 }

@@ -265,7 +265,7 @@ static double default_guidance(const struct unstir_model *m, bool is_few_step)
         return 1;
     if (c->guidance_width)
         return 8.5;
-    return c->is_xl ? 5 : 7.5;
+    return c->is_xl && !m->reads_mask ? 5 : 7.5;
 }
 
 /* Limits before unstir.json speaks: pictures up to four times the native

@@ -320,12 +320,27 @@ static void keep_mean(const struct unstir_model *m, const float *moments,
         out[i] = (float)m->read_scale * moments[i];
 }
 
+/* Behind a mask the reference's pipelines know no latents_mean and
+ * latents_std: they encode with scaling_factor alone, though they decode with
+ * all three (diffusers 0.42.1, StableDiffusionXLInpaintPipeline,
+ * _encode_vae_image). */
+static struct vae_scaling encoder_scaling(const struct unstir_model *m,
+                                          bool has_mask)
+{
+    struct vae_scaling scaling = m->scaling;
+
+    if (has_mask)
+        scaling.n_channels = 0;
+    return scaling;
+}
+
 /* latent = scaled (mean + deviation e), with a draw of e. */
-static void draw_latent(const struct unstir_model *m, const float *moments,
-                        bool has_variance, size_t n, struct rng *rng,
-                        float *out)
+static void draw_latent(const struct unstir_model *m, bool has_mask,
+                        const float *moments, bool has_variance, size_t n,
+                        struct rng *rng, float *out)
 {
     size_t hw = n / m->sample_channels;
+    struct vae_scaling scaling = encoder_scaling(m, has_mask);
 
     if (has_variance)
         rng_normal_f32(rng, out, n);
@@ -335,7 +350,7 @@ static void draw_latent(const struct unstir_model *m, const float *moments,
             float log_variance = fminf(fmaxf(moments[n + i], -30), 20);
             x += expf(0.5F * log_variance) * out[i];
         }
-        out[i] = vae_scale(&m->scaling, i / hw, x);
+        out[i] = vae_scale(&scaling, i / hw, x);
     }
 }
 
@@ -385,10 +400,11 @@ enum unstir_status start_encode(struct start *s,
     if (s->is_edit)
         keep_mean(model, moments, n, s->known);
     else if (!(s->is_read && s->is_pure)) /* else the reference does not look */
-        draw_latent(model, moments, c->has_variance, n, &state->rng, s->known);
+        draw_latent(model, s->has_mask, moments, c->has_variance, n,
+                    &state->rng, s->known);
     start_sample(s, run, state);
     if (s->is_read)
-        draw_latent(model, moments + n * (c->has_variance ? 2 : 1),
+        draw_latent(model, true, moments + n * (c->has_variance ? 2 : 1),
                     c->has_variance, n, &state->rng, s->masked);
     else if (s->has_mask && c->has_variance)
         return skip_draw(&state->rng, n, err);

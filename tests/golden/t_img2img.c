@@ -290,6 +290,7 @@ int main(void)
         {"means", test_pipeline, NULL, NULL, "means"},
         {"tiny", test_pipeline, NULL, NULL, "tiny"},
         {"inpaint4", test_pipeline, NULL, NULL, "inpaint4"},
+        {"inpaint_means", test_pipeline, NULL, NULL, "inpaint_means"},
         {"inpaint_a", test_pipeline, NULL, NULL, "inpaint_a"},
         {"inpaint9", test_pipeline, NULL, NULL, "inpaint9"},
         {"edit", test_pipeline, NULL, NULL, "edit"},

@@ -46,7 +46,7 @@ fi
 rc=0
 "$venv/bin/python" tests/python/reference_export.py "$build/unstir" || rc=1
 "$venv/bin/python" tests/python/reference_networks.py "$build/unstir" || rc=1
-kinds="sd sdxl refiner lcm img2img inpaint ddpm ddim score consistency ldm ditpipe"
+kinds="sd sdxl refiner lcm img2img inpaint edit ddpm ddim score consistency ldm ditpipe"
 if [ -x "$build/tests/golden/t_families" ]; then
     kinds="$kinds unet2d cond kl vq tiny dit"
 fi

@@ -380,11 +380,16 @@ static void test_state(void **state)
         }
 }
 
-/* Made with Pillow 12: the picture of 16 x 16 above by LANCZOS. */
+/* Made with Pillow 13: the picture of 16 x 16 above by LANCZOS; 15 x 2 are
+ * one of the sizes that it makes columns first for. */
 static void test_fit(void **state)
 {
     static const uint8_t wanted_5x3[] = {127, 128, 122, 116, 118, 133, 122, 127,
                                          133, 127, 133, 142, 134, 133, 122};
+    static const uint8_t wanted_15x2[] = {
+        118, 126, 131, 130, 127, 109, 120, 124, 137, 119,
+        111, 125, 135, 115, 119, 129, 138, 140, 121, 132,
+        146, 135, 120, 132, 136, 147, 127, 127, 125, 130};
     static const uint8_t rgb[] = {255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 90, 200};
     static const uint8_t grey[] = {76, 150, 29, 78};
     const struct unstir_image colours = {4, 1, 3, (uint8_t *)rgb};
@@ -393,6 +398,9 @@ static void test_fit(void **state)
 
     must(image_fit(&picture, 5, 3, 1, &out, &err), &err);
     assert_memory_equal(out.pixels, wanted_5x3, sizeof wanted_5x3);
+    unstir_image_fini(&out);
+    must(image_fit(&picture, 15, 2, 1, &out, &err), &err);
+    assert_memory_equal(out.pixels, wanted_15x2, sizeof wanted_15x2);
     unstir_image_fini(&out);
     must(image_fit(&colours, 4, 1, 1, &out, &err), &err);
     assert_memory_equal(out.pixels, grey, sizeof grey);

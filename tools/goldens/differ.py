@@ -7,8 +7,8 @@
 Each case is drawn from one seed: a configuration, weights, a layout on disk
 and a request.  Kinds: the networks alone (unet2d cond kl vq tiny dit; through
 tests/golden/t_families, on every rung, within 2e-5 of the largest value) and
-whole pipelines (ddpm ddim ldm score consistency ditpipe sd sdxl refiner lcm
-img2img inpaint; through `unstir generate`: the last sample within 1e-3 of the
+whole pipelines (ddpm ddim ldm score consistency ditpipe sd sdxl lcm, and from
+pictures refiner img2img inpaint edit; through `unstir generate`: the last sample within 1e-3 of the
 largest value, 99 of 100 bytes within one level of the picture).  Without
 --kind all of them, COUNT cases of each.  A case is named by kind and seed:
 
@@ -33,6 +33,9 @@ from diffusers.utils import logging
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import differ_networks  # noqa: E402
 import differ_pipelines  # noqa: E402
+import differ_starts  # noqa: E402
+
+PIPELINES = {**differ_pipelines.KINDS, **differ_starts.KINDS}
 
 MOST_FILES = 60  # of one run of t_families
 
@@ -90,14 +93,14 @@ def run_networks(build, cases, tally):
 
 def differ(a, tally, folder):
     cases = []
-    for kind in a.kind or [*differ_networks.KINDS, *differ_pipelines.KINDS]:
+    for kind in a.kind or [*differ_networks.KINDS, *PIPELINES]:
         for seed in range(a.seed, a.seed + a.count):
             r = random.Random(f"{kind} {seed}")
             torch.manual_seed(seed)
-            if kind in differ_pipelines.KINDS:
+            if kind in PIPELINES:
                 where = os.path.join(folder, f"{kind}_{seed}")
                 tally.add(kind, seed, *differ_pipelines.compare(
-                    r, kind, a.unstir, where, not a.keep))
+                    r, PIPELINES[kind], a.unstir, where, not a.keep))
                 continue
             path = os.path.join(folder, f"{kind}_{seed}.safetensors")
             why, config = differ_networks.make_network(r, kind, path)
@@ -113,7 +116,7 @@ def main():
     p.add_argument("--build", default="build")
     p.add_argument("--unstir", help="default: BUILD/unstir")
     p.add_argument("--kind", nargs="*", choices=[
-        *differ_networks.KINDS, *differ_pipelines.KINDS])
+        *differ_networks.KINDS, *PIPELINES])
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--count", type=int, default=5)
     p.add_argument("--keep", help="leave the models there")

@@ -6,6 +6,7 @@ request; `unstir generate --raw` makes ours.
 
 SPDX-License-Identifier: MIT
 """
+import inspect
 import json
 import os
 import pathlib
@@ -19,8 +20,8 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import diff_samplers as methods
 import differ_networks as nets
-import make_img2img_pipelines as pictures
 import make_text_pipelines as text
 from rule import draw_weights
 
@@ -48,29 +49,65 @@ def build(make):
     raise ValueError("no configuration in twenty that the reference accepts")
 
 
-# -- schedulers: those of diff_samplers.py are drawn there -------------------
+# -- schedulers ----------------------------------------------------------------
+
+# Of diff_samplers.py's, without what pipelines do not give a noise to (or
+# what asks the network for a variance).
+CLASSES = [c for c in methods.BETAS if c not in ("DDIMInverse", "DPMSolverSDE",
+                                                 "LCM")]
+METHODS = {name for name, (cls, _, _) in methods.NAMES.items()
+           if cls not in ("DDIMInverse", "DPMSolverSDE", "LCM")}
+
+
+def draw_method(r, classes, most=6):
+    """A case of diff_samplers.py: a file's scheduler and a sampler's name."""
+    while True:
+        case = methods.draw_case(r, classes)
+        config = case["config"]
+        if case.get("sampler", "ddim") not in METHODS \
+                or config.get("variance_type", "").startswith("learned") \
+                or config.get("use_flow_sigmas") or "mu" in case \
+                or config.get("num_train_timesteps", 1000) != 1000:
+            continue
+        case["steps"] = 1 + case["steps"] % most
+        return case
+
+
+def add_method(pipe, request, case):
+    """The case's method in the request; the pipeline saved with its file's.
+
+    Pipelines change what is in the file as they are made, so the method is
+    made from what they have."""
+    request["steps"] = case["steps"]
+    if "sampler" in case:
+        request["sampler"] = case["sampler"]
+    kind = NAMES_OF_ETA.get(case.get("sampler", case["class"]))
+    if kind:
+        request["eta"] = case.get("eta", 0.0)
+    pipe.method = dict(case, config={
+        k: v for k, v in pipe.scheduler.config.items() if k[0] != "_"})
+
+
+NAMES_OF_ETA = {"ddim": True, "tcd": True, "DDIM": True, "TCD": True}
+
+
+def use_method(pipe):
+    """What the request's method makes of the saved scheduler."""
+    case = getattr(pipe, "method", None)
+    if not case:
+        return
+    _, pipe.scheduler = methods.scheduler_of(case)
+    again = methods.scheduler_of(case)[1]
+    again.set_timesteps(case["steps"])
+    if methods.is_odd(again, case):
+        raise ValueError("the reference does not run what was asked for")
+
 
 def draw_scheduler(r):
-    betas = r.choice([text.BETAS, {"beta_start": 1e-4, "beta_end": 0.02,
-                                   "beta_schedule": "linear"}])
-    kind = r.choice(["DDIM", "Euler", "PNDM", "DPM", "EulerAncestral"])
-    common = {**betas, "prediction_type": r.choice(["epsilon", "epsilon",
-                                                    "v_prediction"])}
-    if kind == "DDIM":
-        return diffusers.DDIMScheduler(
-            **common, clip_sample=r.random() < 0.3,
-            set_alpha_to_one=r.random() < 0.5, steps_offset=r.choice([0, 1]))
-    if kind == "Euler":
-        return diffusers.EulerDiscreteScheduler(
-            **common, timestep_spacing=r.choice(["leading", "trailing",
-                                                 "linspace"]),
-            steps_offset=r.choice([0, 1]))
-    if kind == "PNDM":
-        return diffusers.PNDMScheduler(**common,
-                                       skip_prk_steps=r.random() < 0.7)
-    if kind == "DPM":
-        return diffusers.DPMSolverMultistepScheduler(**common)
-    return diffusers.EulerAncestralDiscreteScheduler(**common)
+    case = draw_method(r, CLASSES)
+    scheduler = methods.class_of(case["class"])(**case["config"])
+    scheduler.case = case
+    return scheduler
 
 
 # -- text --------------------------------------------------------------------
@@ -164,6 +201,11 @@ def text_args(pipe, request):
                        and pipe.text_encoder is None):
         with torch.no_grad():
             args.update(text.embeddings(pipe, request))
+        if "negative_prompt" not in request \
+                and pipe.config.get("force_zeros_for_empty_prompt"):
+            for key in ("negative_prompt_embeds",
+                        "negative_pooled_prompt_embeds"):
+                args[key] = torch.zeros_like(args[key])
     else:
         request.pop("clip_skip", None)
         if request["prompt"] == text.LONG:
@@ -190,12 +232,24 @@ def run_text(pipe, request, **more):
         kept[-1] = now["latents"].clone()
         return now
 
+    def keep_old(_i, _t, latents):
+        kept[-1] = latents.clone()
+
     args = text_args(pipe, request)
+    known = inspect.signature(pipe.__call__).parameters
+    if "callback_on_step_end" in known:
+        args["callback_on_step_end"] = keep
+    else:
+        args["callback"] = keep_old
+    if "eta" in request and "eta" in known:
+        args["eta"] = request["eta"]
+    if "guidance_rescale" in args and "guidance_rescale" not in known:
+        del args["guidance_rescale"], request["guidance_rescale"]
     for i in range(request["n"]):
         kept.append(None)
         images.append(pipe(num_inference_steps=request["steps"],
                            generator=generator(request, i), output_type="np",
-                           callback_on_step_end=keep, **args, **more).images)
+                           **args, **more).images)
     return torch.cat(kept), numpy.concatenate(images)
 
 
@@ -233,14 +287,14 @@ def sd_parts(r, **unet):
                             vae=draw_vae(r), scheduler=draw_scheduler(r)))
 
 
-def xl_parts(r, is_refiner):
+def xl_parts(r, is_refiner, **more):
     parts, width = text_parts(r, True, is_refiner)
     dim = r.choice([4, 8])
     projection = parts["text_encoder_2"].config.projection_dim
     unet = draw_unet(r, width, addition_embed_type="text_time",
                      addition_time_embed_dim=dim,
                      projection_class_embeddings_input_dim=projection
-                     + (5 if is_refiner else 6) * dim)
+                     + (5 if is_refiner else 6) * dim, **more)
     vae = draw_vae(r)
     if r.random() < 0.4 and not isinstance(vae, diffusers.AutoencoderTiny):
         vae.register_to_config(
@@ -252,77 +306,46 @@ def xl_parts(r, is_refiner):
     return parts
 
 
+def with_case(kind, parts):
+    """A pipeline whose scheduler still says what it was drawn as."""
+    pipe = kind(**parts)
+    pipe.scheduler.case = parts["scheduler"].case
+    return pipe
+
+
+def make_text(r, kind, parts):
+    pipe = with_case(kind, parts)
+    request = draw_request(r, vae_unit(pipe.vae))
+    add_method(pipe, request, pipe.scheduler.case)
+    return pipe, request, run_sized
+
+
 def make_sd(r):
-    pipe = diffusers.StableDiffusionPipeline(**sd_parts(r))
-    return pipe, draw_request(r, vae_unit(pipe.vae)), run_sized
+    return make_text(r, diffusers.StableDiffusionPipeline, sd_parts(r))
 
 
 def make_sdxl(r):
-    pipe = diffusers.StableDiffusionXLPipeline(**xl_parts(r, False))
-    return pipe, draw_request(r, vae_unit(pipe.vae)), run_sized
+    return make_text(r, diffusers.StableDiffusionXLPipeline,
+                     xl_parts(r, False))
+
+
+def draw_lcm_scheduler(r):
+    while True:
+        config = methods.draw_config(r, "LCM")
+        if config.get("num_train_timesteps", 1000) == 1000:
+            return diffusers.LCMScheduler(**config)
 
 
 def make_lcm(r):
     parts, width = text_parts(r, False, False)
     parts = not_checked(dict(
-        parts, vae=draw_vae(r), scheduler=diffusers.LCMScheduler(**text.BETAS),
+        parts, vae=draw_vae(r), scheduler=draw_lcm_scheduler(r),
         unet=draw_unet(r, width, time_cond_proj_dim=r.choice([8, 17, 32]))))
     pipe = diffusers.LatentConsistencyModelPipeline(**parts)
     request = draw_request(r, vae_unit(pipe.vae), False)
     request["guidance"] = r.choice([1.0, 4.0, 8.5])
     request["steps"] = r.choice([1, 2, 4])
     return pipe, request, run_sized
-
-
-# -- from a picture ----------------------------------------------------------
-
-def fitted_picture(request):
-    return pictures.picture().resize((request["width"], request["height"]),
-                                     Image.LANCZOS)
-
-
-def run_img2img(pipe, request):
-    return run_text(pipe, request, image=fitted_picture(request),
-                    strength=request["strength"])
-
-
-def run_inpaint(pipe, request):
-    return run_text(pipe, request, image=pictures.picture(),
-                    mask_image=pictures.mask(), width=request["width"],
-                    height=request["height"], strength=request["strength"])
-
-
-def with_strength(r, request):
-    request.pop("guidance_rescale", None)
-    request["steps"] = r.choice([3, 5, 8])
-    request["strength"] = r.choice([0.4, 0.5, 0.7, 0.9, 1.0])
-    request["init"] = "picture"
-    return request
-
-
-def make_refiner(r):
-    pipe = diffusers.StableDiffusionXLImg2ImgPipeline(**xl_parts(r, True))
-    request = draw_request(r, vae_unit(pipe.vae))
-    request.pop("clip_skip", None)
-    return pipe, with_strength(r, request), run_img2img
-
-
-def make_img2img(r):
-    if r.random() < 0.3:
-        parts = xl_parts(r, False)
-        pipe = diffusers.StableDiffusionXLImg2ImgPipeline(**parts)
-    else:
-        pipe = diffusers.StableDiffusionImg2ImgPipeline(**sd_parts(r))
-    request = draw_request(r, vae_unit(pipe.vae))
-    return pipe, with_strength(r, request), run_img2img
-
-
-def make_inpaint(r):
-    nine = {"in_channels": 9} if r.random() < 0.5 else {}
-    pipe = diffusers.StableDiffusionInpaintPipeline(**sd_parts(r, **nine))
-    request = with_strength(r, draw_request(r, vae_unit(pipe.vae)))
-    request["mask"] = "mask"
-    return pipe, request, run_inpaint
 
 
 # -- without a text ----------------------------------------------------------
@@ -465,8 +488,7 @@ def make_ditpipe(r):
 KINDS = {"ddpm": make_ddpm, "ddim": make_ddim, "score": make_score,
          "consistency": make_consistency, "ldm": make_ldm,
          "ditpipe": make_ditpipe, "sd": make_sd, "sdxl": make_sdxl,
-         "refiner": make_refiner, "lcm": make_lcm, "img2img": make_img2img,
-         "inpaint": make_inpaint}
+         "lcm": make_lcm}
 
 
 # -- layouts -----------------------------------------------------------------
@@ -543,6 +565,10 @@ def save(r, pipe, folder):
     pipe.save_pretrained(folder, **args)
     for m in networks_of(pipe):
         m.to(torch.float32)
+    if getattr(pipe, "is_cosxl_edit", False):  # which no save writes down
+        index = pathlib.Path(folder) / "model_index.json"
+        told = json.loads(index.read_text())
+        index.write_text(json.dumps({**told, "is_cosxl_edit": True}))
     if kind == "old":
         age(r, pathlib.Path(folder))
     if kind == "root" and set(pipe.components) == {"unet", "scheduler"}:
@@ -556,7 +582,8 @@ FLAGS = {"prompt": "-p", "negative_prompt": "--negative", "steps": "--steps",
          "seed": "--seed", "n": "-n", "width": "--width",
          "height": "--height", "guidance": "--guidance",
          "guidance_rescale": "--guidance-rescale", "clip_skip": "--clip-skip",
-         "strength": "--strength", "eta": "--eta", "class": "--class"}
+         "strength": "--strength", "eta": "--eta", "class": "--class",
+         "sampler": "--sampler", "image_guidance": "--image-guidance"}
 
 
 def run_ours(unstir, folder, request):
@@ -572,14 +599,10 @@ def run_ours(unstir, folder, request):
     if "class" not in request and "prompt" not in request \
             and "guidance" not in request:
         cmd += ["--guidance", "1"]
-    if "init" in request:
-        image = pictures.picture() if "mask" in request \
-            else fitted_picture(request)
-        image.save(folder / "init.png")
-        cmd += ["--init", str(folder / "init.png")]
-    if "mask" in request:
-        pictures.mask().save(folder / "mask.png")
-        cmd += ["--mask", str(folder / "mask.png")]
+    for key, flag in (("picture", "--init"), ("painted", "--mask")):
+        if key in request:
+            request[key].save(folder / f"{key}.png")
+            cmd += [flag, str(folder / f"{key}.png")]
     done = subprocess.run(cmd, capture_output=True, text=True,
                           timeout=TIMEOUT_S)
     if done.returncode:
@@ -620,17 +643,59 @@ def finite(latents, image):
     return latents, (numpy.asarray(image) * 255).round().astype(numpy.uint8)
 
 
-def compare(r, kind, unstir, folder, forgets):
-    """(verdict, detail, configuration) of one case."""
+def in_f64(pipe, request, run):
+    """The same run with the same noise, where rounding does not count."""
+    randn = torch.randn
+
+    def same_noise(*args, **kwargs):
+        dtype = kwargs.pop("dtype", None)
+        return randn(*args, **kwargs, dtype=torch.float32).to(dtype)
+
+    for m in networks_of(pipe):
+        m.to(torch.float64)
+    torch.randn = same_noise
     try:
-        pipe, request, run = KINDS[kind](r)
+        use_method(pipe)
+        latents, image = run(pipe, request)
+    finally:
+        torch.randn = randn
+    return latents.float() if latents is not None else None, image
+
+
+def own_error(pipe, request, run, want):
+    """By how much the reference's f32 is off, as judge() measures; None if
+    it cannot say."""
+    try:
+        exact = finite(*in_f64(pipe, request, run))
+    except Exception:
+        return None
+    return exact and judge(exact, want)[1]
+
+
+def tell(pipe, layout, request):
+    """What a case is, in a line."""
+    shown = {k: v if not isinstance(v, Image.Image) else (v.mode, *v.size)
+             for k, v in request.items()}
+    return {"pipeline": type(pipe).__name__, "layout": layout,
+            "request": shown, "scheduler": type(pipe.scheduler).__name__,
+            "method": getattr(pipe, "method", None)}
+
+
+def compare(r, make, unstir, folder, forgets):
+    """(verdict, detail, configuration) of one case."""
+    told = {}
+    try:
+        pipe, request, run = make(r)
         pipe.set_progress_bar_config(disable=True)
         layout = save(r, pipe, folder)
+        told = tell(pipe, layout, request)
+        use_method(pipe)
         want = finite(*run(pipe, request))
+        told = tell(pipe, layout, request)
     except Exception as e:
-        return "skipped", f"the reference refuses: {str(e)[:200]}", {}
-    told = {"layout": layout, "request": request,
-            "scheduler": type(pipe.scheduler).__name__}
+        if forgets:
+            shutil.rmtree(folder, ignore_errors=True)
+        return "skipped", f"the reference refuses: {str(e)[:200]}", told
     if want is None:
         return "skipped", "the reference gives NaN", told
     got, refused = run_ours(unstir, folder, request)
@@ -641,4 +706,7 @@ def compare(r, kind, unstir, folder, forgets):
         return "refused" if code in (2, 3, 4) else "DIFFERS", \
             f"exit {code}: {says}", told
     same, says = judge(want, got)
-    return "same" if same else "DIFFERS", says, told
+    if same:
+        return "same", says, told
+    return "DIFFERS", f"{says}; the reference's own f32: " \
+        f"{own_error(pipe, request, run, want)}", told

@@ -26,6 +26,7 @@ from diffusers import (DDIMScheduler, EulerAncestralDiscreteScheduler,
                        StableDiffusionInpaintPipeline,
                        StableDiffusionInstructPix2PixPipeline,
                        StableDiffusionXLImg2ImgPipeline,
+                       StableDiffusionXLInpaintPipeline,
                        StableDiffusionXLInstructPix2PixPipeline)
 from diffusers.utils import logging
 from PIL import Image
@@ -101,6 +102,10 @@ PIPELINES = {
          "strength": 0.7},
         {"prompt": "a red dog", "steps": 5, "seed": 7, "strength": 1.0},
     ]),
+    # Which encodes without the means and decodes with them.
+    "inpaint_means": ("sdxl_means", StableDiffusionXLInpaintPipeline, None,
+                      {}, [{"prompt": "a photo of a cat", "steps": 5,
+                            "seed": 19, "strength": 0.6, "guidance": 3.0}]),
     # Draws after those of the two posteriors, one of which is not used.
     "inpaint_a": ("sd1", StableDiffusionInpaintPipeline, ANCESTRAL, {}, [
         {"prompt": "a photo of a cat", "steps": 6, "seed": 10,
@@ -179,7 +184,7 @@ def run(pipe, request):
     def keep_old(_i, _t, latents):
         steps.append(latents.clone())
 
-    is_inpainting = isinstance(pipe, StableDiffusionInpaintPipeline)
+    is_inpainting = "Inpaint" in type(pipe).__name__
     is_edit = "InstructPix2Pix" in type(pipe).__name__
     is_edit_xl = is_edit and hasattr(pipe, "tokenizer_2")
     image = picture() if is_inpainting else picture().resize(
