@@ -69,12 +69,12 @@ export function nameOf(request) {
         (request.class != null ? "class " + request.class : "a picture");
 }
 
-/* An output shows what its range says. */
+/* Beside a range stands what it says. */
 export function mirror(range, format = String) {
-    const output = range.parentElement.querySelector("output");
+    const value = range.parentElement.querySelector(".value");
     const show = () => {
-        output.textContent = format(Number(range.value));
-        range.setAttribute("aria-valuetext", output.textContent);
+        value.textContent = format(Number(range.value));
+        range.setAttribute("aria-valuetext", value.textContent);
     };
     range.addEventListener("input", show);
     show();

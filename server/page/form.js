@@ -61,9 +61,9 @@ function offerSizes() {
 function offerWays() {
     const own = model.defaults;
     const rows = (list, mine) => [option("", mine), ...list.map(row => option(row.name, row.title))];
-    field("sampler").replaceChildren(...rows(capabilities.samplers, "the model's own, " + own.sampler));
+    field("sampler").replaceChildren(...rows(capabilities.samplers, "own: " + own.sampler));
     field("schedule").replaceChildren(
-        ...rows(capabilities.schedules, "the model's own" + (own.schedule ? ", " + own.schedule : "")));
+        ...rows(capabilities.schedules, own.schedule ? "own: " + own.schedule : "own"));
     field("guidance_scale").placeholder = own.guidance_scale;
     field("guidance_scale").value = "";
     offer(field("guidance_scale"), model.takes_guidance);
@@ -131,7 +131,9 @@ export function read() {
         const text = input.value.trim();
         if (text === "" || (input.name === "n" && text === "1")) continue;
         if (input.name === "model" && models.length === 1) continue;
-        put(body, input.name, input.type === "number" ? Number(text) : text);
+        const isNumber = input.type === "number" ||
+            (input.name === "seed" && Number.isSafeInteger(Number(text)));
+        put(body, input.name, isNumber ? Number(text) : text);
     }
     body.seed ??= drawnSeed();
     const chosen = loras.read();
@@ -143,13 +145,13 @@ export function read() {
 /* Seeds that a JSON number cannot hold stay texts, as the server writes them. */
 const valueOf = (request, name) => name.split(".").reduce((at, key) => at?.[key], request);
 
-/* A job's request back into the fields. */
-export async function fill(request) {
+/* A job's request back into the fields; another one is made without its seed. */
+export async function fill(request, isSame) {
     if (models.some(m => m.id === request.model)) await choose(request.model);
     for (const input of inputs()) {
         if (input.name === "model") continue;
         const own = model.defaults[input.name];
-        let value = valueOf(request, input.name);
+        let value = input.name === "seed" && !isSame ? "" : valueOf(request, input.name);
         if (input.dataset.kind === "label") value = request.label;
         if (value == null || (value === own && input.name !== "steps")) value = "";
         input.value = value;
@@ -185,7 +187,7 @@ export function complain(error) {
     violations.forEach((violation, i) => {
         const line = document.createElement("p"), input = inputOf(violation.pointer);
         line.id = "violation" + i;
-        line.textContent = violation.detail.charAt(0).toUpperCase() + violation.detail.slice(1) + ".";
+        line.textContent = violation.detail + ".";
         box.append(line);
         if (!input) return;
         input.setAttribute("aria-invalid", "true");

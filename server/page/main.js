@@ -12,32 +12,34 @@ import * as start from "./start.js";
 import * as viewer from "./viewer.js";
 
 const LOADING_MS = 1000;
+const MAX_REMEMBERED = 200000; /* characters of a command */
 let asked = ""; /* the last request as a command */
 const inAddress = () => location.hash.slice(1);
 const isNarrow = () => matchMedia("(max-width: 50rem)").matches;
 
-function tell(body) {
-    asked = curl.command(body, start.file(), location.origin);
+/* The address remembers it, so that it is there after a reload. */
+function tell(command) {
+    asked = command ?? "";
+    $("asked").hidden = !asked;
     $("curl").textContent = curl.shortened(asked);
-    $("asked").hidden = false;
     $("copied").textContent = "";
 }
 
 async function send(request) {
     const body = JSON.stringify(request);
     $("make").disabled = $("vary").disabled = true;
-    viewer.say("Asking ...");
+    $("make").textContent = "Asking ...";
     try {
         const job = await post("/v1/jobs", body);
-        tell(body);
-        history.pushState(null, "", "#" + job.id);
+        tell(curl.command(body, start.file(), location.origin));
+        history.pushState(asked.length < MAX_REMEMBERED ? asked : null, "", "#" + job.id);
         viewer.show(job);
         recent.refresh(inAddress);
         if (isNarrow()) $("viewer").scrollIntoView({ block: "start" });
     } catch (error) {
-        viewer.say(viewer.current() ? "" : "Nothing was made.");
         form.complain(error);
     }
+    $("make").textContent = "Make a picture";
     $("make").disabled = $("vary").disabled = false;
 }
 
@@ -65,6 +67,7 @@ function vary() {
 async function open() {
     const id = inAddress();
     if (!id || viewer.current()?.id === id) return;
+    tell(history.state);
     try {
         viewer.show(await get("/v1/jobs/" + encodeURIComponent(id)));
     } catch (error) {
@@ -88,13 +91,17 @@ function listen() {
     });
     $("vary").addEventListener("click", vary);
     $("again").addEventListener("click", () => {
-        form.fill(viewer.current().request);
+        form.fill(viewer.current().request, true);
         $("form").scrollIntoView({ block: "nearest" });
         $("make").focus();
     });
-    $("begin").addEventListener("click", () => {
+    $("begin").addEventListener("click", async () => {
         const image = viewer.picture();
-        start.begin(image.url, nameOf(viewer.current().request) + ", seed " + image.seed);
+        try {
+            await start.begin(image.url, nameOf(viewer.current().request) + ", seed " + image.seed);
+        } catch (error) {
+            viewer.say("The picture " + error.message + ".", true);
+        }
     });
     $("copy").addEventListener("click", async () => {
         try {
@@ -138,7 +145,7 @@ async function begin() {
         await form.open(list, await get("/v1/capabilities"));
         if (inAddress()) {
             await open();
-            if (viewer.current()) form.fill(viewer.current().request);
+            if (viewer.current()) form.fill(viewer.current().request, false);
         } else {
             await greet(await recent.refresh(inAddress));
         }

@@ -25,6 +25,7 @@ function thumb(job) {
         image.alt = "";
         image.loading = "lazy";
         image.src = url;
+        image.addEventListener("error", () => image.remove());
         image.classList.toggle("fine", job.request.width < 120);
         box.append(image);
     }

@@ -80,6 +80,9 @@ function paint(url) {
 $("picture").addEventListener("load", () =>
     $("picture").classList.toggle("fine", $("picture").naturalWidth < 200));
 
+/* Steps that are not kept any more. */
+$("strip").addEventListener("error", () => { $("strip").hidden = true; });
+
 /* A picture of the job: a button with the newest step, or the result. */
 function tile(index) {
     const button = document.createElement("button"), image = document.createElement("img");
@@ -331,7 +334,7 @@ async function stop(mode) {
 export function listen(actions) {
     ended = actions.ended;
     $("finish").addEventListener("click", () => stop("finish"));
-    $("cancel").addEventListener("click", () => stop("stop"));
+    $("cancel").addEventListener("click", () => stop("abort"));
     $("step").addEventListener("input", () => { stopPlaying(); showPast(); });
     $("view").addEventListener("change", () => { stopPlaying(); showPast(); });
     $("play").addEventListener("click", play);

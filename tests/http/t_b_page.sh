@@ -60,7 +60,7 @@ is "ids differ" "$(sort "$TMP/ids" | uniq -d)" ""
 words '\$\("([a-z-]+)"\)' "$TMP"/files/*.js >"$TMP/used"
 is "elements that scripts name" "$(some "$TMP/used" 60) $(missing "$TMP/used" "$TMP/ids")" "some "
 grep -oE ' (for|aria-labelledby|aria-describedby|data-skip)="[a-z-]+"' "$TMP/page" | sed 's/.*="\(.*\)"/\1/' >"$TMP/used"
-is "elements that others name" "$(some "$TMP/used" 8) $(missing "$TMP/used" "$TMP/ids")" "some "
+is "elements that others name" "$(some "$TMP/used" 5) $(missing "$TMP/used" "$TMP/ids")" "some "
 is "every field has a name or a label" "$(grep -E '<(input|select|textarea)' "$TMP/page" | grep -cvE '<label|id="file"')" 0
 is "every picture has a text" "$(grep -oE '<img[^>]*>' "$TMP/page" | grep -cv 'alt=')" 0
 
@@ -84,6 +84,9 @@ is "members of a job" "$(some "$TMP/used" 20) $(missing "$TMP/used" "$TMP/has")"
 words 'job\.urls\.([a-z_]+)' "$TMP/files/viewer.js" >"$TMP/used"
 jq -r '.components.schemas.Job.properties.urls.properties|keys[]' "$TMP/api" >"$TMP/has"
 is "addresses of a job" "$(some "$TMP/used" 3) $(missing "$TMP/used" "$TMP/has")" "some "
+words 'stop\("([a-z]+)"\)' "$TMP/files/viewer.js" >"$TMP/used"
+jq -r '.paths["/v1/jobs/{id}/cancel"].post.requestBody.content["application/json"].schema.properties.mode.enum[]' "$TMP/api" >"$TMP/has"
+is "ways to stop a job" "$(some "$TMP/used" 2) $(missing "$TMP/used" "$TMP/has")" "some "
 {
     grep -ohE '"/[a-z0-9]+[a-z0-9/]*' "$TMP"/files/*.js | sed 's|^"||;s|/$||'
     grep -oE 'href="(v1|openapi)[^"]*"' "$TMP/page" | sed 's|href="\(.*\)"|/\1|'

@@ -33,7 +33,7 @@ def find():
 
 
 class Browser:
-    def __init__(self, program, width=1280, height=900, timeout_s=30):
+    def __init__(self, program, width=1280, height=900, timeout_s=60):
         self.timeout_s = timeout_s
         self.folder = tempfile.mkdtemp()
         self.faults, self.requests = [], []
