@@ -102,12 +102,14 @@ static enum unstir_status rows_init(struct conv_bench *b, uint32_t cin,
                                     uint32_t cout, struct unstir_error *err)
 {
     size_t n = (size_t)cin * cout * 9;
-    uint16_t *half;
+    uint16_t *half, values[17];
 
     TRY(alloc_aligned(&b->w, n, sizeof *half, err));
     half = b->w;
+    for (size_t i = 0; i < ARRAY_LEN(values); i++)
+        values[i] = dtype_to_f16((float)i * 0.125F - 1.0F);
     for (size_t i = 0; i < n; i++)
-        half[i] = dtype_to_f16((float)(i % 17) * 0.125F - 1.0F);
+        half[i] = values[i % ARRAY_LEN(values)];
     b->piece = (struct weight_piece){half, DTYPE_F16, cout};
     b->rows = (struct weight_rows){.pieces = &b->piece,
                                    .n_pieces = 1,

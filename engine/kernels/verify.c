@@ -298,8 +298,10 @@ static bool verify_products(const struct winograd_kernels *w,
     fill_values(b, K * LD, 8);
     fill_values(got, 16 * LD, 9);
     memcpy(want, got, sizeof want);
-    w->gemm(got, LD, a, K, m, b, K);
-    twin->gemm(want, LD, a, K, m, b, K);
+    for (int is_adding = 0; is_adding < 2; is_adding++) {
+        w->gemm(got, LD, a, K, m, b, K, is_adding);
+        twin->gemm(want, LD, a, K, m, b, K, is_adding);
+    }
     if (memcmp(got, want, sizeof got) != 0)
         return false;
     w->gemm_tn(got, LD, a, LD, b, LD, m, VERIFY_C, K);

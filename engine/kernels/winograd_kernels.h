@@ -69,9 +69,11 @@ struct winograd_kernels {
     void (*grad)(float *v, size_t plane, const float *dy, size_t row_stride,
                  size_t col_stride, size_t c);
 
-    /* cc[i][0..15] = sum over p < k of a[i * lda + p] * b[16 p + j], i < m. */
+    /* cc[i][0..15] = sum over p < k of a[i * lda + p] * b[16 p + j], i < m;
+     * is_adding: sums go on from what cc holds, with the bits of one long sum.
+     */
     void (*gemm)(float *cc, size_t ldc, const float *a, size_t lda, size_t m,
-                 const float *b, size_t k);
+                 const float *b, size_t k, bool is_adding);
     /* cc[i][j] += sum over p < k of a[p * lda + i] * b[p * ldb + j], i < m,
      * j < n; n is a multiple of 8. */
     void (*gemm_tn)(float *cc, size_t ldc, const float *a, size_t lda,

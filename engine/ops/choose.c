@@ -27,13 +27,18 @@ enum needs {
 
 /* Of the rows that fit, the first is taken.  0: no condition.
  *
- * Phases, up to 64 source pixels.  Measured on avx2, f32, 2.4 GHz Zen 3,
- * milliseconds for one picture, large direct / large Winograd / phases:
+ * Phases in f32, up to 64 source pixels, unless the large picture has 16 rows
+ * and columns.  Measured on avx2, 2.4 GHz Zen 3, milliseconds for one picture
+ * of packed weights, large direct / large Winograd / phases:
  *    7x7   64    0.20   0.11   0.08     14x14  64    0.62   0.22   0.29
  *    4x4  256    1.09   0.90   0.71     16x16 256   14.0    4.9    6.2
  *    8x8  256    3.2    1.6    1.6      64x64 512  960    310    479
- * At 8x8 the times are equal, but phases read less than half of the bytes of
- * weights.
+ * Weights that are made ready when used, 1280 channels, GFLOP/s of the large
+ * picture's direct products, Winograd / phases: 8x8 194 / 79, 16x16 202 / 132.
+ *
+ * F(4x4) in f32 at all sizes from 5x5 on, however deep: with weights made ready
+ * when used, 1280 -> 1280 and 2560 -> 1280 channels at 8x8 have 98 and 98
+ * GFLOP/s, direct tiles 60 and 68.
  *
  * Winograd on bf16 operands beats the direct tiles where pictures and channels
  * are large enough to pay for the transforms (the rule of the rungs with bf16
@@ -48,6 +53,7 @@ static const struct rule {
     uint32_t multiple; /* of which cin and cout are                          */
 } rules[] = {
     /*               needs        k  edge  px  cin cout  max  x */
+    {CONV_WINOGRAD, NEEDS_F4, 3, 16, 0, 16, 16, 0, 8},
     {CONV_PHASES, NEEDS_PHASES, 3, 0, 64, 0, 0, 0, 0},
     {CONV_WINOGRAD, NEEDS_F4, 3, 5, 0, 16, 16, 0, 8},
     {CONV_WINOGRAD, NEEDS_F2, 3, 16, 0, 64, 32, 0, 16},

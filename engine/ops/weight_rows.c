@@ -240,11 +240,9 @@ void weight_filters(const struct kernel_table *k, char *dst, size_t plane,
     uint32_t nr = is_f2 ? g->nr : WINOGRAD_PANEL;
     struct block b = {p * nr, nr, c, n};
     size_t floats = (size_t)n * nr, step = floats + SKEW;
-    size_t line = nr * (is_f2 ? dtype_size(g->operand) : sizeof(float));
     struct room parts = room_of(room);
 
     spread(k, parts.lines, step, w, &b, parts.loaded);
-    dst += c * line;
     if (!is_f2) {
         k->weights.filters_f4((float *)(void *)dst, plane / sizeof(float),
                               parts.lines, step, floats);

@@ -62,7 +62,8 @@ void weight_panel(const struct kernel_table *k, void *dst,
                   const struct weight_rows *w, uint32_t p, void *room);
 
 /* Channels c .. c + n of panel p, transformed for Winograd, n a multiple of 8
- * and c of n: point q of the panel begins at dst + q * plane, bytes. */
+ * and c of n: point q of channel c goes to dst + q * plane, bytes, with those
+ * behind it side by side. */
 #define WEIGHT_FILTER_CHANNELS 32u
 void weight_filters(const struct kernel_table *k, char *dst, size_t plane,
                     const struct weight_rows *w, uint32_t p, uint32_t c,

@@ -20,6 +20,7 @@
 #include "ops/choose.h"
 #include "ops/chunks.h"
 #include "ops/weight_rows.h"
+#include "ops/winograd_parts.h"
 
 #define PANEL WINOGRAD_PANEL
 
@@ -34,18 +35,14 @@
 #define BLOCK_MAX_F2 112u
 #define BLOCK_MIN_F2 28u
 
-/* Rows of tiles that share a band.  The band of one row of F(4x4) computes
- * each pixel 1.5 times, of four rows of F(2x2) 1.25 times. */
-#define BAND_ROWS_F2 4u
-
 /* V and M of all tiles may take this much before blocks are preferred. */
 #define PHASES_MAX_BYTES ((size_t)48 << 20)
 
 /* Weights of this many bytes do not stay in a core's share of the last cache. */
 #define STREAMED_BYTES ((size_t)4 << 20)
 
-/* Of weights that are transformed when used, a slice of panels at a time is
- * there: by phases as many as stay in the last caches of the threads, by
+/* Of weights that are transformed when used, for F(2x2), a slice of panels at a
+ * time is there: by phases as many as stay in the last caches of the threads, by
  * blocks, which transform their inputs anew for each slice, far more. */
 #define SLICE_THREAD_BYTES ((size_t)2 << 20)
 #define SLICE_BLOCKS_BYTES ((size_t)64 << 20)
@@ -64,20 +61,6 @@
 #define GROUPS_MAX       8u
 #define GROUPS_MAX_BYTES ((size_t)64 << 20)
 
-struct grid {
-    uint32_t e, points;        /* edge of a tile; (e + 2)^2                   */
-    uint32_t c, n_pad, panel;  /* channels in, out rounded up; of a panel     */
-    size_t v_size;             /* bytes of a transformed value                */
-    uint32_t tiles_h, tiles_w; /* of one picture                             */
-    uint32_t band_w;           /* columns of a band                           */
-    uint32_t band_rows;        /* rows of tiles that share one, at most       */
-    uint32_t rows_per_block;   /* rows of tiles in a block                    */
-    size_t block_tiles;
-    size_t n_rows; /* rows of tiles in the batch                  */
-    size_t n_blocks;
-    size_t band_floats;
-};
-
 static bool is_f2(const struct kernel_table *k)
 {
     return k->wino.edge == 2;
@@ -95,37 +78,31 @@ bool winograd_fits(const struct kernel_table *k, const struct conv2d_shape *s)
     return choose_conv(k, s, false) == CONV_WINOGRAD;
 }
 
+/* Rows of tiles that go through all transforms together. */
+struct blocks {
+    uint32_t rows;   /* of tiles in a block                                  */
+    size_t tiles, n; /* in a block; blocks                                   */
+};
+
 static uint32_t clamp(size_t x, uint32_t low, uint32_t high)
 {
     return x < low ? low : x > high ? high : (uint32_t)x;
 }
 
-static struct grid make_grid(const struct kernel_table *k,
-                             const struct conv2d_shape *s)
+static struct blocks blocks_of(const struct kernel_table *k,
+                               const struct winograd_grid *g)
 {
-    struct grid g;
-    uint32_t wanted;
+    struct blocks b;
+    uint32_t wanted =
+        clamp(BLOCK_BYTES /
+                  (g->points * (g->c * g->v_size + g->n_pad * sizeof(float))),
+              is_f2(k) ? BLOCK_MIN_F2 : BLOCK_MIN,
+              is_f2(k) ? BLOCK_MAX_F2 : BLOCK_MAX);
 
-    g.e = k->wino.edge;
-    g.points = (g.e + 2) * (g.e + 2);
-    g.c = s->c0 + s->c1;
-    g.panel = winograd_panel_width(k);
-    g.n_pad = (s->cout + g.panel - 1) / g.panel * g.panel;
-    g.v_size = is_f2(k) ? dtype_size(k->gemm.operand) : sizeof(float);
-    g.tiles_h = (s->oh + g.e - 1) / g.e;
-    g.tiles_w = (s->ow + g.e - 1) / g.e;
-    g.band_w = g.e * g.tiles_w + 2;
-    g.band_rows = is_f2(k) ? BAND_ROWS_F2 : 1;
-    g.band_floats = (size_t)(g.e * g.band_rows + 2) * g.band_w * g.c;
-    g.n_rows = (size_t)s->n * g.tiles_h;
-    wanted = clamp(BLOCK_BYTES /
-                       (g.points * (g.c * g.v_size + g.n_pad * sizeof(float))),
-                   is_f2(k) ? BLOCK_MIN_F2 : BLOCK_MIN,
-                   is_f2(k) ? BLOCK_MAX_F2 : BLOCK_MAX);
-    g.rows_per_block = (wanted + g.tiles_w - 1) / g.tiles_w;
-    g.block_tiles = (size_t)g.rows_per_block * g.tiles_w;
-    g.n_blocks = (g.n_rows + g.rows_per_block - 1) / g.rows_per_block;
-    return g;
+    b.rows = (wanted + g->tiles_w - 1) / g->tiles_w;
+    b.tiles = (size_t)b.rows * g->tiles_w;
+    b.n = (g->n_rows + b.rows - 1) / b.rows;
+    return b;
 }
 
 /* -- forward ------------------------------------------------------------- */
@@ -133,7 +110,8 @@ static struct grid make_grid(const struct kernel_table *k,
 struct forward {
     const struct op_ctx *ctx;
     const struct conv2d_args *a;
-    struct grid g;
+    struct winograd_grid g;
+    struct blocks blocks;
     unsigned char *scratch;
     size_t per_thread; /* bytes of band, sums and, by blocks, V and M     */
     char *v;           /* by phases: of all tiles                         */
@@ -151,7 +129,8 @@ struct forward {
 };
 
 /* Rows of tiles from `row` on whose input one band holds: of one picture. */
-static size_t rows_of_band(const struct grid *g, size_t row, size_t n_rows)
+static size_t rows_of_band(const struct winograd_grid *g, size_t row,
+                           size_t n_rows)
 {
     size_t left = g->tiles_h - row % g->tiles_h;
 
@@ -164,13 +143,10 @@ static size_t rows_of_band(const struct grid *g, size_t row, size_t n_rows)
 static void transform_band(const struct forward *f, size_t row, size_t n_rows,
                            float *band, char *v, size_t plane)
 {
-    const struct grid *g = &f->g;
-    const struct conv2d_shape *s = &f->a->s;
+    const struct winograd_grid *g = &f->g;
     size_t line = (size_t)g->band_w * g->c;
 
-    band_fill(f->ctx->k, f->a, (uint32_t)(row / g->tiles_h),
-              (int64_t)(g->e * (row % g->tiles_h)) - s->pad_t,
-              (uint32_t)(g->e * n_rows + 2), g->band_w, band);
+    winograd_fill_band(f->ctx->k, g, f->a, row, n_rows, band);
     for (size_t r = 0; r < n_rows; r++)
         for (size_t x = 0; x < g->tiles_w; x++, v += g->c * g->v_size)
             f->ctx->k->wino.input(v, plane,
@@ -181,7 +157,7 @@ static void transform_band(const struct forward *f, size_t row, size_t n_rows,
 static void transform_rows_of(const struct forward *f, size_t row,
                               size_t n_rows, float *band, char *v, size_t plane)
 {
-    const struct grid *g = &f->g;
+    const struct winograd_grid *g = &f->g;
 
     for (size_t n; n_rows > 0; n_rows -= n, row += n) {
         n = rows_of_band(g, row, n_rows);
@@ -195,39 +171,22 @@ static void transform_rows_of(const struct forward *f, size_t row,
 static void output_row(const struct forward *f, size_t row, float *add,
                        const float *m, size_t plane)
 {
-    const struct grid *g = &f->g;
-    const struct conv2d_args *a = f->a;
-    const struct conv2d_shape *s = &a->s;
-    size_t image = row / g->tiles_h, ty = row % g->tiles_h, e = g->e;
-    size_t c0 = f->p0 * g->panel;
-    size_t end = f->p1 * g->panel < s->cout ? f->p1 * g->panel : s->cout;
-    size_t base = (image * s->oh + e * ty) * s->ow * s->cout + c0;
-    struct winograd_out o = {.add = add,
-                             .row_stride = (size_t)s->ow * s->cout,
-                             .col_stride = s->cout,
-                             .c = (uint32_t)(end - c0),
-                             .scale = a->out_scale,
-                             .plane = plane};
+    const struct winograd_grid *g = &f->g;
+    size_t c0 = f->p0 * g->panel, end = f->p1 * g->panel;
+    struct winograd_columns columns = {.c0 = (uint32_t)c0, .add = add};
 
-    for (size_t c = c0; c < end; c++)
-        add[c - c0] = (a->bias ? a->bias[c] : 0) +
-                      (a->vec ? a->vec[image * a->vec_stride + c] : 0);
-    o.rows = s->oh - e * ty < e ? (uint32_t)(s->oh - e * ty) : g->e;
-    for (size_t x = 0; x < g->tiles_w; x++) {
-        size_t at = base + e * x * s->cout;
-        o.cols = s->ow - e * x < e ? (uint32_t)(s->ow - e * x) : g->e;
-        o.y = a->y + at;
-        o.res = a->res ? a->res + at : NULL;
-        o.m = m + x * f->n_m;
-        f->ctx->k->wino.output(&o);
-    }
+    end = end < f->a->s.cout ? end : f->a->s.cout;
+    columns.n = (uint32_t)(end - c0);
+    winograd_fill_add(&columns, f->a, row / g->tiles_h);
+    for (size_t x = 0; x < g->tiles_w; x++, m += f->n_m)
+        winograd_put_tile(f->ctx->k, g, f->a, &columns, row, x, m, plane);
 }
 
 /* Point q, panel p of the products of `tiles` tiles, by the rung's tile. */
 static void multiply_tiles(const struct forward *f, const char *u,
                            const char *v, float *m, size_t tiles)
 {
-    const struct grid *g = &f->g;
+    const struct winograd_grid *g = &f->g;
     const struct gemm_kernels *k = &f->ctx->k->gemm;
     const void *rows[GEMM_MAX_MR];
     size_t row = g->c * g->v_size;
@@ -256,7 +215,7 @@ static void multiply_tiles(const struct forward *f, const char *u,
 static void multiply(const struct forward *f, size_t q, size_t p, const char *v,
                      float *m, size_t tiles, size_t plane_tiles)
 {
-    const struct grid *g = &f->g;
+    const struct winograd_grid *g = &f->g;
     size_t row = g->c * g->v_size;
     const char *u = f->u + q * f->plane + p * g->panel * row;
 
@@ -264,7 +223,8 @@ static void multiply(const struct forward *f, size_t q, size_t p, const char *v,
     m += q * plane_tiles * f->n_m + p * g->panel;
     if (f->ctx->k->wino.gemm)
         f->ctx->k->wino.gemm(m, f->n_m, (const float *)(const void *)v, g->c,
-                             tiles, (const float *)(const void *)u, g->c);
+                             tiles, (const float *)(const void *)u, g->c,
+                             false);
     else
         multiply_tiles(f, u, v, m, tiles);
 }
@@ -276,8 +236,8 @@ static unsigned char *thread_scratch(const struct forward *f, unsigned worker)
 
 /* Of a thread: its band and what it adds to a row of outputs; or room to make
  * operands of weights. */
-static size_t small_bytes(const struct kernel_table *k, const struct grid *g,
-                          bool is_made)
+static size_t small_bytes(const struct kernel_table *k,
+                          const struct winograd_grid *g, bool is_made)
 {
     size_t band = (g->band_floats + g->n_pad) * sizeof(float);
     size_t room = is_made ? weight_room_bytes(k) : 0;
@@ -285,17 +245,18 @@ static size_t small_bytes(const struct kernel_table *k, const struct grid *g,
     return size_align(band > room ? band : room, 64);
 }
 
-static size_t v_bytes(const struct grid *g, size_t tiles)
+static size_t v_bytes(const struct winograd_grid *g, size_t tiles)
 {
     return size_align(g->points * tiles * g->c * g->v_size, 64);
 }
 
-static size_t m_bytes(const struct grid *g, size_t tiles, size_t columns)
+static size_t m_bytes(const struct winograd_grid *g, size_t tiles,
+                      size_t columns)
 {
     return size_align(g->points * tiles * columns * sizeof(float), 64);
 }
 
-static size_t n_panels(const struct grid *g)
+static size_t n_panels(const struct winograd_grid *g)
 {
     return g->n_pad / g->panel;
 }
@@ -303,25 +264,25 @@ static size_t n_panels(const struct grid *g)
 /* -- transformed weights ------------------------------------------------- */
 
 /* Bytes of a panel of one point. */
-static size_t panel_bytes(const struct grid *g)
+static size_t panel_bytes(const struct winograd_grid *g)
 {
     return g->panel * g->c * g->v_size;
 }
 
 /* Panels of a slice that takes about so many bytes. */
-static size_t slice_panels(const struct grid *g, size_t bytes)
+static size_t slice_panels(const struct winograd_grid *g, size_t bytes)
 {
     size_t n = bytes / (g->points * panel_bytes(g)), all = n_panels(g);
 
     return n < 1 ? 1 : n < all ? n : all;
 }
 
-static size_t slice_plane(const struct grid *g, size_t panels)
+static size_t slice_plane(const struct winograd_grid *g, size_t panels)
 {
     return size_align(panels * panel_bytes(g), 64) + SKEW_BYTES;
 }
 
-static size_t slice_bytes(const struct grid *g, size_t panels)
+static size_t slice_bytes(const struct winograd_grid *g, size_t panels)
 {
     return g->points * slice_plane(g, panels);
 }
@@ -330,7 +291,7 @@ static size_t slice_bytes(const struct grid *g, size_t panels)
 static void transform_piece(void *arg, size_t i, unsigned worker)
 {
     const struct forward *f = arg;
-    const struct grid *g = &f->g;
+    const struct winograd_grid *g = &f->g;
     size_t pieces = chunks_of(g->c, TRANSFORM_CHANNELS), p = i / pieces;
     uint32_t c = (uint32_t)(i % pieces) * TRANSFORM_CHANNELS;
     uint32_t end =
@@ -339,8 +300,9 @@ static void transform_piece(void *arg, size_t i, unsigned worker)
 
     for (uint32_t n; c < end; c += n) {
         n = end - c < WEIGHT_FILTER_CHANNELS ? end - c : WEIGHT_FILTER_CHANNELS;
-        weight_filters(f->ctx->k, to, f->plane, f->a->rows,
-                       (uint32_t)(f->p0 + p), c, n, thread_scratch(f, worker));
+        weight_filters(f->ctx->k, to + c * g->panel * g->v_size, f->plane,
+                       f->a->rows, (uint32_t)(f->p0 + p), c, n,
+                       thread_scratch(f, worker));
     }
 }
 
@@ -369,35 +331,35 @@ static bool next_slice(struct forward *f, size_t p0)
 static void run_block(void *arg, size_t block, unsigned worker)
 {
     const struct forward *f = arg;
-    const struct grid *g = &f->g;
+    const struct winograd_grid *g = &f->g;
     float *band = (float *)(void *)thread_scratch(f, worker);
     float *add = band + g->band_floats;
     char *v = (char *)band + small_bytes(f->ctx->k, g, f->a->rows != NULL);
-    float *m = (float *)(void *)(v + v_bytes(g, g->block_tiles));
-    size_t first = block * g->rows_per_block;
-    size_t rows = chunk_len(g->n_rows, g->rows_per_block, block);
+    float *m = (float *)(void *)(v + v_bytes(g, f->blocks.tiles));
+    size_t first = block * f->blocks.rows;
+    size_t rows = chunk_len(g->n_rows, f->blocks.rows, block);
 
-    transform_rows_of(f, first, rows, band, v, g->block_tiles * g->c);
+    transform_rows_of(f, first, rows, band, v, f->blocks.tiles * g->c);
     for (size_t q = 0; q < g->points; q++)
         for (size_t p = 0; p < f->p1 - f->p0; p++)
-            multiply(f, q, p, v, m, rows * g->tiles_w, g->block_tiles);
+            multiply(f, q, p, v, m, rows * g->tiles_w, f->blocks.tiles);
     for (size_t r = 0; r < rows; r++)
         output_row(f, first + r, add, m + r * g->tiles_w * f->n_m,
-                   g->block_tiles * f->n_m);
+                   f->blocks.tiles * f->n_m);
 }
 
 static void run_blocks(struct forward *f)
 {
     for (size_t p = 0; next_slice(f, p); p = f->p1) {
         f->n_m = (f->p1 - f->p0) * f->g.panel;
-        pool_run(f->ctx->pool, f->g.n_blocks, run_block, f);
+        pool_run(f->ctx->pool, f->blocks.n, run_block, f);
     }
 }
 
 /* -- by phases ----------------------------------------------------------- */
 
 /* Bands of a picture; the last may be short. */
-static size_t n_bands(const struct grid *g)
+static size_t n_bands(const struct winograd_grid *g)
 {
     return (g->tiles_h + g->band_rows - 1) / g->band_rows;
 }
@@ -405,7 +367,7 @@ static size_t n_bands(const struct grid *g)
 static void phase_input(void *arg, size_t band, unsigned worker)
 {
     const struct forward *f = arg;
-    const struct grid *g = &f->g;
+    const struct winograd_grid *g = &f->g;
     size_t row =
         band / n_bands(g) * g->tiles_h + band % n_bands(g) * g->band_rows;
 
@@ -465,7 +427,7 @@ static void run_phases(struct forward *f, unsigned n_threads)
 
 /* -- either -------------------------------------------------------------- */
 
-static size_t phases_bytes(const struct grid *g)
+static size_t phases_bytes(const struct winograd_grid *g)
 {
     size_t tiles = g->n_rows * g->tiles_w;
 
@@ -474,12 +436,13 @@ static size_t phases_bytes(const struct grid *g)
 
 /* Few blocks leave threads idle; and a block reads all weights, which large
  * ones do from memory each time. */
-static bool by_phases(const struct grid *g, unsigned n_threads)
+static bool by_phases(const struct winograd_grid *g, const struct blocks *b,
+                      unsigned n_threads)
 {
     size_t weights = (size_t)g->points * g->c * g->n_pad * g->v_size;
 
     return phases_bytes(g) <= PHASES_MAX_BYTES &&
-           (weights >= STREAMED_BYTES || g->n_blocks < 4 * (size_t)n_threads);
+           (weights >= STREAMED_BYTES || b->n < 4 * (size_t)n_threads);
 }
 
 /* Where everything is, and how large it is. */
@@ -491,8 +454,10 @@ struct room {
     size_t bytes;
 };
 
-static struct room room_of(const struct kernel_table *k, const struct grid *g,
-                           unsigned n_threads, bool is_made, bool is_by_phases)
+static struct room room_of(const struct kernel_table *k,
+                           const struct winograd_grid *g,
+                           const struct blocks *b, unsigned n_threads,
+                           bool is_made, bool is_by_phases)
 {
     struct room r = {.is_by_phases = is_by_phases, .slice = n_panels(g)};
 
@@ -503,8 +468,8 @@ static struct room room_of(const struct kernel_table *k, const struct grid *g,
         r.made = slice_bytes(g, r.slice);
     }
     if (!is_by_phases)
-        r.per_thread += v_bytes(g, g->block_tiles) +
-                        m_bytes(g, g->block_tiles, r.slice * g->panel);
+        r.per_thread +=
+            v_bytes(g, b->tiles) + m_bytes(g, b->tiles, r.slice * g->panel);
     r.bytes = r.made + n_threads * r.per_thread;
     if (is_by_phases)
         r.bytes += phases_bytes(g);
@@ -514,24 +479,35 @@ static struct room room_of(const struct kernel_table *k, const struct grid *g,
 size_t winograd_scratch(const struct kernel_table *k, unsigned n_threads,
                         const struct conv2d_shape *s, bool is_made)
 {
-    struct grid g = make_grid(k, s);
-    size_t blocks = room_of(k, &g, n_threads, is_made, false).bytes, phases;
+    struct winograd_grid g = winograd_grid_of(k, s);
+    struct blocks b = blocks_of(k, &g);
+    size_t blocks, phases;
+
+    if (is_made && !is_f2(k))
+        return winograd_made_scratch(k, n_threads, s);
+    blocks = room_of(k, &g, &b, n_threads, is_made, false).bytes;
 
     /* A plan for n threads may be run by fewer, which may choose blocks. */
-    if (!by_phases(&g, n_threads))
+    if (!by_phases(&g, &b, n_threads))
         return blocks;
-    phases = room_of(k, &g, n_threads, is_made, true).bytes;
+    phases = room_of(k, &g, &b, n_threads, is_made, true).bytes;
     return phases > blocks ? phases : blocks;
 }
 
 void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args)
 {
     struct forward f = {
-        .ctx = ctx, .a = args, .g = make_grid(ctx->k, &args->s)};
+        .ctx = ctx, .a = args, .g = winograd_grid_of(ctx->k, &args->s)};
     unsigned n_threads = ctx->pool ? pool_threads(ctx->pool) : 1;
-    struct room r = room_of(ctx->k, &f.g, n_threads, args->rows != NULL,
-                            by_phases(&f.g, n_threads));
+    struct room r;
 
+    if (args->rows && !is_f2(ctx->k)) {
+        winograd_made_run(ctx, args);
+        return;
+    }
+    f.blocks = blocks_of(ctx->k, &f.g);
+    r = room_of(ctx->k, &f.g, &f.blocks, n_threads, args->rows != NULL,
+                by_phases(&f.g, &f.blocks, n_threads));
     f.made = (char *)ctx->scratch;
     f.scratch = ctx->scratch + r.made;
     f.per_thread = r.per_thread;
@@ -554,7 +530,8 @@ struct backward {
     const struct op_ctx *ctx;
     const struct conv2d_bwd_weights_args *a;
     struct conv2d_args x; /* the input as band_fill() wants it               */
-    struct grid g;
+    struct winograd_grid g;
+    struct blocks blocks;
     size_t n_groups, group_floats;
     float *sums; /* [n_groups][36][cin][cout]                       */
     unsigned char *scratch;
@@ -595,7 +572,7 @@ static void dy_band(const struct backward *b, size_t row, float *band)
 static void transform_rows(const struct backward *b, size_t row, float *band,
                            float *v, float *m)
 {
-    const struct grid *g = &b->g;
+    const struct winograd_grid *g = &b->g;
     const struct conv2d_shape *s = &b->a->s;
     const struct winograd_kernels *k = &b->ctx->k->wino;
     size_t dy_row = (size_t)4 * g->tiles_w * s->cout;
@@ -603,7 +580,7 @@ static void transform_rows(const struct backward *b, size_t row, float *band,
     band_fill(b->ctx->k, &b->x, (uint32_t)(row / g->tiles_h),
               (int64_t)(4 * (row % g->tiles_h)) - s->pad_t, 6, g->band_w, band);
     for (size_t x = 0; x < g->tiles_w; x++)
-        k->input(v + x * g->c, g->block_tiles * g->c, band + 4 * x * g->c,
+        k->input(v + x * g->c, b->blocks.tiles * g->c, band + 4 * x * g->c,
                  (size_t)g->band_w * g->c, g->c, g->c);
     const float *dy = band;
     if (s->oh % 4 == 0 && s->ow % 4 == 0) /* whole tiles: where it lies */
@@ -611,11 +588,11 @@ static void transform_rows(const struct backward *b, size_t row, float *band,
     else
         dy_band(b, row, band);
     for (size_t x = 0; x < g->tiles_w; x++)
-        k->grad(m + x * s->cout, g->block_tiles * s->cout, dy + 4 * x * s->cout,
-                dy_row, s->cout, s->cout);
+        k->grad(m + x * s->cout, b->blocks.tiles * s->cout,
+                dy + 4 * x * s->cout, dy_row, s->cout, s->cout);
 }
 
-static size_t bwd_band_floats(const struct grid *g,
+static size_t bwd_band_floats(const struct winograd_grid *g,
                               const struct conv2d_shape *s)
 {
     size_t dy = (size_t)16 * g->tiles_w * s->cout;
@@ -627,11 +604,11 @@ static size_t bwd_band_floats(const struct grid *g,
 static void run_group(void *arg, size_t group, unsigned worker)
 {
     const struct backward *b = arg;
-    const struct grid *g = &b->g;
+    const struct winograd_grid *g = &b->g;
     const struct conv2d_shape *s = &b->a->s;
     float *band = (float *)(b->scratch + worker * b->per_thread);
     float *v = band + bwd_band_floats(g, s);
-    float *m = v + 36 * g->block_tiles * g->c;
+    float *m = v + 36 * b->blocks.tiles * g->c;
     float *sums = b->sums + group * b->group_floats;
     size_t row = s->n * group / b->n_groups * g->tiles_h;
     size_t end = s->n * (group + 1) / b->n_groups * g->tiles_h;
@@ -639,15 +616,14 @@ static void run_group(void *arg, size_t group, unsigned worker)
 
     memset(sums, 0, b->group_floats * sizeof *sums);
     while (row < end) {
-        size_t rows =
-            end - row < g->rows_per_block ? end - row : g->rows_per_block;
+        size_t rows = end - row < b->blocks.rows ? end - row : b->blocks.rows;
         for (size_t r = 0; r < rows; r++)
             transform_rows(b, row + r, band, v + r * g->tiles_w * g->c,
                            m + r * g->tiles_w * s->cout);
         for (size_t q = 0; q < 36; q++)
             b->ctx->k->wino.gemm_tn(sums + q * plane, s->cout,
-                                    v + q * g->block_tiles * g->c, g->c,
-                                    m + q * g->block_tiles * s->cout, s->cout,
+                                    v + q * b->blocks.tiles * g->c, g->c,
+                                    m + q * b->blocks.tiles * s->cout, s->cout,
                                     g->c, s->cout, rows * g->tiles_w);
         row += rows;
     }
@@ -712,11 +688,12 @@ static void finish_panel(void *arg, size_t panel, unsigned worker)
     }
 }
 
-static size_t bwd_thread_bytes(const struct grid *g,
+static size_t bwd_thread_bytes(const struct winograd_grid *g,
+                               const struct blocks *b,
                                const struct conv2d_shape *s)
 {
     return size_align(
-        (bwd_band_floats(g, s) + 36 * g->block_tiles * (g->c + s->cout)) *
+        (bwd_band_floats(g, s) + 36 * b->tiles * (g->c + s->cout)) *
             sizeof(float),
         64);
 }
@@ -725,9 +702,10 @@ size_t winograd_bwd_weights_scratch(const struct kernel_table *k,
                                     unsigned n_threads,
                                     const struct conv2d_shape *s)
 {
-    struct grid g = make_grid(k, s);
+    struct winograd_grid g = winograd_grid_of(k, s);
+    struct blocks b = blocks_of(k, &g);
 
-    return n_threads * bwd_thread_bytes(&g, s) +
+    return n_threads * bwd_thread_bytes(&g, &b, s) +
            n_groups(s) * 36 * g.c * s->cout * sizeof(float);
 }
 
@@ -736,13 +714,14 @@ void winograd_bwd_weights(const struct op_ctx *ctx,
 {
     unsigned n_threads = ctx->pool ? pool_threads(ctx->pool) : 1;
     struct backward b = {
-        .ctx = ctx, .a = args, .g = make_grid(ctx->k, &args->s)};
+        .ctx = ctx, .a = args, .g = winograd_grid_of(ctx->k, &args->s)};
 
     b.x.s = args->s;
     b.x.x0 = args->x;
     b.n_groups = n_groups(&args->s);
     b.group_floats = (size_t)36 * b.g.c * args->s.cout;
-    b.per_thread = bwd_thread_bytes(&b.g, &args->s);
+    b.blocks = blocks_of(ctx->k, &b.g);
+    b.per_thread = bwd_thread_bytes(&b.g, &b.blocks, &args->s);
     b.scratch = ctx->scratch;
     b.sums = (float *)(ctx->scratch + n_threads * b.per_thread);
     pool_run(ctx->pool, b.n_groups, run_group, &b);

@@ -6,7 +6,9 @@
  *
  * Two schedules with the same bits: a deep batch is cut into blocks of some
  * tens of patches that stay in cache from transform to transform; a shallow
- * one runs three phases over all patches, so that weights stream once.
+ * one runs three phases over all patches, so that weights stream once.  F(4x4)
+ * on filters that are transformed when used has a schedule of its own, again
+ * with the same bits (winograd_made.c).
  *
  * SPDX-License-Identifier: MIT
  */

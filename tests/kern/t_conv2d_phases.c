@@ -289,8 +289,9 @@ static void check_way(const struct kernel_table *k, const struct case_row *t,
 
 static void test_rules(void **state)
 {
-    struct case_row small = {1, 8, 8, 64, 0, 64, false, false, false, 1};
+    struct case_row small = {1, 8, 7, 64, 0, 64, false, false, false, 1};
     struct case_row large = {1, 9, 8, 64, 0, 64, false, false, false, 1};
+    struct case_row edge = {1, 8, 8, 64, 0, 64, false, false, false, 1};
     struct conv2d_shape odd = shape_of(&small);
     struct kernel_table k;
 
@@ -305,7 +306,10 @@ static void test_rules(void **state)
         return;
     check_way(&k, &small, true, "phases");
     check_way(&k, &large, true, "winograd f4");
+    check_way(&k, &edge, true, "winograd f4");
     check_way(&k, &small, false, "winograd f4");
+    kernels_use_bf16_operands(&k);
+    check_way(&k, &edge, true, "phases");
 }
 
 int main(void)

@@ -271,9 +271,10 @@ static void check_product(const struct kernel_table *k, const struct row *r)
     for (unsigned n_threads = 1; n_threads <= 3; n_threads += 2) {
         got = product(k, n_threads, a, is_phases);
         if (memcmp(want, got, n_y * sizeof *got) != 0)
-            fail_msg("%s, %u threads: row %zu gives other bits than packed "
-                     "weights",
-                     k->isa, n_threads, (size_t)(r - rows));
+            fail_msg("%s, %u threads: %u of %u x %u, %u -> %u give other "
+                     "bits than packed weights",
+                     k->isa, n_threads, r->n, r->edge, r->edge, r->cin,
+                     r->cout);
         free(got);
     }
     free(want);
@@ -294,6 +295,22 @@ static void rows_give_the_bits_of_packed_weights(void **state)
         for (size_t r = 0; r < ARRAY_LEN(rows); r++)
             if (conv2d_reads_rows(&tables[i], rows[r].cin, rows[r].cout))
                 check_product(&tables[i], &rows[r]);
+}
+
+/* Patches that do not fit into scratch at once, by passes of blocks; the last
+ * ones are short. */
+static void many_patches_give_the_bits_of_packed_weights(void **state)
+{
+    static const struct row many[] = {
+        {3, 93, 40, 72, 3, 1, false, DTYPE_F16, DTYPE_F16, 16},
+        {1, 20, 2408, 40, 3, 1, false, DTYPE_F16, DTYPE_BF16, 8},
+    };
+    struct kernel_table k;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        if (tables_select(&k, "avx2"))
+            check_product(&k, &many[i]);
 }
 
 /* The gate looks at the same numbers and says the same. */
@@ -371,6 +388,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_are_their_twins),
         cmocka_unit_test(rows_give_the_bits_of_packed_weights),
+        cmocka_unit_test(many_patches_give_the_bits_of_packed_weights),
         cmocka_unit_test(the_gate_has_one_verdict),
         cmocka_unit_test(bands_give_the_bits_of_whole_images),
     };

@@ -137,29 +137,37 @@ static void grad_avx2(float *v, size_t plane, const float *dy,
 /* MR rows by 16 columns.  A line of the panel `ahead` bytes further on is asked
  * for at each step: the first strip of a panel fetches the panel behind it,
  * which for few rows comes from memory. */
-#define TILE_NN(MR)                                                      \
-    static void tile_nn_##MR(float *cc, size_t ldc, const float *a,      \
-                             size_t lda, const float *b, size_t k,       \
-                             size_t ahead)                               \
-    {                                                                    \
-        __m256 s[MR][2];                                                 \
-        _Pragma("GCC unroll 6") for (int i = 0; i < MR; i++) s[i][0] =   \
-            s[i][1] = _mm256_setzero_ps();                               \
-        for (size_t p = 0; p < k; p++, b += 16) {                        \
-            __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8); \
-            _mm_prefetch((const char *)b + ahead, _MM_HINT_T1);          \
-            _Pragma("GCC unroll 6") for (int i = 0; i < MR; i++)         \
-            {                                                            \
-                __m256 x = _mm256_broadcast_ss(a + (size_t)i * lda + p); \
-                s[i][0] = _mm256_fmadd_ps(x, b0, s[i][0]);               \
-                s[i][1] = _mm256_fmadd_ps(x, b1, s[i][1]);               \
-            }                                                            \
-        }                                                                \
-        _Pragma("GCC unroll 6") for (int i = 0; i < MR; i++)             \
-        {                                                                \
-            _mm256_storeu_ps(cc + (size_t)i * ldc, s[i][0]);             \
-            _mm256_storeu_ps(cc + (size_t)i * ldc + 8, s[i][1]);         \
-        }                                                                \
+#define TILE_NN(MR)                                                        \
+    static void tile_nn_##MR(float *cc, size_t ldc, const float *a,        \
+                             size_t lda, const float *b, size_t k,         \
+                             size_t ahead, bool is_adding)                 \
+    {                                                                      \
+        __m256 s[MR][2];                                                   \
+        if (is_adding) {                                                   \
+            _Pragma("GCC unroll 6") for (int i = 0; i < MR; i++)           \
+            {                                                              \
+                s[i][0] = _mm256_loadu_ps(cc + (size_t)i * ldc);           \
+                s[i][1] = _mm256_loadu_ps(cc + (size_t)i * ldc + 8);       \
+            }                                                              \
+        } else {                                                           \
+            _Pragma("GCC unroll 6") for (int i = 0; i < MR; i++) s[i][0] = \
+                s[i][1] = _mm256_setzero_ps();                             \
+        }                                                                  \
+        for (size_t p = 0; p < k; p++, b += 16) {                          \
+            __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);   \
+            _mm_prefetch((const char *)b + ahead, _MM_HINT_T1);            \
+            _Pragma("GCC unroll 6") for (int i = 0; i < MR; i++)           \
+            {                                                              \
+                __m256 x = _mm256_broadcast_ss(a + (size_t)i * lda + p);   \
+                s[i][0] = _mm256_fmadd_ps(x, b0, s[i][0]);                 \
+                s[i][1] = _mm256_fmadd_ps(x, b1, s[i][1]);                 \
+            }                                                              \
+        }                                                                  \
+        _Pragma("GCC unroll 6") for (int i = 0; i < MR; i++)               \
+        {                                                                  \
+            _mm256_storeu_ps(cc + (size_t)i * ldc, s[i][0]);               \
+            _mm256_storeu_ps(cc + (size_t)i * ldc + 8, s[i][1]);           \
+        }                                                                  \
     }
 TILE_NN(1)
 TILE_NN(2)
@@ -169,18 +177,19 @@ TILE_NN(5)
 TILE_NN(6)
 
 typedef void (*tile_nn_fn)(float *, size_t, const float *, size_t,
-                           const float *, size_t, size_t);
+                           const float *, size_t, size_t, bool);
 static const tile_nn_fn tile_nn[7] = {
     0, tile_nn_1, tile_nn_2, tile_nn_3, tile_nn_4, tile_nn_5, tile_nn_6};
 
 static void gemm_avx2(float *cc, size_t ldc, const float *a, size_t lda,
-                      size_t m, const float *b, size_t k)
+                      size_t m, const float *b, size_t k, bool is_adding)
 {
     size_t i = 0, ahead = k * 16 * sizeof *b;
     for (; i + 6 <= m; i += 6, ahead = 0)
-        tile_nn_6(cc + i * ldc, ldc, a + i * lda, lda, b, k, ahead);
+        tile_nn_6(cc + i * ldc, ldc, a + i * lda, lda, b, k, ahead, is_adding);
     if (i < m)
-        tile_nn[m - i](cc + i * ldc, ldc, a + i * lda, lda, b, k, ahead);
+        tile_nn[m - i](cc + i * ldc, ldc, a + i * lda, lda, b, k, ahead,
+                       is_adding);
 }
 
 /* MR rows by NV vectors of columns, added to cc. */

@@ -87,11 +87,11 @@ static void grad_scalar(float *v, size_t plane, const float *dy,
 }
 
 static void gemm_scalar(float *cc, size_t ldc, const float *a, size_t lda,
-                        size_t m, const float *b, size_t k)
+                        size_t m, const float *b, size_t k, bool is_adding)
 {
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j < 16; j++) {
-            float sum = 0;
+            float sum = is_adding ? cc[i * ldc + j] : 0;
             for (size_t p = 0; p < k; p++)
                 sum += a[i * lda + p] * b[16 * p + j];
             cc[i * ldc + j] = sum;
