@@ -114,12 +114,12 @@ function finish(index, image) {
 const preview = step =>
     job.urls.preview + "?step=" + step + "&image=" + shown + ($("view").value === "sample" ? "&view=sample" : "");
 
-/* The step at the slider: the last of a finished job is its picture. */
+/* The step at the slider: the last of a job that succeeded is its picture. */
 function showPast() {
     const step = Number($("step").value), one = tiles[shown];
     const isLast = step === Number($("step").max) && $("view").value === "estimate";
     showStep();
-    isLive = isLast || (!isOver(job) && step >= job.progress.step);
+    isLive = isOver(job) ? isLast && one.result != null : step >= job.progress.step;
     if (isLive && one.result) paint(one.result);
     else if (isLive && one.screen.url) paint(one.screen.url);
     else past.want(preview(step));
@@ -199,13 +199,13 @@ function over(done) {
     job = done;
     stopWatching();
     $("bar").value = job.status === "succeeded" ? 1 : job.progress.value;
-    $("step").max = Math.max(1, job.status === "succeeded" ? job.progress.step : job.progress.steps);
+    $("step").max = Math.max(1, job.progress.step);
     for (const image of job.images) finish(image.index, image);
     if (isLive) $("step").value = job.progress.step;
     showStep();
     showState();
     describe();
-    if (!job.images.length && job.preview) past.want(job.preview.url), isLive = false;
+    if (!job.images.length && job.preview) showPast();
     title(nameOf(job.request));
     ended(job);
 }

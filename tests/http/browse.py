@@ -169,7 +169,19 @@ def stopping(v):
         v.make(RUNS + " && Number(document.querySelector('#step').value) > 2")
         v.page.click(button)
         v.page.wait(OVER)
-        check(button[1:] + " a job", v.job()["status"], wanted)
+        job = v.job()
+        check(button[1:] + " a job", job["status"], wanted)
+        check("its last step", v.page.do(
+            "document.querySelector('#step').getAttribute('aria-valuetext')"),
+            "{0} of {0}".format(job["progress"]["step"]))
+        if wanted == "canceled":
+            v.page.ask("Page.reload")
+            v.page.wait("document.querySelector('#finished') && " + OVER +
+                        " && document.querySelector('#picture').src"
+                        ".startsWith('blob:')")
+            check("and its settings after a reload", v.page.do(
+                "[...document.querySelectorAll('[name=steps], [name=width]')]"
+                ".map(e => e.value).join()"), "1000,64")
     check("and the page says so", "stopped after" in v.text("#caption"), True)
     v.page.click("#forget")
     v.page.wait("document.querySelector('#caption').textContent == "
