@@ -99,22 +99,29 @@ enum unstir_status field_word(const struct json *config, const char *key,
     return find_word(key, v, words, n, out, err);
 }
 
-enum unstir_status field_act(const struct json *config, enum act fallback,
-                             enum act *out, struct unstir_error *err)
+enum unstir_status field_act_of(const struct json *config, const char *key,
+                                enum act fallback, enum act *out,
+                                struct unstir_error *err)
 {
     static const char *const words[] = {"silu", "swish", "mish", "gelu",
                                         "relu"};
     static const enum act kinds[] = {ACT_SILU, ACT_SILU, ACT_MISH, ACT_GELU,
                                      ACT_RELU};
-    const struct json *v = json_get(config, "act_fn");
+    const struct json *v = json_get(config, key);
     int word;
 
     *out = fallback;
     if (!v || json_type(v) == JSON_NULL)
         return UNSTIR_OK;
-    TRY(field_word(config, "act_fn", words, ARRAY_LEN(words), &word, err));
+    TRY(field_word(config, key, words, ARRAY_LEN(words), &word, err));
     *out = kinds[word];
     return UNSTIR_OK;
+}
+
+enum unstir_status field_act(const struct json *config, enum act fallback,
+                             enum act *out, struct unstir_error *err)
+{
+    return field_act_of(config, "act_fn", fallback, out, err);
 }
 
 enum unstir_status field_groups(const struct json *config,

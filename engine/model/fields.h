@@ -42,6 +42,11 @@ enum unstir_status field_divisor(const struct json *config, const char *key,
                                  double fallback, double *out,
                                  struct unstir_error *err);
 
+/* The name of an activation; absent and null are the fallback. */
+enum unstir_status field_act_of(const struct json *config, const char *key,
+                                enum act fallback, enum act *out,
+                                struct unstir_error *err);
+
 /* "act_fn". */
 enum unstir_status field_act(const struct json *config, enum act fallback,
                              enum act *out, struct unstir_error *err);

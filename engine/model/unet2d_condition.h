@@ -21,7 +21,11 @@
  *  - the guidance embedding is added before the first linear layer of the
  *    time embedding (lcm_tcond);
  *  - UNetMidBlock2D is one residual block alone here (unet2d_condition/small);
- *  - absent and null differ for mid_block_type (nomid).
+ *  - absent and null differ for mid_block_type (nomid);
+ *  - attention_head_dim is the width of a head after all in AttnDownBlock2D
+ *    and AttnUpBlock2D (blocks);
+ *  - blocks resampled by residual blocks may read the time embedding before
+ *    its activation (blocks).
  *
  * SPDX-License-Identifier: MIT
  */
@@ -33,6 +37,14 @@
 
 #define UNETC_MAX_LEVELS 12
 #define UNETC_MAX_LAYERS 32
+
+enum unetc_block {
+    UNETC_PLAIN = 0,
+    UNETC_CROSS,  /* a transformer behind each residual block                */
+    UNETC_ATTN,   /* attention over pixels; its head_dim is heads[]          */
+    UNETC_RESNET, /* no attention; resampled by a residual block             */
+    UNETC_BLOCK_COUNT
+};
 
 enum unetc_mid { UNETC_MID_CROSS = 0, UNETC_MID_PLAIN, UNETC_MID_NONE };
 
@@ -53,10 +65,12 @@ struct unetc_config {
     bool is_centering;
     double freq_shift;
     bool is_cos_first;
-    uint32_t time_dim;
+    bool is_fourier;
+    uint32_t time_dim, time_features;
+    enum act time_post_act, emb_act; /* ACT_NONE: none                      */
     uint32_t n_levels;
     uint32_t channels[UNETC_MAX_LEVELS];
-    bool is_cross_down[UNETC_MAX_LEVELS], is_cross_up[UNETC_MAX_LEVELS];
+    enum unetc_block down[UNETC_MAX_LEVELS], up[UNETC_MAX_LEVELS];
     enum unetc_mid mid;
     double mid_divisor;
     uint32_t n_layers[UNETC_MAX_LEVELS];
@@ -65,6 +79,10 @@ struct unetc_config {
     uint32_t groups;
     double eps;
     bool is_scale_shift;
+    bool is_temb_plain;    /* of UNETC_RESNET: no activation before its layer */
+    double resnet_divisor; /* of UNETC_RESNET                                 */
+    bool has_context_proj; /* context_width to cross_width                    */
+    uint32_t cross_width;
     uint32_t context_width; /* 0: no cross block                             */
     uint32_t heads[UNETC_MAX_LEVELS];
     bool is_only_cross[UNETC_MAX_LEVELS];
@@ -76,7 +94,8 @@ struct unetc_config {
     bool has_linear_proj;
     enum unetc_class class_embed;
     uint32_t class_rows, class_width;
-    uint32_t added_width;    /* of the added vector; 0: none                 */
+    bool is_class_beside; /* concatenated, not added                         */
+    uint32_t added_width; /* of the added vector; 0: none                 */
     uint32_t added_time_dim; /* of each of its sinusoids                     */
     uint32_t n_time_ids;
     uint32_t guidance_width; /* of "timestep_cond"; 0: none                  */

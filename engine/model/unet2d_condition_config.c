@@ -3,8 +3,8 @@
  *
  * Every field of the reference's constructor.  Features that no published
  * checkpoint of the families above uses are refused by name.  Not read, because
- * these blocks do not use them: dropout, resnet_out_scale_factor (which is for
- * simple cross blocks alone), upcast_attention.
+ * these blocks do not use them or they change nothing in f32: see
+ * tools/goldens/config_keys.py, which holds the list against the reference's.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -26,8 +26,13 @@
 #define REFINER_TIME_IDS 5
 #define REFINER_TEXT     1280
 
-static const char *const down_names[] = {"DownBlock2D", "CrossAttnDownBlock2D"};
-static const char *const up_names[] = {"UpBlock2D", "CrossAttnUpBlock2D"};
+/* In the order of enum unetc_block. */
+static const char *const down_names[] = {"DownBlock2D", "CrossAttnDownBlock2D",
+                                         "AttnDownBlock2D",
+                                         "ResnetDownsampleBlock2D"};
+static const char *const up_names[] = {"UpBlock2D", "CrossAttnUpBlock2D",
+                                       "AttnUpBlock2D",
+                                       "ResnetUpsampleBlock2D"};
 
 static enum unstir_status get_levels(struct unetc_config *c,
                                      const struct json *config,
@@ -45,12 +50,12 @@ static enum unstir_status get_levels(struct unetc_config *c,
                     ARRAY_LEN(down_names), fallback_down,
                     ARRAY_LEN(fallback_down), c->n_levels, words, err));
     for (uint32_t i = 0; i < c->n_levels; i++)
-        c->is_cross_down[i] = words[i] == 1;
+        c->down[i] = (enum unetc_block)words[i];
     TRY(field_names(config, "up_block_types", up_names, ARRAY_LEN(up_names),
                     fallback_up, ARRAY_LEN(fallback_up), c->n_levels, words,
                     err));
     for (uint32_t i = 0; i < c->n_levels; i++)
-        c->is_cross_up[c->n_levels - 1 - i] = words[i] == 1;
+        c->up[c->n_levels - 1 - i] = (enum unetc_block)words[i];
     return field_each(config, "layers_per_block", 2, c->n_levels,
                       UNETC_MAX_LAYERS, c->n_layers, err);
 }
@@ -83,12 +88,23 @@ static enum unstir_status get_norm(struct unetc_config *c,
                    &word, err));
     c->is_scale_shift = word == 1;
     TRY(field_positive(config, "norm_eps", 1e-5, &c->eps, err));
+    TRY(json_get_bool(config, "resnet_skip_time_act", false, &c->is_temb_plain,
+                      err));
+    TRY(field_divisor(config, "resnet_out_scale_factor", 1, &c->resnet_divisor,
+                      err));
     if (field_is_null(config, "norm_num_groups"))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "norm_num_groups is null; a number is "
                          "needed");
     return field_groups(config, c->channels, c->n_levels, MAX_CHANNELS,
                         &c->groups, err);
+}
+
+static bool is_said(const struct json *config, const char *key)
+{
+    const struct json *v = json_get(config, key);
+
+    return v && json_type(v) != JSON_NULL;
 }
 
 /* -- transformers ------------------------------------------------------ */
@@ -98,8 +114,30 @@ static bool has_cross(const struct unetc_config *c)
     bool has = c->mid == UNETC_MID_CROSS;
 
     for (uint32_t i = 0; i < c->n_levels; i++)
-        has = has || c->is_cross_down[i] || c->is_cross_up[i];
+        has = has || c->down[i] == UNETC_CROSS || c->up[i] == UNETC_CROSS;
     return has;
+}
+
+/* A text of another width goes through a linear layer first. */
+static enum unstir_status get_projected(struct unetc_config *c,
+                                        const struct json *config,
+                                        struct unstir_error *err)
+{
+    static const char *const words[] = {"text_proj"};
+    uint32_t width;
+    int word;
+
+    TRY(field_word(config, "encoder_hid_dim_type", words, 1, &word, err));
+    TRY(field_u32(config, "encoder_hid_dim", 0, 1, MAX_CHANNELS, &width, err));
+    c->has_context_proj = width > 0;
+    if (width)
+        c->context_width = width;
+    else if (is_said(config, "encoder_hid_dim_type"))
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "encoder_hid_dim_type needs "
+                         "encoder_hid_dim, 1 to %d",
+                         MAX_CHANNELS);
+    return UNSTIR_OK;
 }
 
 static enum unstir_status get_context(struct unetc_config *c,
@@ -118,8 +156,19 @@ static enum unstir_status get_context(struct unetc_config *c,
                              "cross_attention_dim[%u] is %u, [0] "
                              "%u; all levels read one text",
                              i, widths[i], widths[0]);
-    c->context_width = widths[0];
-    return UNSTIR_OK;
+    c->cross_width = c->context_width = widths[0];
+    return get_projected(c, config, err);
+}
+
+static bool is_attending(enum unetc_block kind)
+{
+    return kind == UNETC_CROSS || kind == UNETC_ATTN;
+}
+
+static bool has_heads(const struct unetc_config *c, uint32_t level)
+{
+    return is_attending(c->down[level]) || is_attending(c->up[level]) ||
+           (level + 1 == c->n_levels && c->mid == UNETC_MID_CROSS);
 }
 
 static enum unstir_status get_heads(struct unetc_config *c,
@@ -133,9 +182,7 @@ static enum unstir_status get_heads(struct unetc_config *c,
 
     TRY(field_each(config, key, 8, c->n_levels, MAX_CHANNELS, c->heads, err));
     for (uint32_t i = 0; i < c->n_levels; i++)
-        if ((c->is_cross_down[i] || c->is_cross_up[i] ||
-             (i + 1 == c->n_levels && c->mid == UNETC_MID_CROSS)) &&
-            c->heads[i] > c->channels[i])
+        if (has_heads(c, i) && c->heads[i] > c->channels[i])
             return error_set(err, UNSTIR_ERR_FORMAT,
                              "%s is %u (a number of heads here); "
                              "at most %u fit block_out_channels[%u]",
@@ -256,9 +303,11 @@ static enum unstir_status check_blocks(const struct unetc_config *c,
     uint32_t n = c->n_mid_blocks;
 
     for (uint32_t i = 0; i < c->n_levels; i++) {
-        for (uint32_t j = 0; c->is_cross_down[i] && j < c->n_layers[i]; j++)
+        for (uint32_t j = 0; c->down[i] == UNETC_CROSS && j < c->n_layers[i];
+             j++)
             n += c->n_down_blocks[i][j];
-        for (uint32_t j = 0; c->is_cross_up[i] && j <= c->n_layers[i]; j++)
+        for (uint32_t j = 0; c->up[i] == UNETC_CROSS && j <= c->n_layers[i];
+             j++)
             n += c->n_up_blocks[i][j];
     }
     if (n > MAX_ALL_BLOCKS)
@@ -275,17 +324,30 @@ static enum unstir_status get_time(struct unetc_config *c,
                                    const struct json *config,
                                    struct unstir_error *err)
 {
-    static const char *const words[] = {"positional"};
+    static const char *const words[] = {"positional", "fourier"};
     int word;
 
-    TRY(field_word(config, "time_embedding_type", words, 1, &word, err));
+    TRY(field_word(config, "time_embedding_type", words, ARRAY_LEN(words),
+                   &word, err));
+    c->is_fourier = word == 1;
     TRY(field_u32(config, "time_embedding_dim", 0, 0, 8 * MAX_CHANNELS,
                   &c->time_dim, err));
     if (c->time_dim == 0)
-        c->time_dim = 4 * c->channels[0];
+        c->time_dim = (c->is_fourier ? 2 : 4) * c->channels[0];
+    if (c->is_fourier && c->time_dim % 2 != 0)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "time_embedding_dim is %u; "
+                         "time_embedding_type \"fourier\" needs an even number",
+                         c->time_dim);
+    c->time_features = c->is_fourier ? c->time_dim : c->channels[0];
+    TRY(field_act_of(config, "timestep_post_act", ACT_NONE, &c->time_post_act,
+                     err));
+    TRY(field_act_of(config, "time_embedding_act_fn", ACT_NONE, &c->emb_act,
+                     err));
     TRY(field_finite(config, "freq_shift", 0, &c->freq_shift, err));
     TRY(json_get_bool(config, "flip_sin_to_cos", true, &c->is_cos_first, err));
-    if (c->channels[0] < 2 || c->channels[0] / 2 == c->freq_shift)
+    if (!c->is_fourier &&
+        (c->channels[0] < 2 || c->channels[0] / 2 == c->freq_shift))
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "freq_shift is %g; block_out_channels[0]"
                          " / 2 (here %u) must be at least 1 and differ from it",
@@ -308,6 +370,8 @@ static enum unstir_status get_class(struct unetc_config *c,
 
     TRY(field_u32(config, "num_class_embeds", 0, 1, MAX_ROWS, &c->class_rows,
                   err));
+    TRY(json_get_bool(config, "class_embeddings_concat", false,
+                      &c->is_class_beside, err));
     c->class_width = 1;
     if (!type || json_type(type) == JSON_NULL) {
         c->class_embed = c->class_rows ? UNETC_CLASS_TABLE : UNETC_NO_CLASS;
@@ -389,12 +453,8 @@ static enum unstir_status get_kernels(struct unetc_config *c,
 static enum unstir_status refuse_others(const struct json *config,
                                         struct unstir_error *err)
 {
-    static const char *const keys[] = {
-        "dual_cross_attention",    "encoder_hid_dim",
-        "encoder_hid_dim_type",    "resnet_skip_time_act",
-        "time_embedding_act_fn",   "timestep_post_act",
-        "class_embeddings_concat", "cross_attention_norm",
-    };
+    static const char *const keys[] = {"dual_cross_attention",
+                                       "cross_attention_norm"};
     static const char *const words[] = {"default"};
     int word;
 

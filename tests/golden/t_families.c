@@ -40,6 +40,9 @@ static const struct network_golden goldens[] = {
     {"families/dit_geglu", NULL, NULL, NULL, NULL},
     {"families/unetc_xl_ends", NULL, NULL, NULL, NULL},
     {"families/unetc_lcm_ends", NULL, NULL, NULL, NULL},
+    {"families/unetc_resampled", NULL, NULL, NULL, NULL},
+    {"families/unetc_embedded", NULL, NULL, NULL, NULL},
+    {"families/unetc_fourier", NULL, NULL, NULL, NULL},
     {"families/vq_attends_decode", NULL, NULL, NULL, NULL},
     {"families/vq_attends_encode", NULL, NULL, NULL, NULL},
 };

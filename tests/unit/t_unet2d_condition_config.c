@@ -47,8 +47,8 @@ static void test_defaults(void **state)
     assert_int_equal(c.context_width, 1280);
     assert_int_equal(c.heads[0], 8);
     assert_int_equal(c.n_layers[0], 2);
-    assert_true(c.is_cross_down[0] && !c.is_cross_down[3]);
-    assert_true(c.is_cross_up[0] && !c.is_cross_up[3]);
+    assert_true(c.down[0] == UNETC_CROSS && c.down[3] == UNETC_PLAIN);
+    assert_true(c.up[0] == UNETC_CROSS && c.up[3] == UNETC_PLAIN);
     assert_int_equal(c.mid, UNETC_MID_CROSS);
     assert_int_equal(c.time_dim, 1280);
     assert_int_equal(c.in_kernel, 3);
@@ -102,8 +102,12 @@ static const struct {
      "512"},
     {"{\"act_fn\":\"elu\"}", "act_fn", "\"elu\""},
     {"{\"freq_shift\":160}", "freq_shift", "160"},
-    {"{\"time_embedding_type\":\"fourier\"}", "time_embedding_type",
-     "\"fourier\""},
+    {"{\"time_embedding_type\":\"learned\"}", "time_embedding_type",
+     "\"learned\""},
+    {"{\"time_embedding_type\":\"fourier\",\"time_embedding_dim\":33}",
+     "time_embedding_dim", "33"},
+    {"{\"timestep_post_act\":\"elu\"}", "timestep_post_act", "\"elu\""},
+    {"{\"resnet_out_scale_factor\":0}", "resnet_out_scale_factor", "0"},
     {"{\"class_embed_type\":\"other\"}", "class_embed_type", "\"other\""},
     {"{\"class_embed_type\":\"projection\"}",
      "projection_class_embeddings_input_dim", "1 to"},
@@ -113,7 +117,9 @@ static const struct {
      "projection_class_embeddings_input_dim", "1536"},
     {"{\"conv_in_kernel\":2}", "conv_in_kernel", "2"},
     {"{\"encoder_hid_dim_type\":\"text_proj\"}", "encoder_hid_dim_type",
-     "\"text_proj\""},
+     "encoder_hid_dim, 1 to"},
+    {"{\"encoder_hid_dim_type\":\"image_proj\"}", "encoder_hid_dim_type",
+     "\"image_proj\""},
     {"{\"dual_cross_attention\":true}", "dual_cross_attention", "false"},
     {"{\"attention_type\":\"gated\"}", "attention_type", "\"gated\""},
     {"{\"sample_size\":0}", "sample_size", "1 to"},

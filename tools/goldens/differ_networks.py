@@ -93,9 +93,10 @@ def transformer_layers(r, layers):
 def draw_cond_extras(r, config):
     """Fields of some checkpoints: those that we run, and those we refuse."""
     width = r.choice([12, 21])
-    kind = r.choice(["plain"] * 5 + ["rows", "timestep", "identity",
+    kind = r.choice(["plain"] * 4 + ["rows", "timestep", "identity",
                                      "projection", "simple_projection",
-                                     "text_time", "lcm", "refused"])
+                                     "text_time", "lcm", "beside", "acts",
+                                     "text_proj", "fourier", "refused"])
     if kind == "rows":
         return {"num_class_embeds": 30}
     if kind in ("timestep", "identity"):
@@ -111,26 +112,38 @@ def draw_cond_extras(r, config):
         return {"time_cond_proj_dim": r.choice([6, 17, 32])}
     if kind == "refused":
         return r.choice([
-            {"dual_cross_attention": True}, {"encoder_hid_dim": 10},
-            {"encoder_hid_dim": 10, "encoder_hid_dim_type": "text_proj"},
-            {"addition_embed_type": "text"},
-            {"resnet_skip_time_act": True}, {"cross_attention_norm": "layer_norm"},
-            {"time_embedding_type": "fourier"}, {"timestep_post_act": "silu"},
-            {"time_embedding_act_fn": "silu"},
-            {"class_embeddings_concat": True, "num_class_embeds": 30},
+            {"dual_cross_attention": True}, {"addition_embed_type": "text"},
             {"attention_type": "gated"}])
+    if kind == "beside":
+        return {"class_embeddings_concat": True, "num_class_embeds": 30}
+    if kind == "acts":
+        return {"timestep_post_act": r.choice([None, "silu", "gelu"]),
+                "time_embedding_act_fn": r.choice(["silu", "mish"])}
+    if kind == "text_proj":
+        return {"encoder_hid_dim": 10, "encoder_hid_dim_type": r.choice(
+            [None, "text_proj"])}
+    if kind == "fourier":
+        return {"time_embedding_type": kind, "time_embedding_dim": r.choice(
+            [None, 24])}
     return {}
+
+
+UP_OF = {"CrossAttnDownBlock2D": "CrossAttnUpBlock2D",
+         "DownBlock2D": "UpBlock2D", "AttnDownBlock2D": "AttnUpBlock2D",
+         "ResnetDownsampleBlock2D": "ResnetUpsampleBlock2D"}
 
 
 def draw_cond(r):
     n = r.choice([1, 2, 2, 3, 3, 4])
     groups = r.choice([1, 2, 3, 4, 5, 8])
     channels = widths(r, n, groups)
-    down = [r.choice(["CrossAttnDownBlock2D", "DownBlock2D"])
-            for _ in range(n)]
-    up = [b.replace("Down", "Up") for b in reversed(down)]
+    kinds = ["CrossAttnDownBlock2D", "DownBlock2D"]
     if r.random() < 0.3:
-        up = [r.choice(["CrossAttnUpBlock2D", "UpBlock2D"]) for _ in range(n)]
+        kinds += ["AttnDownBlock2D", "ResnetDownsampleBlock2D"]
+    down = [r.choice(kinds) for _ in range(n)]
+    up = [UP_OF[b] for b in reversed(down)]
+    if r.random() < 0.3:
+        up = [UP_OF[r.choice(kinds)] for _ in range(n)]
     layers = [r.choice([1, 1, 2]) for _ in range(n)]
     if r.random() < 0.6:
         layers = [layers[0]] * n
@@ -157,6 +170,7 @@ def draw_cond(r):
               "conv_in_kernel": r.choice([3, 3, 1, 5]),
               "conv_out_kernel": r.choice([3, 3, 1]),
               "resnet_out_scale_factor": r.choice([1.0, 1.0, 2.0]),
+              "resnet_skip_time_act": r.random() < 0.2,
               "dropout": r.choice([0.0, 0.1]),
               **transformer_layers(r, layers), **time_fields(r)}
     config.update(draw_cond_extras(r, config))
@@ -239,7 +253,8 @@ def draw_size(r, class_name, config, part):
     if class_name in (UNET2D, COND):
         unit = 2 ** (len(config["block_out_channels"]) - 1)
         h, w = unit * r.randint(1, 3), unit * r.randint(1, 4)
-        if class_name == COND and r.random() < 0.3:
+        doubles = "ResnetUpsampleBlock2D" in config["up_block_types"]
+        if class_name == COND and r.random() < 0.3 and not doubles:
             h, w = h + r.randint(0, unit - 1), w + r.randint(0, unit - 1)
         return h, w
     if part == "decode":
@@ -281,14 +296,6 @@ def unet2d_args(model, config, n, h, w, more, gen):
     return args
 
 
-def extra_args(config, args):
-    """What some of the refused configurations ask for."""
-    n = args["sample"].shape[0]
-    if config.get("encoder_hid_dim"):
-        args["encoder_hidden_states"] = torch.ones(n, 7, 10)
-    return args
-
-
 def in_f64(config):
     """The reference computes some embeddings in f32 whatever it is told."""
     return (config.get("time_embedding_type") != "fourier"
@@ -318,8 +325,6 @@ def make_network(r, kind, path):
             args = unet2d_args(model, config, n, h, w, more, gen)
         else:
             args = draw_args(model, class_name, n, h, w, more, gen)
-        if class_name == COND:
-            args = extra_args(config, args)
         f32 = out = evaluate(model, part, args, torch.float32)
         if in_f64(config):
             out = evaluate(model, part, args, torch.float64).float()

@@ -58,6 +58,16 @@ PATCHES = {"num_attention_heads": 2, "attention_head_dim": 20,
            "in_channels": 4, "out_channels": 8, "num_layers": 2,
            "sample_size": 8, "num_embeds_ada_norm": 10}
 
+# Blocks of pixel networks, resampled by residual blocks, in a text's network.
+RESAMPLED = {**THREE, "down_block_types": [
+    "ResnetDownsampleBlock2D", "AttnDownBlock2D", "CrossAttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "CrossAttnUpBlock2D",
+                       "ResnetUpsampleBlock2D"],
+    "resnet_skip_time_act": True, "resnet_out_scale_factor": 1.5}
+EMBEDDED = {**SMALL, "encoder_hid_dim": 10, "timestep_post_act": "gelu",
+            "time_embedding_act_fn": "silu", "num_class_embeds": 9,
+            "class_embeddings_concat": True}
+
 # name: (class, part, configuration, n, h, w, more)
 NETWORKS = {
     "unetc_sd1": (COND, None, SMALL, 2, 8, 8, {}),
@@ -154,6 +164,10 @@ NETWORKS = {
                        2, 8, 8, {"timesteps": [999, 1]}),
     "vq_attends_decode": (VQ, "decode", ATTENDS, 1, 4, 3, {}),
     "vq_attends_encode": (VQ, "encode", ATTENDS, 2, 8, 12, {}),
+    "unetc_resampled": (COND, None, RESAMPLED, 1, 8, 12, {}),
+    "unetc_embedded": (COND, None, EMBEDDED, 2, 8, 8, {"labels": [2, 8]}),
+    "unetc_fourier": (COND, None, {**SMALL, "time_embedding_type": "fourier"},
+                      1, 8, 8, {"timesteps": [0.7]}),
 }
 
 
@@ -180,8 +194,9 @@ def draw_unet(model, n, h, w, more, gen):
         args["class_labels"] = torch.tensor(more["labels"])
     elif label_width(config):
         args["class_labels"] = randn(n, label_width(config))
-    args["encoder_hidden_states"] = randn(n, more["context_len"],
-                                          config.cross_attention_dim)
+    width = config.encoder_hid_dim or config.cross_attention_dim
+    args["encoder_hidden_states"] = randn(
+        n, more["context_len"], width if isinstance(width, int) else width[0])
     if more["time_ids"]:
         ids = torch.tensor(more["time_ids"], dtype=torch.float32).reshape(n, -1)
         width = config.projection_class_embeddings_input_dim \
@@ -238,7 +253,10 @@ def make(name, folder):
     gen = torch.Generator().manual_seed(input_seed)
     args = draw_args(model, class_name, n, h, w, more, gen)
     f32 = evaluate(model, part, args, torch.float32)
-    out = evaluate(model, part, args, torch.float64).float()
+    if config.get("time_embedding_type") == "fourier":
+        out = f32  # the reference embeds in f32 whatever it is told
+    else:
+        out = evaluate(model, part, args, torch.float64).float()
     error = ((f32 - out).abs().max() / out.abs().max()).item()
     metadata = {"class": class_name, "config": json.dumps(config),
                 "seed": str(seed), "input_seed": str(input_seed), "n": str(n),
