@@ -8,12 +8,14 @@
 #include "cli.h"
 #include "commands.h"
 #include "lora_weight.h"
+#include "opts_parts.h"
 
 #define MAX_LORAS 16
 
 struct convert_values {
     struct opts_common common;
-    const char *dtype, *prediction, *lora;
+    const char *dtype, *prediction, *lora, *vae;
+    struct opt_list text_encoders;
 };
 
 #define FIELD(name) .offset = offsetof(struct convert_values, name)
@@ -41,6 +43,7 @@ static const struct opt options[] = {
      .meta = "FILE[:SCALE][,...]",
      FIELD(lora),
      .help = "add these LoRAs to the weights for good"},
+    OPTS_PARTS("Parts of the model", "the model's own"),
 };
 
 struct loras {
@@ -77,6 +80,7 @@ static int convert_main(int argc, char **argv)
 {
     struct convert_values v = {0};
     struct unstir_error err = {0};
+    struct unstir_model_options parts = {0};
     struct loras loras = {.n = 0};
     char *json;
     int rc = opts_parse(&command_convert, argc, argv, &v);
@@ -88,6 +92,9 @@ static int convert_main(int argc, char **argv)
                   v.lora, MAX_LORAS);
         return CLI_USAGE;
     }
+    rc = opts_parts(&parts, v.vae, &v.text_encoders);
+    if (rc != CLI_OK)
+        return rc;
     struct unstir_convert_options o = {
         .input = v.common.operands[0],
         .output = v.common.operands[1],
@@ -97,6 +104,8 @@ static int convert_main(int argc, char **argv)
         .loras = loras.files,
         .lora_scales = loras.scales,
         .n_loras = loras.n,
+        .vae = parts.vae,
+        .text_encoders = {parts.text_encoders[0], parts.text_encoders[1]},
     };
     if (unstir_convert(&o, &json, &err) != UNSTIR_OK)
         return cli_fail(&err);
@@ -120,6 +129,8 @@ const struct command command_convert = {
             "be there yet.",
     .examples = "unstir convert model.safetensors model --dtype f16\n"
                 "unstir convert model-q8_0.gguf model\n"
+                "unstir convert unet.safetensors model --vae vae.safetensors "
+                "--text-encoder clip_l.safetensors\n"
                 "unstir convert model merged --lora style.safetensors:0.8\n",
     .options = options,
     .n_options = sizeof(options) / sizeof(*options),

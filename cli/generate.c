@@ -292,7 +292,7 @@ static const struct opt options[] = {
      .env = "UNSTIR_LOW_MEMORY",
      FIELD(low_memory),
      .help = "decode latents in bands: less memory, more time"},
-    OPTS_PARTS("Parts of the model"),
+    OPTS_PARTS("Parts of the model", OPTS_PARTS_OPENED),
     {.group = "LoRAs",
      .name = "lora",
      .kind = OPT_LIST,

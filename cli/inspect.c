@@ -22,7 +22,7 @@ static const struct opt options[] = {
      .kind = OPT_FLAG,
      FIELD(wants_tensors),
      .help = "list every tensor with type and shape"},
-    OPTS_PARTS("Parts of the model"),
+    OPTS_PARTS("Parts of the model", OPTS_PARTS_OPENED),
 };
 
 /* Indented JSON reads well without its punctuation: "key: value" lines. */

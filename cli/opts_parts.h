@@ -2,7 +2,8 @@
  * for every command.
  *
  * Rows of a command's table.  The command defines FIELD(name) as for its own
- * rows, and has the fields vae and text_encoders.
+ * rows, and has the fields vae and text_encoders.  otherwise: what is taken if
+ * they are not given.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -13,12 +14,15 @@
 #include "opts.h"
 #include "unstir.h"
 
-#define OPTS_PARTS(title)                                                  \
+/* Of commands that follow a model's unstir.json. */
+#define OPTS_PARTS_OPENED "as unstir.json says, else the model's own"
+
+#define OPTS_PARTS(title, otherwise)                                       \
     {.group = title,                                                       \
      .name = "vae",                                                        \
      .kind = OPT_TEXT,                                                     \
      .meta = "FILE|DIR",                                                   \
-     .fallback = "as unstir.json says, else the model's own",              \
+     .fallback = otherwise,                                                \
      FIELD(vae),                                                           \
      .help = "autoencoder in place of the model's own, or that it lacks"}, \
     {                                                                      \

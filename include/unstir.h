@@ -317,6 +317,8 @@ struct unstir_convert_options {
     const char *const *loras;    /* files                                   */
     const double *lora_scales;   /* n_loras                                 */
     size_t n_loras;
+    const char *vae;              /* parts in place of the input's own, or   */
+    const char *text_encoders[2]; /* that it lacks: as of a model's options  */
 };
 /* *json tells what was done; ended by unstir_free().                       */
 enum unstir_status unstir_convert(const struct unstir_convert_options *options,

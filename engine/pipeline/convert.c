@@ -27,6 +27,7 @@
 #include "format/weights_build.h"
 #include "format/weights_write.h"
 #include "model/lora_derive.h"
+#include "pipeline/model_parts.h"
 #include "text/bpe.h"
 
 #define MAX_PATH_BYTES   1024
@@ -45,7 +46,6 @@ static const struct {
 
 /* What is copied as it is from folder to folder, if it is there. */
 static const char *const plain_files[] = {
-    "model_index.json",
     "unstir.json",
     "scheduler/scheduler_config.json",
     "tokenizer/vocab.json",
@@ -67,6 +67,7 @@ struct part {
     struct weights *derived; /* with LoRAs, or NULL                          */
     const struct weights *weights;
     char *config; /* text                                                    */
+    bool is_given;
 };
 
 struct conversion {
@@ -74,7 +75,10 @@ struct conversion {
     bool has_dtype;
     enum dtype dtype;
     bool is_from_file, is_to_file;
+    bool is_open_clip; /* the first text encoder, of 2.x                     */
     struct single_file file; /* if is_from_file                              */
+    struct model_parts given;
+    struct json *index; /* of the output: the input's, with what is given    */
     struct part parts[SINGLE_FILE_PARTS];
     struct lora loras[MAX_LORAS];
     size_t n_loras;
@@ -210,21 +214,28 @@ static enum unstir_status read_folder_part(struct conversion *c, size_t i,
     return UNSTIR_OK;
 }
 
-static enum unstir_status read_scheduler(struct conversion *c,
-                                         struct unstir_error *err)
+static enum unstir_status read_json(struct json **out, const char *folder,
+                                    const char *name, struct unstir_error *err)
 {
     char path[MAX_PATH_BYTES], *text;
     enum unstir_status status;
     size_t n;
 
-    TRY(join(path, c->options->input, "scheduler/scheduler_config.json", err));
+    *out = NULL;
+    TRY(join(path, folder, name, err));
     if (!exists(path))
         return UNSTIR_OK;
     TRY(mapfile_read(&text, &n, path, MAX_CONFIG_BYTES, err));
-    status = json_parse(&c->scheduler, text, n, err);
+    status = json_parse(out, text, n, err);
     alloc_free(text);
-    if (status != UNSTIR_OK)
-        return error_prefix(err, path);
+    return error_within(status, path, err);
+}
+
+static enum unstir_status read_scheduler(struct conversion *c,
+                                         struct unstir_error *err)
+{
+    TRY(read_json(&c->scheduler, c->options->input,
+                  "scheduler/scheduler_config.json", err));
     return json_get_string(c->scheduler, "prediction_type", "epsilon",
                            &c->prediction, err);
 }
@@ -249,6 +260,68 @@ static enum unstir_status read_folder_parts(struct conversion *c,
                          "text_encoder, text_encoder_2",
                          c->options->input);
     return read_scheduler(c, err);
+}
+
+/* 2.x is known by the width of the text that the network reads. */
+static enum unstir_status find_open_clip(struct conversion *c,
+                                         struct unstir_error *err)
+{
+    const char *text = c->parts[SINGLE_FILE_UNET].config;
+    struct json *unet;
+
+    if (c->is_from_file)
+        c->is_open_clip = c->file.kind == SINGLE_FILE_SD2;
+    if (c->is_from_file || !text)
+        return UNSTIR_OK;
+    TRY(json_parse(&unet, text, strlen(text), err));
+    c->is_open_clip = model_parts_kind(unet) == SINGLE_FILE_SD2;
+    json_free(unet);
+    return UNSTIR_OK;
+}
+
+/* -- parts from elsewhere ---------------------------------------------- */
+
+static enum unstir_status take_part(struct conversion *c, size_t i,
+                                    const struct model_part *given,
+                                    struct unstir_error *err)
+{
+    struct part *part = &c->parts[i];
+
+    if (!given->config)
+        return UNSTIR_OK;
+    alloc_free(part->config);
+    part->config = NULL;
+    TRY(json_to_text(&part->config, given->config, err));
+    part->weights = given->weights;
+    part->is_given = true;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status take_given(struct conversion *c,
+                                     struct unstir_error *err)
+{
+    const struct unstir_convert_options *o = c->options;
+    const struct model_parts_wish wish = {
+        o->vae, {o->text_encoders[0], o->text_encoders[1]}};
+    enum unstir_status status;
+    struct json *unet;
+
+    if (!wish.vae && !wish.texts[0])
+        return UNSTIR_OK;
+    if (!c->parts[SINGLE_FILE_UNET].config)
+        return error_set(err, UNSTIR_ERR_ARG,
+                         "%s: has no unet, whose configuration tells what "
+                         "the parts given must be",
+                         o->input);
+    TRY(json_parse(&unet, c->parts[SINGLE_FILE_UNET].config,
+                   strlen(c->parts[SINGLE_FILE_UNET].config), err));
+    status = model_parts_open(&c->given, &wish, unet, NULL, err);
+    json_free(unet);
+    if (status == UNSTIR_OK)
+        status = take_part(c, SINGLE_FILE_VAE, &c->given.vae, err);
+    for (size_t i = 0; status == UNSTIR_OK && i < CONDITIONING_ENCODERS; i++)
+        status = take_part(c, SINGLE_FILE_TEXT + i, &c->given.texts[i], err);
+    return status;
 }
 
 /* -- LoRAs ------------------------------------------------------------- */
@@ -339,6 +412,95 @@ static enum unstir_status copy_plain_files(const struct conversion *c,
     return UNSTIR_OK;
 }
 
+/* -- model_index.json ------------------------------------------------------ */
+
+static void put_component(struct json_writer *w, const char *name,
+                          const char *library, const char *class_name)
+{
+    json_open_array(w, name);
+    json_put_string(w, NULL, library);
+    json_put_string(w, NULL, class_name);
+    json_close(w);
+}
+
+/* The part whose entry, or whose tokenizer's, that is. */
+static size_t part_of_key(const char *key)
+{
+    static const char *const tokenizers[SINGLE_FILE_PARTS] = {
+        [SINGLE_FILE_TEXT] = "tokenizer", [SINGLE_FILE_TEXT_2] = "tokenizer_2"};
+    size_t i = 0;
+
+    while (i < SINGLE_FILE_PARTS && strcmp(key, part_files[i].folder) != 0 &&
+           (!tokenizers[i] || strcmp(key, tokenizers[i]) != 0))
+        i++;
+    return i;
+}
+
+static enum unstir_status put_given(struct json_writer *w,
+                                    const struct part *part, size_t i,
+                                    struct unstir_error *err)
+{
+    const struct json *name;
+    struct json *config;
+
+    TRY(json_parse(&config, part->config, strlen(part->config), err));
+    name = i == SINGLE_FILE_VAE ? json_get(config, "_class_name")
+                                : json_at(json_get(config, "architectures"), 0);
+    put_component(w, part_files[i].folder,
+                  i == SINGLE_FILE_VAE ? "diffusers" : "transformers",
+                  json_string(name));
+    if (i != SINGLE_FILE_VAE)
+        put_component(w, i == SINGLE_FILE_TEXT ? "tokenizer" : "tokenizer_2",
+                      "transformers", "CLIPTokenizer");
+    json_free(config);
+    return UNSTIR_OK;
+}
+
+/* With the entries of what is given in place of those that there are. */
+static enum unstir_status put_index(const struct conversion *c,
+                                    struct json_writer *w,
+                                    const struct json *index,
+                                    struct unstir_error *err)
+{
+    const struct json *v;
+    const char *key;
+    size_t i = 0;
+
+    json_open_object(w, NULL);
+    while (json_each(index, &i, &key, &v)) {
+        size_t part = part_of_key(key);
+
+        if (part == SINGLE_FILE_PARTS || !c->parts[part].is_given)
+            json_put_value(w, key, v);
+    }
+    for (i = 0; i < SINGLE_FILE_PARTS; i++)
+        if (c->parts[i].is_given)
+            TRY(put_given(w, &c->parts[i], i, err));
+    json_close(w);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status write_index(const struct conversion *c,
+                                      const struct json *index,
+                                      struct unstir_error *err)
+{
+    enum unstir_status status;
+    struct json_writer *w;
+    char *text;
+
+    TRY(json_writer_new(&w, err));
+    status = put_index(c, w, index, err);
+    if (status != UNSTIR_OK) {
+        json_writer_free(w);
+        return status;
+    }
+    TRY(json_finish(&text, w, true, err));
+    status = write_text(c->options->output, "model_index.json", text,
+                        strlen(text), err);
+    alloc_free(text);
+    return status;
+}
+
 /* -- the standard tokenizer as files ----------------------------------- */
 
 static enum unstir_status vocab_text(char **text, const struct bpe *b,
@@ -425,14 +587,28 @@ static enum unstir_status merges_text(char **out, const char *path,
     return status;
 }
 
+/* A text encoder that came without one. */
+static bool lacks_tokenizer(const struct conversion *c, size_t i)
+{
+    char path[MAX_PATH_BYTES];
+
+    if (!c->parts[i].weights)
+        return false;
+    return c->is_from_file ||
+           join(path, c->options->input,
+                i == SINGLE_FILE_TEXT ? "tokenizer" : "tokenizer_2",
+                NULL) != UNSTIR_OK ||
+           !is_folder(path);
+}
+
 static enum unstir_status write_both(const struct conversion *c,
                                      const char *vocab, const char *merges,
                                      struct unstir_error *err)
 {
-    if (c->parts[SINGLE_FILE_TEXT].weights)
-        TRY(write_tokenizer(c, "tokenizer", c->file.kind == SINGLE_FILE_SD2,
-                            vocab, merges, err));
-    if (c->parts[SINGLE_FILE_TEXT_2].weights)
+    if (lacks_tokenizer(c, SINGLE_FILE_TEXT))
+        TRY(write_tokenizer(c, "tokenizer", c->is_open_clip, vocab, merges,
+                            err));
+    if (lacks_tokenizer(c, SINGLE_FILE_TEXT_2))
         TRY(write_tokenizer(c, "tokenizer_2", true, vocab, merges, err));
     return UNSTIR_OK;
 }
@@ -445,8 +621,8 @@ static enum unstir_status write_tokenizers(const struct conversion *c,
     enum unstir_status status;
     struct bpe *b = NULL;
 
-    if (!c->parts[SINGLE_FILE_TEXT].weights &&
-        !c->parts[SINGLE_FILE_TEXT_2].weights)
+    if (!lacks_tokenizer(c, SINGLE_FILE_TEXT) &&
+        !lacks_tokenizer(c, SINGLE_FILE_TEXT_2))
         return UNSTIR_OK;
     if (!path)
         return error_set(err, UNSTIR_ERR_ARG,
@@ -474,12 +650,15 @@ static enum unstir_status write_folder(struct conversion *c,
     TRY(make_folder(output, err));
     for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)
         TRY(write_part(c, i, err));
-    if (!c->is_from_file)
-        return copy_plain_files(c, err);
     TRY(write_tokenizers(c, err));
-    TRY(write_json(output, "scheduler/scheduler_config.json",
-                   c->file.scheduler_config, err));
-    return write_json(output, "model_index.json", c->file.index, err);
+    if (c->is_from_file) {
+        TRY(write_json(output, "scheduler/scheduler_config.json",
+                       c->file.scheduler_config, err));
+        return write_index(c, c->file.index, err);
+    }
+    TRY(copy_plain_files(c, err));
+    TRY(read_json(&c->index, c->options->input, "model_index.json", err));
+    return c->index ? write_index(c, c->index, err) : UNSTIR_OK;
 }
 
 /* -- writing a single file --------------------------------------------- */
@@ -586,6 +765,8 @@ static enum unstir_status run(struct conversion *c, struct unstir_error *err)
 {
     TRY(check_options(c, err));
     TRY(c->is_from_file ? read_file_parts(c, err) : read_folder_parts(c, err));
+    TRY(take_given(c, err));
+    TRY(find_open_clip(c, err));
     TRY(add_loras(c, err));
     TRY(c->is_to_file ? write_file(c, err) : write_folder(c, err));
     report(c);
@@ -602,6 +783,8 @@ static void conversion_fini(struct conversion *c)
     for (size_t i = 0; i < c->n_loras; i++)
         lora_close(&c->loras[i]);
     single_file_close(&c->file);
+    model_parts_close(&c->given);
+    json_free(c->index);
     json_free(c->scheduler);
     json_writer_free(c->report);
 }

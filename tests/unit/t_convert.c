@@ -169,6 +169,63 @@ static void test_there_and_back(void **state)
     scratch_remove(p.folder);
 }
 
+#define N_UNET 5 /* tensors; then the autoencoder's one, the encoder's one   */
+
+static void write_some(char path[SCRATCH_PATH], const struct place *p,
+                       const char *name, size_t first, size_t n)
+{
+    struct unstir_error err = {0};
+
+    scratch_path(path, p->folder, name);
+    if (safetensors_write(path, tensors + first, n, NULL, 0, &err))
+        fail_msg("%s", err.detail);
+}
+
+/* Parts in three files become what the whole is, as a folder, as a file, and
+ * when they join the folder of the network alone. */
+static void test_parts(void **state)
+{
+    char unet[SCRATCH_PATH], vae[SCRATCH_PATH], text[SCRATCH_PATH];
+    char bare[SCRATCH_PATH], joined[SCRATCH_PATH], index[SCRATCH_PATH];
+    struct unstir_error err = {0};
+    struct place p;
+    char *words;
+    size_t n;
+
+    place_open(&p);
+    write_some(unet, &p, "unet.safetensors", 0, N_UNET);
+    write_some(vae, &p, "vae.safetensors", N_UNET, 1);
+    write_some(text, &p, "text.safetensors", N_UNET + 1, 1);
+    struct unstir_convert_options o = {.input = unet,
+                                       .output = p.out,
+                                       .merges_path = MERGES,
+                                       .vae = vae,
+                                       .text_encoders = {text, NULL}};
+    convert(&o);
+    check_folder_is_file(p.out, p.file);
+    scratch_path(index, p.out, "model_index.json");
+    if (mapfile_read(&words, &n, index, 1 << 20, &err))
+        fail_msg("%s", err.detail);
+    assert_non_null(strstr(words, "AutoencoderKL"));
+    assert_non_null(strstr(words, "CLIPTextModel"));
+    assert_non_null(strstr(words, "CLIPTokenizer"));
+    alloc_free(words);
+    o.output = p.again;
+    convert(&o);
+    check_folder_is_file(p.out, p.again);
+    scratch_path(bare, p.folder, "bare");
+    scratch_path(joined, p.folder, "joined");
+    convert(&(struct unstir_convert_options){.input = unet, .output = bare});
+    o.input = bare;
+    o.output = joined;
+    convert(&o);
+    check_folder_is_file(joined, p.file);
+    o.input = vae;
+    o.output = "/nowhere/out";
+    refuse(&o, "vae.safetensors");
+    scratch_remove(p.folder);
+}
+
 static void test_formats(void **state)
 {
     static const struct {
@@ -299,9 +356,8 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_there_and_back),
-        cmocka_unit_test(test_formats),
-        cmocka_unit_test(test_lora),
+        cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_formats),        cmocka_unit_test(test_lora),
         cmocka_unit_test(test_errors),
     };
 
