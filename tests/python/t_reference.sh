@@ -38,7 +38,7 @@ if ! has_reference; then
     fi
     rm -rf "$probe"
     echo "installing PyTorch and diffusers into $venv"
-    "$venv/bin/pip" install -q torch diffusers transformers safetensors pillow numpy
+    "$venv/bin/pip" install -q torch diffusers transformers safetensors pillow numpy peft gguf
 fi
 if ! has_reference; then
     echo "not ok reference_installs"
@@ -49,6 +49,11 @@ rc=0
 "$venv/bin/python" tests/python/reference_networks.py "$build/unstir" || rc=1
 "$venv/bin/python" tools/goldens/config_keys.py --unstir "$build/unstir" || rc=1
 kinds="sd sdxl refiner lcm img2img inpaint edit ddpm ddim score consistency ldm ditpipe"
+if "$venv/bin/python" -c 'import peft, gguf' 2>/dev/null; then
+    kinds="$kinds single lora inversion gguf"
+else
+    echo "SKIP reference_files: peft and gguf are not in $venv"
+fi
 if [ -x "$build/tests/golden/t_families" ]; then
     kinds="$kinds unet2d cond kl vq tiny dit"
 fi

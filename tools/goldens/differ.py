@@ -9,7 +9,8 @@ and a request.  Kinds: the networks alone (unet2d cond kl vq tiny dit; through
 tests/golden/t_families, on every rung, within 2e-5 of the largest value) and
 whole pipelines (ddpm ddim ldm score consistency ditpipe sd sdxl lcm, and from
 pictures refiner img2img inpaint edit; through `unstir generate`: the last sample within 1e-3 of the
-largest value, 99 of 100 bytes within one level of the picture).  Without
+largest value, 99 of 100 bytes within one level of the picture), and model
+files (single lora inversion gguf; differ_files.py).  Without
 --kind all of them, COUNT cases of each.  A case is named by kind and seed:
 
     python tools/goldens/differ.py --kind sd --seed 71 --count 1 -v
@@ -38,6 +39,13 @@ import differ_starts  # noqa: E402
 
 PIPELINES = {**differ_pipelines.KINDS, **differ_starts.KINDS}
 
+try:  # peft and gguf may be missing
+    import differ_files  # noqa: E402
+except ImportError:
+    differ_files = None
+
+FILES = differ_files.KINDS if differ_files else {}
+KINDS = [*differ_networks.KINDS, *PIPELINES, *FILES]
 MOST_FILES = 60  # of one run of t_families
 
 
@@ -99,12 +107,16 @@ def run_networks(build, cases, tally):
 
 def differ(a, tally, folder):
     cases = []
-    for kind in a.kind or [*differ_networks.KINDS, *PIPELINES]:
+    for kind in a.kind or KINDS:
         for seed in range(a.seed, a.seed + a.count):
             r = random.Random(f"{kind} {seed}")
             torch.manual_seed(seed)
+            where = os.path.join(folder, f"{kind}_{seed}")
+            if kind in FILES:
+                tally.add(kind, seed, *differ_files.compare(
+                    r, kind, a.unstir, where, not a.keep))
+                continue
             if kind in PIPELINES:
-                where = os.path.join(folder, f"{kind}_{seed}")
                 tally.add(kind, seed, *differ_pipelines.compare(
                     r, PIPELINES[kind], a.unstir, where, not a.keep))
                 continue
@@ -121,8 +133,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--build", default="build")
     p.add_argument("--unstir", help="default: BUILD/unstir")
-    p.add_argument("--kind", nargs="*", choices=[
-        *differ_networks.KINDS, *PIPELINES])
+    p.add_argument("--kind", nargs="*", choices=KINDS)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--count", type=int, default=5)
     p.add_argument("--keep", help="leave the models there")

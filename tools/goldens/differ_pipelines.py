@@ -586,11 +586,13 @@ FLAGS = {"prompt": "-p", "negative_prompt": "--negative", "steps": "--steps",
          "sampler": "--sampler", "image_guidance": "--image-guidance"}
 
 
-def run_ours(unstir, folder, request):
-    """(result, None) or (None, (exit code, words))."""
+def run_ours(unstir, folder, request, model=None, more=()):
+    """(result, None) or (None, (exit code, words)); the model is the folder
+    itself or another."""
     folder = pathlib.Path(folder)
     raw = folder / "raw.safetensors"
-    cmd = [unstir, "generate", "-m", str(folder), "--raw", str(raw), "-o",
+    cmd = [unstir, "generate", "-m", str(model or folder), *more,
+           "--raw", str(raw), "-o",
            str(folder / "out-{i}.png"), "-q", "--precision", "f32",
            "--threads", "1"]
     for key, value in request.items():
