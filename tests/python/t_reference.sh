@@ -4,6 +4,7 @@
 #   reference_export.py     it loads what `unstir train` exports, same samples
 #   reference_networks.py   we load what it saves: drawn networks, schedulers
 #                           and seeds, every step compared
+#   reference_uploads.py    uploaded pictures are read as Pillow reads them
 #   tools/goldens/config_keys.py   no key of its configurations is passed over
 #   tools/goldens/differ.py drawn networks, pipelines, layouts and requests;
 #                           a fixed set of seeds (more by hand: --seed, --count)
@@ -47,6 +48,7 @@ fi
 rc=0
 "$venv/bin/python" tests/python/reference_export.py "$build/unstir" || rc=1
 "$venv/bin/python" tests/python/reference_networks.py "$build/unstir" || rc=1
+"$venv/bin/python" tests/python/reference_uploads.py "$build/unstir" || rc=1
 "$venv/bin/python" tools/goldens/config_keys.py --unstir "$build/unstir" || rc=1
 kinds="sd sdxl refiner lcm img2img inpaint edit ddpm ddim score consistency ldm ditpipe"
 if "$venv/bin/python" -c 'import peft, gguf' 2>/dev/null; then

@@ -8,10 +8,11 @@ Each case is drawn from one seed: a configuration, weights, a layout on disk
 and a request.  Kinds: the networks alone (unet2d cond kl vq tiny dit; through
 tests/golden/t_families, on every rung, within 2e-5 of the largest value) and
 whole pipelines (ddpm ddim ldm score consistency ditpipe sd sdxl lcm, and from
-pictures refiner img2img inpaint edit; through `unstir generate`: the last sample within 1e-3 of the
-largest value, 99 of 100 bytes within one level of the picture), and model
-files (single lora inversion gguf; differ_files.py).  Without
---kind all of them, COUNT cases of each.  A case is named by kind and seed:
+pictures refiner img2img inpaint edit; through `unstir generate`: the last
+sample within 1e-3 of the largest value, 99 of 100 bytes within one level of
+the picture), and model files (single lora inversion gguf; differ_files.py).
+Without --kind all of them, COUNT cases of each.  A case is named by kind and
+seed:
 
     python tools/goldens/differ.py --kind sd --seed 71 --count 1 -v
 
