@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "format/diffusers_pipelines.h"
 #include "format/json.h"
 #include "format/single_file.h"
 #include "format/weights.h"
@@ -464,6 +465,8 @@ static enum unstir_status configure_index(struct single_file *f,
     if (f->kind >= SINGLE_FILE_SDXL)
         json_put_bool(out, "force_zeros_for_empty_prompt",
                       f->kind == SINGLE_FILE_SDXL);
+    if (f->kind == SINGLE_FILE_REFINER)
+        json_put_bool(out, "requires_aesthetics_score", true);
     return finish(&f->index, out, err);
 }
 
@@ -491,5 +494,9 @@ enum unstir_status single_file_configure(struct single_file *f,
             TRY(single_file_configure_part(f, (enum single_file_part_id)id,
                                            err));
     TRY(configure_scheduler(f, err));
-    return configure_index(f, err);
+    TRY(configure_index(f, err));
+    if (f->kind != SINGLE_FILE_REFINER)
+        return UNSTIR_OK;
+    return diffusers_tell_scores(&f->parts[SINGLE_FILE_UNET].config, f->index,
+                                 err);
 }

@@ -189,6 +189,9 @@ static void check_index(const struct single_file *f, const struct kind *kind)
     assert_int_equal(f->kind, kind->kind);
     assert_string_equal(json_string(json_get(f->index, "_class_name")),
                         kind->pipeline);
+    /* It reads five numbers beside the text, others six. */
+    assert_int_equal(json_bool(json_get(f->index, "requires_aesthetics_score")),
+                     kind->kind == SINGLE_FILE_REFINER);
     assert_string_equal(
         json_string(json_get(f->scheduler_config, "prediction_type")),
         kind->prediction);
