@@ -33,7 +33,18 @@ enum unstir_status unstir_model_derive(struct unstir_model **out,
                                        const struct unstir_lora *loras,
                                        size_t n_loras, struct unstir_error *err)
 {
-    return checkpoint_derive(out, base, loras, n_loras, err);
+    return unstir_model_derive_cancelable(out, base, loras, n_loras, NULL, NULL,
+                                          err);
+}
+
+enum unstir_status unstir_model_derive_cancelable(
+    struct unstir_model **out, const struct unstir_model *base,
+    const struct unstir_lora *loras, size_t n_loras,
+    unstir_canceled_fn is_canceled, void *user, struct unstir_error *err)
+{
+    struct checkpoint_deriving how = {is_canceled, user};
+
+    return checkpoint_derive(out, base, loras, n_loras, &how, err);
 }
 
 enum unstir_status unstir_model_describe_derived(
@@ -46,9 +57,11 @@ enum unstir_status unstir_model_describe_derived(
 enum unstir_status unstir_model_derive_bytes(const struct unstir_model *base,
                                              const struct unstir_lora *loras,
                                              size_t n_loras, size_t *n_bytes,
+                                             size_t *peak_bytes,
                                              struct unstir_error *err)
 {
-    return checkpoint_derive_bytes(base, loras, n_loras, n_bytes, err);
+    return checkpoint_derive_bytes(base, loras, n_loras, n_bytes, peak_bytes,
+                                   err);
 }
 
 enum unstir_status unstir_lora_inspect(struct unstir_lora_details *out,

@@ -174,6 +174,15 @@ enum unstir_status unstir_model_derive(struct unstir_model **out,
                                        size_t n_loras,
                                        struct unstir_error *err);
 
+/* The same, which can be given up: is_canceled(user) is asked on this thread
+ * before each tensor that is made, and true ends it with UNSTIR_ERR_CANCELLED.
+ * NULL is never.                                                            */
+typedef bool (*unstir_canceled_fn)(void *user);
+enum unstir_status unstir_model_derive_cancelable(
+    struct unstir_model **out, const struct unstir_model *base,
+    const struct unstir_lora *loras, size_t n_loras,
+    unstir_canceled_fn is_canceled, void *user, struct unstir_error *err);
+
 /* What such a model will be, from names, weights and digests alone: requests
  * can be checked and written down with it, nothing can be computed.  No file
  * is read.  The base may have been opened without its weights.               */
@@ -181,12 +190,14 @@ enum unstir_status unstir_model_describe_derived(
     struct unstir_model **out, const struct unstir_model *base,
     const struct unstir_lora *loras, size_t n_loras, struct unstir_error *err);
 
-/* About the weight_bytes that it will have; reads the files, and tells what
+/* About the weight_bytes that it will have, and the most that it takes while it
+ * is made, the files of its LoRAs included; reads the files, and tells what
  * unstir_model_derive() would find wrong with their layers.  The base as
  * above.                                                                     */
 enum unstir_status unstir_model_derive_bytes(const struct unstir_model *base,
                                              const struct unstir_lora *loras,
                                              size_t n_loras, size_t *n_bytes,
+                                             size_t *peak_bytes,
                                              struct unstir_error *err);
 
 /* What a LoRA file says of itself. */

@@ -195,6 +195,7 @@ static void write_loras(const struct service *service, struct json_out *out)
     jout_uint(out, "bytes", n_bytes);
     jout_uint(out, "made", models->counters.n_made);
     jout_uint(out, "failed", models->counters.n_failed);
+    jout_uint(out, "canceled", models->counters.n_canceled);
     jout_uint(out, "unloaded", models->counters.n_unloaded);
     jout_end_object(out);
 }

@@ -672,6 +672,7 @@ size_t models_busy(const struct service *service)
 void models_stop(struct service *service)
 {
     service->models->is_stopping = true;
+    models_cancel_deriving(service->models);
 }
 
 /* By a helper thread's task; jobs are gone when the models close. */
@@ -692,6 +693,7 @@ void models_close(struct service *service)
     if (models == NULL)
         return;
     models->is_stopping = true;
+    models_cancel_deriving(models);
     while (models->n_tasks > 0 || is_any_held(models))
         loop_run_once(service->loop, 100);
     models_free_derived(models);

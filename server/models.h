@@ -23,8 +23,10 @@
  * ask for the same base, files and scales, and kept by those until they are
  * forgotten.  It has no weights until a job wants it; then it is made by a
  * helper thread out of its loaded base, which cannot be unloaded while it is
- * there, and gives way as any model does.  Of those there are --max-derived at
- * one time.  A file that does not fit fails the jobs of that entry alone.
+ * there, and gives way as any model does.  While it is made it counts with the
+ * most that this takes, the files of its LoRAs included.  Of those there are
+ * --max-derived at one time.  A file that does not fit fails the jobs of that
+ * entry alone; when no job waits for it any more, the making is given up.
  *
  * A model that work is done with is held by a count.  A job that waits or has
  * ended holds nothing: what it needs to be told is in the description.
@@ -95,11 +97,13 @@ struct model {
     size_t n_refs;      /* requests and jobs that name it                    */
     struct unstir_lora loras[UNSTIR_MAX_LORAS]; /* strings owned             */
     size_t n_loras;
-    size_t need_bytes; /* predicted; 0: not yet, or no ceiling               */
+    size_t need_bytes;         /* while it is made, predicted; 0: not yet, or no
+                          ceiling                                            */
+    struct deriving *deriving; /* what a helper thread does for it, or NULL  */
 };
 
 struct models_counters {
-    uint64_t n_made, n_failed, n_unloaded; /* derived models                 */
+    uint64_t n_made, n_failed, n_canceled, n_unloaded; /* derived models     */
 };
 
 struct models {
@@ -150,6 +154,9 @@ bool model_is_ready(const struct model *model);
 
 /* A job waits for it: load it if there is room; may_evict: make room. */
 void model_want(struct model *model, bool may_evict);
+
+/* No job waits for it any more: it need not be made. */
+void model_unwant(struct model *model);
 
 /* Seconds of a step of a request that leaves all to the model, as predicted. */
 double model_step_s(const struct model *model);

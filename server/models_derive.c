@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -162,25 +163,35 @@ struct deriving {
     struct model *model;
     const struct unstir_model *base; /* stays while this runs                */
     bool only_measures;
-    size_t need_bytes;
+    atomic_bool is_canceled; /* by the loop.  Relaxed: a wish, no data       */
+    size_t peak_bytes;
     struct unstir_model *engine;
     enum unstir_status status;
     struct unstir_error error;
     int64_t started_ns, ended_ns;
 };
 
+static bool is_canceled(void *user)
+{
+    struct deriving *d = user;
+
+    return atomic_load_explicit(&d->is_canceled, memory_order_relaxed);
+}
+
 static void run(struct loop_task *task)
 {
     struct deriving *d = (struct deriving *)task;
     const struct model *model = d->model;
+    size_t n_bytes;
 
     d->started_ns = clock_mono_ns();
     d->status =
         d->only_measures
             ? unstir_model_derive_bytes(d->base, model->loras, model->n_loras,
-                                        &d->need_bytes, &d->error)
-            : unstir_model_derive(&d->engine, d->base, model->loras,
-                                  model->n_loras, &d->error);
+                                        &n_bytes, &d->peak_bytes, &d->error)
+            : unstir_model_derive_cancelable(&d->engine, d->base, model->loras,
+                                             model->n_loras, is_canceled, d,
+                                             &d->error);
     d->ended_ns = clock_mono_ns();
 }
 
@@ -206,11 +217,12 @@ static void measured(struct model *model, const struct deriving *d)
     size_t base_bytes = model_need(model->base);
     char why[200];
 
-    model->need_bytes = d->need_bytes > 0 ? d->need_bytes : 1;
+    model->need_bytes = d->peak_bytes > 0 ? d->peak_bytes : 1;
     if (base_bytes + model->need_bytes <= models->max_bytes)
         return;
     (void)snprintf(why, sizeof why,
-                   "with these LoRAs the model takes %zu MiB of memory; "
+                   "with these LoRAs the model takes %zu MiB of memory while "
+                   "it is made; "
                    "--models-memory allows %llu MiB for all models",
                    ((base_bytes + model->need_bytes) >> 20) + 1,
                    (unsigned long long)(models->max_bytes >> 20));
@@ -226,6 +238,13 @@ static void made(struct model *model, struct deriving *d)
     model_loaded(model);
 }
 
+/* Who has come to wait for it since will want it again. */
+static void canceled(struct model *model)
+{
+    model->models->counters.n_canceled++;
+    model_count(model, 0);
+}
+
 static void done(struct loop_task *task)
 {
     struct deriving *d = (struct deriving *)task;
@@ -235,8 +254,11 @@ static void done(struct loop_task *task)
 
     models->n_tasks--;
     model->state = MODEL_UNLOADED;
+    model->deriving = NULL;
     model_refer(model); /* jobs that fail may be the last to name it         */
-    if (d->status != UNSTIR_OK)
+    if (d->status == UNSTIR_ERR_CANCELLED)
+        canceled(model);
+    else if (d->status != UNSTIR_OK)
         failed(model, d);
     else if (d->only_measures)
         measured(model, d);
@@ -263,11 +285,13 @@ bool model_start_deriving(struct model *model, bool only_measures)
     d->model = model;
     d->base = only_measures ? model->base->described : model->base->engine;
     d->only_measures = only_measures;
+    atomic_init(&d->is_canceled, false);
     if (!loop_offload(models->service->loop, &d->task)) {
         mem_free(d);
         return false;
     }
     models->n_tasks++;
+    model->deriving = d;
     model->state = MODEL_LOADING;
     model->is_wanted = false;
     if (only_measures)
@@ -276,4 +300,20 @@ bool model_start_deriving(struct model *model, bool only_measures)
     model->base->n_derived++;
     model_count(model, model_need(model));
     return true;
+}
+
+void model_unwant(struct model *model)
+{
+    if (model->base == NULL)
+        return;
+    model->is_wanted = false;
+    if (model->deriving != NULL)
+        atomic_store_explicit(&model->deriving->is_canceled, true,
+                              memory_order_relaxed);
+}
+
+void models_cancel_deriving(struct models *models)
+{
+    for (struct model *at = models->first_derived; at != NULL; at = at->next)
+        model_unwant(at);
 }

@@ -45,6 +45,9 @@ void model_start_unloading(struct model *model);
  * False without memory. */
 bool model_start_deriving(struct model *model, bool only_measures);
 
+/* Give up what is being made, of all. */
+void models_cancel_deriving(struct models *models);
+
 /* It has no engine any more, and no task: its base may go; so may the entry,
  * if nobody names it. */
 void model_derived_ended(struct model *model);

@@ -129,6 +129,37 @@ static void tell_places(struct jobs *jobs)
     queue_each(&jobs->queue, &load, tell_place, NULL);
 }
 
+struct model_wait {
+    const struct model *model;
+    struct job *job;
+};
+
+static void find_waiting(void *user, struct queue_item *item, unsigned position,
+                         double start_s)
+{
+    struct model_wait *wait = user;
+    struct job *job = job_of(item);
+
+    (void)position;
+    (void)start_s;
+    if (job->work == NULL &&
+        (job->req.model == wait->model || job->req.model->base == wait->model))
+        wait->job = job;
+}
+
+/* A model that only this job waited for need not be made. */
+static void stop_waiting(const struct job *job)
+{
+    struct queue_load load = {.n_workers = 1};
+    struct model_wait wait = {.model = job->req.model};
+
+    if (model_is_ready(job->req.model))
+        return;
+    queue_each(&job->jobs->queue, &load, find_waiting, &wait);
+    if (wait.job == NULL)
+        model_unwant(job->req.model);
+}
+
 /* --------------------------------------------------------------- the end -- */
 
 static void settle_record(struct job *job)
@@ -155,8 +186,10 @@ void sched_settle(struct job *job, enum job_state state)
 {
     struct jobs *jobs = job->jobs;
 
-    if (job->item.is_queued)
+    if (job->item.is_queued) {
         queue_remove(&jobs->queue, &job->item);
+        stop_waiting(job);
+    }
     if (!job->is_in_hand) {
         sched_drop_work(job);
         jobs_drop_pictures(job);
@@ -579,24 +612,6 @@ static void end_late(void *user, struct queue_item *item, unsigned position,
     (void)start_s;
     if (job->deadline_ns != 0 && clock_mono_ns() >= job->deadline_ns)
         *late = job;
-}
-
-struct model_wait {
-    const struct model *model;
-    struct job *job;
-};
-
-static void find_waiting(void *user, struct queue_item *item, unsigned position,
-                         double start_s)
-{
-    struct model_wait *wait = user;
-    struct job *job = job_of(item);
-
-    (void)position;
-    (void)start_s;
-    if (job->work == NULL &&
-        (job->req.model == wait->model || job->req.model->base == wait->model))
-        wait->job = job;
 }
 
 void jobs_no_model(struct service *service, const struct model *model)

@@ -76,6 +76,19 @@ enum unstir_status weights_add_source(struct weights *w,
     return UNSTIR_OK;
 }
 
+void *weights_take_block(struct weights *w, const void *data)
+{
+    for (size_t i = 0; i < w->n_sources; i++) {
+        void *block = w->sources[i].block;
+
+        if (!block || block != data)
+            continue;
+        w->sources[i].block = NULL;
+        return block;
+    }
+    return NULL;
+}
+
 enum unstir_status weights_merge(struct weights *w, struct weights *from,
                                  struct unstir_error *err)
 {

@@ -40,6 +40,10 @@ enum unstir_status weights_add_source(struct weights *w,
                                       struct weights_source *source,
                                       struct unstir_error *err);
 
+/* The block that begins at `data`, for the caller to alloc_free(); its tensors
+ * are read there as long as it keeps it.  NULL: no block of w's does. */
+void *weights_take_block(struct weights *w, const void *data);
+
 /* Move everything of `from` to the end of w; `from` is ended in any case. */
 enum unstir_status weights_merge(struct weights *w, struct weights *from,
                                  struct unstir_error *err);

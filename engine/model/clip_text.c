@@ -337,8 +337,8 @@ static enum unstir_status measure(struct clip_text *t, const struct graph *g,
     status = alloc_zero(&own, graph_n_params(g), sizeof(float *), err);
     if (status == UNSTIR_OK) {
         param_stored_all(stored, NULL, own, &source);
-        status = packs_measure(&t->info.weight_bytes, g, &t->table, LOWER_FUSED,
-                               NULL, stored, err);
+        status = packs_measure(&t->info.weight_bytes, NULL, g, &t->table,
+                               LOWER_FUSED, NULL, stored, err);
         alloc_free(own);
     }
     alloc_free(stored);

@@ -108,16 +108,15 @@ static const struct lora_layer *find(const struct lora_use *use,
 }
 
 enum unstir_status lora_touches(bool *is_touched, const struct tensor_view *t,
-                                enum single_file_part_id part,
-                                const struct lora_use *uses, size_t n_uses,
+                                const struct lora_task *task,
                                 struct unstir_error *err)
 {
     *is_touched = false;
-    for (size_t u = 0; u < n_uses; u++) {
-        const struct lora_layer *l = find(&uses[u], t, part);
+    for (size_t u = 0; u < task->n_uses; u++) {
+        const struct lora_layer *l = find(&task->uses[u], t, task->part);
 
         if (l)
-            TRY(check_layer(t, l, &uses[u], err));
+            TRY(check_layer(t, l, &task->uses[u], err));
         *is_touched |= l != NULL;
     }
     return UNSTIR_OK;
@@ -127,25 +126,27 @@ enum unstir_status lora_touches(bool *is_touched, const struct tensor_view *t,
  * if nothing does. */
 static enum unstir_status derive(struct tensor_view *t, bool *changed,
                                  struct weights *out,
-                                 enum single_file_part_id part,
-                                 const struct lora_use *uses, size_t n_uses,
+                                 const struct lora_task *task,
                                  struct unstir_error *err)
 {
     const struct tensor_view base = *t;
     struct weights_source source = {.block = NULL};
     float *floats;
 
-    TRY(lora_touches(changed, &base, part, uses, n_uses, err));
+    TRY(lora_touches(changed, &base, task, err));
     if (!*changed)
         return UNSTIR_OK;
+    if (task->is_canceled && task->is_canceled(task->user))
+        return error_set(err, UNSTIR_ERR_CANCELLED,
+                         "adding LoRAs was canceled");
     TRY(load_floats(&floats, &base, err));
     source.block = floats;
     TRY(weights_add_source(out, &source, err));
-    for (size_t u = 0; u < n_uses; u++) {
-        const struct lora_layer *l = find(&uses[u], &base, part);
+    for (size_t u = 0; u < task->n_uses; u++) {
+        const struct lora_layer *l = find(&task->uses[u], &base, task->part);
 
         if (l)
-            TRY(add_layer(floats, l, &uses[u], err));
+            TRY(add_layer(floats, l, &task->uses[u], err));
     }
     t->data = floats;
     t->dtype = DTYPE_F32;
@@ -154,15 +155,14 @@ static enum unstir_status derive(struct tensor_view *t, bool *changed,
 }
 
 static enum unstir_status fill(struct weights *out, const struct weights *base,
-                               enum single_file_part_id part,
-                               const struct lora_use *uses, size_t n_uses,
-                               size_t *n_touched, struct unstir_error *err)
+                               const struct lora_task *task, size_t *n_touched,
+                               struct unstir_error *err)
 {
     for (size_t i = 0; i < weights_len(base); i++) {
         struct tensor_view t = *weights_at(base, i);
         bool changed;
 
-        TRY(derive(&t, &changed, out, part, uses, n_uses, err));
+        TRY(derive(&t, &changed, out, task, err));
         TRY(weights_add(out, &t, err));
         *n_touched += changed;
     }
@@ -170,15 +170,14 @@ static enum unstir_status fill(struct weights *out, const struct weights *base,
 }
 
 enum unstir_status lora_derive(struct weights **out, const struct weights *base,
-                               enum single_file_part_id part,
-                               const struct lora_use *uses, size_t n_uses,
-                               size_t *n_touched, struct unstir_error *err)
+                               const struct lora_task *task, size_t *n_touched,
+                               struct unstir_error *err)
 {
     enum unstir_status status;
 
     *n_touched = 0;
     TRY(weights_new(out, err));
-    status = fill(*out, base, part, uses, n_uses, n_touched, err);
+    status = fill(*out, base, task, n_touched, err);
     if (status != UNSTIR_OK) {
         weights_close(*out);
         *out = NULL;

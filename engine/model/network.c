@@ -19,6 +19,7 @@
 #include "base/cpu.h"
 #include "format/json.h"
 #include "format/weights.h"
+#include "format/weights_build.h"
 #include "model/network_parts.h"
 #include "model/param_load.h"
 #include "ops/conv2d.h"
@@ -380,7 +381,7 @@ static enum unstir_status measure_params(struct network *net,
     status = alloc_zero(&own, graph_n_params(g), sizeof(float *), err);
     if (status == UNSTIR_OK) {
         param_stored_all(stored, NULL, own, &source);
-        status = packs_measure(&net->info.weight_bytes, g, &net->table,
+        status = packs_measure(&net->info.weight_bytes, NULL, g, &net->table,
                                options->mode, NULL, stored, err);
         alloc_free(own);
     }
@@ -516,7 +517,8 @@ enum unstir_status network_open(struct network **out, const struct json *config,
 
 struct derivation {
     const struct network *base;
-    const struct weights *base_weights, *weights;
+    const struct weights *base_weights;
+    struct weights *weights;
     const struct graph *g;
     const float **params;
     struct packs_stored *stored;
@@ -531,7 +533,8 @@ static bool is_touched(const struct derivation *d, const char *name)
     return was && is && was->data != is->data;
 }
 
-/* Copies of what is touched: the derived weights end before the network. */
+/* What is touched, taken from the derived weights or copied: they end before
+ * the network. */
 static enum unstir_status derive_params(struct network *net,
                                         const struct derivation *d,
                                         struct unstir_error *err)
@@ -546,6 +549,9 @@ static enum unstir_status derive_params(struct network *net,
         TRY(param_load(&d->params[i], &net->own_params[i], want, d->weights,
                        err));
         if (net->own_params[i] || !d->touched[i])
+            continue;
+        net->own_params[i] = weights_take_block(d->weights, d->params[i]);
+        if (net->own_params[i])
             continue;
         TRY(own_param(net, i, want->n, err));
         memcpy(net->own_params[i], d->params[i], want->n * sizeof(float));
@@ -638,7 +644,7 @@ static enum unstir_status derive(struct network *net, struct derivation *d,
 enum unstir_status network_derive(struct network **out,
                                   const struct network *base,
                                   const struct weights *base_weights,
-                                  const struct weights *weights,
+                                  struct weights *weights,
                                   struct unstir_error *err)
 {
     struct derivation d = {
@@ -664,7 +670,7 @@ enum unstir_status network_derive(struct network **out,
 /* What is touched will lie in floats; whether the rest stays in its file does
  * not matter, so that it may count as floats, too. */
 static enum unstir_status
-measure_derived(size_t *bytes, const struct network *base,
+measure_derived(size_t *bytes, size_t *peak_bytes, const struct network *base,
                 const struct graph *g, network_touched_fn is_touched_param,
                 const void *arg, struct unstir_error *err)
 {
@@ -683,14 +689,14 @@ measure_derived(size_t *bytes, const struct network *base,
             is_touched_param(arg, graph_param_at(g, (param_id)i)->name);
     }
     if (status == UNSTIR_OK)
-        status = packs_measure(bytes, g, &base->table, LOWER_FUSED, touched,
-                               stored, err);
+        status = packs_measure(bytes, peak_bytes, g, &base->table, LOWER_FUSED,
+                               touched, stored, err);
     alloc_free(stored);
     alloc_free(touched);
     return status;
 }
 
-enum unstir_status network_derive_bytes(size_t *bytes,
+enum unstir_status network_derive_bytes(size_t *bytes, size_t *peak_bytes,
                                         const struct network *base,
                                         network_touched_fn is_touched_param,
                                         const void *arg,
@@ -700,10 +706,11 @@ enum unstir_status network_derive_bytes(size_t *bytes,
     enum unstir_status status;
     struct graph *g;
 
-    *bytes = 0;
+    *bytes = *peak_bytes = 0;
     size.h = size.w = network_smallest_edge(&base->facts);
     TRY(build_graph(&g, base->family, base->config, &size, err));
-    status = measure_derived(bytes, base, g, is_touched_param, arg, err);
+    status =
+        measure_derived(bytes, peak_bytes, base, g, is_touched_param, arg, err);
     graph_free(g);
     return status;
 }

@@ -58,17 +58,19 @@ void network_free(struct network *net);
 
 /* A network like `base` with other values of some tensors: `weights` are the
  * base's own views but for those.  What products need is packed anew, all else
- * is the base's, which must outlive *out; `weights` need not. */
+ * is the base's, which must outlive *out; `weights` need not: blocks of theirs
+ * that the network keeps are taken. */
 enum unstir_status network_derive(struct network **out,
                                   const struct network *base,
                                   const struct weights *base_weights,
-                                  const struct weights *weights,
+                                  struct weights *weights,
                                   struct unstir_error *err);
 
 /* Bytes that such a network will take beside its base (which needs no weights
- * for this), where tensors of these names have other values. */
+ * for this), where tensors of these names have other values; *peak_bytes: while
+ * it is made, its `weights` included. */
 typedef bool (*network_touched_fn)(const void *arg, const char *name);
-enum unstir_status network_derive_bytes(size_t *bytes,
+enum unstir_status network_derive_bytes(size_t *bytes, size_t *peak_bytes,
                                         const struct network *base,
                                         network_touched_fn is_touched,
                                         const void *arg,

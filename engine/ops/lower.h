@@ -117,9 +117,11 @@ enum unstir_status packs_derive(struct packs **out, const struct packs *base,
 
 /* Bytes that packs_new() and the parameters beside it will take, weights that
  * are read in place included, without reading any; with `touched` those of
- * packs_derive().  stored: [p] or NULL, as in packs_params; of data only
+ * packs_derive().  *peak_bytes (or NULL) with all the parameters that are given
+ * for that, before what packs_needs() denies is dropped.  stored: [p] or NULL, as in packs_params; of data only
  * whether it is NULL counts. */
-enum unstir_status packs_measure(size_t *bytes, const struct graph *g,
+enum unstir_status packs_measure(size_t *bytes, size_t *peak_bytes,
+                                 const struct graph *g,
                                  const struct kernel_table *table,
                                  enum lower_mode mode, const bool *touched,
                                  const struct packs_stored *stored,

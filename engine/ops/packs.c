@@ -542,10 +542,27 @@ enum unstir_status packs_derive(struct packs **out, const struct packs *base,
     return UNSTIR_OK;
 }
 
-/* What stands beside the packs is counted too, if it is `counted` (or all). */
-static size_t measured(struct packs *packs, const struct graph *g,
-                       const bool *counted)
+struct measures {
+    size_t bytes, peak_bytes;
+};
+
+/* Of packs and all parameters that they are made from. */
+static size_t peak(const struct packs *packs, const struct graph *g,
+                   const bool *counted)
 {
+    size_t bytes = packs->bytes;
+
+    for (size_t i = 0; i < packs->n_params; i++)
+        if (packs->params[i] && (!counted || counted[i]))
+            bytes += graph_param_at(g, (param_id)i)->n * sizeof(float);
+    return bytes;
+}
+
+/* What stands beside the packs is counted too, if it is `counted` (or all). */
+static struct measures measured(struct packs *packs, const struct graph *g,
+                                const bool *counted)
+{
+    size_t peak_bytes = peak(packs, g, counted);
     size_t bytes = packs->bytes;
 
     packs_drop_packed(packs, g);
@@ -560,13 +577,13 @@ static size_t measured(struct packs *packs, const struct graph *g,
         else if (stored)
             bytes += dtype_bytes(stored->type, n);
     }
-    return bytes;
+    return (struct measures){bytes, peak_bytes};
 }
 
 static enum unstir_status
-measure_derived(size_t *bytes, const struct packs *base, const struct graph *g,
-                const struct packs_params *source, const bool *touched,
-                struct unstir_error *err)
+measure_derived(struct measures *out, const struct packs *base,
+                const struct graph *g, const struct packs_params *source,
+                const bool *touched, struct unstir_error *err)
 {
     enum unstir_status status;
     struct packs *packs;
@@ -577,13 +594,13 @@ measure_derived(size_t *bytes, const struct packs *base, const struct graph *g,
     status = new_empty(&packs, g, base->table, base->mode, source,
                        (struct origin){base, touched, false}, err);
     if (status == UNSTIR_OK)
-        *bytes = measured(packs, g, wanted);
+        *out = measured(packs, g, wanted);
     packs_free(packs);
     alloc_free(wanted);
     return status;
 }
 
-static enum unstir_status measure(size_t *bytes, const struct graph *g,
+static enum unstir_status measure(struct measures *out, const struct graph *g,
                                   const struct kernel_table *table,
                                   enum lower_mode mode, const bool *touched,
                                   const struct packs_params *source,
@@ -595,14 +612,15 @@ static enum unstir_status measure(size_t *bytes, const struct graph *g,
     TRY(new_empty(&packs, g, table, mode, source, (struct origin){.base = NULL},
                   err));
     if (touched)
-        status = measure_derived(bytes, packs, g, source, touched, err);
+        status = measure_derived(out, packs, g, source, touched, err);
     else
-        *bytes = measured(packs, g, NULL);
+        *out = measured(packs, g, NULL);
     packs_free(packs);
     return status;
 }
 
-enum unstir_status packs_measure(size_t *bytes, const struct graph *g,
+enum unstir_status packs_measure(size_t *bytes, size_t *peak_bytes,
+                                 const struct graph *g,
                                  const struct kernel_table *table,
                                  enum lower_mode mode, const bool *touched,
                                  const struct packs_stored *stored,
@@ -611,17 +629,23 @@ enum unstir_status packs_measure(size_t *bytes, const struct graph *g,
     static const float any; /* stands for every parameter                    */
     struct packs_params source = {.stored = stored};
     enum unstir_status status;
+    struct measures m = {0, 0};
     const float **values;
     void *params;
 
     *bytes = 0;
+    if (peak_bytes)
+        *peak_bytes = 0;
     TRY(alloc_zero(&params, graph_n_params(g), sizeof(float *), err));
     values = params;
     for (size_t i = 0; i < graph_n_params(g); i++)
         values[i] = &any;
     source.values = values;
-    status = measure(bytes, g, table, mode, touched, &source, err);
+    status = measure(&m, g, table, mode, touched, &source, err);
     alloc_free(params);
+    *bytes = m.bytes;
+    if (peak_bytes)
+        *peak_bytes = m.peak_bytes;
     return status;
 }
 

@@ -108,10 +108,15 @@ enum unstir_status checkpoint_open(struct unstir_model **out, const char *path,
                                    struct unstir_error *err);
 void checkpoint_free(struct unstir_model *m);
 
-/* As unstir_model_derive(). */
+/* As unstir_model_derive_cancelable(). */
+struct checkpoint_deriving {
+    unstir_canceled_fn is_canceled; /* NULL: never                           */
+    void *user;
+};
 enum unstir_status checkpoint_derive(struct unstir_model **out,
                                      const struct unstir_model *base,
                                      const struct unstir_lora *loras, size_t n,
+                                     const struct checkpoint_deriving *how,
                                      struct unstir_error *err);
 /* As unstir_model_describe_derived() and unstir_model_derive_bytes(). */
 enum unstir_status checkpoint_describe_derived(struct unstir_model **out,
@@ -122,6 +127,7 @@ enum unstir_status checkpoint_describe_derived(struct unstir_model **out,
 enum unstir_status checkpoint_derive_bytes(const struct unstir_model *base,
                                            const struct unstir_lora *loras,
                                            size_t n, size_t *n_bytes,
+                                           size_t *peak_bytes,
                                            struct unstir_error *err);
 /* Free the weights; the description stays. */
 void checkpoint_unload(struct unstir_model *m);

@@ -332,6 +332,9 @@ static enum unstir_status derive_part(struct conversion *c, size_t i,
 {
     struct part *part = &c->parts[i];
     struct lora_use uses[MAX_LORAS];
+    struct lora_task task = {.part = (enum single_file_part_id)i,
+                             .uses = uses,
+                             .n_uses = c->n_loras};
     size_t n = 0;
 
     if (!part->weights)
@@ -339,8 +342,7 @@ static enum unstir_status derive_part(struct conversion *c, size_t i,
     for (size_t k = 0; k < c->n_loras; k++)
         uses[k] = (struct lora_use){&c->loras[k], c->options->lora_scales[k],
                                     c->options->loras[k]};
-    TRY(lora_derive(&part->derived, part->weights, (enum single_file_part_id)i,
-                    uses, c->n_loras, &n, err));
+    TRY(lora_derive(&part->derived, part->weights, &task, &n, err));
     part->weights = part->derived;
     *n_touched += n;
     return UNSTIR_OK;

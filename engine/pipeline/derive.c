@@ -40,6 +40,8 @@ struct derived {
     struct unstir_lora_info infos[UNSTIR_MAX_LORAS];
     size_t n;
     char digest[65];
+    unstir_canceled_fn is_canceled; /* while the model is made               */
+    void *user;
     struct network *net;                            /* NULL: the base's       */
     struct clip_text *texts[CONDITIONING_ENCODERS]; /* as net                */
     struct weights *text_weights[CONDITIONING_ENCODERS];
@@ -199,12 +201,17 @@ static enum unstir_status derive_weights(struct weights **out,
                                          struct unstir_error *err)
 {
     struct lora_use uses[UNSTIR_MAX_LORAS];
-    size_t n = uses_of(uses, d, part), n_touched;
+    struct lora_task task = {.part = part,
+                             .uses = uses,
+                             .n_uses = uses_of(uses, d, part),
+                             .is_canceled = d->is_canceled,
+                             .user = d->user};
+    size_t n_touched;
 
     *out = NULL;
-    if (n == 0)
+    if (task.n_uses == 0)
         return UNSTIR_OK;
-    TRY(lora_derive(out, base, part, uses, n, &n_touched, err));
+    TRY(lora_derive(out, base, &task, &n_touched, err));
     if (n_touched > 0)
         return UNSTIR_OK;
     weights_close(*out);
@@ -302,9 +309,8 @@ static enum unstir_status derive_all(struct unstir_model *m,
 
 struct touching {
     const struct weights *weights;
-    enum single_file_part_id part;
     struct lora_use uses[UNSTIR_MAX_LORAS];
-    size_t n_uses;
+    struct lora_task task;
 };
 
 static bool is_touched(const void *arg, const char *name)
@@ -313,9 +319,7 @@ static bool is_touched(const void *arg, const char *name)
     const struct tensor_view *v = weights_find(t->weights, name);
     bool touched = false;
 
-    return v &&
-           lora_touches(&touched, v, t->part, t->uses, t->n_uses, NULL) ==
-               UNSTIR_OK &&
+    return v && lora_touches(&touched, v, &t->task, NULL) == UNSTIR_OK &&
            touched;
 }
 
@@ -328,7 +332,7 @@ static enum unstir_status touched_bytes(size_t *n, const struct touching *t,
         const struct tensor_view *v = weights_at(t->weights, i);
         bool touched;
 
-        TRY(lora_touches(&touched, v, t->part, t->uses, t->n_uses, err));
+        TRY(lora_touches(&touched, v, &t->task, err));
         *n += touched ? v->n * sizeof(float) : 0;
     }
     return UNSTIR_OK;
@@ -340,12 +344,42 @@ static enum unstir_status part_bytes(size_t *n, const struct derived *d,
                                      struct touching *t,
                                      struct unstir_error *err)
 {
-    *t = (struct touching){.weights = weights, .part = part};
-    t->n_uses = uses_of(t->uses, d, part);
+    *t = (struct touching){.weights = weights};
+    t->task = (struct lora_task){
+        .part = part, .uses = t->uses, .n_uses = uses_of(t->uses, d, part)};
     return touched_bytes(n, t, err);
 }
 
-static enum unstir_status all_bytes(size_t *n, const struct derived *d,
+/* Of a layer in floats, the largest of all files. */
+static size_t layer_bytes(const struct lora *l)
+{
+    size_t most = 0;
+
+    for (size_t i = 0; i < l->n; i++) {
+        size_t n = l->layers[i].up->n + l->layers[i].down->n;
+
+        most = n > most ? n : most;
+    }
+    return most * sizeof(float);
+}
+
+/* The files themselves, and what of them is read into floats. */
+static size_t files_bytes(const struct derived *d)
+{
+    size_t sum = 0, most = 0;
+
+    for (size_t i = 0; i < d->n; i++) {
+        size_t n = layer_bytes(&d->loras[i].file);
+
+        sum += d->loras[i].file.n_bytes;
+        most = n > most ? n : most;
+    }
+    return sum + most;
+}
+
+/* Parts are made one after the other. */
+static enum unstir_status all_bytes(size_t *n, size_t *peak_bytes,
+                                    const struct derived *d,
                                     const struct unstir_model *base,
                                     struct unstir_error *err)
 {
@@ -354,10 +388,11 @@ static enum unstir_status all_bytes(size_t *n, const struct derived *d,
     unsigned encoder = 0;
     size_t bytes, all = 0;
 
-    *n = 0;
+    *n = *peak_bytes = 0;
     TRY(part_bytes(&all, d, parts.weights, SINGLE_FILE_UNET, &t, err));
     if (all > 0)
-        TRY(network_derive_bytes(n, base->net, is_touched, &t, err));
+        TRY(network_derive_bytes(n, peak_bytes, base->net, is_touched, &t,
+                                 err));
     for (size_t i = 0; i < CONDITIONING_ENCODERS; i++) {
         const struct clip_text *text;
 
@@ -371,6 +406,7 @@ static enum unstir_status all_bytes(size_t *n, const struct derived *d,
             *n += bytes + clip_text_info(text)->weight_bytes;
         all += bytes;
     }
+    *peak_bytes = (*peak_bytes > *n ? *peak_bytes : *n) + files_bytes(d);
     return d->n == 0 || all > 0 ? UNSTIR_OK : touch_nothing(d, err);
 }
 
@@ -431,7 +467,8 @@ static enum unstir_status check_base(const struct unstir_model *base,
 static enum unstir_status derive(struct unstir_model **out,
                                  const struct unstir_model *base,
                                  const struct unstir_lora *loras, size_t n,
-                                 bool reads, struct unstir_error *err)
+                                 const struct checkpoint_deriving *how,
+                                 struct unstir_error *err)
 {
     enum unstir_status status;
     struct unstir_model *m;
@@ -448,7 +485,11 @@ static enum unstir_status derive(struct unstir_model **out,
         return status;
     }
     m->derived = memory;
-    status = fill(m, loras, n, reads, err);
+    if (how) {
+        m->derived->is_canceled = how->is_canceled;
+        m->derived->user = how->user;
+    }
+    status = fill(m, loras, n, how != NULL, err);
     if (status != UNSTIR_OK) {
         checkpoint_free_derived(m);
         return status;
@@ -460,9 +501,10 @@ static enum unstir_status derive(struct unstir_model **out,
 enum unstir_status checkpoint_derive(struct unstir_model **out,
                                      const struct unstir_model *base,
                                      const struct unstir_lora *loras, size_t n,
+                                     const struct checkpoint_deriving *how,
                                      struct unstir_error *err)
 {
-    return derive(out, base, loras, n, true, err);
+    return derive(out, base, loras, n, how, err);
 }
 
 enum unstir_status checkpoint_describe_derived(struct unstir_model **out,
@@ -471,25 +513,26 @@ enum unstir_status checkpoint_describe_derived(struct unstir_model **out,
                                                size_t n,
                                                struct unstir_error *err)
 {
-    return derive(out, base, loras, n, false, err);
+    return derive(out, base, loras, n, NULL, err);
 }
 
 enum unstir_status checkpoint_derive_bytes(const struct unstir_model *base,
                                            const struct unstir_lora *loras,
                                            size_t n, size_t *n_bytes,
+                                           size_t *peak_bytes,
                                            struct unstir_error *err)
 {
     enum unstir_status status;
     struct derived *d;
     void *memory;
 
-    *n_bytes = 0;
+    *n_bytes = *peak_bytes = 0;
     TRY(check_base(base, err));
     TRY(alloc_zero(&memory, 1, sizeof *d, err));
     d = memory;
     status = add_all(d, loras, n, true, err);
     if (status == UNSTIR_OK)
-        status = all_bytes(n_bytes, d, base, err);
+        status = all_bytes(n_bytes, peak_bytes, d, base, err);
     close_files(d);
     alloc_free(d);
     return status;

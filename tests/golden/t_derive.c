@@ -293,6 +293,43 @@ static void test_order(void **state)
     unstir_model_close(base);
 }
 
+struct patience {
+    size_t n_asked, most;
+};
+
+static bool is_out(void *user)
+{
+    struct patience *p = user;
+
+    return p->n_asked++ == p->most;
+}
+
+/* Given up before the first tensor, in the middle and before the last one. */
+static void test_canceled(void **state)
+{
+    struct unstir_lora lora = {
+        .path = lora_path, .unet_weight = 0.8, .text_weight = 0.5};
+    struct unstir_model *base = open_path(model_path), *m;
+    struct patience all = {.most = SIZE_MAX};
+    struct unstir_error err = {0};
+
+    (void)state;
+    must(unstir_model_derive_cancelable(&m, base, &lora, 1, is_out, &all, &err),
+         &err);
+    unstir_model_close(m);
+    assert_true(all.n_asked > 2);
+    for (size_t i = 0; i < 3; i++) {
+        struct patience p = {.most = i * (all.n_asked - 1) / 2};
+
+        assert_int_equal(unstir_model_derive_cancelable(&m, base, &lora, 1,
+                                                        is_out, &p, &err),
+                         UNSTIR_ERR_CANCELLED);
+        assert_null(m);
+        assert_int_equal(p.n_asked, p.most + 1);
+    }
+    unstir_model_close(base);
+}
+
 static void write_request(const struct unstir_model *m, char **json)
 {
     struct unstir_request r = UNSTIR_REQUEST_INIT, resolved;
@@ -313,16 +350,20 @@ static void test_described(void **state)
     struct unstir_lora_details details;
     struct unstir_error err = {0};
     char *want, *got;
-    size_t n, n_bytes, n_bare;
+    size_t n, n_bytes, n_bare, n_peak;
 
     (void)state;
     must(unstir_lora_inspect(&details, lora_path, NULL, 0, &err), &err);
     must(unstir_model_derive(&model, base, &lora, 1, &err), &err);
     assert_string_equal(details.digest,
                         unstir_model_info(model)->loras[0].digest);
-    must(unstir_model_derive_bytes(base, &lora, 1, &n_bytes, &err), &err);
+    must(unstir_model_derive_bytes(base, &lora, 1, &n_bytes, &n_peak, &err),
+         &err);
+    /* It stands beside the file, and not twice. */
+    assert_in_range(n_peak, n_bytes + details.n_bytes,
+                    2 * n_bytes + 2 * details.n_bytes);
     must(unstir_model_open(&m, model_path, &bare, &err), &err);
-    must(unstir_model_derive_bytes(m, &lora, 1, &n_bare, &err), &err);
+    must(unstir_model_derive_bytes(m, &lora, 1, &n_bare, &n_peak, &err), &err);
     /* Without weights what an f32 file has in place is counted as well. */
     n = (size_t)unstir_model_info(model)->weight_bytes;
     if (n > n_bytes || n_bytes > n_bare || n_bare > n + n / 10)
@@ -588,6 +629,7 @@ int main(void)
         cmocka_unit_test(test_reference),
         cmocka_unit_test(test_as_changed_for_good),
         cmocka_unit_test(test_order),
+        cmocka_unit_test(test_canceled),
         cmocka_unit_test(test_described),
         cmocka_unit_test(test_details),
         cmocka_unit_test(test_base_stays),

@@ -256,8 +256,10 @@ static void test_derive(void **state)
     lora = open_lora(g);
     const struct lora_use uses[] = {{.lora = &lora, .scale = 0.5},
                                     {.lora = &lora, .scale = -0.25}};
+    struct lora_task task = {
+        .part = SINGLE_FILE_UNET, .uses = uses, .n_uses = 2};
 
-    if (lora_derive(&out, base, SINGLE_FILE_UNET, uses, 2, &n, &err))
+    if (lora_derive(&out, base, &task, &n, &err))
         fail_msg("%s", err.detail);
     assert_int_equal(n, 1);
     check_values(out, "b.weight", 0.25);
@@ -266,7 +268,8 @@ static void test_derive(void **state)
     assert_ptr_equal(weights_find(out, "a.weight")->data,
                      weights_find(base, "a.weight")->data);
     weights_close(out);
-    if (lora_derive(&out, base, SINGLE_FILE_TEXT, uses, 2, &n, &err))
+    task.part = SINGLE_FILE_TEXT;
+    if (lora_derive(&out, base, &task, &n, &err))
         fail_msg("%s", err.detail);
     assert_int_equal(n, 0);
     weights_close(out);
@@ -288,10 +291,11 @@ static void test_misfit(void **state)
     put(g, "unet.a", ".lora_B.weight", 2, 2, 2, ones);
     lora = open_lora(g);
     const struct lora_use use = {.lora = &lora, .scale = 1};
+    const struct lora_task task = {
+        .part = SINGLE_FILE_UNET, .uses = &use, .n_uses = 1};
 
-    assert_int_equal(
-        lora_derive(&out, base, SINGLE_FILE_UNET, &use, 1, &n, &err),
-        UNSTIR_ERR_FORMAT);
+    assert_int_equal(lora_derive(&out, base, &task, &n, &err),
+                     UNSTIR_ERR_FORMAT);
     assert_null(out);
     assert_non_null(strstr(err.detail, "layer a is 2 x 4"));
     lora_close(&lora);
