@@ -2,6 +2,7 @@
 #
 #   make                        build/unstir, build/libunstir.a, .so
 #   make check                  the tests of this build; last line N passed, N failed
+#   make check FAMILIES="unit kern/t_gemm*" JOBS=4    some of them, four at a time
 #   make lint                   layering, names, banned calls, headers, format
 #   make fuzz FUZZ_SECONDS=60   hostile bytes into every parser (needs clang)
 #   make bench                  speed: kernels, evaluations, HTTP under load
@@ -19,6 +20,7 @@ CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 
 comma := ,
 BUILD ?= build$(if $(SAN),/san-$(firstword $(subst $(comma), ,$(SAN))))
+EMULATED := $(firstword $(subst /san-, ,$(BUILD)))/emulated
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wstrict-prototypes \
         -Wmissing-prototypes -Wundef -Wno-unused-parameter
@@ -56,7 +58,8 @@ SERVER_OBJ := $(call obj,$(SERVER_SRC)) $(BUILD)/obj/server/page_data.o
 CLI_OBJ := $(call obj,$(CLI_SRC))
 # The rungs that few CPUs have, from the same source with emulated intrinsics.
 HAVE_SIMDE := $(if $(filter x86_64%,$(MULTIARCH)),$(wildcard /usr/include/simde/x86/avx512.h))
-EMULATED_OBJ := $(if $(HAVE_SIMDE),$(patsubst engine/%.c,$(BUILD)/obj/emulated/%.o,$(wildcard engine/kernels/avx512*/*.c)))
+# One copy for all builds, sanitized ones too: see their rule.
+EMULATED_OBJ := $(if $(HAVE_SIMDE),$(patsubst engine/%.c,$(EMULATED)/%.o,$(wildcard engine/kernels/avx512*/*.c)))
 TEST_LIB_OBJ := $(call obj,$(TEST_LIB_SRC)) $(EMULATED_OBJ)
 TESTS := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
 SERVER_TESTS := $(patsubst %.c,$(BUILD)/%,$(SERVER_TEST_SRC))
@@ -92,11 +95,11 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(BASE_CFLAGS) $(CFLAGS_DIR) $(CFLAGS) -c -o $@ $<
 
-# Without sanitizers: instrumented, one file takes minutes to compile.  Strays
-# are found by the tests' own guards.
-$(BUILD)/obj/emulated/%.o: engine/%.c Makefile
+# Without sanitizers: instrumented, one file takes minutes to compile.  -O1: half
+# the time of -O2, and the same sums.  Strays are found by the tests' own guards.
+$(EMULATED)/%.o: engine/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(filter-out $(SANFLAGS),$(BASE_CFLAGS)) -Iengine -fvisibility=hidden -mavx2 -mfma -Wno-psabi -Wno-pedantic \
+	$(CC) $(filter-out $(SANFLAGS) $(OPT),$(BASE_CFLAGS)) -O1 -Iengine -fvisibility=hidden -mavx2 -mfma -Wno-psabi -Wno-pedantic \
 	    -DUNSTIR_EMULATE_AVX512 -include tests/support/emulate_avx512.h -c -o $@ $<
 
 # The web page is embedded: bytes of server/page/* as C arrays.
@@ -123,10 +126,17 @@ $(BUILD)/unstir: $(CLI_OBJ) $(SERVER_OBJ) $(BUILD)/libunstir.a
 	$(CC) $(SANFLAGS) $(LDFLAGS) -o $@ $(CLI_OBJ) $(SERVER_OBJ) $(BUILD)/libunstir.a \
 	    $(SERVER_LIBS) $(ENGINE_LIBS)
 
-# -- tests: linked with the engine's objects, inner names included ----------
-$(TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(TEST_LIB_OBJ) $(ENGINE_OBJ)
+# -- tests: linked with the engine's objects, inner names included.  Thin
+#    archives: a program is linked with what it uses, in half the time.
+$(BUILD)/tests/support.a: $(TEST_LIB_OBJ)
+$(BUILD)/tests/engine.a: $(ENGINE_OBJ)
+$(BUILD)/tests/%.a:
 	@mkdir -p $(@D)
-	$(CC) $(SANFLAGS) -o $@ $< $(TEST_LIB_OBJ) $(ENGINE_OBJ) -lcmocka $(ENGINE_LIBS)
+	@rm -f $@
+	ar qcsT $@ $^
+$(TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(BUILD)/tests/support.a $(BUILD)/tests/engine.a
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $^ -lcmocka $(ENGINE_LIBS)
 $(SERVER_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(SERVER_FUZZ_OBJ) $(SERVER_OBJ) $(BUILD)/libunstir.a
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $< $(SERVER_FUZZ_OBJ) $(SERVER_OBJ) $(BUILD)/libunstir.a -lcmocka \
@@ -140,7 +150,12 @@ $(BENCH_CLIENTS): $(BUILD)/%: $(BUILD)/obj/%.o
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $^
 
-check-bins: all $(TESTS) $(SERVER_TESTS) $(CLIENTS)
+# What the families need: "unit", or some of its programs: "unit/t_base*".
+FAMILIES ?= unit kern golden server http cli
+WANTED := $(foreach f,$(FAMILIES),$(BUILD)/tests/$(if $(findstring /,$(f)),$(subst *,%,$(f)),$(f)/%))
+check-bins: $(BUILD)/unstir $(filter $(WANTED),$(TESTS) $(SERVER_TESTS)) \
+    $(if $(filter http http/%,$(FAMILIES)),$(CLIENTS)) \
+    $(if $(filter python python/%,$(FAMILIES)),$(BUILD)/tests/golden/t_families)
 check: check-bins
 	BUILD=$(BUILD) SAN=$(SAN) sh tests/run.sh $(FAMILIES)
 
@@ -177,4 +192,4 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(EMULATED) -name '*.d' 2>/dev/null)
