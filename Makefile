@@ -4,7 +4,8 @@
 #   make check                  the tests of this build; last line N passed, N failed
 #   make check FAMILIES="unit kern/t_gemm*" JOBS=4    some of them, four at a time
 #   make lint                   layering, names, banned calls, headers, format
-#   make fuzz FUZZ_SECONDS=60   hostile bytes into every parser (needs clang)
+#   make fuzz FUZZ_SECONDS=600  hostile bytes into every parser (needs clang);
+#                               FUZZ="lora json" for some of them
 #   make bench                  speed: kernels, evaluations, HTTP under load
 #   make install PREFIX=/usr/local DESTDIR=
 #   SAN=address,undefined or SAN=thread: the same in build/san-<name>/
@@ -159,16 +160,17 @@ check-bins: $(BUILD)/unstir $(filter $(WANTED),$(TESTS) $(SERVER_TESTS)) \
 check: check-bins
 	BUILD=$(BUILD) SAN=$(SAN) sh tests/run.sh $(FAMILIES)
 
-# Each fuzzer for FUZZ_SECONDS, with clang's libFuzzer, ASan and UBSan.  No
+# All fuzzers within FUZZ_SECONDS, with clang's libFuzzer, ASan and UBSan.  No
 # input steers a kernel, and clang takes 43 s for one of them when each branch
 # is counted at -O3, so kernels are built plainly and without counters.
-FUZZ_SECONDS ?= 60
+FUZZ_SECONDS ?= 600
+FUZZ ?=
 FUZZ_SAN := address,undefined
 fuzz:
-	$(MAKE) CC=clang BUILD=build/fuzz SAN=fuzzer-no-link,$(FUZZ_SAN) \
+	$(MAKE) -s CC=clang BUILD=build/fuzz SAN=fuzzer-no-link,$(FUZZ_SAN) \
 	    KERNEL_OPT="-O1 -fno-sanitize=fuzzer-no-link" CFLAGS=-DUNSTIR_FUZZ fuzzers
-	sh tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS)
-fuzzers: $(FUZZERS) $(SERVER_FUZZERS)
+	sh tests/fuzz/run.sh build/fuzz $(FUZZ_SECONDS) $(FUZZ)
+fuzzers: $(if $(FUZZ),$(FUZZ:%=$(BUILD)/tests/fuzz/fuzz_%),$(FUZZERS) $(SERVER_FUZZERS))
 $(SERVER_FUZZERS): $(BUILD)/tests/fuzz/%: $(BUILD)/obj/tests/fuzz/server/%.o $(SERVER_OBJ) $(BUILD)/libunstir.a
 	@mkdir -p $(@D)
 	$(CC) -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $< $(SERVER_OBJ) $(BUILD)/libunstir.a \
