@@ -4,7 +4,6 @@
  */
 #include "unstir.h"
 
-#include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/error.h"
 #include "model/network.h"
@@ -12,7 +11,6 @@
 #include "pipeline/generation.h"
 #include "pipeline/metadata.h"
 #include "pipeline/picture.h"
-#include "pipeline/request.h"
 #include "pipeline/state.h"
 
 /* -- executors -------------------------------------------------------------- */
@@ -22,32 +20,12 @@ unstir_executor_new(struct unstir_executor **out,
                     const struct unstir_executor_options *options,
                     struct unstir_error *err)
 {
-    static const struct unstir_executor_options none;
-    const struct unstir_executor_options *o = options ? options : &none;
-    void *memory;
-
-    *out = NULL;
-    TRY(alloc_zero(&memory, 1, sizeof **out, err));
-    struct unstir_executor *x = memory;
-    enum unstir_status st = executor_new_placed(
-        &x->inner, o->n_threads, o->nice, o->pin, o->max_arena_bytes, err);
-    if (st)
-        alloc_free(x);
-    else
-        *out = x;
-    return st;
+    return generation_executor_new(out, options, err);
 }
 
 void unstir_executor_free(struct unstir_executor *executor)
 {
-    if (!executor)
-        return;
-    executor_free(executor->inner);
-    alloc_free(executor->sample);
-    alloc_free(executor->deep);
-    alloc_free(executor->out);
-    conditioning_batch_fini(&executor->text);
-    alloc_free(executor);
+    generation_executor_free(executor);
 }
 
 unsigned unstir_executor_threads(const struct unstir_executor *executor)
@@ -62,7 +40,7 @@ enum unstir_status unstir_generation_begin(struct unstir_generation **out,
                                            const struct unstir_request *request,
                                            struct unstir_error *err)
 {
-    return unstir_generation_begin_beside(out, model, request, NULL, err);
+    return generation_begin(out, model, request, NULL, err);
 }
 
 enum unstir_status unstir_generation_begin_beside(
@@ -70,11 +48,7 @@ enum unstir_status unstir_generation_begin_beside(
     const struct unstir_request *request,
     const struct unstir_generation *company, struct unstir_error *err)
 {
-    struct unstir_request resolved;
-
-    *out = NULL;
-    TRY(request_check(model, request, &resolved, NULL, NULL, err));
-    return generation_new(out, model, &resolved, company, err);
+    return generation_begin(out, model, request, company, err);
 }
 
 void unstir_generation_free(struct unstir_generation *generation)

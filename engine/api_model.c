@@ -4,9 +4,6 @@
  */
 #include "unstir.h"
 
-#include <string.h>
-
-#include "base/compiler.h"
 #include "base/error.h"
 #include "format/lora_details.h"
 #include "kernels/kernels.h"
@@ -16,6 +13,7 @@
 #include "pipeline/forward.h"
 #include "pipeline/model_labels.h"
 #include "pipeline/request.h"
+#include "text/prompt.h"
 
 enum unstir_status unstir_model_open(struct unstir_model **out,
                                      const char *path,
@@ -81,35 +79,11 @@ enum unstir_status unstir_lora_inspect(struct unstir_lora_details *out,
     return status;
 }
 
-/* The tag of this name among n, or a new one behind them. */
-static struct unstir_lora_tag *tag_of(struct unstir_lora_tag *tags, size_t *n,
-                                      const char *name)
-{
-    for (size_t i = 0; i < *n; i++)
-        if (strcmp(tags[i].name, name) == 0)
-            return &tags[i];
-    tags[*n] = (struct unstir_lora_tag){.unet_weight = 0};
-    memcpy(tags[*n].name, name, strlen(name) + 1);
-    return &tags[(*n)++];
-}
-
 enum unstir_status unstir_prompt_loras(const char *prompt,
                                        struct unstir_lora_tag *tags, size_t *n,
                                        struct unstir_error *err)
 {
-    struct prompt p;
-
-    *n = 0;
-    TRY(prompt_parse(&p, prompt, PROMPT_WEIGHTED, err));
-    for (size_t i = 0; i < p.n_loras && i < UNSTIR_MAX_LORAS; i++) {
-        const struct prompt_lora *l = &p.loras[i];
-        struct unstir_lora_tag *tag = tag_of(tags, n, l->name);
-
-        tag->unet_weight += l->unet_scale;
-        tag->text_weight += l->text_scale;
-    }
-    prompt_fini(&p);
-    return UNSTIR_OK;
+    return prompt_lora_tags(prompt, tags, n, err);
 }
 
 void unstir_model_unload(struct unstir_model *model)
@@ -202,24 +176,9 @@ int unstir_schedule_find(const char *name)
     return s ? (int)(s - sampler_schedules) : -1;
 }
 
-/* Every rung stands on all lower ones, so the best one names the list;
- * tests/unit/t_generation.c holds the table to the ladder. */
 const char *unstir_cpu_rungs(void)
 {
-    static const struct {
-        const char *best, *list;
-    } rungs[] = {
-        {"avx512bf16", "avx512bf16,avx512vnni,avx2,portable,scalar"},
-        {"avx512vnni", "avx512vnni,avx2,portable,scalar"},
-        {"avx2", "avx2,portable,scalar"},
-        {"portable", "portable,scalar"},
-    };
-    struct kernel_table table;
-
-    for (size_t i = 0; i < ARRAY_LEN(rungs); i++)
-        if (kernels_select(&table, rungs[i].best))
-            return rungs[i].list;
-    return "scalar";
+    return kernels_rungs();
 }
 
 enum unstir_status unstir_request_check(const struct unstir_model *model,

@@ -39,6 +39,9 @@ struct exchange {
     enum exchange_state state;
     struct http *http;
     struct connection *connection;
+    /* Something can be sent: resumes the connection if it waits.  http.c sets
+     * it, reply.c calls it: answers know no connections.                    */
+    void (*wake)(struct exchange *exchange);
 
     /* Reading: http.c's. */
     const char *raw_target; /* where the parser keeps it; for comparing only */
@@ -80,8 +83,5 @@ size_t exchange_take(struct exchange *exchange, char *out, size_t max);
 
 /* reply.c: the exchange is over, however: tell the handler, free. */
 void exchange_free(struct exchange *exchange);
-
-/* http.c: something can be sent; resumes the connection if it waits. */
-void exchange_wake(struct exchange *exchange);
 
 #endif

@@ -139,7 +139,7 @@ static void resume(struct connection *connection)
     kick(http);
 }
 
-void exchange_wake(struct exchange *x)
+static void wake(struct exchange *x)
 {
     assert(loop_is_mine(x->http->loop));
     if (x->connection && !x->is_gone)
@@ -262,6 +262,7 @@ static void *on_target(void *cls, const char *target,
         return NULL;
     x->http = cls;
     x->connection = connection;
+    x->wake = wake;
     x->raw_target = target;
     request->exchange = x;
     request->arena = mem_arena_new(REQUEST_ARENA_BYTES);

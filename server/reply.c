@@ -110,7 +110,7 @@ static void finish_answer(struct exchange *x)
 {
     x->state = EXCHANGE_ANSWERED;
     x->gone = NULL;
-    exchange_wake(x);
+    x->wake(x);
 }
 
 void reply_static(struct request *request, unsigned status,
@@ -303,7 +303,7 @@ void reply_stream(struct request *request, const struct reply_stream *stream)
     x->drained = stream->drained;
     x->user = stream->user;
     x->state = EXCHANGE_STREAMING;
-    exchange_wake(x);
+    x->wake(x);
 }
 
 /* Move what is left to the front: the limit is on bytes not yet taken. */
@@ -329,7 +329,7 @@ bool stream_write(struct request *request, const void *bytes, size_t n)
     x->out.failed = false; /* a later, smaller piece may fit                 */
     if (is_added && n) {
         x->has_news = true;
-        exchange_wake(x);
+        x->wake(x);
     }
     return is_added;
 }
@@ -347,7 +347,7 @@ void stream_end(struct request *request)
         return;
     x->state = EXCHANGE_STREAMED;
     x->gone = x->drained = NULL;
-    exchange_wake(x);
+    x->wake(x);
 }
 
 size_t exchange_take(struct exchange *x, char *out, size_t max)

@@ -17,7 +17,6 @@ export BUILD
 slowest=10
 log=$BUILD/tests/log
 mkdir -p "$log"
-rm -f "$log"/*.result
 
 # The programs of one word of the command line, compiled ones first.
 programs() {
@@ -45,6 +44,7 @@ for word in "$@"; do
     cat "$log/of-word"
 done >"$log/all" || exit 2
 awk '!seen[$0]++' "$log/all" >"$log/programs"
+rm -f "$log"/*.result
 xargs -n 1 -P "$JOBS" sh tests/one.sh "$log" <"$log/programs"
 
 # A line a program: family, name, passed, failed, seconds, CPU seconds.

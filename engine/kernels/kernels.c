@@ -154,3 +154,23 @@ bool kernels_choose(struct kernel_table *table, const struct kernel_wish *wish,
     }
     return false;
 }
+
+/* Every rung stands on all lower ones, so the best one names the list;
+ * tests/unit/t_generation.c holds the table to the ladder. */
+const char *kernels_rungs(void)
+{
+    static const struct {
+        const char *best, *list;
+    } rungs[] = {
+        {"avx512bf16", "avx512bf16,avx512vnni,avx2,portable,scalar"},
+        {"avx512vnni", "avx512vnni,avx2,portable,scalar"},
+        {"avx2", "avx2,portable,scalar"},
+        {"portable", "portable,scalar"},
+    };
+    struct kernel_table table;
+
+    for (size_t i = 0; i < ARRAY_LEN(rungs); i++)
+        if (kernels_select(&table, rungs[i].best))
+            return rungs[i].list;
+    return "scalar";
+}

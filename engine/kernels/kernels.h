@@ -91,6 +91,9 @@ struct kernel_wish {
 bool kernels_choose(struct kernel_table *table, const struct kernel_wish *wish,
                     const char **refused);
 
+/* As unstir_cpu_rungs(): the names of the rungs that this CPU runs. */
+const char *kernels_rungs(void);
+
 /* The rungs' own parts, for the ladder. */
 void kernels_fill_scalar(struct kernel_table *table);
 void kernels_fill_portable(struct kernel_table *table);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/nearest.h"
 #include "base/rng.h"
 #include "base/size.h"
 #include "pipeline/checkpoint.h"
@@ -58,7 +59,7 @@ static enum unstir_status schedule_by_name(struct schedule *s, const char *name,
         c.beta_end = named[i].beta_end;
         return schedule_init(s, &c, err);
     }
-    int near = unstir_nearest(name, names, ARRAY_LEN(named));
+    int near = nearest_word(name, names, ARRAY_LEN(named));
     return error_field(err, "schedule", "schedule \"%.40s\" is not known%s%s%s",
                        name, near < 0 ? "" : "; did you mean \"",
                        near < 0 ? "" : names[near], near < 0 ? "" : "\"?");

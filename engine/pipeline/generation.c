@@ -154,6 +154,19 @@ enum unstir_status generation_new(struct unstir_generation **out,
     return st;
 }
 
+enum unstir_status generation_begin(struct unstir_generation **out,
+                                    const struct unstir_model *model,
+                                    const struct unstir_request *request,
+                                    const struct unstir_generation *company,
+                                    struct unstir_error *err)
+{
+    struct unstir_request resolved;
+
+    *out = NULL;
+    TRY(request_check(model, request, &resolved, NULL, NULL, err));
+    return generation_new(out, model, &resolved, company, err);
+}
+
 void generation_free(struct unstir_generation *g)
 {
     if (!g)

@@ -60,6 +60,20 @@ struct unstir_executor {
     float timestep[GENERATION_MAX_BATCH], label[GENERATION_MAX_BATCH];
 };
 
+/* options may be NULL; free takes NULL. */
+enum unstir_status
+generation_executor_new(struct unstir_executor **out,
+                        const struct unstir_executor_options *options,
+                        struct unstir_error *err);
+void generation_executor_free(struct unstir_executor *executor);
+
+/* Checks the request, then generation_new(). */
+enum unstir_status generation_begin(struct unstir_generation **out,
+                                    const struct unstir_model *model,
+                                    const struct unstir_request *request,
+                                    const struct unstir_generation *company,
+                                    struct unstir_error *err);
+
 /* `resolved` as request_check() gives it.  Draws the first noise.  `company`
  * may be NULL: see unstir_generation_begin_beside(). */
 enum unstir_status generation_new(struct unstir_generation **out,

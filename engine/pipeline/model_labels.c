@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/nearest.h"
 #include "format/json.h"
 
 #define MAX_LABELS       100000
@@ -170,12 +171,12 @@ const char *labels_nearest(const struct unstir_model_info *info,
 {
     const char *best = NULL;
 
-    /* unstir_nearest() wants an array of names: ask it by tournament, two at
+    /* nearest_word() wants an array of names: ask it by tournament, two at
      * a time, so that none has to be made. */
     for (size_t i = 0; i < info->n_labels; i++) {
         const char *pair[2] = {best ? best : info->labels[i].name,
                                info->labels[i].name};
-        int k = unstir_nearest(text, pair, best ? 2 : 1);
+        int k = nearest_word(text, pair, best ? 2 : 1);
         if (k >= 0)
             best = pair[k];
     }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/nearest.h"
 #include "image/image.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/latent.h"
@@ -140,7 +141,7 @@ static const struct sampler *check_sampler(struct check *c)
     if (!s) {
         for (size_t i = 0; i < SAMPLER_COUNT; i++)
             names[i] = sampler_infos[i].name;
-        int near = unstir_nearest(name, names, SAMPLER_COUNT);
+        int near = nearest_word(name, names, SAMPLER_COUNT);
         violate(c, "sampler",
                 near < 0 ? NULL : quote(text, sizeof text, names[near]),
                 "sampler \"%.40s\" is not known%s%s%s", name,
@@ -183,7 +184,7 @@ static void check_schedule(struct check *c, const struct sampler *s)
     for (size_t i = 0; i < SAMPLER_N_SCHEDULES; i++)
         names[i] = sampler_schedule_infos[i].name;
     names[SAMPLER_N_SCHEDULES] = "default";
-    int near = unstir_nearest(name, names, ARRAY_LEN(names));
+    int near = nearest_word(name, names, ARRAY_LEN(names));
     violate(c, "schedule",
             near < 0 ? NULL : quote(text, sizeof text, names[near]),
             "schedule \"%.40s\" is not known%s%s%s", name,
@@ -536,7 +537,7 @@ static void check_tags(struct check *c, const char *field, const char *text)
     struct unstir_lora_tag tags[UNSTIR_MAX_LORAS];
     size_t n;
 
-    if (unstir_prompt_loras(text, tags, &n, NULL) != UNSTIR_OK)
+    if (prompt_lora_tags(text, tags, &n, NULL) != UNSTIR_OK)
         return; /* told already */
     for (size_t i = 0; i < n; i++)
         check_tag(c, field, &tags[i]);

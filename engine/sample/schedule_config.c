@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "base/nearest.h"
 #include "format/json.h"
 
 static const char *const beta_names[BETA_COUNT] = {
@@ -427,7 +428,7 @@ static enum unstir_status get_name(const struct json *object, const char *key,
             *out = i;
             return UNSTIR_OK;
         }
-    int near = unstir_nearest(text, names, n);
+    int near = nearest_word(text, names, n);
     return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                      "%s \"%.40s\" is not known%s%s%s", key, text,
                      near >= 0 ? "; did you mean \"" : "",

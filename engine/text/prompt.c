@@ -391,3 +391,34 @@ void prompt_fini(struct prompt *p)
     alloc_free(p->loras);
     *p = (struct prompt){0};
 }
+
+/* The tag of this name among n, or a new one behind them. */
+static struct unstir_lora_tag *tag_of(struct unstir_lora_tag *tags, size_t *n,
+                                      const char *name)
+{
+    for (size_t i = 0; i < *n; i++)
+        if (strcmp(tags[i].name, name) == 0)
+            return &tags[i];
+    tags[*n] = (struct unstir_lora_tag){.unet_weight = 0};
+    memcpy(tags[*n].name, name, strlen(name) + 1);
+    return &tags[(*n)++];
+}
+
+enum unstir_status prompt_lora_tags(const char *text,
+                                    struct unstir_lora_tag *tags, size_t *n,
+                                    struct unstir_error *err)
+{
+    struct prompt p;
+
+    *n = 0;
+    TRY(prompt_parse(&p, text, PROMPT_WEIGHTED, err));
+    for (size_t i = 0; i < p.n_loras && i < UNSTIR_MAX_LORAS; i++) {
+        const struct prompt_lora *l = &p.loras[i];
+        struct unstir_lora_tag *tag = tag_of(tags, n, l->name);
+
+        tag->unet_weight += l->unet_scale;
+        tag->text_weight += l->text_scale;
+    }
+    prompt_fini(&p);
+    return UNSTIR_OK;
+}

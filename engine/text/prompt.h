@@ -75,6 +75,12 @@ enum unstir_status prompt_parse(struct prompt *p, const char *text,
                                 struct unstir_error *err);
 void prompt_fini(struct prompt *p);
 
+/* As unstir_prompt_loras(): what a weighted text asks for, a name once; room
+ * for UNSTIR_MAX_LORAS. */
+enum unstir_status prompt_lora_tags(const char *text,
+                                    struct unstir_lora_tag *tags, size_t *n,
+                                    struct unstir_error *err);
+
 /* A prompt in pieces of an encoder's length: [n_chunks][length], BOS and EOS
  * included, filled up behind EOS with the tokenizer's pad.  Ids from
  * inversion_base on are rows of the inversions. */

@@ -118,7 +118,7 @@ static enum unstir_status walk(struct plot_chain *c, size_t at, size_t n,
                 for (size_t i = 0; i < n; i++)
                     keep_sample(gens[i], c->back[k] + (at + i) * c->m);
         if (step < steps)
-            TRY(unstir_step_many(gens, n, exec, err));
+            TRY(generation_step(gens, n, exec, err));
     }
     for (size_t k = 0; k < PLOT_PANELS; k++)
         c->back_step[k] = (uint32_t)(step_at(steps, k) + 1);
@@ -141,12 +141,12 @@ static enum unstir_status walk_some(const struct unstir_trainer *t,
         request.sampler = "ddpm";
     for (size_t i = 0; status == UNSTIR_OK && i < n; i++) {
         request.seed = at + i;
-        status = unstir_generation_begin(&gens[i], model, &request, err);
+        status = generation_begin(&gens[i], model, &request, NULL, err);
     }
     if (status == UNSTIR_OK)
         status = walk(c, at, n, gens, exec, err);
     for (size_t i = 0; i < n; i++)
-        unstir_generation_free(gens[i]);
+        generation_free(gens[i]);
     return status;
 }
 

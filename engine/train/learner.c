@@ -204,7 +204,7 @@ static enum unstir_status choose_table(struct kernel_table *t,
     if (!kernels_choose(t, &wish, &refused))
         return error_field(err, "isa",
                            "%s: unknown, or not for this CPU; there are: %s",
-                           spec->isa ? spec->isa : "best", unstir_cpu_rungs());
+                           spec->isa ? spec->isa : "best", kernels_rungs());
     return UNSTIR_OK;
 }
 

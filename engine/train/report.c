@@ -16,6 +16,8 @@
 #include "base/alloc.h"
 #include "base/mapfile.h"
 #include "base/pool.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/generation.h"
 
 #define GRID_COLUMNS 8
 #define GRID_ROWS    10
@@ -61,7 +63,7 @@ static enum unstir_status write_png(const struct unstir_trainer *t,
     TRY(output_path(path, t, name, err));
     TRY(unstir_png_encode(image, 9, NULL, 0, &bytes, &n, err));
     enum unstir_status status = mapfile_write(path, bytes, n, err);
-    unstir_free(bytes);
+    alloc_free(bytes);
     return status;
 }
 
@@ -82,10 +84,10 @@ static enum unstir_status run_row(struct unstir_generation **gens,
                                   struct unstir_image *images,
                                   struct unstir_error *err)
 {
-    while (!unstir_generation_is_done(gens[0]))
-        TRY(unstir_step_many(gens, GRID_COLUMNS, exec, err));
+    while (!generation_is_done(gens[0]))
+        TRY(generation_step(gens, GRID_COLUMNS, exec, err));
     for (size_t i = 0; i < GRID_COLUMNS; i++)
-        TRY(unstir_generation_image(gens[i], &images[i], err));
+        TRY(generation_result(gens[i], &images[i], err));
     return UNSTIR_OK;
 }
 
@@ -100,12 +102,12 @@ static enum unstir_status make_row(const struct unstir_model *model,
     for (size_t i = 0; status == UNSTIR_OK && i < GRID_COLUMNS; i++) {
         struct unstir_request r = *request;
         r.seed += i;
-        status = unstir_generation_begin(&gens[i], model, &r, err);
+        status = generation_begin(&gens[i], model, &r, NULL, err);
     }
     if (status == UNSTIR_OK)
         status = run_row(gens, exec, images, err);
     for (size_t i = 0; i < GRID_COLUMNS; i++)
-        unstir_generation_free(gens[i]);
+        generation_free(gens[i]);
     return status;
 }
 
@@ -173,12 +175,12 @@ static enum unstir_status make_grid(struct unstir_trainer *t,
     struct unstir_model *model;
     struct unstir_executor *exec;
     TRY(unstir_trainer_export(t, t->options.output, t->options.half, err));
-    TRY(unstir_model_open(&model, t->options.output, &mo, err));
-    enum unstir_status status = unstir_executor_new(&exec, &eo, err);
+    TRY(checkpoint_open(&model, t->options.output, &mo, err));
+    enum unstir_status status = generation_executor_new(&exec, &eo, err);
     if (status == UNSTIR_OK)
         status = write_grid(t, model, exec, err);
-    unstir_executor_free(exec);
-    unstir_model_close(model);
+    generation_executor_free(exec);
+    checkpoint_free(model);
     return status;
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/nearest.h"
 #include "format/json.h"
 
 #define FIT_PICTURES 500u /* whose distances are looked at                  */
@@ -291,7 +292,7 @@ static enum unstir_status check_name(const char *field, const char *value,
     for (size_t i = 0; value && i < n; i++)
         if (strcmp(value, names[i]) == 0)
             return UNSTIR_OK;
-    int near = value ? unstir_nearest(value, names, n) : -1;
+    int near = value ? nearest_word(value, names, n) : -1;
     char all[160] = "";
     for (size_t i = 0, at_byte = 0; i < n && at_byte < sizeof all; i++)
         at_byte += (size_t)snprintf(all + at_byte, sizeof all - at_byte, "%s%s",

@@ -32,6 +32,7 @@ sources() {
 . tests/lint/words.sh
 . tests/lint/headers.sh
 . tests/lint/exports.sh
+. tests/lint/calls.sh
 . tests/lint/lengths.sh
 . tests/lint/modes.sh
 . tests/lint/format.sh

@@ -37,8 +37,7 @@ install_reference() {
     fi
     echo "installing PyTorch and diffusers into $venv"
     "$venv/bin/pip" install -q --no-compile \
-        torch diffusers transformers safetensors pillow numpy \
-        peft gguf
+        torch diffusers transformers safetensors pillow numpy peft gguf
 }
 
 if [ "${UNSTIR_TEST_REFERENCE:-}" = no ]; then
