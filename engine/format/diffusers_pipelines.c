@@ -115,12 +115,17 @@ static enum unstir_status replace(struct json **json, struct json_writer *w,
 enum unstir_status diffusers_patch_scheduler(struct json **json,
                                              struct unstir_error *err)
 {
+    bool has_offset = json_get(*json, "steps_offset") != NULL;
+    bool has_clip = json_get(*json, "clip_sample") != NULL;
     struct json_writer *w;
 
     TRY(json_writer_new(&w, err));
     copy_members(w, *json, "steps_offset", "clip_sample");
-    json_put_int(w, "steps_offset", 1);
-    json_put_bool(w, "clip_sample", false);
+    if (has_offset)
+        json_put_int(w, "steps_offset", 1);
+    if (has_clip)
+        json_put_bool(w, "clip_sample", false);
+    json_put_bool(w, DIFFUSERS_PATCHED, true);
     return replace(json, w, err);
 }
 

@@ -32,7 +32,12 @@ bool diffusers_pipeline_has(const struct json *index, const char *component);
 
 /* The reference corrects old files of Stable Diffusion when it opens them:
  * schedulers start at step 1 and do not clip samples, and networks of before
- * 0.9.0 have 64 cells an edge, whatever the file says.  *json is replaced. */
+ * 0.9.0 have 64 cells an edge, whatever the file says.  *json is replaced.
+ * What a scheduler's file leaves to the defaults of its class is corrected for
+ * that class alone, another sampler takes its own: DIFFUSERS_PATCHED asks for
+ * that where the defaults are known (schedule_config_parse). */
+#define DIFFUSERS_PATCHED "_is_patched"
+
 enum unstir_status diffusers_patch_scheduler(struct json **json,
                                              struct unstir_error *err);
 enum unstir_status diffusers_patch_unet(struct json **json,

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "format/diffusers_pipelines.h"
 #include "base/nearest.h"
 #include "format/json.h"
 
@@ -693,17 +694,26 @@ static enum unstir_status get_flow(const struct json *o,
     return get_shift_type(o, c, err);
 }
 
+/* Defaults that hold only for the class the file was written for. */
+static void set_own_defaults(struct schedule_config *c, const struct json *o)
+{
+    const char *class_name = json_string(json_get(o, "_class_name"));
+
+    if (strcmp(class_name, schedule_class_name(c->method)) != 0)
+        return;
+    c->has_no_prk = false; /* see schedule_config_defaults() */
+    if (json_bool(json_get(o, DIFFUSERS_PATCHED))) {
+        c->steps_offset = 1;
+        c->is_clipping = false;
+    }
+}
+
 static enum unstir_status parse(struct schedule_config *c, const struct json *o,
                                 struct unstir_error *err)
 {
     enum schedule_method m = c->method;
 
-    if (m == METHOD_PNDM) { /* see schedule_config_defaults() */
-        const char *class_name;
-        TRY(json_get_string(o, "_class_name", "", &class_name, err));
-        if (strcmp(class_name, "PNDMScheduler") == 0)
-            c->has_no_prk = false;
-    }
+    set_own_defaults(c, o);
     if (m == METHOD_DDPM || m == METHOD_UNCLIP)
         TRY(parse_variance(c, o, err));
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/compiler.h"
+#include "format/diffusers_pipelines.h"
 #include "format/json.h"
 #include "json_file.h"
 #include "sample/schedule.h"
@@ -25,6 +26,50 @@ static void make(struct schedule *s, const char *config, enum schedule_method m)
     if (schedule_config_parse(&c, o, m, &err) || schedule_init(s, &c, &err))
         fail_msg("%s: %s", config, err.detail);
     json_free(o);
+}
+
+/* Stable Diffusion's pipelines correct what a file says for every sampler, and
+ * what it leaves to defaults for the class it names alone: the reference keeps
+ * a list of values that were defaults, and from_config() drops them. */
+static void test_patched_defaults(void **state)
+{
+    static const struct {
+        const char *config;
+        enum schedule_method m;
+        uint32_t offset;
+        bool is_clipping;
+    } rows[] = {
+        {"{\"_class_name\":\"DDIMScheduler\"}", METHOD_DDIM, 1, false},
+        {"{\"_class_name\":\"DDIMScheduler\"}", METHOD_DDPM, 0, true},
+        {"{\"_class_name\":\"DDIMScheduler\",\"clip_sample\":true,"
+         "\"steps_offset\":0}",
+         METHOD_DDPM, 1, false},
+        {"{\"_class_name\":\"DPMSolverSinglestepScheduler\"}", METHOD_PNDM, 0,
+         false},
+        {"{\"_class_name\":\"DPMSolverSinglestepScheduler\"}", METHOD_DDIM, 0,
+         true},
+        {"{\"_class_name\":\"EulerDiscreteScheduler\",\"steps_offset\":0}",
+         METHOD_DDIM, 1, true},
+    };
+    struct unstir_error err;
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct json *o = json_text(rows[i].config);
+        struct schedule_config c;
+        if (diffusers_patch_scheduler(&o, &err) ||
+            schedule_config_parse(&c, o, rows[i].m, &err))
+            fail_msg("%s: %s", rows[i].config, err.detail);
+        if (c.steps_offset != rows[i].offset ||
+            c.is_clipping != rows[i].is_clipping)
+            fail_msg("%s as %s: got steps_offset %u, clip_sample %d, wanted "
+                     "%u, %d",
+                     rows[i].config, schedule_class_name(rows[i].m),
+                     c.steps_offset, c.is_clipping, rows[i].offset,
+                     rows[i].is_clipping);
+        schedule_config_fini(&c);
+        json_free(o);
+    }
+    (void)state;
 }
 
 /* Values of the reference for the schedules of well-known checkpoints. */
@@ -275,6 +320,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_align_your_steps),
         cmocka_unit_test(test_known_values),
+        cmocka_unit_test(test_patched_defaults),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_from_other_class),
         cmocka_unit_test(test_refusals),
