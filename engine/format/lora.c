@@ -220,7 +220,7 @@ static enum unstir_status add_tensor(struct lora *lora,
                                      const struct tensor_view *t,
                                      struct unstir_error *err)
 {
-    enum single_file_part_id part;
+    enum single_file_part_id part = 0; /* read_name() sets it with a role */
     char name[MAX_NAME_BYTES];
     enum role role = read_name(name, &part, t->name);
 

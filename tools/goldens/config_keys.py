@@ -132,6 +132,9 @@ def check_keys(text):
     classes["ScoreSdeVpScheduler"] = ScoreSdeVpScheduler
     n = 0
     for name, kind in classes.items():
+        if "dummy" in kind.__module__:  # a package that it needs is not here
+            print(f"SKIP {name}: the reference lacks a package for it")
+            continue
         keys, inert = keys_of(kind), INERT.get(name, {})
         n += len(keys)
         wrong += [f"{name}: {k} is passed over in silence" for k in keys
