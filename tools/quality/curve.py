@@ -26,6 +26,8 @@ NOT_A_SETTING = {"steps", "per_class", "first_seed", "accuracy", "by_class",
                  "nearest_rms_median", "test_rms_min", "test_rms_median"}
 
 
+MARKERS = "os^D"  # ten colours each
+
 # Evaluations of a step, where they are not one.
 PER_STEP = {"heun": 2, "dpm2": 2, "dpm2_a": 2, "dpmpp_sde": 2, "score_ve": 2,
             "annealed_langevin": 5}
@@ -66,15 +68,16 @@ def lines_of(results):
 
 
 def draw(real, results, path):
-    fig, (top, low) = plt.subplots(2, 1, sharex=True, figsize=(7, 7),
+    fig, (top, low) = plt.subplots(2, 1, sharex=True, figsize=(7, 8),
                                    layout="constrained")
-    for name, points in lines_of(results):
+    for i, (name, points) in enumerate(lines_of(results)):
         cost = [evaluations(p) for p in points]
-        top.plot(cost, [p["ratio"] for p in points], "o-", label=name)
-        low.plot(cost, [100 * p["accuracy"] for p in points], "o-")
+        look = {"marker": MARKERS[i // 10 % len(MARKERS)]}
+        top.plot(cost, [p["ratio"] for p in points], label=name, **look)
+        low.plot(cost, [100 * p["accuracy"] for p in points], **look)
     top.set_ylabel("Frechet distance / floor")
     top.set_ylim(bottom=0)
-    top.legend(fontsize="small")
+    fig.legend(fontsize="small", loc="outside lower center", ncols=2)
     low.axhline(100 * sum(real) / len(real), color="grey", linestyle=":")
     low.set_ylabel("recognised, % (dotted: real pictures)")
     low.set_xlabel("network evaluations a picture")
