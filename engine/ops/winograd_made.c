@@ -36,7 +36,8 @@
 #define STRIP       6u
 #define BLOCK_TILES 66u
 
-/* V of the blocks that are there at once, unless threads want more of them. */
+/* V of the blocks that are there at once, unless threads want more of them or
+ * of its rows. */
 #define V_BYTES       ((size_t)8 << 20)
 #define THREAD_CHUNKS 4u
 
@@ -105,7 +106,7 @@ static struct made made_of(const struct kernel_table *k, unsigned n_threads,
     rows = ceil_div(THREAD_CHUNKS * n_threads, m.n_groups) * BLOCK_TILES /
            m.g.tiles_w;
     rows = rows > V_BYTES / row ? rows : V_BYTES / row;
-    rows = rows > 0 ? rows : 1;
+    rows = rows > n_threads ? rows : n_threads; /* a row each to transform */
     m.rows_at_once = ceil_div(m.g.n_rows, ceil_div(m.g.n_rows, rows));
     cut_blocks(&m, m.rows_at_once * m.g.tiles_w);
     m.v_bytes = size_align(m.n_blocks * block_floats(&m) * sizeof(float), 64);
