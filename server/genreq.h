@@ -19,7 +19,7 @@
 
 #include "intake.h"
 #include "json.h"
-#include "models.h"
+#include "model_table.h"
 #include "problem.h"
 #include "sha256.h"
 #include "unstir.h"

@@ -11,6 +11,7 @@
 #include "buf.h"
 #include "h_jobs.h"
 #include "handlers.h"
+#include "models.h"
 #include "query.h"
 #include "unstir.h"
 

@@ -181,20 +181,6 @@ bool intakes_open(struct service *service, char *why, size_t why_size)
     return true;
 }
 
-enum part_state intakes_state(const struct service *service, char *why,
-                              size_t why_size)
-{
-    (void)service;
-    (void)why;
-    (void)why_size;
-    return PART_READY;
-}
-
-void intakes_drain(struct service *service)
-{
-    (void)service; /* what they ask for is refused when they are read        */
-}
-
 size_t intakes_busy(const struct service *service)
 {
     return service->intakes->n;

@@ -67,9 +67,6 @@ void intake_fini(struct intake *in);
 /* The part (service.h). */
 struct intakes;
 bool intakes_open(struct service *service, char *why, size_t why_size);
-enum part_state intakes_state(const struct service *service, char *why,
-                              size_t why_size);
-void intakes_drain(struct service *service);
 size_t intakes_busy(const struct service *service);
 void intakes_stop(struct service *service);
 void intakes_close(struct service *service);

@@ -514,15 +514,6 @@ bool jobs_open(struct service *service, char *why, size_t why_size)
     return true;
 }
 
-enum part_state jobs_state(const struct service *service, char *why,
-                           size_t why_size)
-{
-    (void)service;
-    (void)why;
-    (void)why_size;
-    return PART_READY;
-}
-
 void jobs_drain(struct service *service)
 {
     service->jobs->is_draining = true;

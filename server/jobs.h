@@ -129,16 +129,8 @@ void jobs_drop_pictures(struct job *job);
 /* Seconds of work that are left, of all that is known. */
 double jobs_backlog_s(const struct jobs *jobs);
 
-/* A model has been opened: take a step with it. */
-void jobs_warm(struct service *service, struct model *model);
-
-/* A model could not be loaded: fail who waits for it. */
-void jobs_no_model(struct service *service, const struct model *model);
-
 /* The part (service.h). */
 bool jobs_open(struct service *service, char *why, size_t why_size);
-enum part_state jobs_state(const struct service *service, char *why,
-                           size_t why_size);
 void jobs_drain(struct service *service);
 size_t jobs_busy(const struct service *service);
 void jobs_stop(struct service *service);

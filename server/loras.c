@@ -292,17 +292,6 @@ enum part_state loras_state(const struct service *service, char *why,
     return PART_STARTING;
 }
 
-void loras_drain(struct service *service)
-{
-    (void)service;
-}
-
-size_t loras_busy(const struct service *service)
-{
-    (void)service;
-    return 0;
-}
-
 void loras_stop(struct service *service)
 {
     struct loras *loras = service->loras;

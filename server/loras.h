@@ -88,8 +88,6 @@ bool loras_check(const struct config *config, char *why, size_t why_size);
 bool loras_open(struct service *service, char *why, size_t why_size);
 enum part_state loras_state(const struct service *service, char *why,
                             size_t why_size);
-void loras_drain(struct service *service);
-size_t loras_busy(const struct service *service);
 void loras_stop(struct service *service);
 void loras_close(struct service *service);
 

@@ -1,14 +1,13 @@
 /* parts_table.h - parts of the service in start order; see service.h.
  *
- * PART(name): name_open, name_state, name_drain, name_busy, name_stop,
- * name_close exist with the types of struct service_part (server.c declares
- * them from this table).
+ * PART(name, members...): name_open and name_close, and what else of struct
+ * service_part it has.
  *
- * Included several times; no guard.
+ * Included once, by service.c; no guard.
  *
  * SPDX-License-Identifier: MIT
  */
-PART(models)
-PART(loras)
-PART(jobs)
-PART(intakes)
+PART(models, .state = models_state, .stop = models_stop)
+PART(loras, .state = loras_state, .stop = loras_stop)
+PART(jobs, .drain = jobs_drain, .busy = jobs_busy, .stop = jobs_stop)
+PART(intakes, .busy = intakes_busy, .stop = intakes_stop)

@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "jobs.h"
 #include "log.h"
+#include "models.h"
 
 /* The first step of a model also plans, packs and touches its memory: the
  * second one is measured. */
@@ -493,8 +494,9 @@ static enum unstir_status check_warm_up(const struct model *model,
                                 error);
 }
 
-void jobs_warm(struct service *service, struct model *model)
+static void warm_up(void *user, struct model *model)
 {
+    struct jobs *jobs = user;
     const struct unstir_model_info *info = model->info;
     struct unstir_request request = UNSTIR_REQUEST_INIT;
     struct warm_up *warm = mem_zero(1, sizeof *warm);
@@ -504,7 +506,7 @@ void jobs_warm(struct service *service, struct model *model)
     request.steps =
         WARM_UP_STEPS < info->max_steps ? WARM_UP_STEPS : info->max_steps;
     request.class_id = info->n_classes > 0 ? 0 : UNSTIR_CLASS_UNSET;
-    if (warm == NULL || work == NULL || service->jobs == NULL ||
+    if (warm == NULL || work == NULL ||
         check_warm_up(model, &request, &error) != UNSTIR_OK) {
         model_warmed(model,
                      error.detail[0] != '\0' ? error.detail : "out of memory");
@@ -512,16 +514,14 @@ void jobs_warm(struct service *service, struct model *model)
         mem_free(work);
         return;
     }
-    init_work(work, service->jobs, &warm_events, warm);
+    init_work(work, jobs, &warm_events, warm);
     model_hold(model);
     work->model = model->engine;
     work->request = request;
-    *warm = (struct warm_up){.jobs = service->jobs,
-                             .model = model,
-                             .work = work,
-                             .next = service->jobs->warm_ups};
-    service->jobs->warm_ups = warm;
-    sched_run(service->jobs);
+    *warm = (struct warm_up){
+        .jobs = jobs, .model = model, .work = work, .next = jobs->warm_ups};
+    jobs->warm_ups = warm;
+    sched_run(jobs);
 }
 
 /* ---------------------------------------------------------------- giving -- */
@@ -614,16 +614,15 @@ static void end_late(void *user, struct queue_item *item, unsigned position,
         *late = job;
 }
 
-void jobs_no_model(struct service *service, const struct model *model)
+static void no_model(void *user, const struct model *model)
 {
+    struct jobs *jobs = user;
     struct queue_load load = {.n_workers = 1};
     struct model_wait wait = {.model = model};
 
-    if (service->jobs == NULL)
-        return;
     do {
         wait.job = NULL;
-        queue_each(&service->jobs->queue, &load, find_waiting, &wait);
+        queue_each(&jobs->queue, &load, find_waiting, &wait);
         if (wait.job != NULL)
             fail(wait.job, model->failure, model_public_why(model));
     } while (wait.job != NULL);
@@ -666,6 +665,11 @@ void sched_run(struct jobs *jobs)
 
 /* ---------------------------------------------------------- open, close -- */
 
+static void models_have_changed(void *user)
+{
+    sched_run(user);
+}
+
 bool sched_open(struct jobs *jobs, char *why, size_t why_size)
 {
     const struct config *config = jobs->service->config;
@@ -683,6 +687,11 @@ bool sched_open(struct jobs *jobs, char *why, size_t why_size)
             return false;
         jobs->n_workers++;
     }
+    models_listen(jobs->service->models,
+                  &(struct models_listener){.user = jobs,
+                                            .loaded = warm_up,
+                                            .failed = no_model,
+                                            .changed = models_have_changed});
     return true;
 }
 
@@ -699,6 +708,7 @@ void sched_close(struct jobs *jobs)
 {
     struct warm_up *next;
 
+    models_listen(jobs->service->models, NULL);
     for (unsigned i = 0; i < jobs->n_workers; i++)
         if (jobs->slots[i].work != NULL)
             work_stop(jobs->slots[i].work, WORK_ABORT);

@@ -24,7 +24,7 @@
 #include "listen.h"
 #include "log.h"
 #include "loras.h"
-#include "models.h"
+#include "model_files.h"
 #include "notify.h"
 #include "service.h"
 
@@ -35,65 +35,6 @@
 #define WHY_BYTES   512
 
 extern char **environ;
-
-/* ------------------------------------------------------------------- parts */
-
-#define PART(name)                                                         \
-    bool name##_open(struct service *service, char *why, size_t why_size); \
-    enum part_state name##_state(const struct service *service, char *why, \
-                                 size_t why_size);                         \
-    void name##_drain(struct service *service);                            \
-    size_t name##_busy(const struct service *service);                     \
-    void name##_stop(struct service *service);                             \
-    void name##_close(struct service *service);
-#include "parts_table.h"
-#undef PART
-
-/* Ends with an empty row: the table may be empty. */
-static const struct service_part parts[] = {
-#define PART(name)                                         \
-    {#name,       name##_open, name##_state, name##_drain, \
-     name##_busy, name##_stop, name##_close},
-#include "parts_table.h"
-#undef PART
-    {NULL, NULL, NULL, NULL, NULL, NULL, NULL}};
-#define N_PARTS (sizeof parts / sizeof *parts - 1)
-
-const struct service_part *service_parts(size_t *n)
-{
-    *n = N_PARTS;
-    return parts;
-}
-
-enum part_state service_state(const struct service *service, char *why,
-                              size_t why_size)
-{
-    enum part_state worst = PART_READY;
-    size_t i;
-
-    if (why_size)
-        why[0] = 0;
-    for (i = 0; parts[i].name; i++) {
-        char text[WHY_BYTES] = "";
-        enum part_state state = parts[i].state(service, text, sizeof text);
-
-        if (state == PART_READY || state == worst || worst == PART_FAILED)
-            continue;
-        worst = state;
-        (void)snprintf(why, why_size, "%s: %.200s", parts[i].name, text);
-    }
-    return worst;
-}
-
-static size_t busy(const struct service *service)
-{
-    size_t sum = 0;
-    size_t i;
-
-    for (i = 0; parts[i].name; i++)
-        sum += parts[i].busy(service);
-    return sum;
-}
 
 /* ------------------------------------------------------------------ server */
 
@@ -112,34 +53,25 @@ struct server {
     uint64_t fed_ms;
     struct loop_timer *ticker;
     struct loop_signal *term, *interrupt, *reload;
-    size_t n_open; /* parts                                                  */
-    int argc;      /* for reading the options again                          */
+    int argc; /* for reading the options again                          */
     char **argv;
 };
 
 static void begin_drain(struct server *server)
 {
-    size_t i;
-
     log_event(LOG_LEVEL_INFO, "draining", NULL, NULL);
     notify_send("STOPPING=1");
     server->stage = STAGE_DRAINING;
     server->drain_from_ms = loop_now_ms();
-    server->service.is_draining = true;
-    for (i = 0; parts[i].name; i++)
-        parts[i].drain(&server->service);
+    service_drain(&server->service);
 }
 
 static void begin_stop(struct server *server)
 {
-    size_t i = server->n_open;
-
     log_event(LOG_LEVEL_INFO, "stopping", NULL, NULL);
     server->stage = STAGE_STOPPING;
     server->stop_from_ms = loop_now_ms();
-    server->service.is_draining = true;
-    while (i > 0)
-        parts[--i].stop(&server->service);
+    service_stop(&server->service);
     http_refuse(server->service.http);
 }
 
@@ -170,7 +102,7 @@ static bool is_drained(struct server *server, uint64_t now)
     if (server->is_stop_asked ||
         now - server->drain_from_ms >= config->drain_timeout_ms)
         return true;
-    if (busy(&server->service)) {
+    if (service_busy(&server->service)) {
         server->idle_from_ms = 0;
         return false;
     }
@@ -318,21 +250,6 @@ static bool open_signals(struct server *server)
     return true;
 }
 
-static bool open_parts(struct server *server, char *why, size_t why_size)
-{
-    while (parts[server->n_open].name) {
-        const struct service_part *part = &parts[server->n_open];
-        char text[WHY_BYTES] = "";
-
-        if (!part->open(&server->service, text, sizeof text)) {
-            (void)snprintf(why, why_size, "%.400s", text);
-            return false;
-        }
-        server->n_open++;
-    }
-    return true;
-}
-
 static void announce(const struct config *config, const char *url)
 {
     if (strcmp(config->log_format, "json") == 0)
@@ -350,8 +267,7 @@ static void close_all(struct server *server)
     loop_signal_free(server->interrupt);
     loop_signal_free(server->reload);
     http_free(server->service.http);
-    while (server->n_open > 0)
-        parts[--server->n_open].close(&server->service);
+    service_close(&server->service);
     loop_free(server->service.loop);
 }
 
@@ -376,7 +292,7 @@ static int run(struct server *server)
     server->service.http =
         http_new(&server->service, &listener, why, sizeof why);
     if (server->service.http && open_signals(server) &&
-        open_parts(server, why, sizeof why)) {
+        service_open(&server->service, why, sizeof why)) {
         announce(&server->config, url);
         loop_run(server->service.loop);
         log_event(LOG_LEVEL_INFO, "stopped", NULL, NULL);
@@ -408,7 +324,7 @@ static int check_only(const struct config *config)
 {
     char why[WHY_BYTES] = "";
 
-    if (!models_check(config, why, sizeof why) ||
+    if (!model_files_check(config, why, sizeof why) ||
         !loras_check(config, why, sizeof why))
         return fail(EXIT_USAGE, why);
     (void)puts("options and models are right");

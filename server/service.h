@@ -1,8 +1,8 @@
 /* service.h - what a handler can reach, and how a part of the service is
  * started and stopped.
  *
- * server.c makes one struct service and opens the parts of parts_table.h in
- * order: each row names a part and its functions.  At SIGTERM:
+ * server.c makes one struct service; service.c opens the parts of parts_table.h
+ * in order: each row names a part and its functions.  At SIGTERM:
  *
  *   1. drain(service) on all parts; new work is refused from here (http.c
  *      answers 503 on routes of SCOPE_CREATE; polls are served)
@@ -51,6 +51,7 @@ struct service {
     struct loras *loras;
     struct jobs *jobs;
     struct intakes *intakes;
+    size_t n_open; /* parts                                                  */
     bool is_draining;
 };
 
@@ -69,11 +70,17 @@ struct service_part {
     void (*close)(struct service *service);
 };
 
-/* The parts, in start order. */
-const struct service_part *service_parts(size_t *n);
+/* All parts in order.  False: *why says what went wrong with the first that
+ * could not; those before it are open. */
+bool service_open(struct service *service, char *why, size_t why_size);
 
 /* All parts: READY, else the first FAILED or STARTING one and its why. */
 enum part_state service_state(const struct service *service, char *why,
                               size_t why_size);
+
+void service_drain(struct service *service);
+size_t service_busy(const struct service *service); /* the sum              */
+void service_stop(struct service *service);
+void service_close(struct service *service); /* those that are open         */
 
 #endif

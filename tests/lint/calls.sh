@@ -8,8 +8,11 @@
 # From each object: what it defines, and what its code refers to.
 #     d object symbol type     (a capital: others may refer to it)
 #     r object symbol
-find "$build/obj/engine" "$build/obj/server" "$build/obj/cli" -name '*.o' 2>/dev/null |
-    sort >"$tmp/objects"
+# An object whose source is gone is of an older build.
+find engine server cli -name '*.c' | sort | while read -r source; do
+    object=$build/obj/${source%.c}.o
+    [ -f "$object" ] && echo "$object"
+done >"$tmp/objects"
 {
     xargs nm -A --defined-only <"$tmp/objects" |
         awk '{ sub(/:.*/, "", $1); print "d", $1, $NF, $(NF - 1) }'
@@ -48,10 +51,10 @@ printf '%s\n' "$engine_layers" | awk '
     }' - "$tmp/calls" >>"$tmp/calls_engine"
 verdict calls_engine "$tmp/calls_engine"
 
-# The server: files call downwards, never in circles.  What one state machine
-# needs several files for counts as one: a job and its model call each other.
+# The server: files call downwards, never in circles.  A job and what gives it
+# a worker count as one still: they call each other.
 server_units='
-jobs: job jobs sched genreq genreq_loras genreq_write models models_derive models_room
+jobs: job jobs sched
 '
 printf '%s\n' "$server_units" | awk '
     function unit(file) {

@@ -1,31 +1,16 @@
-/* models_room.c - which models are in memory: what fits, who gives way, who is
+/* model_room.c - which models are in memory: what fits, who gives way, who is
  * next.
  *
  * SPDX-License-Identifier: MIT
  */
-#include "models_inside.h"
-
-/* The next of all, those with files of their own first. */
-struct model *models_after(const struct models *models, const struct model *at)
-{
-    if (at->next != NULL || at->base != NULL)
-        return at->next;
-    return models->first_derived;
-}
-
-size_t model_need(const struct model *model)
-{
-    return model->base != NULL ? model->need_bytes
-                               : (size_t)model->info->weight_bytes;
-}
+#include "model_room.h"
 
 static bool has_place(const struct models *models, const struct model *model)
 {
-    return model->base == NULL ||
-           models->n_derived < (size_t)models->service->config->max_derived;
+    return model->base == NULL || models->n_derived < models->max_derived;
 }
 
-bool model_fits(const struct model *model)
+bool room_fits(const struct model *model)
 {
     const struct models *models = model->models;
     size_t n = model_need(model);
@@ -54,20 +39,15 @@ static void send_away(struct model *model, struct staying *staying)
     model->is_leaving = true;
     staying->n_bytes -= model->used_bytes;
     staying->n_derived -= model->base != NULL;
-    model_leave_if_idle(model);
 }
 
 /* What shares with a base goes before it. */
 static void send_away_all(struct model *victim, struct staying *staying)
 {
-    struct model *next;
-
     for (struct model *at = victim->models->first_derived; at != NULL;
-         at = next) {
-        next = at->next; /* the entry may end */
+         at = at->next)
         if (at->base == victim && model_is_ready(at))
             send_away(at, staying);
-    }
     send_away(victim, staying);
 }
 
@@ -94,16 +74,14 @@ static struct model *find_victim(const struct models *models,
     return victim;
 }
 
-/* Send away, idle ones first, then by last use, until there will be room. */
-static void make_room(struct models *models, const struct model *wanted)
+void room_make(struct models *models, const struct model *wanted)
 {
     struct staying staying = {models->used_bytes, models->n_derived};
     bool counts_bytes = models->max_bytes > 0;
     uint64_t most =
         counts_bytes ? models->max_bytes - model_need(wanted) : UINT64_MAX;
-    size_t most_derived = wanted->base != NULL
-                              ? (size_t)models->service->config->max_derived - 1
-                              : SIZE_MAX;
+    size_t most_derived =
+        wanted->base != NULL ? models->max_derived - 1 : SIZE_MAX;
 
     for (const struct model *at = models->first; at != NULL;
          at = models_after(models, at))
@@ -121,8 +99,7 @@ static void make_room(struct models *models, const struct model *wanted)
     }
 }
 
-/* Wanted longest of those that can be loaded now. */
-static struct model *next_wanted(const struct models *models)
+struct model *room_next_wanted(const struct models *models)
 {
     struct model *next = NULL;
 
@@ -135,29 +112,13 @@ static struct model *next_wanted(const struct models *models)
     return next;
 }
 
-/* Under a ceiling it is asked first what a derived model will take. */
-static bool start(struct model *model, bool only_measures)
+struct model *room_next_leaver(const struct models *models)
 {
-    return model->base != NULL ? model_start_deriving(model, only_measures)
-                               : model_start_loading(model, false);
-}
+    struct model *at = models->first;
 
-void models_advance(struct models *models)
-{
-    struct model *next;
-
-    while (!models->is_stopping && (next = next_wanted(models)) != NULL) {
-        bool only_measures = next->base != NULL && models->max_bytes > 0 &&
-                             next->need_bytes == 0;
-
-        if (!only_measures && !model_fits(next)) {
-            make_room(models, next);
-            if (!model_fits(next))
-                return;
-        }
-        if (!start(next, only_measures))
-            return; /* no memory: tried again when something changes */
-    }
+    while (at != NULL && !model_may_leave(at))
+        at = models_after(models, at);
+    return at;
 }
 
 /* From now on it waits for its turn, as long as `order` says. */
@@ -165,22 +126,19 @@ static void want(struct model *model, bool may_evict, uint64_t order)
 {
     if (model->state != MODEL_UNLOADED || model->is_wanted)
         return;
-    if (!may_evict && !model_fits(model))
+    if (!may_evict && !room_fits(model))
         return;
     model->is_wanted = true;
     model->order = order;
 }
 
 /* A base is wanted as long as what shall be derived from it. */
-void model_want(struct model *model, bool may_evict)
+void room_want(struct model *model, bool may_evict)
 {
     uint64_t order =
         model->is_wanted ? model->order : ++model->models->next_order;
 
-    if (model->info == NULL || model_is_ready(model))
-        return;
     if (model->base != NULL)
         want(model->base, may_evict, order);
     want(model, may_evict, order);
-    models_advance(model->models);
 }
