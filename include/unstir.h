@@ -132,8 +132,7 @@ struct unstir_lora_info {
 /* Open a checkpoint: a folder in the diffusers layout or a single
  * .safetensors or .gguf file (Stable Diffusion 1.x, 2.x, SDXL), whole or of
  * the UNet alone (the rest by options or unstir.json).  What unstir.json says
- * stands for a file NAME.safetensors in NAME.unstir.json beside it.  On success
- * *out is
+ * stands for a file NAME.safetensors in NAME.unstir.json beside it.  *out is
  * the caller's, ended by unstir_model_close() after everything made from it.
  * `options` may be NULL.
  *
@@ -240,56 +239,64 @@ struct unstir_label {
 /* What a model is; pointers live as long as the model.  Never NULL unless
  * said.  "Default" fields are what a request with that field unset gets.   */
 struct unstir_model_info {
+    /* What it is. */
     const char *id;          /* unstir.json "id", else the folder's name      */
     const char *title;       /* may be NULL                                   */
     const char *family;      /* "UNet2DModel"                                 */
+    const char *pipeline;    /* class in the folder's index, or ""            */
+    const char *autoencoder; /* class, of latent models; else NULL            */
     const char *licence;     /* may be NULL                                   */
     const char *source;      /* may be NULL                                   */
     const char *digest;      /* SHA-256 of weights and configuration, hex     */
+    const struct unstir_lora_info *loras; /* in use                           */
+    size_t n_loras;
+    const char *const *notes; /* oddities seen while loading                  */
+    size_t n_notes;
+
+    /* How it runs here. */
     const char *isa;         /* rung that runs it                             */
     const char *precision;   /* "f32" or "bf16"                               */
     const char *fingerprint; /* rung, rules version and precision: equal
-                                fingerprints give equal bytes               */
+                                fingerprints give equal bytes                 */
     const char *packs;       /* packed weights were "built", "stored" (built
                                 and kept in the pack cache) or "mapped" from
-                                there                                       */
+                                there                                         */
     uint64_t n_parameters;
-    uint64_t weight_bytes; /* held in memory, packs included                */
-    uint32_t channels;     /* of the picture: 1 or 3                        */
-    uint32_t default_width, default_height; /* pixels                       */
+    uint64_t weight_bytes; /* held in memory, packs included                  */
+    /* 1e9 operations for a picture of the default size: of one evaluation of
+     * the network, and of turning its latent into pixels (0: no latents).    */
+    double evaluation_gflop, decode_gflop;
+
+    /* The pictures it makes, and in how many steps. */
+    uint32_t channels;                          /* 1 or 3                   */
+    uint32_t default_width, default_height;     /* pixels                   */
     uint32_t min_size, max_size, size_multiple; /* pixels                   */
-    uint32_t n_train_timesteps; /* ceiling of steps and forward t           */
-    uint32_t max_steps;
-    uint32_t default_steps;
+    uint32_t n_train_timesteps; /* ceiling of forward t                       */
+    uint32_t default_steps, max_steps;
     const char *default_sampler;
-    double default_guidance; /* 1: off                                   */
-    uint32_t n_classes; /* 0: not class-conditional (null class excluded) */
-    int64_t null_class; /* -1: none, so no guidance                      */
+    const char *default_schedule; /* of the default sampler; NULL: its own    */
+
+    /* What it is asked by: classes or texts. */
+    uint32_t n_classes; /* 0: not class-conditional (null class excluded)     */
+    int64_t null_class; /* -1: none, so no guidance                           */
     const struct unstir_label *labels;
     size_t n_labels;
-    const char *const *notes; /* oddities seen while loading                */
-    size_t n_notes;
-    const char *default_schedule; /* of the default sampler; NULL: its own  */
-    double default_guidance_start, default_guidance_end; /* shares of steps */
-    const char *pipeline;    /* class in the folder's index, or ""          */
-    const char *autoencoder; /* class, of latent models; else NULL          */
-    bool takes_text;         /* a prompt instead of a class                 */
-    bool takes_guidance;     /* it has something to be guided by            */
+    bool takes_text;            /* a prompt instead of a class                */
     bool takes_negative_prompt; /* texts, but for models that embed the
-                                   guidance scale                           */
-    bool has_tiny_decoder;  /* of previews; or its autoencoder is a tiny one */
-    bool edits_pictures;    /* by instruction: needs an init_image, and takes
-                            image_guidance but no mask or strength           */
-    bool takes_picture;     /* can begin with an init_image                  */
-    bool takes_mask;        /* can repaint a part of it                      */
-    bool needs_mask;        /* does nothing else                             */
-    bool takes_deep_cache;  /* its shallow layers can be evaluated alone      */
-    uint32_t max_clip_skip; /* layers of its text encoder; 0: no text       */
-    const struct unstir_lora_info *loras; /* in use                          */
-    size_t n_loras;
-    /* 1e9 operations for a picture of the default size: of one evaluation of
-     * the network, and of turning its latent into pixels (0: no latents).   */
-    double evaluation_gflop, decode_gflop;
+                                   guidance scale                             */
+    uint32_t max_clip_skip;     /* layers of its text encoder; 0: no text     */
+    bool takes_guidance;        /* it has something to be guided by           */
+    double default_guidance;    /* 1: off                                     */
+    double default_guidance_start, default_guidance_end; /* shares of steps   */
+
+    /* What else it can do. */
+    bool takes_picture;    /* begin with an init_image                        */
+    bool takes_mask;       /* repaint a part of it                            */
+    bool needs_mask;       /* does nothing else                               */
+    bool edits_pictures;   /* by instruction: needs an init_image, and takes
+                              image_guidance but no mask or strength          */
+    bool takes_deep_cache; /* its shallow layers can be evaluated alone       */
+    bool has_tiny_decoder; /* of previews; or its autoencoder is a tiny one   */
 };
 const struct unstir_model_info *
 unstir_model_info(const struct unstir_model *model);
@@ -316,8 +323,8 @@ enum unstir_status unstir_inspect(const char *path,
 
 /* Rewrite a model: a diffusers folder or a single .safetensors or .gguf file
  * (Stable Diffusion 1.x, 2.x, SDXL) into the other (but not into .gguf), into
- * another number format, with LoRAs added.  An output that ends in .safetensors is one file, with the
- * folder's names ("unet.*"); it must not be there yet.                     */
+ * another number format, with LoRAs added.  An output that ends in .safetensors
+ * is one file, with the folder's names ("unet.*"); it must not be there yet. */
 struct unstir_convert_options {
     const char *input, *output;
     const char *dtype;           /* "f32", "f16", "bf16"; NULL: as it is,
@@ -373,55 +380,62 @@ int unstir_schedule_find(const char *name);
  * needs of pictures.  What a prompt is depends on the model: a text, or where
  * it has classes a label, as if it stood in `label`.                        */
 struct unstir_request {
-    const char *label; /* label or decimal class; NULL: see class_id      */
-    int64_t class_id;  /* used when label is NULL                         */
-    uint64_t seed;
-    uint32_t steps;
-    uint32_t width, height;
-    const char *sampler;
-    double guidance;      /* 1 or below: off                                 */
-    double eta;           /* DDIM, TCD: 0 .. 1                               */
-    const char *schedule; /* see unstir_schedules(), or "default"            */
-    double guidance_rescale; /* 0 .. 1: bring guided outputs back to the
-                                deviation of unguided ones; 0: off           */
-    double guidance_start, guidance_end;   /* shares of the steps, 0 .. 1:
-                                guided from the one to before the other; both
-                                unset: the model's own                       */
-    const struct unstir_image *init_image; /* to begin with, of any size and
-                                colours; NULL: noise alone                   */
-    const struct unstir_image *mask; /* white: paint anew, black: keep; needs
-                                init_image; NULL: all is painted             */
-    double strength; /* 0 .. 1: how far to leave init_image: this share of the
-                        steps is run; unset: 0.8, with a mask or an inverse
-                        sampler 1                                            */
-    /* NULL and "" differ for the negative prompt of SDXL alone. */
+    /* What to paint.  A prompt of a model with classes is a label.  NULL and ""
+     * of the negative prompt differ for SDXL alone.  prompt_syntax "weighted"
+     * (NULL too): (word:1.2), [word], BREAK, long texts in pieces; "plain": the
+     * text as it is.  clip_skip is a layer of the text encoder: 1 (0 too) the
+     * last, 2 the one before.  label NULL: class_id.                         */
     const char *prompt, *negative_prompt;
-    /* Layer of the text encoder: 1 (0 too) is the last, 2 the one before. */
-    uint32_t clip_skip;
-    /* "weighted" (NULL too): (word:1.2), [word], BREAK, long texts in pieces;
-     * "plain": the text as it is. */
     const char *prompt_syntax;
-    /* Evaluate the whole network in every N-th step alone, in those between its
-     * shallow layers (DeepCache): faster, another picture.  1 (0 too) is off;
-     * needs info->takes_deep_cache. */
-    uint32_t deep_cache;
-    /* A variation: the first noise is not that of `seed` but lies on the way
-     * from it to that of variation_seed, at this share of the arc between them.
-     * 0 .. 1; 0 (unset too): off.  All later noise is that of `seed`. */
+    uint32_t clip_skip;
+    const char *label; /* or a decimal class                                  */
+    int64_t class_id;
+
+    /* The noise.  A variation's first noise lies on the way from that of `seed`
+     * to that of variation_seed, at this share of the arc between them (0 .. 1;
+     * 0: off); all later noise is that of `seed`.                            */
+    uint64_t seed;
     uint64_t variation_seed;
     double variation_strength;
-    /* Of models that edit a picture (info->edits_pictures): how hard to hold on
-     * to it, beside `guidance`, without which it does nothing; 1 or more,
-     * unset: 1.5. */
+
+    /* The way back. */
+    uint32_t width, height;
+    uint32_t steps;
+    const char *sampler;
+    const char *schedule; /* see unstir_schedules(), or "default"             */
+    double eta;           /* DDIM, TCD: 0 .. 1                                */
+
+    /* Guidance; 1 or below: off.  guidance_rescale, 0 .. 1, brings guided
+     * outputs back to the deviation of unguided ones.  start and end are shares
+     * of the steps, 0 .. 1: guided from the one to before the other; both
+     * unset: the model's own.                                                */
+    double guidance;
+    double guidance_rescale;
+    double guidance_start, guidance_end;
+
+    /* DeepCache: evaluate the whole network in every N-th step alone, in those
+     * between its shallow layers: faster, another picture.  1 (0 too): off;
+     * needs info->takes_deep_cache.                                          */
+    uint32_t deep_cache;
+
+    /* A picture to begin with, of any size and colours (NULL: noise alone), and
+     * a mask: white is painted anew, black kept (NULL: all is painted).
+     * strength, 0 .. 1, is how far to leave the picture: this share of the
+     * steps is run; unset: 0.8, with a mask or an inverse sampler 1.  Models
+     * that edit pictures (info->edits_pictures) take image_guidance instead, how
+     * hard to hold on to it: 1 or more, unset: 1.5; nothing without `guidance`.
+     */
+    const struct unstir_image *init_image, *mask;
+    double strength;
     double image_guidance;
 };
 
-#define UNSTIR_REQUEST_INIT                                                  \
-    {                                                                        \
-        NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, NULL, UNSTIR_UNSET_F,          \
-            UNSTIR_UNSET_F, NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F,            \
-            UNSTIR_UNSET_F, NULL, NULL, UNSTIR_UNSET_F, NULL, NULL, 0, NULL, \
-            0, 0, 0, UNSTIR_UNSET_F                                          \
+#define UNSTIR_REQUEST_INIT                                                    \
+    {                                                                          \
+        NULL, NULL, NULL, 0, NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, 0, 0, NULL, \
+            NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F, UNSTIR_UNSET_F,              \
+            UNSTIR_UNSET_F, UNSTIR_UNSET_F, 0, NULL, NULL, UNSTIR_UNSET_F,     \
+            UNSTIR_UNSET_F                                                     \
     }
 
 /* Make of the request of picture 0 that of picture i of the same job: its seed
@@ -553,7 +567,8 @@ enum unstir_status unstir_film_encode(const struct unstir_image *images,
                                       unsigned char **bytes, size_t *n_bytes,
                                       struct unstir_error *err);
 
-/* Area-average or nearest resize by whole-picture bilinear filter.          */
+/* To another size, by a triangle filter: growing interpolates, shrinking
+ * averages.                                                                 */
 enum unstir_status unstir_image_resize(const struct unstir_image *image,
                                        uint32_t width, uint32_t height,
                                        struct unstir_image *out,
