@@ -15,14 +15,14 @@
 
 #include "base/alloc.h"
 #include "base/mapfile.h"
-#include "format/json.h"
+#include "format/lora_factor.h"
 #include "format/safetensors.h"
 #include "format/single_file_names.h"
 
 #define MAX_NAME_BYTES SINGLE_FILE_NAME_BYTES
 #define TEXT_PREFIX    "text_model_"
 
-enum role { ROLE_DOWN, ROLE_UP, ROLE_ALPHA, ROLE_REFUSED, ROLE_NONE };
+enum role { ROLE_DOWN, ROLE_UP, ROLE_ALPHA, ROLE_NONE };
 
 static const struct {
     const char *prefix;
@@ -55,9 +55,24 @@ static const struct {
     {"_lora.down.weight", ROLE_DOWN}, /* of attention processors            */
     {"_lora.up.weight", ROLE_UP},
     {".alpha", ROLE_ALPHA},
-    {".lora_mid.weight", ROLE_REFUSED},
-    {".dora_scale", ROLE_REFUSED},
-    {".lora_magnitude_vector", ROLE_REFUSED},
+};
+
+/* Other changes of layers, told by a piece of the tensor's name. */
+static const struct {
+    const char *piece, *kind;
+} others[] = {
+    {".dora_scale", "DoRA"},
+    {".lora_magnitude_vector", "DoRA"},
+    {".lora_mid.", "a convolution in three pieces (CP decomposition)"},
+    {".lora_embedding_", "a LoRA of embeddings"},
+    {".lora_B.bias", "a LoRA with biases"},
+    {".lora_up.bias", "a LoRA with biases"},
+    {".hada_", "LoHa"},
+    {".lokr_", "LoKr"},
+    {".oft_", "OFT"},
+    {".boft_", "BOFT"},
+    {".diff", "a full difference of weights"},
+    {".on_input", "IA3"},
 };
 
 /* -- names ------------------------------------------------------------- */
@@ -150,8 +165,9 @@ static void modernise(char name[MAX_NAME_BYTES])
     name[strlen(name) - 1] = '\0';
 }
 
-/* The flattened layer of a tensor; ROLE_NONE: none of the namings. */
-static enum role read_name(char out[MAX_NAME_BYTES],
+/* The flattened layer of a tensor, and where its own name of it begins;
+ * ROLE_NONE: none of the namings. */
+static enum role read_name(char out[MAX_NAME_BYTES], const char **module,
                            enum single_file_part_id *part, const char *name)
 {
     const char *rest = NULL;
@@ -166,6 +182,7 @@ static enum role read_name(char out[MAX_NAME_BYTES],
     }
     if (!rest)
         return ROLE_NONE;
+    *module = rest;
     snprintf(out, MAX_NAME_BYTES, "%s", rest);
     role = cut_role(out);
     drop_processor(out);
@@ -188,26 +205,22 @@ static int compare(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static enum unstir_status
-add_half(struct lora *lora, enum single_file_part_id part, const char *name,
-         enum role role, const struct tensor_view *t, struct unstir_error *err)
+static enum unstir_status take_layer(struct lora *lora,
+                                     const struct lora_layer *layer,
+                                     const char *name, struct unstir_error *err)
 {
-    struct lora_layer layer = {.part = part, .factor = NAN};
     void *memory = lora->layers;
+    struct lora_layer *to;
 
     if (lora->n == LORA_MAX_LAYERS)
         return error_set(err, UNSTIR_ERR_LIMIT, "more than %u layers",
                          LORA_MAX_LAYERS);
-    TRY(alloc_grow(&memory, &lora->capacity, lora->n + 1, sizeof layer, err));
+    TRY(alloc_grow(&memory, &lora->capacity, lora->n + 1, sizeof *layer, err));
     lora->layers = memory;
-    TRY(alloc_strdup(&layer.name, name, err));
-    if (role == ROLE_DOWN)
-        layer.down = t;
-    else if (role == ROLE_UP)
-        layer.up = t;
-    else
-        dtype_load(&layer.factor, t->data, t->dtype, 1); /* alpha, for now */
-    lora->layers[lora->n++] = layer;
+    to = &lora->layers[lora->n];
+    *to = *layer;
+    TRY(alloc_strdup(&to->name, name, err));
+    lora->n++;
     return UNSTIR_OK;
 }
 
@@ -216,30 +229,46 @@ static bool is_float(enum dtype t)
     return t <= DTYPE_F8_E5M2;
 }
 
+static enum unstir_status not_a_role(const char *name, struct unstir_error *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        if (strstr(name, others[i].piece))
+            return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                             "tensor \"%.200s\" is of %s, which is not "
+                             "supported; plain LoRA and LoCon are",
+                             name, others[i].kind);
+    return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                     "tensor \"%.200s\" has no name of a LoRA (kohya, PEFT or "
+                     "diffusers)",
+                     name);
+}
+
 static enum unstir_status add_tensor(struct lora *lora,
                                      const struct tensor_view *t,
                                      struct unstir_error *err)
 {
-    enum single_file_part_id part = 0; /* read_name() sets it with a role */
+    struct lora_layer layer = {.factor = NAN};
     char name[MAX_NAME_BYTES];
-    enum role role = read_name(name, &part, t->name);
+    enum role role = read_name(name, &layer.module, &layer.part, t->name);
 
     if (role == ROLE_NONE)
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "tensor \"%.200s\" has no name of a LoRA (kohya, "
-                         "PEFT or diffusers)",
-                         t->name);
-    if (role == ROLE_REFUSED)
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "tensor \"%.200s\": DoRA and mid layers are not "
-                         "supported",
-                         t->name);
+        return not_a_role(t->name, err);
     if (!is_float(t->dtype) || (role == ROLE_ALPHA && t->n != 1) ||
         (role != ROLE_ALPHA && t->rank < 2))
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "tensor \"%.200s\": wanted: %s of floats", t->name,
                          role == ROLE_ALPHA ? "one number" : "a matrix");
-    return add_half(lora, part, name, role, t, err);
+    if (role == ROLE_DOWN)
+        layer.down = t;
+    else if (role == ROLE_UP)
+        layer.up = t;
+    else
+        dtype_load(&layer.factor, t->data, t->dtype, 1); /* alpha, for now */
+    if (role == ROLE_ALPHA && !isfinite(layer.factor))
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "tensor \"%.200s\" is %g, not a finite number",
+                         t->name, (double)layer.factor);
+    return take_layer(lora, &layer, name, err);
 }
 
 /* Halves of one layer become one. */
@@ -273,41 +302,8 @@ static enum unstir_status join(struct lora *lora, struct unstir_error *err)
     return UNSTIR_OK;
 }
 
-/* -- alpha ------------------------------------------------------------- */
-
-/* The number behind `key` in lora_adapter_metadata or ss_network_alpha; NAN
- * if the metadata say nothing. */
-static double metadata_alpha(const struct lora *lora,
-                             enum single_file_part_id part)
-{
-    static const char *const keys[SINGLE_FILE_PARTS] = {
-        [SINGLE_FILE_UNET] = "unet.lora_alpha",
-        [SINGLE_FILE_TEXT] = "text_encoder.lora_alpha",
-        [SINGLE_FILE_TEXT_2] = "text_encoder_2.lora_alpha"};
-    const char *adapter = weights_metadata(lora->file, "lora_adapter_metadata");
-    const char *kohya = weights_metadata(lora->file, "ss_network_alpha");
-    struct json *json = NULL;
-    double alpha = NAN;
-
-    if (adapter && keys[part] &&
-        json_parse(&json, adapter, strlen(adapter), NULL) == UNSTIR_OK) {
-        const struct json *v = json_get(json, keys[part]);
-
-        if (!v)
-            v = json_get(json, "lora_alpha");
-        if (json_type(v) == JSON_INT || json_type(v) == JSON_REAL)
-            alpha = json_real(v);
-    }
-    json_free(json);
-    json = NULL;
-    if (isnan(alpha) && kohya &&
-        json_parse(&json, kohya, strlen(kohya), NULL) == UNSTIR_OK)
-        alpha = json_real(json);
-    json_free(json);
-    return alpha;
-}
-
-static enum unstir_status check_layer(struct lora_layer *l, double alpha,
+static enum unstir_status check_layer(struct lora_layer *l,
+                                      const struct lora_factors *factors,
                                       struct unstir_error *err)
 {
     if (!l->down || !l->up)
@@ -321,31 +317,32 @@ static enum unstir_status check_layer(struct lora_layer *l, double alpha,
                          "wanted: one rank of 1 to %u",
                          l->name, (unsigned long long)l->rank, l->up->n,
                          LORA_MAX_RANK);
-    if (isnan(l->factor))
-        l->factor = (float)(isnan(alpha) ? (double)l->rank : alpha);
-    l->factor /= (float)l->rank;
-    if (!isfinite(l->factor))
-        return error_set(err, UNSTIR_ERR_FORMAT, "layer %.200s: alpha is %g",
-                         l->name, (double)l->factor);
-    return UNSTIR_OK;
+    return lora_factor(&l->factor, factors, l, (double)l->factor, err);
 }
 
 /* -- opening ----------------------------------------------------------- */
 
+static enum unstir_status check_layers(struct lora *lora,
+                                       struct unstir_error *err)
+{
+    enum unstir_status status = UNSTIR_OK;
+    struct lora_factors factors;
+
+    TRY(lora_factors_open(&factors, lora->file, err));
+    for (size_t i = 0; status == UNSTIR_OK && i < lora->n; i++)
+        status = check_layer(&lora->layers[i], &factors, err);
+    lora_factors_close(&factors);
+    return status;
+}
+
 static enum unstir_status fill(struct lora *lora, struct unstir_error *err)
 {
-    double alphas[SINGLE_FILE_PARTS];
-
     for (size_t i = 0; i < weights_len(lora->file); i++)
         TRY(add_tensor(lora, weights_at(lora->file, i), err));
     if (lora->n == 0)
         return error_set(err, UNSTIR_ERR_FORMAT, "the file has no tensors");
     TRY(join(lora, err));
-    for (int p = 0; p < SINGLE_FILE_PARTS; p++)
-        alphas[p] = metadata_alpha(lora, (enum single_file_part_id)p);
-    for (size_t i = 0; i < lora->n; i++)
-        TRY(check_layer(&lora->layers[i], alphas[lora->layers[i].part], err));
-    return UNSTIR_OK;
+    return check_layers(lora, err);
 }
 
 enum unstir_status lora_from_weights(struct lora *lora, struct weights *file,

@@ -14,9 +14,9 @@
  *                unet....processor.to_q_lora.down.weight,
  *                text_encoder....self_attn.to_q_lora.down.weight
  *
- * alpha is a tensor, or in the file's metadata (lora_adapter_metadata,
- * ss_network_alpha), else equal to the rank.  Layers of convolutions (LoCon)
- * are matrices of the flattened kernel.  DoRA and mid layers are refused.
+ * alpha is a tensor, or in the file's metadata, else equal to the rank:
+ * lora_factor.h.  Layers of convolutions (LoCon) are matrices of the flattened
+ * kernel.  Other kinds of changes (DoRA, LoHa, LoKr ...) are refused by name.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -38,6 +38,7 @@ struct weights;
 struct lora_layer {
     enum single_file_part_id part;
     char *name;                     /* flattened                             */
+    const char *module;             /* in the tensor's own name              */
     const struct tensor_view *down; /* [rank][in...]                         */
     const struct tensor_view *up;   /* [out][rank] (1x1)                     */
     uint64_t rank;

@@ -175,40 +175,97 @@ static void test_other_names(void **state)
     }
 }
 
-/* alpha / rank from a tensor, from metadata, or 1. */
+/* The layers conv_in, of rank 2, and mid.to_q, of rank 4, in a file with such
+ * metadata. */
+static void put_alpha_file(struct file *f, const char *key, const char *value)
+{
+    put(f, "unet.conv_in", ".lora_A.weight", 2, 2, 3, ones);
+    put(f, "unet.conv_in", ".lora_B.weight", 2, 4, 2, ones);
+    put(f, "unet.mid.to_q", ".lora_A.weight", 2, 4, 3, ones);
+    put(f, "unet.mid.to_q", ".lora_B.weight", 2, 4, 4, ones);
+    f->meta[0] = (struct safetensors_meta){key, value};
+    f->n_meta = key ? 1 : 0;
+}
+
+/* alpha / rank of conv_in and mid.to_q from a tensor of the former, from
+ * metadata, or 1. */
 static void test_alpha(void **state)
 {
+#define ADAPTER "lora_adapter_metadata"
     static const float four = 4;
     static const struct {
         bool has_tensor;
         const char *key, *value;
-        float want;
+        float want, want_mid;
     } rows[] = {
-        {false, NULL, NULL, 1},
-        {true, NULL, NULL, 2},
-        {true, "ss_network_alpha", "1", 2},
-        {false, "ss_network_alpha", "16.0", 8},
-        {false, "ss_network_alpha", "None", 1},
-        {false, "lora_adapter_metadata", "{\"unet.lora_alpha\": 1}", 0.5F},
-        {false, "lora_adapter_metadata", "{\"lora_alpha\": 3.0}", 1.5F},
-        {false, "lora_adapter_metadata", "{", 1},
+        {false, NULL, NULL, 1, 1},
+        {true, NULL, NULL, 2, 1},
+        {true, "ss_network_alpha", "1", 2, 0.25F},
+        {false, "ss_network_alpha", "16.0", 8, 4},
+        {false, "ss_network_alpha", "None", 1, 1},
+        {false, ADAPTER, "{\"unet.lora_alpha\": 1}", 0.5F, 0.25F},
+        {false, ADAPTER, "{\"text_encoder.lora_alpha\": 1}", 1, 1},
+        {false, ADAPTER, "{\"lora_alpha\": 3.0}", 1.5F, 0.75F},
+        {true, ADAPTER, "{\"lora_alpha\": 3.0}", 2, 0.75F},
+        {false, ADAPTER, "{\"unet.lora_alpha\":8,\"unet.use_rslora\":true}",
+         5.656854249F, 4},
+        {false, ADAPTER,
+         "{\"unet.lora_alpha\":1,\"unet.alpha_pattern\":{\"to_q\":8}}", 0.5F,
+         2},
+        {false, ADAPTER, "{\"unet.alpha_pattern\":{\"to_q\":8,\"mid.to_q\":9}}",
+         1, 2},
+        {false, ADAPTER, "{\"unet.alpha_pattern\":{\"o_q\":8,\"^to_q\":9}}", 1,
+         1},
+        {false, ADAPTER, "{\"unet.alpha_pattern\":{\"^mid.to_q\":6}}", 1, 1.5F},
+        {false, ADAPTER, "{\"unet.use_dora\":false,\"unet.r\":2}", 1, 1},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct file *f = file_new();
         struct lora lora;
 
-        put(f, "unet.conv_in", ".lora_A.weight", 2, 2, 3, ones);
-        put(f, "unet.conv_in", ".lora_B.weight", 2, 4, 2, ones);
+        put_alpha_file(f, rows[i].key, rows[i].value);
         if (rows[i].has_tensor)
             put(f, "unet.conv_in", ".alpha", 0, 0, 0, &four);
-        f->meta[0] = (struct safetensors_meta){rows[i].key, rows[i].value};
-        f->n_meta = rows[i].key ? 1 : 0;
         lora = open_lora(f);
-        if (lora.layers[0].factor != rows[i].want)
-            fail_msg("row %zu: alpha / rank is %g, wanted %g", i,
-                     (double)lora.layers[0].factor, (double)rows[i].want);
+        assert_int_equal(lora.n, 2);
+        if (lora.layers[0].factor != rows[i].want ||
+            lora.layers[1].factor != rows[i].want_mid)
+            fail_msg("row %zu: alpha / rank is %g, %g, wanted %g, %g", i,
+                     (double)lora.layers[0].factor,
+                     (double)lora.layers[1].factor, (double)rows[i].want,
+                     (double)rows[i].want_mid);
         lora_close(&lora);
+        file_free(f);
+    }
+}
+
+static void test_bad_metadata(void **state)
+{
+    static const struct {
+        const char *value, *told;
+    } rows[] = {
+        {"{", ADAPTER},
+        {"{\"unet.lora_alpha\":\"8\"}", "lora_alpha must be a number"},
+        {"{\"unet.use_dora\":true}", "DoRA is not supported"},
+        {"{\"unet.use_rslora\":1}", "use_rslora must be true or false"},
+        {"{\"unet.alpha_pattern\":[1]}", "must be an object"},
+        {"{\"unet.alpha_pattern\":{\"x\":\"y\"}}", "must be a number"},
+        {"{\"unet.alpha_pattern\":{\".*to_q\":1}}", "regular expression"},
+        {"{\"unet.lora_alpha\":1e300}", "alpha is 1e+300"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct file *f = file_new();
+        struct unstir_error err = {0};
+        struct lora lora;
+
+        put_alpha_file(f, ADAPTER, rows[i].value);
+        assert_int_not_equal(lora_from_weights(&lora, weights_of(f), &err),
+                             UNSTIR_OK);
+        if (!strstr(err.detail, rows[i].told))
+            fail_msg("row %zu: told \"%s\", wanted \"%s\"", i, err.detail,
+                     rows[i].told);
         file_free(f);
     }
 }
@@ -317,7 +374,11 @@ static void test_damage(void **state)
         {"unet.x.lora_A.weight", "unet.y.lora_B.weight", "has no", 1, 1, 1, 1},
         {"unet.x.lora_A.weight", "unet.x.lora.down.weight", "stands twice", 1,
          1, 1, 1},
-        {"unet.x.lora_A.weight", "unet.x.dora_scale", "DoRA and mid layers", 1,
+        {"unet.x.lora_A.weight", "unet.x.dora_scale", "of DoRA, which", 1, 1, 1,
+         1},
+        {"unet.x.lora_A.weight", "unet.x.lora_magnitude_vector.weight",
+         "of DoRA, which", 1, 1, 1, 1},
+        {"unet.x.lora_A.weight", "lora_unet_x.hada_w1_a", "of LoHa, which", 1,
          1, 1, 1},
         {"unet.x.lora_A.weight", "unet.x.alpha", "wanted: one number", 1, 1, 2,
          1},
@@ -347,9 +408,10 @@ static void test_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kohya_names), cmocka_unit_test(test_other_names),
-        cmocka_unit_test(test_alpha),       cmocka_unit_test(test_derive),
-        cmocka_unit_test(test_misfit),      cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_kohya_names),  cmocka_unit_test(test_other_names),
+        cmocka_unit_test(test_alpha),        cmocka_unit_test(test_derive),
+        cmocka_unit_test(test_misfit),       cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_bad_metadata),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
