@@ -13,15 +13,21 @@
 
 #include "sample/sampler.h"
 
+/* The timestep that a step comes from; below 0: the picture. */
+static int64_t from_of(const struct sampler_run *run, uint32_t step)
+{
+    return (int64_t)run->timesteps[step] -
+           run->schedule->config.n_timesteps / run->n_steps;
+}
+
 static void inverse_advance(const struct sampler_run *run, uint32_t step,
                             uint32_t eval, const struct sampler_io *io,
                             struct sampler_state *state)
 {
     const struct schedule *s = run->schedule;
     uint32_t t = run->timesteps[step];
-    int64_t from = (int64_t)t - s->config.n_timesteps / run->n_steps;
-    float abar =
-        schedule_abar(s, from, s->config.is_last_alpha_one ? 1 : s->abar[0]);
+    float abar = schedule_abar(s, from_of(run, step),
+                               s->config.is_last_alpha_one ? 1 : s->abar[0]);
     float signal = sqrtf(abar), noise = sqrtf(1 - abar);
     float signal_t = sqrtf(s->abar[t]), noise_t = sqrtf(1 - s->abar[t]);
     float *x = state->sample;
@@ -65,7 +71,8 @@ static enum unstir_status inverse_check(const struct sampler_run *run,
     if (c->prediction == PREDICTION_FLOW)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "ddim_inverse cannot follow a predicted flow");
-    if (c->prediction == PREDICTION_SAMPLE && c->is_last_alpha_one)
+    if (c->prediction == PREDICTION_SAMPLE && c->is_last_alpha_one &&
+        from_of(run, 0) < 0)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "ddim_inverse of a network that predicts the sample "
                          "divides by zero noise (set_alpha_to_one)");

@@ -27,14 +27,26 @@ static enum unstir_status dpmpp_adapt(const struct sampler *self,
         c->algorithm = is_of_noise ? ALGORITHM_SDE_DPM : ALGORITHM_SDE_DPMPP;
     else
         c->algorithm = is_of_noise ? ALGORITHM_DPM : ALGORITHM_DPMPP;
-    if (c->algorithm == ALGORITHM_SDE_DPM && c->solver_order == 3)
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "algorithm_type \"sde-dpmsolver\" has no third order");
     if (is_of_noise && c->prediction == PREDICTION_FLOW)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "the network predicts a flow, which needs "
                          "algorithm_type \"dpmsolver++\"");
     return UNSTIR_OK;
+}
+
+static enum unstir_status dpmpp_check(const struct sampler_run *run,
+                                      struct unstir_error *err)
+{
+    unsigned most = 0;
+
+    for (uint32_t i = run->first; i < run->n_steps; i++) {
+        unsigned order = solver_order_at(run, i, i - run->first + 1);
+        most = order > most ? order : most;
+    }
+    if (run->schedule->config.algorithm == ALGORITHM_SDE_DPM && most > 2)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "algorithm_type \"sde-dpmsolver\" has no third order");
+    return sampler_check_levels(run, err);
 }
 
 static void dpmpp_advance(const struct sampler_run *run, uint32_t step,
@@ -49,14 +61,14 @@ static void dpmpp_advance(const struct sampler_run *run, uint32_t step,
     solver_advance(run, step, io, state);
 }
 
-#define DPMPP(id, steps_back, sde)                                            \
-    {                                                                         \
-        .info = &sampler_infos[id], .method = METHOD_DPMPP,                   \
-        .order = steps_back, .is_sde = sde, .n_history = steps_back,          \
-        .sigma_kinds = SIGMA_USUAL | SIGMA_BIT(LU), .has_spacings = true,     \
-        .adapt = dpmpp_adapt, .prepare = sampler_prepare_solver,              \
-        .check = sampler_check_levels, .max_steps = sampler_max_steps_solver, \
-        .mixture = solver_mixture, .advance = dpmpp_advance,                  \
+#define DPMPP(id, steps_back, sde)                                        \
+    {                                                                     \
+        .info = &sampler_infos[id], .method = METHOD_DPMPP,               \
+        .order = steps_back, .is_sde = sde, .n_history = steps_back,      \
+        .sigma_kinds = SIGMA_USUAL | SIGMA_BIT(LU), .has_spacings = true, \
+        .adapt = dpmpp_adapt, .prepare = sampler_prepare_solver,          \
+        .check = dpmpp_check, .max_steps = sampler_max_steps_solver,      \
+        .mixture = solver_mixture, .advance = dpmpp_advance,              \
     }
 
 const struct sampler sampler_dpmpp_2m = DPMPP(SAMPLER_DPMPP_2M, 2, false);

@@ -106,8 +106,6 @@ static void single_advance(const struct sampler_run *run, uint32_t step,
         memcpy(start, x, run->n * sizeof *x);
     if (solver_is_sde(c))
         rng_normal_f32(&state->rng, io->noise, run->n);
-    if (run->sigmas[step] == run->sigmas[step + 1])
-        return; /* a last step that stands still */
     step_of_order(run, step, order, start, m0, &k, x);
     if (solver_is_sde(c))
         for (size_t i = 0; i < run->n; i++)

@@ -110,12 +110,21 @@ static enum unstir_status check_prediction(const struct sampler_run *run,
 
 /* -- Euler's family --------------------------------------------------------- */
 
-/* linspace spacing is not rounded here. */
+/* linspace spacing is not rounded here; leading spacing that runs past the
+ * table means its end, where only a curve's ends are taken from it. */
 static enum unstir_status space_exploding(struct sampler_run *run,
                                           struct unstir_error *err)
 {
-    uint32_t n = run->n_steps, last = run->schedule->config.n_timesteps - 1;
+    const struct schedule_config *c = &run->schedule->config;
+    uint32_t n = run->n_steps, last = c->n_timesteps - 1;
 
+    if (run->spacing == SPACING_LEADING && run->sigma_kind != SIGMAS_SPACED) {
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t t = i * (c->n_timesteps / n) + c->steps_offset;
+            run->times[n - 1 - i] = (float)(t < last ? t : last);
+        }
+        return UNSTIR_OK;
+    }
     if (run->spacing == SPACING_LINSPACE) {
         for (uint32_t i = 0; i < n; i++)
             run->times[i] = (float)sigmas_linspace(0, last, n, n - 1 - i);
@@ -150,6 +159,9 @@ static void level_exploding(struct sampler_run *run, double *levels)
     for (uint32_t i = 0; i < n; i++)
         levels[i] = sigmas_interpolate(s, (double)run->times[i]);
     least = levels[n - 1];
+    if (run->spacing == SPACING_TRAILING &&
+        schedule_trailing_count(c->n_timesteps, n, c->n_timesteps) > n)
+        least = (double)sigmas_of_table(s, 0); /* its last timestep is -1 */
     run->sigmas[n] =
         c->final_sigma == FINAL_SIGMA_MIN ? sigmas_of_table(s, 0) : 0;
     if (c->interpolation == INTERPOLATION_LOG_LINEAR) {
@@ -335,8 +347,7 @@ static float solver_time(const struct sampler_run *run, double level)
 {
     const struct schedule_config *c = &run->schedule->config;
     enum sigma_kind kind = run->sigma_kind;
-    bool is_kept = c->method == METHOD_DPMPP && !c->trained_betas &&
-                   c->beta_schedule == BETA_COSINE;
+    bool is_kept = c->method == METHOD_DPMPP && c->beta_schedule == BETA_COSINE;
 
     if (kind == SIGMAS_FLOW)
         return (float)trunc(level * c->n_timesteps);
@@ -375,6 +386,26 @@ static void level_solver(struct sampler_run *run, double *levels)
         run->sigmas[n] = run->sigmas[n - 1];
 }
 
+/* Trailing steps keep their distance where lambda is clipped, so there may be
+ * fewer. */
+static enum unstir_status check_trailing(const struct sampler_run *run,
+                                         uint32_t last,
+                                         struct unstir_error *err)
+{
+    uint32_t n_all = run->schedule->config.n_timesteps;
+
+    if (last == n_all || run->spacing != SPACING_TRAILING ||
+        run->sigma_kind != SIGMAS_SPACED)
+        return UNSTIR_OK;
+    uint32_t n = schedule_trailing_count(n_all, run->n_steps, last);
+    if (n == run->n_steps)
+        return UNSTIR_OK;
+    return error_field(err, "steps",
+                       "lambda_min_clipped and trailing spacing leave %u of "
+                       "the %u steps asked for",
+                       n, run->n_steps);
+}
+
 enum unstir_status sampler_prepare_solver(struct sampler_run *run,
                                           struct unstir_error *err)
 {
@@ -383,10 +414,7 @@ enum unstir_status sampler_prepare_solver(struct sampler_run *run,
     void *levels;
 
     TRY(check_prediction(run, err));
-    if (last < s->config.n_timesteps && run->spacing == SPACING_TRAILING)
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "lambda_min_clipped with trailing spacing gives other "
-                         "than the asked-for number of steps");
+    TRY(check_trailing(run, last, err));
     if (run->sigma_kind == SIGMAS_SPACED)
         TRY(schedule_timesteps_solver(s, run->spacing, run->n_steps, last,
                                       run->timesteps, err));

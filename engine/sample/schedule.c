@@ -224,6 +224,11 @@ static void timesteps_linspace(uint32_t *out, uint32_t n, uint32_t n_train)
         out[0] = n_train - 1;
 }
 
+uint32_t schedule_trailing_count(uint32_t n_train, uint32_t n, uint32_t last)
+{
+    return (uint32_t)ceil(last / ((double)n_train / n));
+}
+
 /* A floating-point range from T down to 0: its increment is the difference of
  * its first two values, which is not quite T / n. */
 static void timesteps_trailing(uint32_t *out, uint32_t n, uint32_t n_train,

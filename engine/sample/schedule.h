@@ -263,6 +263,10 @@ enum unstir_status schedule_timesteps_solver(const struct schedule *s,
                                              uint32_t *timesteps,
                                              struct unstir_error *err);
 
+/* How many timesteps the reference counts from `last` down by n_train / n: n,
+ * or by rounding one more, which is -1; fewer where `last` is below n_train. */
+uint32_t schedule_trailing_count(uint32_t n_train, uint32_t n, uint32_t last);
+
 /* Most steps that schedule_timesteps() takes. */
 uint32_t schedule_max_steps(const struct schedule *s);
 

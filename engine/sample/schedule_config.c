@@ -500,6 +500,10 @@ static enum unstir_status get_betas(const struct json *object,
         c->beta_schedule = (enum beta_schedule)kind;
         return UNSTIR_OK;
     }
+    /* The name still says whether solvers round their timesteps. */
+    const char *name = json_string(json_get(object, "beta_schedule"));
+    if (strcmp(name, beta_names[BETA_COSINE]) == 0)
+        c->beta_schedule = BETA_COSINE;
     if (json_type(list) != JSON_ARRAY)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "trained_betas is not a list of numbers");
@@ -520,7 +524,7 @@ static enum unstir_status get_betas(const struct json *object,
     return UNSTIR_OK;
 }
 
-/* steps_offset must stay inside the table. */
+/* Leading spacing alone looks at it, and at the table's end (schedule.c). */
 static enum unstir_status get_offset(const struct json *o,
                                      struct schedule_config *c,
                                      struct unstir_error *err)
@@ -528,7 +532,7 @@ static enum unstir_status get_offset(const struct json *o,
     int64_t offset;
 
     TRY(json_get_int(o, "steps_offset", c->steps_offset, 0,
-                     (int64_t)c->n_timesteps - 1, &offset, err));
+                     SCHEDULE_MAX_TIMESTEPS, &offset, err));
     c->steps_offset = (uint32_t)offset;
     return UNSTIR_OK;
 }

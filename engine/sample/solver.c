@@ -273,7 +273,7 @@ void solver_multistep(const struct sampler_run *run, struct solver_terms k,
 
 /* Lower orders where history is short, and at the end where few steps or noise
  * zero make high ones unstable. */
-static unsigned order_at(const struct sampler_run *run, uint32_t step,
+unsigned solver_order_at(const struct sampler_run *run, uint32_t step,
                          uint32_t n_held)
 {
     const struct schedule_config *c = &run->schedule->config;
@@ -296,7 +296,7 @@ void solver_advance(const struct sampler_run *run, uint32_t step,
     struct solver_point t = solver_point_at(run, step + 1);
     struct solver_point s = solver_point_at(run, step);
     const float *m0 = sampler_history(run, state, 0);
-    unsigned order = order_at(run, step, state->n_held);
+    unsigned order = solver_order_at(run, step, state->n_held);
     struct solver_terms k = solver_terms_of(c, t, s, order);
     float h = t.lambda - s.lambda, r0 = 0, r1 = 0;
     bool is_sde = solver_is_sde(c);

@@ -45,6 +45,10 @@ void solver_multistep(const struct sampler_run *run, struct solver_terms k,
                       unsigned order, float r0, float r1, const float *m0,
                       const float *noise, float *x);
 
+/* The order of a multistep step with `n_held` outputs, its own included. */
+unsigned solver_order_at(const struct sampler_run *run, uint32_t step,
+                         uint32_t n_held);
+
 /* One step of the multistep method: shared by the latent and EDM forms.
  * history[0 ..] holds converted outputs, the newest (this step's) first. */
 void solver_advance(const struct sampler_run *run, uint32_t step,

@@ -41,12 +41,25 @@ static void tcd_advance(const struct sampler_run *run, uint32_t step,
         x[i] = keep * x[i] + add * io->noise[i];
 }
 
+/* Limits that a folder states do not bind this method. */
+static enum unstir_status tcd_adapt(const struct sampler *self,
+                                    struct schedule_config *c, bool is_own,
+                                    struct unstir_error *err)
+{
+    (void)self;
+    (void)is_own;
+    (void)err;
+    c->is_clipping = c->is_thresholding = false;
+    return UNSTIR_OK;
+}
+
 const struct sampler sampler_tcd = {
     .info = &sampler_infos[SAMPLER_TCD],
     .method = METHOD_TCD,
     .has_eta = true,
     .default_eta = 0.3,
     .default_steps = 4,
+    .adapt = tcd_adapt,
     .prepare = sampler_prepare_distilled,
     .max_steps = sampler_max_steps_distilled,
     .advance = tcd_advance,

@@ -166,7 +166,7 @@ static void test_refusals(void **state)
         {"{\"prediction_type\":\"eps\"}", "prediction_type"},
         {"{\"timestep_spacing\":\"even\"}", "timestep_spacing"},
         {"{\"steps_offset\":-1}", "steps_offset"},
-        {"{\"steps_offset\":1000}", "steps_offset"},
+        {"{\"steps_offset\":100001}", "steps_offset"},
         {"{\"clip_sample\":1}", "clip_sample"},
         {"{\"clip_sample_range\":0}", "clip_sample_range"},
         {"{\"thresholding\":\"yes\"}", "thresholding"},

@@ -4,9 +4,10 @@ usage: python tools/goldens/diff_samplers.py SEED COUNT OUT.json [CLASS ...]
        build/tests/golden/t_samplers OUT.json
 
 Draws scheduler_config.json by seed, every class and every option that it
-documents, 1 to 1000 steps, half of the rows under the name of another sampler
-(from_config), a third begun in a picture, and runs the reference's step() loop
-with a stand-in network.  The C program runs the same rows and compares every
+documents, 1 to 4000 steps, half of the rows under the name of another sampler
+(from_config), a quarter with a schedule asked for (karras, trailing), a third
+begun in a picture, and runs the reference's step() loop with a stand-in
+network.  The C program runs the same rows and compares every
 sample to 1e-3 of the largest value.
 
 What the reference refuses or turns into NaN (`is_nan`) must be refused here
@@ -64,8 +65,9 @@ FROM_PICTURE = ["DDIM", "DDPM", "PNDM", "LMSDiscrete", "EulerDiscrete",
                 "DPMSolverMultistep", "UniPCMultistep", "DEISMultistep",
                 "DPMSolverSinglestep", "LCM", "TCD", "EDMEuler",
                 "EDMDPMSolverMultistep"]
-CURVES = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas",
-          "use_lu_lambdas")
+SCHEDULES = {"karras": "use_karras_sigmas", "beta": "use_beta_sigmas",
+             "exponential": "use_exponential_sigmas", "lu": "use_lu_lambdas"}
+CURVES = tuple(SCHEDULES.values())
 
 
 def class_of(name):
@@ -92,14 +94,14 @@ def betas_of(r, config):
 
 OPTIONS = {
     "num_train_timesteps": lambda r: r.choice(
-        (1000, 1000, 1000, 1000, 100, 250, 997, 2000)),
+        (1000, 1000, 1000, 1000, 100, 250, 997, 2000, 3, 10, 31, 4000)),
     "beta_schedule": lambda r: r.choice(
         ("linear", "scaled_linear", "scaled_linear", "squaredcos_cap_v2")),
     "prediction_type": lambda r: r.choice(
         ("epsilon", "epsilon", "v_prediction", "sample")),
     "timestep_spacing": lambda r: r.choice(
         ("leading", "linspace", "trailing")),
-    "steps_offset": lambda r: r.choice((0, 1, 1, 2, 7)),
+    "steps_offset": lambda r: r.choice((0, 1, 1, 2, 7, 40)),
     "clip_sample": lambda r: r.random() < 0.5,
     "clip_denoised": lambda r: r.random() < 0.5,
     "clip_sample_range": lambda r: r.choice((1.0, 0.5, 3.0)),
@@ -204,6 +206,31 @@ def draw_steps(r, total):
     return r.choice((total, total - 1, total // 2))
 
 
+def draw_schedule(r, case, target):
+    """A schedule that the request asks for in place of the configured one."""
+    known = inspect.signature(class_of(target).__init__).parameters
+    if r.random() < 0.75 or target not in BETAS \
+            or case["config"].get("use_flow_sigmas"):
+        return
+    names = [name for name, key in SCHEDULES.items() if key in known]
+    if "timestep_spacing" in known and target not in ("LCM", "TCD"):
+        names += ["linspace", "leading", "trailing"]
+    if target == "DDIMInverse" and names:
+        names.remove("linspace")
+    if names:
+        case["schedule"] = r.choice(names)
+
+
+def as_asked(schedule):
+    """The configuration that a schedule stands for."""
+    config = {c: False for c in CURVES}
+    if schedule in SCHEDULES:
+        config[SCHEDULES[schedule]] = True
+    else:
+        config["timestep_spacing"] = schedule
+    return config
+
+
 def draw_case(r, classes):
     cls = r.choice(classes)
     case = {"class": cls, "config": draw_config(r, cls)}
@@ -216,10 +243,14 @@ def draw_case(r, classes):
         case["steps"] = 1 + case["steps"] % 12
     if target in ("CMStochasticIterative",):
         case["steps"] = 1 + case["steps"] % 40
+    if target == "DEISMultistep":  # its weights keep no digit of more
+        case["steps"] = 1 + (case["steps"] - 1) % 120
+    draw_schedule(r, case, target)
     if target == "TCD":
         case["eta"] = r.choice((0.0, 0.3, 1.0))
     if target == "DDIM":
         case["eta"] = r.choice((0.0, 0.0, 0.5, 1.0))
+        case["use_clipped_model_output"] = r.random() < 0.3
     if case["config"].get("use_dynamic_shifting"):
         case["mu"] = r.choice((0.7, 1.2))
     if target in FROM_PICTURE and r.random() < 0.33:
@@ -244,7 +275,11 @@ def variance_of(x):
 def scheduler_of(case):
     cls, config = case["class"], dict(case["config"])
     if "sampler" not in case:
-        return cls, class_of(cls)(**config)
+        s = class_of(cls)(**config)
+        if "schedule" in case:
+            s = class_of(cls).from_config(s.config,
+                                          **as_asked(case["schedule"]))
+        return cls, s
     target, order, is_sde = NAMES[case["sampler"]]
     more = {}
     if order:
@@ -259,6 +294,8 @@ def scheduler_of(case):
             more["algorithm_type"] = kind
     if target == "PNDM" and cls != "PNDM":
         more["skip_prk_steps"] = True
+    if "schedule" in case:
+        more.update(as_asked(case["schedule"]))
     config["_class_name"] = cls + "Scheduler"
     return target, class_of(target).from_config(config, **more)
 
@@ -273,9 +310,10 @@ def is_odd(s, case):
         levels = levels[::2]
     falls = all(a > b for a, b in zip(levels, levels[1:]))
     rises = all(a < b for a, b in zip(levels, levels[1:]))
+    is_short = order == 1 and len(times) < case["steps"]
     has_prk = not s.config.get("skip_prk_steps", True)
     is_spaced = "timestep_spacing" in s.config
-    return (-1 in times or not (falls or rises)
+    return (-1 in times or not (falls or rises) or is_short
             or is_spaced and max(times) >= total
             or has_prk and "strength" in case)
 
@@ -308,6 +346,8 @@ def run_steps(case, cls, s, generator):
     extra = {}
     if "eta" in case and "eta" in arguments:
         extra["eta"] = case["eta"]
+    if "use_clipped_model_output" in case:
+        extra["use_clipped_model_output"] = case["use_clipped_model_output"]
     if cls == "DPMSolverSDE":
         s.noise_sampler = brownian(s, generator, x.shape)
     elif "generator" in arguments:
