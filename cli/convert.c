@@ -124,9 +124,10 @@ const struct command command_convert = {
     .text = "INPUT is a diffusers folder or a single .safetensors or .gguf "
             "file of Stable Diffusion 1.x, 2.x or SDXL.  Quantised weights "
             "(Q8_0, Q4_0, Q4_K) are stored as f16 unless told otherwise.  An "
-            "OUTPUT that ends in "
-            ".safetensors is one file, anything else a folder; it must not "
-            "be there yet.",
+            "OUTPUT that ends in .safetensors is one file, anything else a "
+            "folder; it must not be there yet.  Parts that INPUT's "
+            "unstir.json names become part of OUTPUT; what else it says goes "
+            "on with it.",
     .examples = "unstir convert model.safetensors model --dtype f16\n"
                 "unstir convert model-q8_0.gguf model\n"
                 "unstir convert unet.safetensors model --vae vae.safetensors "

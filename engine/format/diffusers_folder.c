@@ -25,6 +25,7 @@
 
 #include "base/alloc.h"
 #include "base/mapfile.h"
+#include "base/path.h"
 #include "format/diffusers_pipelines.h"
 #include "format/digest.h"
 #include "format/digest_file.h"
@@ -71,27 +72,11 @@ static const struct {
 
 /* -- small things ---------------------------------------------------------- */
 
-static enum unstir_status join(char path[MAX_PATH_BYTES], const char *folder,
-                               const char *name, struct unstir_error *err)
-{
-    int n = snprintf(path, MAX_PATH_BYTES, "%s/%s", folder, name);
-    if (n < 0 || n >= (int)MAX_PATH_BYTES)
-        return error_set(err, UNSTIR_ERR_ARG, "path too long: %.200s...",
-                         folder);
-    return UNSTIR_OK;
-}
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
 static bool has_file(const char *folder, const char *name)
 {
     struct stat st;
     char path[MAX_PATH_BYTES];
-    return join(path, folder, name, NULL) == UNSTIR_OK &&
+    return path_join(path, MAX_PATH_BYTES, folder, name, NULL) == UNSTIR_OK &&
            stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
@@ -134,7 +119,7 @@ static enum unstir_status read_object(struct json **out, const char *folder,
     *out = NULL;
     if (!has_file(folder, name))
         return UNSTIR_OK;
-    TRY(join(path, folder, name, err));
+    TRY(path_join(path, MAX_PATH_BYTES, folder, name, err));
     TRY(mapfile_read(&text, &n, path, max_bytes, err));
     json_blank_infinities(text, n);
     enum unstir_status status = json_parse(out, text, n, err);
@@ -179,7 +164,7 @@ static enum unstir_status add_shard(struct weights *all, const char *folder,
     size_t i = 0;
     const char *tensor;
     const struct json *v;
-    TRY(join(path, folder, shard, err));
+    TRY(path_join(path, MAX_PATH_BYTES, folder, shard, err));
     if (!has_file(folder, shard))
         return error_set(err, UNSTIR_ERR_IO,
                          "%.300s: there is no such file; %.200s names it as a "
@@ -232,7 +217,7 @@ static enum unstir_status open_sharded(struct weights **out, const char *folder,
     struct json *index = NULL;
     struct weights *w = NULL;
     char path[MAX_PATH_BYTES];
-    TRY(join(path, folder, name, err));
+    TRY(path_join(path, MAX_PATH_BYTES, folder, name, err));
     TRY(read_object(&index, folder, name, MAX_INDEX_BYTES, NULL, err));
     enum unstir_status status = weights_new(&w, err);
     if (status == UNSTIR_OK)
@@ -301,7 +286,7 @@ enum unstir_status diffusers_folder_weights(struct weights **out,
         }
         return status;
     }
-    TRY(join(path, folder, name, err));
+    TRY(path_join(path, MAX_PATH_BYTES, folder, name, err));
     return safetensors_open(out, path, err);
 }
 
@@ -446,9 +431,9 @@ static enum unstir_status component_folder(char out[MAX_PATH_BYTES],
                                            const char *root, const char *name,
                                            struct unstir_error *err)
 {
-    TRY(join(out, root, name, err));
-    if (!is_folder(out))
-        TRY(join(out, root, ".", err));
+    TRY(path_join(out, MAX_PATH_BYTES, root, name, err));
+    if (!path_is_folder(out))
+        TRY(path_join(out, MAX_PATH_BYTES, root, ".", err));
     if (ends_with(out, "/."))
         out[strlen(out) - 2] = '\0';
     return UNSTIR_OK;
@@ -503,8 +488,8 @@ static enum unstir_status read_tokenizer(struct diffusers_folder *f,
         "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json",
         "special_tokens_map.json"};
     char folder[MAX_PATH_BYTES], path[MAX_PATH_BYTES];
-    TRY(join(folder, f->path, name, err));
-    if (!is_folder(folder))
+    TRY(path_join(folder, MAX_PATH_BYTES, f->path, name, err));
+    if (!path_is_folder(folder))
         return error_set(err, UNSTIR_ERR_IO,
                          "%.200s: no %s folder beside the text encoder",
                          f->path, name);
@@ -514,7 +499,7 @@ static enum unstir_status read_tokenizer(struct diffusers_folder *f,
         size_t n;
         if (!has_file(folder, files[i]))
             continue;
-        TRY(join(path, folder, files[i], err));
+        TRY(path_join(path, MAX_PATH_BYTES, folder, files[i], err));
         TRY(mapfile_read(&text, &n, path, MAX_TOKENIZER_BYTES, err));
         digest_add(digest, files[i], text, n);
         alloc_free(text);

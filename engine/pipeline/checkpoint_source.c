@@ -18,15 +18,9 @@
 #include "format/weights_build.h"
 #include "model/pack_cache.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/companion.h"
+#include "pipeline/standard_tokenizer.h"
 #include "text/bpe.h"
-
-#define MAX_UNSTIR_BYTES ((size_t)1 << 20) /* of NAME.unstir.json           */
-
-/* OpenCLIP's encoders pad with "!", which has number 0. */
-static const char open_clip_tokenizer[] =
-    "{\"model_max_length\":77,\"bos_token\":\"<|startoftext|>\","
-    "\"eos_token\":\"<|endoftext|>\",\"unk_token\":\"<|endoftext|>\","
-    "\"pad_token\":\"!\"}";
 
 /* The last part of the path, also of "." and paths that end with a slash,
  * without a file's extension. */
@@ -72,30 +66,6 @@ static enum unstir_status open_folder(struct checkpoint_source *s,
 
 /* -- single files ---------------------------------------------------------- */
 
-static enum unstir_status open_tokenizer(struct bpe **out, const char *path,
-                                         bool is_open_clip,
-                                         struct unstir_error *err)
-{
-    struct bpe_texts texts = {.merges = NULL};
-    enum unstir_status status;
-    char *merges;
-
-    if (!path)
-        return error_set(err, UNSTIR_ERR_ARG,
-                         "a single file has no tokenizer, and the path of the "
-                         "standard one (models/clip-bpe/merges.txt) is not "
-                         "known");
-    if (!is_open_clip)
-        return bpe_open_merges(out, path, err);
-    TRY(mapfile_read(&merges, &texts.n_merges, path, BPE_MAX_FILE_BYTES, err));
-    texts.merges = merges;
-    texts.config = open_clip_tokenizer;
-    texts.n_config = sizeof open_clip_tokenizer - 1;
-    status = bpe_parse(out, &texts, err);
-    alloc_free(merges);
-    return status == UNSTIR_OK ? status : error_prefix(err, path);
-}
-
 static enum unstir_status digest_single(struct checkpoint_source *s,
                                         const char *memos,
                                         struct unstir_error *err)
@@ -111,29 +81,15 @@ static enum unstir_status digest_single(struct checkpoint_source *s,
     return status;
 }
 
-/* NAME.unstir.json beside NAME.safetensors; none is no error. */
-static enum unstir_status read_unstir(struct checkpoint_source *s,
-                                      const char *path,
-                                      struct unstir_error *err)
+static enum unstir_status read_companion(struct checkpoint_source *s,
+                                         const char *path,
+                                         struct unstir_error *err)
 {
-    const char *slash = strrchr(path, '/');
-    const char *dot = strrchr(slash ? slash : path, '.');
-    char name[PATH_MAX];
-    enum unstir_status status;
-    struct stat st;
-    char *text;
-    size_t n;
+    char name[COMPANION_PATH_BYTES];
 
-    if (snprintf(name, sizeof name, "%.*s.unstir.json",
-                 dot ? (int)(dot - path) : (int)strlen(path),
-                 path) >= (int)sizeof name ||
-        stat(name, &st) != 0)
-        return UNSTIR_OK;
+    TRY(companion_path(name, path, err));
     TRY(alloc_strdup(&s->unstir_name, name, err));
-    TRY(mapfile_read(&text, &n, name, MAX_UNSTIR_BYTES, err));
-    status = json_parse(&s->unstir, text, n, err);
-    alloc_free(text);
-    return status == UNSTIR_OK ? status : error_prefix(err, name);
+    return companion_read(&s->unstir, name, err);
 }
 
 static enum unstir_status open_file(struct checkpoint_source *s,
@@ -144,7 +100,7 @@ static enum unstir_status open_file(struct checkpoint_source *s,
     const char *prediction = o->prediction_type;
     struct single_file *f = &s->file;
 
-    TRY(read_unstir(s, path, err));
+    TRY(read_companion(s, path, err));
     if (!prediction)
         TRY(json_get_string(s->unstir, "prediction_type", NULL, &prediction,
                             err));
@@ -264,63 +220,6 @@ static enum unstir_status open_inversions(struct checkpoint_source *s,
 
 /* -- parts from elsewhere ---------------------------------------------- */
 
-/* A path of unstir.json: from the folder that it stands in. */
-static enum unstir_status resolve(char out[PATH_MAX],
-                                  const struct checkpoint_source *s,
-                                  const char *model, const char *path,
-                                  struct unstir_error *err)
-{
-    const char *slash = s->is_file ? strrchr(model, '/') : NULL;
-    int n_folder = slash        ? (int)(slash - model)
-                   : s->is_file ? 0
-                                : (int)strlen(model);
-    int n;
-
-    if (path[0] == '/' || (s->is_file && !slash))
-        n = snprintf(out, PATH_MAX, "%s", path);
-    else
-        n = snprintf(out, PATH_MAX, "%.*s/%s", n_folder, model, path);
-    return n >= 0 && n < PATH_MAX
-               ? UNSTIR_OK
-               : error_set(err, UNSTIR_ERR_ARG, "path too long: %.200s", path);
-}
-
-struct wish_paths {
-    char paths[1 + CONDITIONING_ENCODERS][PATH_MAX];
-};
-
-static enum unstir_status read_wish(struct model_parts_wish *wish,
-                                    struct wish_paths *memory,
-                                    const struct checkpoint_source *s,
-                                    const char *model, const struct json *u,
-                                    struct unstir_error *err)
-{
-    const struct json *texts = json_get(u, "text_encoders");
-    const char *path;
-
-    TRY(json_get_string(u, "vae", NULL, &path, err));
-    if (path && !wish->vae) {
-        TRY(resolve(memory->paths[0], s, model, path, err));
-        wish->vae = memory->paths[0];
-    }
-    if (!texts || wish->texts[0])
-        return UNSTIR_OK;
-    if (json_type(texts) != JSON_ARRAY || json_len(texts) == 0 ||
-        json_len(texts) > CONDITIONING_ENCODERS)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "text_encoders must be a list of 1 or 2 paths");
-    for (size_t i = 0; i < json_len(texts); i++) {
-        const struct json *text = json_at(texts, i);
-
-        if (json_type(text) != JSON_STRING)
-            return error_set(err, UNSTIR_ERR_FORMAT,
-                             "text_encoders must be a list of 1 or 2 paths");
-        TRY(resolve(memory->paths[1 + i], s, model, json_string(text), err));
-        wish->texts[i] = memory->paths[1 + i];
-    }
-    return UNSTIR_OK;
-}
-
 /* They change pictures, so they count in the digest. */
 static enum unstir_status digest_given(struct checkpoint_source *s,
                                        struct unstir_error *err)
@@ -339,7 +238,7 @@ static enum unstir_status digest_given(struct checkpoint_source *s,
 }
 
 static enum unstir_status open_given(struct checkpoint_source *s,
-                                     const char *path, const char *memos,
+                                     const char *memos,
                                      const struct checkpoint_source_options *o,
                                      struct unstir_error *err)
 {
@@ -348,9 +247,8 @@ static enum unstir_status open_given(struct checkpoint_source *s,
     enum unstir_status status;
     void *memory;
 
-    TRY(alloc_zero(&memory, 1, sizeof(struct wish_paths), err));
-    status = error_within(read_wish(&wish, memory, s, path, own.unstir, err),
-                          s->unstir_name, err);
+    TRY(alloc_zero(&memory, 1, sizeof(struct companion_parts), err));
+    status = companion_wish(&wish, memory, own.unstir, s->unstir_name, err);
     if (status == UNSTIR_OK && (wish.vae || wish.texts[0]))
         status =
             model_parts_open(&s->given, &wish, own.unet_config, memos, err);
@@ -373,11 +271,10 @@ open_tokenizers(struct checkpoint_source *s,
 
     for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
         if (all.texts[i].config && !s->tokenizers[i])
-            TRY(open_tokenizer(&s->tokenizers[i], o->merges_path,
-                               i > 0 ||
-                                   (s->is_file ? s->file.kind == SINGLE_FILE_SD2
-                                               : kind == SINGLE_FILE_SD2),
-                               err));
+            TRY(standard_tokenizer_open(
+                &s->tokenizers[i], o->merges_path,
+                i > 0 || (s->is_file ? s->file.kind : kind) == SINGLE_FILE_SD2,
+                err));
     return UNSTIR_OK;
 }
 
@@ -391,7 +288,7 @@ static enum unstir_status open_all(struct checkpoint_source *s,
     TRY(s->is_file ? open_file(s, path, memos, o, err)
                    : open_folder(s, path, memos, o, err));
     TRY(name_own(s, path, err));
-    TRY(open_given(s, path, memos, o, err));
+    TRY(open_given(s, memos, o, err));
     TRY(open_tokenizers(s, o, err));
     return s->tokenizers[0] || s->tokenizers[1] ? open_inversions(s, path, err)
                                                 : UNSTIR_OK;

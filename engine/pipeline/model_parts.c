@@ -5,8 +5,8 @@
 #include "pipeline/model_parts.h"
 
 #include <string.h>
-#include <sys/stat.h>
 
+#include "base/path.h"
 #include "format/digest.h"
 #include "format/digest_file.h"
 #include "format/json.h"
@@ -28,13 +28,6 @@ enum single_file_kind model_parts_kind(const struct json *unet_config)
 }
 
 /* -- one part ---------------------------------------------------------- */
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
 
 static void close_part(struct model_part *p)
 {
@@ -92,7 +85,7 @@ static enum unstir_status open_part(struct model_parts *all,
                                     enum single_file_kind kind,
                                     const char *memos, struct unstir_error *err)
 {
-    if (!is_folder(path))
+    if (!path_is_folder(path))
         return open_file(p, path, id, kind, memos, &all->n_bytes, err);
     TRY(open_folder(p, path, id, memos, err));
     all->n_bytes += p->folder.weight_file_bytes;

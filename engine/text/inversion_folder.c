@@ -3,11 +3,11 @@
  * SPDX-License-Identifier: MIT
  */
 #include <dirent.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/path.h"
 #include "text/inversion.h"
 
 #define EXTENSION ".safetensors"
@@ -71,11 +71,7 @@ static enum unstir_status open_all(struct inversions *set, const char *folder,
     char path[MAX_PATH];
 
     for (size_t i = 0; i < names->n; i++) {
-        int n = snprintf(path, sizeof path, "%s/%s", folder, names->list[i]);
-
-        if (n < 0 || n >= MAX_PATH)
-            return error_set(err, UNSTIR_ERR_ARG, "path too long: %.200s...",
-                             folder);
+        TRY(path_join(path, sizeof path, folder, names->list[i], err));
         TRY(inversions_open(set, path, err));
     }
     return UNSTIR_OK;

@@ -226,6 +226,141 @@ static void test_parts(void **state)
     scratch_remove(p.folder);
 }
 
+static void write_words(char path[SCRATCH_PATH], const struct place *p,
+                        const char *name, const char *words)
+{
+    struct unstir_error err = {0};
+
+    scratch_path(path, p->folder, name);
+    if (mapfile_write(path, words, strlen(words), &err))
+        fail_msg("%s", err.detail);
+}
+
+static void check_words(const char *folder, const char *name, const char *want)
+{
+    struct unstir_error err = {0};
+    char path[SCRATCH_PATH];
+    char *words;
+    size_t n;
+
+    scratch_path(path, folder, name);
+    if (mapfile_read(&words, &n, path, 1 << 20, &err))
+        fail_msg("%s", err.detail);
+    if (strcmp(words, want) != 0)
+        fail_msg("%s is %s, wanted %s", name, words, want);
+    alloc_free(words);
+}
+
+#define LABELS \
+    "{\n  \"licence\": \"MIT\",\n  \"labels\": {\n    \"cat\": 3\n  }\n}"
+
+/* unstir.json beside a network's file names its other parts and what it
+ * predicts; the rest of it goes on with the model. */
+static void test_companion(void **state)
+{
+    char unet[SCRATCH_PATH], path[SCRATCH_PATH];
+    struct unstir_error err = {0};
+    struct single_file f;
+    struct place p;
+
+    place_open(&p);
+    write_some(unet, &p, "unet.safetensors", 0, N_UNET);
+    write_some(path, &p, "vae.safetensors", N_UNET, 1);
+    write_some(path, &p, "text.safetensors", N_UNET + 1, 1);
+    write_words(path, &p, "unet.unstir.json",
+                "{\"vae\":\"vae.safetensors\",\"licence\":\"MIT\","
+                "\"text_encoders\":[\"text.safetensors\"],"
+                "\"prediction_type\":\"v_prediction\","
+                "\"labels\":{\"cat\":3}}");
+    struct unstir_convert_options o = {
+        .input = unet, .output = p.out, .merges_path = MERGES};
+    convert(&o);
+    check_folder_is_file(p.out, p.file);
+    check_words(p.out, "unstir.json", LABELS "\n");
+    o.input = p.out;
+    o.output = p.again;
+    convert(&o);
+    check_folder_is_file(p.out, p.again);
+    check_words(p.folder, "again.unstir.json", LABELS "\n");
+    if (single_file_open(&f, p.again, NULL, &err))
+        fail_msg("%s", err.detail);
+    assert_string_equal(f.prediction_type, "v_prediction");
+    single_file_close(&f);
+    scratch_path(path, p.folder, "again.safetensors");
+    assert_int_equal(remove(path), 0);
+    refuse(&o, "again.unstir.json: is there already");
+    scratch_remove(p.folder);
+}
+
+/* What is wrong in it is told with its path; options go before it. */
+static void test_wrong_companion(void **state)
+{
+    static const struct {
+        const char *words, *told;
+    } rows[] = {
+        {"{", "unet.unstir.json"},
+        {"{\"vae\":3}", "unet.unstir.json: "},
+        {"{\"vae\":\"none.safetensors\"}", "none.safetensors"},
+        {"{\"text_encoders\":\"text.safetensors\"}",
+         "unet.unstir.json: text_encoders must be a list"},
+        {"{\"text_encoders\":[]}", "must be a list of 1 or 2"},
+        {"{\"text_encoders\":[1]}", "must be a list of 1 or 2"},
+        {"{\"prediction_type\":\"sample\"}", "supported: epsilon"},
+    };
+    char unet[SCRATCH_PATH], vae[SCRATCH_PATH], path[SCRATCH_PATH];
+    struct place p;
+
+    place_open(&p);
+    write_some(unet, &p, "unet.safetensors", 0, N_UNET);
+    write_some(vae, &p, "vae.safetensors", N_UNET, 1);
+    struct unstir_convert_options o = {
+        .input = unet, .output = p.out, .merges_path = MERGES};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        write_words(path, &p, "unet.unstir.json", rows[i].words);
+        refuse(&o, rows[i].told);
+    }
+    write_words(path, &p, "unet.unstir.json", "{\"vae\":\"none.safetensors\"}");
+    o.vae = vae;
+    convert(&o);
+    scratch_remove(p.folder);
+}
+
+/* Components that no picture needs are left out and said; what a picture would
+ * need but is not known is refused. */
+static void test_index(void **state)
+{
+    struct unstir_error err = {0};
+    char path[SCRATCH_PATH];
+    struct place p;
+    char *json;
+
+    place_open(&p);
+    struct unstir_convert_options o = {
+        .input = p.file, .output = p.out, .merges_path = MERGES};
+    convert(&o);
+    write_words(path, &p, "out/model_index.json",
+                "{\"_class_name\":\"StableDiffusionPipeline\","
+                "\"safety_checker\":[\"stable_diffusion\",\"Checker\"],"
+                "\"unet\":[\"diffusers\",\"UNet2DConditionModel\"]}");
+    scratch_path(path, p.folder, "copy");
+    o.input = p.out;
+    o.output = path;
+    if (unstir_convert(&o, &json, &err))
+        fail_msg("%s", err.detail);
+    assert_non_null(strstr(json, "safety_checker is left out"));
+    unstir_free(json);
+    check_words(path, "model_index.json",
+                "{\n  \"_class_name\": \"StableDiffusionPipeline\",\n"
+                "  \"safety_checker\": [\n    null,\n    null\n  ],\n"
+                "  \"unet\": [\n    \"diffusers\",\n"
+                "    \"UNet2DConditionModel\"\n  ]\n}\n");
+    write_words(path, &p, "out/model_index.json",
+                "{\"vqvae\":[\"diffusers\",\"VQModel\"]}");
+    o.output = p.again;
+    refuse(&o, "\"vqvae\" is no part that is rewritten");
+    scratch_remove(p.folder);
+}
+
 static void test_formats(void **state)
 {
     static const struct {
@@ -356,8 +491,13 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_formats),        cmocka_unit_test(test_lora),
+        cmocka_unit_test(test_there_and_back),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_lora),
+        cmocka_unit_test(test_companion),
+        cmocka_unit_test(test_wrong_companion),
+        cmocka_unit_test(test_index),
         cmocka_unit_test(test_errors),
     };
 

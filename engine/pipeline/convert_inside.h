@@ -1,0 +1,64 @@
+/* convert_inside.h - shared by convert.c, which reads, and convert_write.c.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#ifndef PIPELINE_CONVERT_INSIDE_H
+#define PIPELINE_CONVERT_INSIDE_H
+
+#include <stdbool.h>
+
+#include "format/lora.h"
+#include "format/single_file.h"
+#include "pipeline/companion.h"
+#include "pipeline/convert.h"
+#include "pipeline/model_parts.h"
+#include "tensor/dtype.h"
+
+#define CONVERT_MAX_LORAS    16
+#define CONVERT_CONFIG_BYTES (64u << 20) /* a tokenizer.json has megabytes   */
+
+struct json;
+struct json_writer;
+struct weights;
+
+struct conversion_part {
+    struct weights *opened;  /* ours, or NULL                                */
+    struct weights *derived; /* with LoRAs, or NULL                          */
+    const struct weights *weights;
+    char *config; /* text                                                    */
+    bool is_given;
+};
+
+struct conversion {
+    const struct unstir_convert_options *options;
+    bool has_dtype;
+    enum dtype dtype;
+    bool is_from_file, is_to_file;
+    bool is_open_clip; /* the first text encoder, of 2.x                     */
+    struct single_file file; /* if is_from_file                              */
+    struct model_parts given;
+    /* unstir.json of the input and its parts; where the output's will be.   */
+    struct json *companion;
+    struct companion_parts *companion_parts;
+    char companion_from[COMPANION_PATH_BYTES];
+    char companion_to[COMPANION_PATH_BYTES];
+    struct json *index; /* of an input folder; NULL: none                    */
+    struct conversion_part parts[SINGLE_FILE_PARTS];
+    struct lora loras[CONVERT_MAX_LORAS];
+    size_t n_loras;
+    const char *prediction; /* for the metadata of a single file, or NULL    */
+    struct json *scheduler;
+    struct json_writer *report;
+};
+
+/* The weights' file in a part's folder, without extension. */
+const char *convert_stem(enum single_file_part_id part);
+
+/* A component of a pipeline that no picture needs. */
+bool convert_leaves_out(const char *component);
+
+/* The output. */
+enum unstir_status convert_write(struct conversion *c,
+                                 struct unstir_error *err);
+
+#endif

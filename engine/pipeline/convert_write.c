@@ -1,0 +1,378 @@
+/* convert_write.c - a model rewritten: writing it.
+ *
+ * The output must not be there before: a file that is mapped for reading must
+ * not be written over, and half of an old model beside half of a new one would
+ * be worse than an error.
+ *
+ * SPDX-License-Identifier: MIT
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/alloc.h"
+#include "base/mapfile.h"
+#include "base/path.h"
+#include "format/json.h"
+#include "format/weights_build.h"
+#include "format/weights_write.h"
+#include "pipeline/convert_inside.h"
+#include "pipeline/standard_tokenizer.h"
+
+#define MAX_PATH_BYTES 1024
+#define EXTENSION      ".safetensors"
+
+/* What is copied as it is from folder to folder, if it is there. */
+static const char *const plain_files[] = {
+    "scheduler/scheduler_config.json",
+    "tokenizer/vocab.json",
+    "tokenizer/merges.txt",
+    "tokenizer/tokenizer.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/added_tokens.json",
+    "tokenizer_2/vocab.json",
+    "tokenizer_2/merges.txt",
+    "tokenizer_2/tokenizer.json",
+    "tokenizer_2/tokenizer_config.json",
+    "tokenizer_2/special_tokens_map.json",
+    "tokenizer_2/added_tokens.json",
+};
+
+/* -- small things ---------------------------------------------------------- */
+
+static const char *folder_of(size_t part)
+{
+    return single_file_part_name((enum single_file_part_id)part);
+}
+
+static const char *tokenizer_of(size_t part)
+{
+    return part == SINGLE_FILE_TEXT     ? "tokenizer"
+           : part == SINGLE_FILE_TEXT_2 ? "tokenizer_2"
+                                        : NULL;
+}
+
+static enum unstir_status make_folder(const char *path,
+                                      struct unstir_error *err)
+{
+    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+        return error_set(err, UNSTIR_ERR_IO, "%s: %s", path, strerror(errno));
+    return UNSTIR_OK;
+}
+
+/* The folder that a file of the output stands in. */
+static enum unstir_status make_parent(const char *path,
+                                      struct unstir_error *err)
+{
+    char folder[MAX_PATH_BYTES];
+    char *slash;
+
+    snprintf(folder, sizeof folder, "%s", path);
+    slash = strrchr(folder, '/');
+    if (slash && slash != folder) {
+        *slash = '\0';
+        return make_folder(folder, err);
+    }
+    return UNSTIR_OK;
+}
+
+static enum unstir_status write_text(const char *folder, const char *name,
+                                     const char *text, size_t n,
+                                     struct unstir_error *err)
+{
+    char path[MAX_PATH_BYTES];
+
+    TRY(path_join(path, sizeof path, folder, name, err));
+    TRY(make_parent(path, err));
+    return mapfile_write(path, text, n, err);
+}
+
+/* The text that a writer holds, which ends here. */
+static enum unstir_status write_json(const char *path, struct json_writer *json,
+                                     struct unstir_error *err)
+{
+    enum unstir_status status;
+    char *text;
+
+    TRY(json_finish(&text, json, true, err));
+    status = make_parent(path, err);
+    if (status == UNSTIR_OK)
+        status = mapfile_write(path, text, strlen(text), err);
+    alloc_free(text);
+    return status;
+}
+
+/* -- unstir.json ----------------------------------------------------------- */
+
+/* Without what is in the output itself by now. */
+static enum unstir_status write_companion(const struct conversion *c,
+                                          const char *path,
+                                          struct unstir_error *err)
+{
+    static const char *const done[] = {"vae", "text_encoders",
+                                       "prediction_type"};
+    const struct json *value;
+    struct json_writer *w;
+    size_t i = 0, n = 0;
+    const char *key;
+
+    TRY(json_writer_new(&w, err));
+    json_open_object(w, NULL);
+    while (json_each(c->companion, &i, &key, &value)) {
+        size_t k = 0;
+
+        while (k < ARRAY_LEN(done) && strcmp(key, done[k]) != 0)
+            k++;
+        if (k < ARRAY_LEN(done))
+            continue;
+        json_put_value(w, key, value);
+        n++;
+    }
+    json_close(w);
+    if (n)
+        return write_json(path, w, err);
+    json_writer_free(w);
+    return UNSTIR_OK;
+}
+
+/* -- writing a folder -------------------------------------------------- */
+
+static const struct safetensors_meta torch_meta = {"format", "pt"};
+
+static enum unstir_status write_part(struct conversion *c, size_t i,
+                                     struct unstir_error *err)
+{
+    const struct conversion_part *part = &c->parts[i];
+    char folder[MAX_PATH_BYTES], path[MAX_PATH_BYTES], name[64];
+
+    if (!part->weights)
+        return UNSTIR_OK;
+    TRY(path_join(folder, sizeof folder, c->options->output, folder_of(i),
+                  err));
+    TRY(make_folder(folder, err));
+    TRY(write_text(folder, "config.json", part->config, strlen(part->config),
+                   err));
+    snprintf(name, sizeof name, "%s" EXTENSION,
+             convert_stem((enum single_file_part_id)i));
+    TRY(path_join(path, sizeof path, folder, name, err));
+    return weights_write(path, part->weights, c->has_dtype ? &c->dtype : NULL,
+                         &torch_meta, 1, err);
+}
+
+static enum unstir_status copy_plain_files(const struct conversion *c,
+                                           struct unstir_error *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(plain_files); i++) {
+        char path[MAX_PATH_BYTES], *text;
+        enum unstir_status status;
+        size_t n;
+
+        TRY(path_join(path, sizeof path, c->options->input, plain_files[i],
+                      err));
+        if (!path_exists(path))
+            continue;
+        TRY(mapfile_read(&text, &n, path, CONVERT_CONFIG_BYTES, err));
+        status = write_text(c->options->output, plain_files[i], text, n, err);
+        alloc_free(text);
+        if (status != UNSTIR_OK)
+            return status;
+    }
+    return UNSTIR_OK;
+}
+
+/* -- model_index.json ------------------------------------------------------ */
+
+static void put_component(struct json_writer *w, const char *name,
+                          const char *library, const char *class_name)
+{
+    json_open_array(w, name);
+    json_put_string(w, NULL, library);
+    json_put_string(w, NULL, class_name);
+    json_close(w);
+}
+
+/* The part whose entry, or whose tokenizer's, that is. */
+static size_t part_of_key(const char *key)
+{
+    size_t i = 0;
+
+    while (i < SINGLE_FILE_PARTS && strcmp(key, folder_of(i)) != 0 &&
+           (!tokenizer_of(i) || strcmp(key, tokenizer_of(i)) != 0))
+        i++;
+    return i;
+}
+
+static enum unstir_status put_given(struct json_writer *w,
+                                    const struct conversion_part *part,
+                                    size_t i, struct unstir_error *err)
+{
+    const struct json *name;
+    struct json *config;
+
+    TRY(json_parse(&config, part->config, strlen(part->config), err));
+    name = i == SINGLE_FILE_VAE ? json_get(config, "_class_name")
+                                : json_at(json_get(config, "architectures"), 0);
+    put_component(w, folder_of(i),
+                  i == SINGLE_FILE_VAE ? "diffusers" : "transformers",
+                  json_string(name));
+    if (i != SINGLE_FILE_VAE)
+        put_component(w, tokenizer_of(i), "transformers", "CLIPTokenizer");
+    json_free(config);
+    return UNSTIR_OK;
+}
+
+static void put_absent(struct json_writer *w, const char *key)
+{
+    json_open_array(w, key);
+    json_put_null(w, NULL);
+    json_put_null(w, NULL);
+    json_close(w);
+}
+
+/* With the entries of what is given in place of those that there are; what is
+ * left out is [null, null]. */
+static enum unstir_status put_index(const struct conversion *c,
+                                    struct json_writer *w,
+                                    const struct json *index,
+                                    struct unstir_error *err)
+{
+    const struct json *v;
+    const char *key;
+    size_t i = 0;
+
+    json_open_object(w, NULL);
+    while (json_each(index, &i, &key, &v)) {
+        size_t part = part_of_key(key);
+
+        if (part < SINGLE_FILE_PARTS && c->parts[part].is_given)
+            continue;
+        if (convert_leaves_out(key))
+            put_absent(w, key);
+        else
+            json_put_value(w, key, v);
+    }
+    for (i = 0; i < SINGLE_FILE_PARTS; i++)
+        if (c->parts[i].is_given)
+            TRY(put_given(w, &c->parts[i], i, err));
+    json_close(w);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status write_index(const struct conversion *c,
+                                      const struct json *index,
+                                      struct unstir_error *err)
+{
+    char path[MAX_PATH_BYTES];
+    enum unstir_status status;
+    struct json_writer *w;
+
+    TRY(path_join(path, sizeof path, c->options->output, "model_index.json",
+                  err));
+    TRY(json_writer_new(&w, err));
+    status = put_index(c, w, index, err);
+    if (status == UNSTIR_OK)
+        return write_json(path, w, err);
+    json_writer_free(w);
+    return status;
+}
+
+/* -- tokenizers ------------------------------------------------------------ */
+
+/* Of a text encoder that came without one. */
+static enum unstir_status write_tokenizer(const struct conversion *c, size_t i,
+                                          struct unstir_error *err)
+{
+    char path[MAX_PATH_BYTES];
+
+    if (!c->parts[i].weights)
+        return UNSTIR_OK;
+    TRY(path_join(path, sizeof path, c->options->input, tokenizer_of(i), err));
+    if (!c->is_from_file && path_is_folder(path))
+        return UNSTIR_OK;
+    TRY(path_join(path, sizeof path, c->options->output, tokenizer_of(i), err));
+    TRY(make_folder(path, err));
+    return standard_tokenizer_write(path, c->options->merges_path,
+                                    i == SINGLE_FILE_TEXT_2 || c->is_open_clip,
+                                    err);
+}
+
+/* -- the outputs ----------------------------------------------------------- */
+
+static enum unstir_status write_scheduler(const struct conversion *c,
+                                          struct unstir_error *err)
+{
+    char path[MAX_PATH_BYTES];
+    struct json_writer *w;
+
+    TRY(path_join(path, sizeof path, c->options->output,
+                  "scheduler/scheduler_config.json", err));
+    TRY(json_writer_new(&w, err));
+    json_put_value(w, NULL, c->file.scheduler_config);
+    return write_json(path, w, err);
+}
+
+static enum unstir_status write_folder(struct conversion *c,
+                                       struct unstir_error *err)
+{
+    const char *output = c->options->output;
+    const struct json *index = c->is_from_file ? c->file.index : c->index;
+
+    TRY(make_folder(output, err));
+    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)
+        TRY(write_part(c, i, err));
+    TRY(write_tokenizer(c, SINGLE_FILE_TEXT, err));
+    TRY(write_tokenizer(c, SINGLE_FILE_TEXT_2, err));
+    TRY(c->is_from_file ? write_scheduler(c, err) : copy_plain_files(c, err));
+    if (c->companion) {
+        TRY(path_join(c->companion_to, sizeof c->companion_to, output,
+                      "unstir.json", err));
+        TRY(write_companion(c, c->companion_to, err));
+    }
+    return index ? write_index(c, index, err) : UNSTIR_OK;
+}
+
+static enum unstir_status gather(struct weights *all,
+                                 const struct weights *part, const char *folder,
+                                 struct unstir_error *err)
+{
+    for (size_t i = 0; i < weights_len(part); i++) {
+        char name[640];
+
+        snprintf(name, sizeof name, "%s.%s", folder, weights_at(part, i)->name);
+        TRY(weights_add(all, weights_at(part, i), err));
+        TRY(weights_rename(all, weights_len(all) - 1, name, err));
+    }
+    return UNSTIR_OK;
+}
+
+static enum unstir_status write_file(struct conversion *c,
+                                     struct unstir_error *err)
+{
+    bool is_v = c->prediction && strcmp(c->prediction, "v_prediction") == 0;
+    const struct safetensors_meta meta[] = {
+        torch_meta, {"modelspec.prediction_type", is_v ? "v" : "epsilon"}};
+    enum unstir_status status = UNSTIR_OK;
+    struct weights *all;
+
+    TRY(weights_new(&all, err));
+    for (size_t i = 0; status == UNSTIR_OK && i < SINGLE_FILE_PARTS; i++)
+        if (c->parts[i].weights)
+            status = gather(all, c->parts[i].weights, folder_of(i), err);
+    if (status == UNSTIR_OK)
+        status = weights_seal(all, err);
+    if (status == UNSTIR_OK)
+        status = weights_write(c->options->output, all,
+                               c->has_dtype ? &c->dtype : NULL, meta,
+                               ARRAY_LEN(meta), err);
+    weights_close(all);
+    if (status == UNSTIR_OK && c->companion)
+        status = write_companion(c, c->companion_to, err);
+    return status;
+}
+
+enum unstir_status convert_write(struct conversion *c, struct unstir_error *err)
+{
+    return c->is_to_file ? write_file(c, err) : write_folder(c, err);
+}
