@@ -422,8 +422,9 @@ struct unstir_request {
      * a mask: white is painted anew, black kept (NULL: all is painted).
      * strength, 0 .. 1, is how far to leave the picture: this share of the
      * steps is run; unset: 0.8, with a mask or an inverse sampler 1.  Models
-     * that edit pictures (info->edits_pictures) take image_guidance instead, how
-     * hard to hold on to it: 1 or more, unset: 1.5; nothing without `guidance`.
+     * that edit pictures (info->edits_pictures) take image_guidance instead,
+     * how hard to hold on to it: 1 or more, unset: 1.5; nothing without
+     * `guidance`.
      */
     const struct unstir_image *init_image, *mask;
     double strength;
