@@ -183,7 +183,7 @@ static const struct opt options[] = {
      .meta = "F",
      .min = 0,
      .max = 1,
-     .fallback = "0",
+     .fallback = "0; tcd of models without a text: 0.3",
      FIELD(eta),
      .help = "share of fresh noise in DDIM and TCD"},
     {.name = "deep-cache",

@@ -220,7 +220,8 @@ const struct json_field genreq_fields[] = {
      .kind = JSON_KIND_NUMBER,
      .offset = offsetof(struct body, eta),
      ALWAYS,
-     .summary = "noise of DDIM, 0 to 1"},
+     .summary = "fresh noise of DDIM and TCD, 0 to 1; 0 where it is left out, "
+                "0.3 for TCD of models without a text"},
     {.name = "width",
      .kind = JSON_KIND_INT,
      .offset = offsetof(struct body, width),

@@ -566,8 +566,9 @@ static enum unstir_status read_scheduler(struct diffusers_folder *f,
     if (!f->scheduler_config)
         return add_note(f, "no %s: defaults of DDPM", "scheduler_config.json",
                         err);
-    return p->is_patched ? diffusers_patch_scheduler(&f->scheduler_config, err)
-                         : UNSTIR_OK;
+    return p->patches ? diffusers_patch_scheduler(&f->scheduler_config,
+                                                  p->patches, err)
+                      : UNSTIR_OK;
 }
 
 static enum unstir_status read_parts(struct diffusers_folder *f,
@@ -595,7 +596,7 @@ static enum unstir_status read_parts(struct diffusers_folder *f,
     net.name = p->net;
     TRY(read_network(f, &net, digest, err));
     TRY(diffusers_tell_scores(&f->unet_config, f->index, err));
-    if (p->is_patched)
+    if (p->patches)
         TRY(diffusers_patch_unet(&f->unet_config, err));
     if (!p->vae)
         return UNSTIR_OK;

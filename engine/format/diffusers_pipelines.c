@@ -17,12 +17,14 @@
     {                                                                   \
         .name = class_name, .net = "unet", .classes = { "UNet2DModel" } \
     }
-#define TEXTS(class_name, patched)                                            \
+#define TEXTS(class_name, patch)                                              \
     {                                                                         \
         .name = class_name, .net = "unet",                                    \
         .classes = {"UNet2DConditionModel"}, .vae = "vae", .has_texts = true, \
-        .is_patched = patched                                                 \
+        .passes_eta = true, .patches = patch                                  \
     }
+#define CLIPPED  (DIFFUSERS_PATCH_OFFSET | DIFFUSERS_PATCH_CLIP)
+#define REPAINTS (DIFFUSERS_PATCH_OFFSET | DIFFUSERS_PATCH_PRK)
 
 static const struct diffusers_pipeline pipelines[] = {
     PIXELS("DDPMPipeline"),
@@ -35,21 +37,22 @@ static const struct diffusers_pipeline pipelines[] = {
     {.name = "LDMPipeline",
      .net = "unet",
      .classes = {"UNet2DModel"},
-     .vae = "vqvae"},
+     .vae = "vqvae",
+     .passes_eta = true},
     {.name = "DiTPipeline",
      .net = "transformer",
      .classes = {"DiTTransformer2DModel", "Transformer2DModel"},
      .vae = "vae"},
-    TEXTS("StableDiffusionPipeline", true),
-    TEXTS("StableDiffusionImg2ImgPipeline", true),
-    TEXTS("StableDiffusionInpaintPipeline", true),
-    TEXTS("StableDiffusionInstructPix2PixPipeline", false),
-    TEXTS("StableDiffusionXLPipeline", false),
-    TEXTS("StableDiffusionXLImg2ImgPipeline", false),
-    TEXTS("StableDiffusionXLInpaintPipeline", false),
-    TEXTS("StableDiffusionXLInstructPix2PixPipeline", false),
-    TEXTS("LatentConsistencyModelPipeline", false),
-    TEXTS("LatentConsistencyModelImg2ImgPipeline", false),
+    TEXTS("StableDiffusionPipeline", CLIPPED),
+    TEXTS("StableDiffusionImg2ImgPipeline", CLIPPED),
+    TEXTS("StableDiffusionInpaintPipeline", REPAINTS),
+    TEXTS("StableDiffusionInstructPix2PixPipeline", 0),
+    TEXTS("StableDiffusionXLPipeline", 0),
+    TEXTS("StableDiffusionXLImg2ImgPipeline", 0),
+    TEXTS("StableDiffusionXLInpaintPipeline", 0),
+    TEXTS("StableDiffusionXLInstructPix2PixPipeline", 0),
+    TEXTS("LatentConsistencyModelPipeline", 0),
+    TEXTS("LatentConsistencyModelImg2ImgPipeline", 0),
 };
 
 const struct diffusers_pipeline *diffusers_pipeline_find(const char *name)
@@ -80,9 +83,9 @@ bool diffusers_pipeline_has(const struct json *index, const char *component)
 
 /* -- old configurations ---------------------------------------------------- */
 
-/* Copy all members but those of two names. */
+/* Copy all members but that of one name. */
 static void copy_members(struct json_writer *w, const struct json *object,
-                         const char *but, const char * or)
+                         const char *but)
 {
     const struct json *value;
     const char *key;
@@ -90,7 +93,7 @@ static void copy_members(struct json_writer *w, const struct json *object,
 
     json_open_object(w, NULL);
     while (json_each(object, &i, &key, &value))
-        if (strcmp(key, but) != 0 && strcmp(key, or) != 0)
+        if (strcmp(key, but) != 0)
             json_put_value(w, key, value);
 }
 
@@ -113,19 +116,29 @@ static enum unstir_status replace(struct json **json, struct json_writer *w,
 }
 
 enum unstir_status diffusers_patch_scheduler(struct json **json,
+                                             unsigned patches,
                                              struct unstir_error *err)
 {
-    bool has_offset = json_get(*json, "steps_offset") != NULL;
-    bool has_clip = json_get(*json, "clip_sample") != NULL;
+    const struct json *value;
     struct json_writer *w;
+    const char *key;
+    size_t i = 0;
 
     TRY(json_writer_new(&w, err));
-    copy_members(w, *json, "steps_offset", "clip_sample");
-    if (has_offset)
-        json_put_int(w, "steps_offset", 1);
-    if (has_clip)
-        json_put_bool(w, "clip_sample", false);
-    json_put_bool(w, DIFFUSERS_PATCHED, true);
+    json_open_object(w, NULL);
+    while (json_each(*json, &i, &key, &value))
+        if (patches & DIFFUSERS_PATCH_OFFSET &&
+            strcmp(key, "steps_offset") == 0)
+            json_put_int(w, key, 1);
+        else if (patches & DIFFUSERS_PATCH_CLIP &&
+                 strcmp(key, "clip_sample") == 0)
+            json_put_bool(w, key, false);
+        else if (patches & DIFFUSERS_PATCH_PRK &&
+                 strcmp(key, "skip_prk_steps") == 0)
+            json_put_bool(w, key, true);
+        else if (strcmp(key, DIFFUSERS_PATCHED) != 0)
+            json_put_value(w, key, value);
+    json_put_int(w, DIFFUSERS_PATCHED, patches);
     return replace(json, w, err);
 }
 
@@ -144,7 +157,7 @@ enum unstir_status diffusers_tell_scores(struct json **json,
                       diffusers_pipeline_has(index, "text_encoder_2")))
         return UNSTIR_OK;
     TRY(json_writer_new(&w, err));
-    copy_members(w, *json, key, "");
+    copy_members(w, *json, key);
     json_put_bool(w, key, is_said && json_bool(v));
     return replace(json, w, err);
 }
@@ -164,7 +177,7 @@ enum unstir_status diffusers_patch_unet(struct json **json,
     if (minor >= OLD_VERSION_MINOR || version[3] != '.')
         return UNSTIR_OK;
     TRY(json_writer_new(&w, err));
-    copy_members(w, *json, "sample_size", "");
+    copy_members(w, *json, "sample_size");
     json_put_int(w, "sample_size", OLD_SAMPLE_SIZE);
     return replace(json, w, err);
 }

@@ -17,7 +17,8 @@ struct json;
 struct diffusers_pipeline {
     const char *name, *net, *classes[2], *vae;
     bool has_texts;  /* text_encoder, text_encoder_2 and their tokenizers    */
-    bool is_patched; /* old configurations are corrected, see below          */
+    bool passes_eta; /* 0 unless told, to samplers that have one of their own */
+    unsigned patches; /* enum diffusers_patch: old files are corrected       */
 };
 
 /* NULL if the class is not known. */
@@ -31,14 +32,23 @@ void diffusers_pipeline_names(char *text, size_t size);
 bool diffusers_pipeline_has(const struct json *index, const char *component);
 
 /* The reference corrects old files of Stable Diffusion when it opens them:
- * schedulers start at step 1 and do not clip samples, and networks of before
- * 0.9.0 have 64 cells an edge, whatever the file says.  *json is replaced.
- * What a scheduler's file leaves to the defaults of its class is corrected for
- * that class alone, another sampler takes its own: DIFFUSERS_PATCHED asks for
- * that where the defaults are known (schedule_config_parse). */
-#define DIFFUSERS_PATCHED "_is_patched"
+ * schedulers start at step 1 and do not clip samples or, where a mask is
+ * painted, begin without Runge-Kutta steps, and networks of before 0.9.0 have
+ * 64 cells an edge, whatever the file says. */
+enum diffusers_patch {
+    DIFFUSERS_PATCH_OFFSET = 1, /* steps_offset is 1                         */
+    DIFFUSERS_PATCH_CLIP = 2,   /* clip_sample is false                      */
+    DIFFUSERS_PATCH_PRK = 4,    /* skip_prk_steps is true                    */
+};
+
+/* *json is replaced.  What a scheduler's file leaves to the defaults of its
+ * class is corrected for that class alone, another sampler takes its own: the
+ * member DIFFUSERS_PATCHED, the patches' bits, asks for that where the
+ * defaults are known (schedule_config_parse). */
+#define DIFFUSERS_PATCHED "_patches"
 
 enum unstir_status diffusers_patch_scheduler(struct json **json,
+                                             unsigned patches,
                                              struct unstir_error *err);
 enum unstir_status diffusers_patch_unet(struct json **json,
                                         struct unstir_error *err);

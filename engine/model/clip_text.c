@@ -476,15 +476,15 @@ static enum unstir_status embed(const struct batch *b, float *position,
     return UNSTIR_OK;
 }
 
-/* Where EOS stands in a piece. */
+/* Where EOS stands in a piece: its first place, the beginning if it has none.
+ * Where a file says 2, it is the first largest id, of a word with vectors too,
+ * as those stand behind the vocabulary. */
 static uint32_t eos_at(const struct batch *b, const uint32_t *ids)
 {
     const struct config *c = &b->t->config;
     uint32_t best = 0;
 
     for (uint32_t i = 0; i < c->length; i++) {
-        if (b->io->inversions && ids[i] >= b->io->inversion_base)
-            continue;
         if (c->eos != LEGACY_EOS && ids[i] == c->eos)
             return i;
         if (c->eos == LEGACY_EOS && ids[i] > ids[best])

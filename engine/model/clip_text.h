@@ -12,7 +12,7 @@
  *  - a hidden state k layers before the end is taken before the final norm;
  *    SD 1.x and 2.x then apply that norm to it, SDXL does not;
  *  - EOS is the first id equal to eos_token_id, but where that is 2 (old
- *    files) it is the largest id;
+ *    files) it is the first largest id, which a textual inversion has;
  *  - names have the prefix "text_model." or, since transformers 5, none.
  *
  * An encoder never changes after opening: any number of threads may encode.

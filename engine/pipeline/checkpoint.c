@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/alloc.h"
+#include "format/diffusers_pipelines.h"
 #include "format/json.h"
 #include "model/clip_text.h"
 #include "model/network.h"
@@ -331,6 +332,9 @@ static enum unstir_status build(struct unstir_model *m,
     info_from_network(m);
     m->info.digest = parts->digest;
     m->info.pipeline = parts->pipeline ? parts->pipeline : "";
+    const struct diffusers_pipeline *p =
+        diffusers_pipeline_find(m->info.pipeline);
+    m->passes_eta = p ? p->passes_eta : m->conditioner.n > 0;
     TRY(copy_notes(m, err));
     TRY(checkpoint_describe(m, parts, err));
     return effort_measure(m, err);

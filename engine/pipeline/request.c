@@ -463,7 +463,7 @@ static void check_eta(struct check *c, const struct sampler *s)
     double eta = c->request->eta;
 
     if (eta == UNSTIR_UNSET_F)
-        eta = s ? s->default_eta : 0;
+        eta = s && !c->model->passes_eta ? s->default_eta : 0;
     c->out->eta = eta;
     if (!(eta >= 0 && eta <= 1))
         violate(c, "eta", eta > 1 ? "1" : "0", "eta must be 0 to 1, not %g",

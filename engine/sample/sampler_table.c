@@ -213,7 +213,8 @@ const struct sampler *sampler_find(const char *name)
 const struct sampler *sampler_of_class(const char *class_name)
 {
     for (size_t i = 0; i < SAMPLER_COUNT; i++)
-        if (strcmp(schedule_class_name(samplers[i]->method), class_name) == 0)
+        if (strcmp(schedule_class_name(samplers[i]->method),
+                   schedule_twin(class_name)) == 0)
             return samplers[i];
     return NULL;
 }
@@ -222,7 +223,8 @@ const struct sampler *sampler_of_config(const struct json *config)
 {
     const struct sampler *best = NULL;
     int most = 0;
-    const char *class_name = json_string(json_get(config, "_class_name"));
+    const char *class_name =
+        schedule_twin(json_string(json_get(config, "_class_name")));
     const char *kind = json_string(json_get(config, "algorithm_type"));
     const struct json *order = json_get(config, "solver_order");
     bool is_third = order && json_int(order) == 3;

@@ -225,6 +225,9 @@ void schedule_config_fini(struct schedule_config *c);
 
 /* "DDIMScheduler" */
 const char *schedule_class_name(enum schedule_method m);
+/* The class whose fields, defaults and steps this one has: of those made for
+ * many steps at once ("DDIMParallelScheduler") the plain one, else itself. */
+const char *schedule_twin(const char *class_name);
 bool schedule_has_betas(enum schedule_method m);
 enum schedule_kin schedule_kin_of(enum schedule_method m);
 /* Of a class that may have no sampler here; false if it is not known. */

@@ -115,6 +115,22 @@ static const struct method_row {
     [METHOD_BINOMIAL] = {"BinomialDiffusionScheduler", KIN_BITS}, /* ours */
 };
 
+const char *schedule_twin(const char *class_name)
+{
+    static const struct {
+        const char *name;
+        enum schedule_method method;
+    } twins[] = {
+        {"DDIMParallelScheduler", METHOD_DDIM},
+        {"DDPMParallelScheduler", METHOD_DDPM},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(twins); i++)
+        if (strcmp(twins[i].name, class_name) == 0)
+            return method_rows[twins[i].method].class_name;
+    return class_name;
+}
+
 const char *schedule_class_name(enum schedule_method m)
 {
     return method_rows[m].class_name;
@@ -133,12 +149,11 @@ bool schedule_has_betas(enum schedule_method m)
 bool schedule_kin_of_class(const char *class_name, enum schedule_kin *out)
 {
     static const char *const others[] = {
-        "DDIMParallelScheduler",
-        "DDPMParallelScheduler",
         "DPMSolverMultistepInverseScheduler",
         "SASolverScheduler",
     };
 
+    class_name = schedule_twin(class_name);
     *out = KIN_BETAS;
     for (size_t i = 0; i < METHOD_COUNT; i++)
         if (strcmp(method_rows[i].class_name, class_name) == 0) {
@@ -703,13 +718,17 @@ static void set_own_defaults(struct schedule_config *c, const struct json *o)
 {
     const char *class_name = json_string(json_get(o, "_class_name"));
 
-    if (strcmp(class_name, schedule_class_name(c->method)) != 0)
+    const struct json *patched = json_get(o, DIFFUSERS_PATCHED);
+    int64_t patches = patched ? json_int(patched) : 0;
+
+    if (strcmp(schedule_twin(class_name), schedule_class_name(c->method)) != 0)
         return;
-    c->has_no_prk = false; /* see schedule_config_defaults() */
-    if (json_bool(json_get(o, DIFFUSERS_PATCHED))) {
+    /* see schedule_config_defaults() */
+    c->has_no_prk = patches & DIFFUSERS_PATCH_PRK;
+    if (patches & DIFFUSERS_PATCH_OFFSET)
         c->steps_offset = 1;
+    if (patches & DIFFUSERS_PATCH_CLIP)
         c->is_clipping = false;
-    }
 }
 
 static enum unstir_status parse(struct schedule_config *c, const struct json *o,

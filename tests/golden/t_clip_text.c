@@ -311,30 +311,65 @@ static void test_inversion(void **state)
     record_close(&r);
 }
 
-/* Where EOS is 2 in the file, the largest id is taken. */
-static void test_legacy_eos(void **state)
+/* The summary is the token at EOS: the first id equal to eos_token_id, the
+ * first token of a text that has none; where the file says 2, the first largest
+ * id, which a word with vectors has if there is one (transformers 5.24.0,
+ * CLIPTextTransformer.forward). */
+static void test_eos(void **state)
 {
-    struct record r;
-    float hidden[N_STATE], pooled[N * CHANNELS];
-    struct clip_text_io io = {
-        .n = N, .is_normed = true, .hidden = hidden, .pooled = pooled};
-    struct clip_text *t;
-    const float *want;
+    static const struct {
+        uint32_t eos, ids[LENGTH], at;
+    } rows[] = {
+        {91, {90, 5, 6, 91, 91, 91, 91, 91}, 3},
+        {91, {90, 5, 92, 93, 91, 0, 0, 0}, 4}, /* words with vectors         */
+        {91, {90, 5, 6, 7, 8, 9, 10, 11}, 0},
+        {2, {90, 5, 6, 91, 91, 2, 91, 91}, 3},
+        {2, {90, 5, 93, 92, 93, 91, 91, 91}, 2},
+        {2, {90, 92, 93, 91, 0, 0, 0, 0}, 2},
+    };
+    float hidden[LENGTH * CHANNELS], pooled[CHANNELS];
+    float vectors[2 * CHANNELS] = {0.5F, [CHANNELS] = -0.5F};
+    struct inversion word = {.name = "x",
+                             .n_vectors = 2,
+                             .channels = {CHANNELS, 0},
+                             .vectors = {vectors}};
+    struct inversions set = {.list = &word, .n = 1, .n_rows = 2};
+    struct clip_text_io io = {.n = 1,
+                              .inversions = &set,
+                              .inversion_base = 92,
+                              .is_normed = true,
+                              .hidden = hidden,
+                              .pooled = pooled};
 
-    record_open(&r, "clip_text_quick_gelu");
-    json_free(r.config);
-    r.config = json_text("{\"hidden_size\": 32, \"num_attention_heads\": 4, "
-                         "\"intermediate_size\": 64, \"num_hidden_layers\": 3, "
-                         "\"vocab_size\": 92, \"max_position_embeddings\": 8, "
-                         "\"eos_token_id\": 2}");
-    r.ids[LENGTH + 4] = 2; /* not where EOS is */
-    io.ids = r.ids;
-    t = open_text(&r, NULL, UNSTIR_PRECISION_AUTO);
-    encode(t, NULL, &io);
-    want = hidden + (LENGTH + 6) * CHANNELS;
-    assert_memory_equal(pooled + CHANNELS, want, CHANNELS * sizeof *want);
-    clip_text_free(t);
-    record_close(&r);
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct record r;
+        struct clip_text *t;
+        char config[256];
+
+        record_open(&r, "clip_text_quick_gelu");
+        json_free(r.config);
+        snprintf(config, sizeof config,
+                 "{\"hidden_size\": 32, \"num_attention_heads\": 4, "
+                 "\"intermediate_size\": 64, \"num_hidden_layers\": 3, "
+                 "\"vocab_size\": 92, \"max_position_embeddings\": 8, "
+                 "\"eos_token_id\": %u}",
+                 rows[i].eos);
+        r.config = json_text(config);
+        io.ids = rows[i].ids;
+        t = open_text(&r, NULL, UNSTIR_PRECISION_AUTO);
+        encode(t, NULL, &io);
+        for (uint32_t k = 0; k < LENGTH; k++)
+            if (memcmp(pooled, hidden + (size_t)k * CHANNELS, sizeof pooled) ==
+                    0 &&
+                k != rows[i].at)
+                fail_msg("row %zu: the summary is token %u, wanted %u", i, k,
+                         rows[i].at);
+        assert_memory_equal(pooled, hidden + (size_t)rows[i].at * CHANNELS,
+                            sizeof pooled);
+        clip_text_free(t);
+        record_close(&r);
+    }
 }
 
 static void test_damage(void **state)
@@ -388,7 +423,7 @@ int main(void)
         {"many pieces", test_many_pieces, NULL, NULL, (void *)goldens[1]},
         {"weights", test_weights, NULL, NULL, (void *)goldens[0]},
         {"inversion", test_inversion, NULL, NULL, (void *)goldens[1]},
-        cmocka_unit_test(test_legacy_eos),
+        cmocka_unit_test(test_eos),
         cmocka_unit_test(test_damage),
     };
 

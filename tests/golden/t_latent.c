@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "base/compiler.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "format/weights.h"
@@ -40,6 +41,7 @@ static long number(const struct latent_case *c, const char *key)
 static struct latent_case case_open_in(const char *name, const char *isa,
                                        enum unstir_precision precision)
 {
+    bool is_dit = strcmp(name, "dit") == 0;
     struct unstir_model_options options = {.isa = isa, .precision = precision};
     struct unstir_error err = {0};
     struct latent_case c;
@@ -53,6 +55,7 @@ static struct latent_case case_open_in(const char *name, const char *isa,
     struct checkpoint_parts parts = {
         .name = name,
         .digest = "d",
+        .pipeline = is_dit ? "DiTPipeline" : "LDMPipeline",
         .unet_config = c.net,
         .vae_config = c.vae,
         .scheduler_config = c.scheduler,
@@ -188,6 +191,31 @@ static void test_previews_and_states(void **state)
     case_close(&c);
 }
 
+/* Not said, eta is what the reference's pipeline passes on: 0 in LDMPipeline,
+ * nothing in DiTPipeline, where TCD's own 0.3 counts. */
+static void test_eta(void **state)
+{
+    static const struct {
+        const char *name;
+        double eta;
+    } rows[] = {{"ldm", 0}, {"dit", 0.3}};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct latent_case c = case_open(rows[i].name, NULL);
+        struct unstir_request r = request_of(&c), full;
+        struct unstir_error err = {0};
+
+        r.sampler = "tcd";
+        r.eta = UNSTIR_UNSET_F;
+        must(unstir_request_check(c.model, &r, &full, NULL, NULL, &err), &err);
+        if (full.eta != rows[i].eta)
+            fail_msg("%s: eta of tcd is %g, wanted %g", rows[i].name, full.eta,
+                     rows[i].eta);
+        case_close(&c);
+    }
+}
+
 static void test_facts(void **state)
 {
     struct latent_case c = case_open("dit", NULL);
@@ -244,6 +272,7 @@ int main(void)
         {"dit", test_pictures, NULL, NULL, (void *)"dit"},
         {"ldm states", test_previews_and_states, NULL, NULL, (void *)"ldm"},
         {"dit states", test_previews_and_states, NULL, NULL, (void *)"dit"},
+        cmocka_unit_test(test_eta),
         cmocka_unit_test(test_facts),
         cmocka_unit_test(test_int8_samples),
     };

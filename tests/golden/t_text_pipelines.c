@@ -566,6 +566,28 @@ static void test_requests(void **state)
         unstir_model_close(models[i]);
 }
 
+/* Not said, eta is what the reference's pipelines pass on: 0, also to TCD,
+ * whose scheduler alone would take 0.3. */
+static void test_eta(void **state)
+{
+    struct unstir_model *model =
+        open_model(folders[SD1], UNSTIR_PRECISION_AUTO);
+    struct unstir_request r = UNSTIR_REQUEST_INIT, full;
+    struct unstir_error err = {0};
+
+    (void)state;
+    r.sampler = "tcd";
+    r.steps = 4;
+    must(unstir_request_check(model, &r, &full, NULL, NULL, &err), &err);
+    if (full.eta != 0)
+        fail_msg("eta of tcd: got %g, wanted 0", full.eta);
+    r.eta = 0.25;
+    must(unstir_request_check(model, &r, &full, NULL, NULL, &err), &err);
+    if (full.eta != 0.25)
+        fail_msg("eta of tcd: got %g, wanted 0.25", full.eta);
+    unstir_model_close(model);
+}
+
 static size_t numbers[] = {SD1, SD2, SDXL, LCM};
 
 int main(void)
@@ -590,6 +612,7 @@ int main(void)
         cmocka_unit_test(test_no_memory),
         cmocka_unit_test(test_inversion),
         cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_eta),
     };
 
     return cmocka_run_group_tests(tests, write_all, remove_all);

@@ -28,6 +28,9 @@ static void make(struct schedule *s, const char *config, enum schedule_method m)
     json_free(o);
 }
 
+#define TEXT  "StableDiffusionPipeline"
+#define PAINT "StableDiffusionInpaintPipeline"
+
 /* Stable Diffusion's pipelines correct what a file says for every sampler, and
  * what it leaves to defaults for the class it names alone: the reference keeps
  * a list of values that were defaults, and from_config() drops them. */
@@ -36,36 +39,57 @@ static void test_patched_defaults(void **state)
     static const struct {
         const char *config;
         enum schedule_method m;
+        const char *pipeline;
         uint32_t offset;
-        bool is_clipping;
+        bool is_clipping, has_no_prk;
     } rows[] = {
-        {"{\"_class_name\":\"DDIMScheduler\"}", METHOD_DDIM, 1, false},
-        {"{\"_class_name\":\"DDIMScheduler\"}", METHOD_DDPM, 0, true},
+        {"{\"_class_name\":\"DDIMScheduler\"}", METHOD_DDIM, TEXT, 1, false,
+         false},
+        {"{\"_class_name\":\"DDIMScheduler\"}", METHOD_DDIM, PAINT, 1, true,
+         true},
+        {"{\"_class_name\":\"DDIMParallelScheduler\"}", METHOD_DDIM, TEXT, 1,
+         false, false},
+        {"{\"_class_name\":\"DDPMParallelScheduler\"}", METHOD_DDPM, PAINT, 1,
+         true, true},
+        {"{\"_class_name\":\"DDPMParallelScheduler\"}", METHOD_DDIM, TEXT, 0,
+         true, false},
+        {"{\"_class_name\":\"DDIMScheduler\"}", METHOD_DDPM, TEXT, 0, true,
+         false},
         {"{\"_class_name\":\"DDIMScheduler\",\"clip_sample\":true,"
          "\"steps_offset\":0}",
-         METHOD_DDPM, 1, false},
-        {"{\"_class_name\":\"DPMSolverSinglestepScheduler\"}", METHOD_PNDM, 0,
+         METHOD_DDPM, TEXT, 1, false, false},
+        {"{\"_class_name\":\"DDIMScheduler\",\"clip_sample\":true,"
+         "\"steps_offset\":0}",
+         METHOD_DDPM, PAINT, 1, true, false},
+        {"{\"_class_name\":\"PNDMScheduler\"}", METHOD_PNDM, TEXT, 1, false,
          false},
-        {"{\"_class_name\":\"DPMSolverSinglestepScheduler\"}", METHOD_DDIM, 0,
-         true},
+        {"{\"_class_name\":\"PNDMScheduler\",\"skip_prk_steps\":false}",
+         METHOD_PNDM, PAINT, 1, false, true},
+        {"{\"_class_name\":\"DPMSolverSinglestepScheduler\"}", METHOD_PNDM,
+         TEXT, 0, false, true},
+        {"{\"_class_name\":\"DPMSolverSinglestepScheduler\"}", METHOD_DDIM,
+         TEXT, 0, true, false},
         {"{\"_class_name\":\"EulerDiscreteScheduler\",\"steps_offset\":0}",
-         METHOD_DDIM, 1, true},
+         METHOD_DDIM, TEXT, 1, true, false},
     };
     struct unstir_error err;
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct json *o = json_text(rows[i].config);
         struct schedule_config c;
-        if (diffusers_patch_scheduler(&o, &err) ||
+        unsigned patches = diffusers_pipeline_find(rows[i].pipeline)->patches;
+        if (diffusers_patch_scheduler(&o, patches, &err) ||
             schedule_config_parse(&c, o, rows[i].m, &err))
             fail_msg("%s: %s", rows[i].config, err.detail);
+        bool skips = rows[i].m == METHOD_PNDM && c.has_no_prk;
         if (c.steps_offset != rows[i].offset ||
-            c.is_clipping != rows[i].is_clipping)
-            fail_msg("%s as %s: got steps_offset %u, clip_sample %d, wanted "
-                     "%u, %d",
-                     rows[i].config, schedule_class_name(rows[i].m),
-                     c.steps_offset, c.is_clipping, rows[i].offset,
-                     rows[i].is_clipping);
+            c.is_clipping != rows[i].is_clipping ||
+            (rows[i].m == METHOD_PNDM && skips != rows[i].has_no_prk))
+            fail_msg("row %zu: %s as %s: got steps_offset %u, clip_sample %d, "
+                     "skip_prk_steps %d, wanted %u, %d, %d",
+                     i, rows[i].config, schedule_class_name(rows[i].m),
+                     c.steps_offset, c.is_clipping, skips, rows[i].offset,
+                     rows[i].is_clipping, rows[i].has_no_prk);
         schedule_config_fini(&c);
         json_free(o);
     }

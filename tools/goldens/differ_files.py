@@ -359,14 +359,6 @@ def run_inversion(r, unstir, folder):
     width = pipe.text_encoder.config.hidden_size
     one = torch.randn(n, width)
     if is_xl:
-        # With the old end (2) the reference pools the text where the highest
-        # number stands: at the new word, not at the end.  Not ours.
-        pipe.text_encoder_2.config.eos_token_id = pipes.text.N_TOKENS - 1
-        pipe.text_encoder_2.save_pretrained(os.path.join(where,
-                                                         "text_encoder_2"))
-        model = pipe.text_encoder_2
-        getattr(model, "text_model", model).eos_token_id = \
-            pipes.text.N_TOKENS - 1
         two = torch.randn(n, pipe.text_encoder_2.config.hidden_size)
         save_file({"clip_l": one, "clip_g": two}, path)
         pipe.load_textual_inversion(one, token=word,
