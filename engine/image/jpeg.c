@@ -11,7 +11,8 @@
  * of coding are checked, and pixels against what so many bytes can hold at
  * all.  Baseline and progressive Huffman coding are read; a progressive file
  * may have 500 scans.  What the library only warns of (a cut end) counts as
- * damage.
+ * damage.  Inks are those of Adobe's files, the only ones there are: stored
+ * upside down; they darken white as in Pillow.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -29,6 +30,7 @@
 #define FULL_COLOUR_FROM  90
 #define MAX_SEGMENT       65533u /* what two bytes of length can say         */
 #define MAX_SEGMENTS      1000u
+#define INKS              4u /* cyan, magenta, yellow, black                 */
 
 enum {
     SOI = 0xd8,
@@ -89,11 +91,12 @@ static enum unstir_status read_frame(unsigned marker, const unsigned char *p,
     head->width = get16(p + 3);
     head->channels = p[5];
     TRY(codec_check_edges("JPEG", head->width, head->height, max_edge, err));
-    if (head->channels != 1 && head->channels != 3)
+    if (head->channels != 1 && head->channels != 3 && head->channels != INKS)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "JPEG: %u components; grey (1) and colour (3) can be "
-                         "read, inks (CMYK) cannot",
+                         "JPEG: %u components; grey (1), colour (3) and inks "
+                         "(4) can be read",
                          head->channels);
+    head->channels = head->channels == 1 ? 1 : 3;
     if ((uint64_t)head->width * head->height / MAX_PIXELS_A_BYTE > n_file)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "JPEG: a file of %zu bytes cannot hold %u x %u pixels",
@@ -133,25 +136,78 @@ static enum unstir_status fail(tjhandle handle, struct unstir_error *err)
     return damaged(err, tjGetErrorStr2(handle));
 }
 
+/* 255 - ink over what black leaves: v and left as shares of 255. */
+static uint8_t darken(unsigned v, unsigned left)
+{
+    unsigned product = (255 - v) * left + 128;
+    unsigned ink = (product + (product >> 8)) >> 8;
+
+    return (uint8_t)(left > ink ? left - ink : 0);
+}
+
+/* `cmyk` as stored: 255 is no ink. */
+static void colour_inks(const uint8_t *cmyk, struct unstir_image *image)
+{
+    size_t n = (size_t)image->width * image->height;
+
+    for (size_t i = 0; i < n; i++, cmyk += INKS)
+        for (unsigned c = 0; c < 3; c++)
+            image->pixels[3 * i + c] = darken(cmyk[c], cmyk[3]);
+}
+
+static enum unstir_status decode_pixels(tjhandle handle,
+                                        const unsigned char *bytes, size_t n,
+                                        int format, uint8_t *pixels,
+                                        const struct unstir_image *image,
+                                        struct unstir_error *err)
+{
+    int flags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
+    int width = (int)image->width;
+
+    if (tjDecompress2(handle, bytes, (unsigned long)n, pixels, width,
+                      width * tjPixelSize[format], (int)image->height, format,
+                      flags))
+        return fail(handle, err);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status decode_inks(tjhandle handle,
+                                      const unsigned char *bytes, size_t n,
+                                      struct unstir_image *image,
+                                      struct unstir_error *err)
+{
+    void *cmyk;
+
+    TRY(alloc_zero(&cmyk, (size_t)image->width * INKS, image->height, err));
+    enum unstir_status st =
+        decode_pixels(handle, bytes, n, TJPF_CMYK, cmyk, image, err);
+    if (!st)
+        colour_inks(cmyk, image);
+    alloc_free(cmyk);
+    return st;
+}
+
 static enum unstir_status decode(tjhandle handle, const unsigned char *bytes,
                                  size_t n, const struct codec_head *head,
                                  struct unstir_image *image,
                                  struct unstir_error *err)
 {
-    int width, height, subsampling, space;
-    int flags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
+    int width = 0, height = 0, subsampling, space = -1;
 
+    /* It also fails for want of a name for the subsampling, which decoding
+     * does not need: the rest is told then. */
     if (tjDecompressHeader3(handle, bytes, (unsigned long)n, &width, &height,
-                            &subsampling, &space))
+                            &subsampling, &space) &&
+        (width == 0 || space < 0))
         return fail(handle, err);
     if (width != (int)head->width || height != (int)head->height)
         return damaged(err, "it has two frames");
     TRY(image_init(image, head->width, head->height, head->channels, err));
-    if (tjDecompress2(handle, bytes, (unsigned long)n, image->pixels, width,
-                      (int)image_row_bytes(image), height,
-                      head->channels == 1 ? TJPF_GRAY : TJPF_RGB, flags))
-        return fail(handle, err);
-    return UNSTIR_OK;
+    if (space == TJCS_CMYK || space == TJCS_YCCK)
+        return decode_inks(handle, bytes, n, image, err);
+    return decode_pixels(handle, bytes, n,
+                         head->channels == 1 ? TJPF_GRAY : TJPF_RGB,
+                         image->pixels, image, err);
 }
 
 static enum unstir_status jpeg_decode(const unsigned char *bytes, size_t n,

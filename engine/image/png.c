@@ -269,9 +269,9 @@ static bool decode(struct decoder *d)
     png_set_chunk_cache_max(d->png, MAX_CHUNKS);
     png_set_crc_action(d->png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
     png_set_benign_errors(d->png, 0);
-    /* Read by find_orientation(); a damaged one does the pixels no harm. */
-    png_set_keep_unknown_chunks(d->png, PNG_HANDLE_CHUNK_NEVER,
-                                (png_const_bytep) "eXIf", 1);
+    /* No chunk but tRNS changes pixels: one that breaks its rules (a colour
+     * profile of an old editor) does no harm unread. */
+    png_set_keep_unknown_chunks(d->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     png_read_info(d->png, d->info);
     check_header(d);
     passes =

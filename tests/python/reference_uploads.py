@@ -7,7 +7,7 @@ Starts `unstir serve` on models/fashion and repaints nothing of each picture
 (a black mask), so that what comes back is the upload as the server read it:
 PNG of every kind of pixels, JPEG and WebP, each turned as EXIF says.  It must
 be Pillow's reading over white, to one grey level.  Files that are no pictures,
-cut, of inks or too large get 422 with words that say so.
+cut, films or too large get 422 with words that say so.
 
 SPDX-License-Identifier: MIT
 """
@@ -56,6 +56,7 @@ def pictures():
         png_la=encoded(clear.convert("LA"), "PNG"),
         png_p_clear=encoded(COLOURS.convert("P"), "PNG", transparency=3),
         jpeg_grey=encoded(COLOURS.convert("L"), "JPEG"),
+        jpeg_inks=encoded(COLOURS.convert("CMYK"), "JPEG", **jpeg),
         jpeg_progressive=encoded(COLOURS, "JPEG", progressive=True, **jpeg),
         webp_lossy=encoded(COLOURS, "WEBP"),
         webp_clear=encoded(clear, "WEBP", lossless=True, exact=True))
@@ -80,7 +81,8 @@ def wrong_files(cases):
                  + chunk(b"IEND", b""), "60000 x 60000"),
         "empty": (b"", "init_image"), "text": (b"hello!", "init_image"),
         "gif": (encoded(COLOURS.convert("P"), "GIF"), "neither like PNG"),
-        "inks": (encoded(COLOURS.convert("CMYK"), "JPEG"), "CMYK")}
+        "film": (encoded(COLOURS, "WEBP", save_all=True,
+                         append_images=[COLOURS.rotate(90)]), "film")}
     for name in ("png_RGB", "jpeg_exif_1", "webp_exif_1"):
         whole = cases[name]
         wrong[name + "_half"] = whole[:len(whole) // 2], "damaged"

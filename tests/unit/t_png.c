@@ -196,6 +196,31 @@ static void test_every_kind(void **state)
     }
 }
 
+/* Chunks that change no pixel may break their rules. */
+static void test_broken_side_chunks(void **state)
+{
+    static const struct {
+        const char *type, *body;
+        size_t n;
+    } rows[] = {
+        {"iCCP", "sRGB\0\0x", 7}, {"sRGB", "\x09", 1},
+        {"sBIT", "\x09\x09", 2},  {"gAMA", "\0\0\0\0", 4},
+        {"cHRM", "\xff\xff", 2},  {"bKGD", "", 0},
+        {"hIST", "\1", 1},        {"tIME", "\1\1\x0d\1\1\1\1", 7},
+        {"zTXt", "k\0\0x", 4},    {"eXIf", "??", 2},
+    };
+    static const unsigned char row[] = {0, 10, 200};
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        static struct file f;
+        begin(&f, 2, 1, 8, 0, 0);
+        chunk(&f, rows[i].type, rows[i].body, rows[i].n);
+        pixels(&f, row, sizeof row);
+        end(&f);
+        expect_pixels(rows[i].type, &f, 2, 1, 1, row + 1);
+    }
+}
+
 /* The picture of value 10 y + x, sizes around the 8 x 8 pattern. */
 static void test_interlacing(void **state)
 {
@@ -503,6 +528,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_filter),
         cmocka_unit_test(test_every_kind),
+        cmocka_unit_test(test_broken_side_chunks),
         cmocka_unit_test(test_interlacing),
         cmocka_unit_test(test_hostile_headers),
         cmocka_unit_test(test_claims_without_bytes),

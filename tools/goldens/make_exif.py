@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""make_exif.py - PNG files that EXIF says to turn, and the pictures they show.
+"""make_exif.py - PNG files that EXIF says to turn, JPEG files of inks, and the
+pictures they show.
 
-usage: python tools/goldens/make_exif.py tests/data/exif.json
+usage: python tools/goldens/make_exif.py tests/data/exif.json \\
+           tests/data/inks.json
 
-Written and turned (ImageOps.exif_transpose) by Pillow 12; the last row's chunk
-is damaged, and its picture is good as it lies.
+Written and turned (ImageOps.exif_transpose) by Pillow; the last row's chunk
+is damaged, and its picture is good as it lies.  Inks: CMYK, with and without
+subsampling (Pillow's, of the first ink alone, has no name).
 
 SPDX-License-Identifier: MIT
 """
@@ -44,12 +47,28 @@ def damaged():
             "pixels": image.tobytes().hex()}
 
 
-def main():
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    rows = [row(o, "L") for o in range(1, 9)] + [row(8, "RGB"), damaged()]
-    with open(sys.argv[1], "w", encoding="ascii") as out:
+def inks(subsampling):
+    n = 8 * 8 * 4
+    image = Image.frombytes("CMYK", (8, 8), bytes(i * 7 % 251 // (1 + i % 3)
+                                                  for i in range(n)))
+    file = io.BytesIO()
+    image.save(file, "jpeg", quality=95, subsampling=subsampling,
+               optimize=True)
+    seen = Image.open(io.BytesIO(file.getvalue())).convert("RGB")
+    return {"file": file.getvalue().hex(), "pixels": seen.tobytes().hex()}
+
+
+def write(path, rows):
+    with open(path, "w", encoding="ascii") as out:
         out.write("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n")
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    write(sys.argv[1], [row(o, "L") for o in range(1, 9)]
+          + [row(8, "RGB"), damaged()])
+    write(sys.argv[2], [inks(0), inks(2)])
 
 
 if __name__ == "__main__":
