@@ -17,7 +17,6 @@
 
 #include "buf.h"
 #include "genreq_body.h"
-#include "jobs.h"
 #include "service.h"
 
 #define SHOWN_LABELS 16u /* as many are told with an unknown one             */
@@ -59,10 +58,8 @@ static bool read_upload(struct upload *out, const char *text,
     if (text == NULL)
         return true;
     if (!in->is_read)
-        (void)upload_read(&in->upload,
-                          service->jobs != NULL ? &service->jobs->artifacts
-                                                : NULL,
-                          text, in->why, sizeof in->why);
+        (void)upload_read(&in->upload, service->artifacts, text, in->why,
+                          sizeof in->why);
     *out = in->upload;
     in->upload = (struct upload){0};
     if (out->blob != NULL)
@@ -563,6 +560,13 @@ out:
     upload_fini(&init_image);
     upload_fini(&mask);
     return false;
+}
+
+double genreq_cost_s(const struct genreq *req, double pictures)
+{
+    return cost_predict(model_cost(req->model), req->resolved.width,
+                        req->resolved.height, req->evaluations * pictures,
+                        pictures);
 }
 
 void genreq_drop_pictures(struct genreq *req)

@@ -90,6 +90,9 @@ static inline struct genreq_seeds genreq_seeds(const struct genreq *req,
     return (struct genreq_seeds){r.seed, r.variation_seed};
 }
 
+/* Predicted seconds of computing so many of its pictures. */
+double genreq_cost_s(const struct genreq *req, double pictures);
+
 /* The canonical request as an object: every default filled in, seed fixed. */
 void genreq_write(const struct genreq *req, struct json_out *out,
                   const char *key);

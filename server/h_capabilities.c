@@ -10,10 +10,11 @@
 #include "clock.h"
 #include "handlers.h"
 #include "http.h"
-#include "jobs.h"
+#include "job_table.h"
 #include "loras.h"
 #include "reply.h"
 #include "request.h"
+#include "scheduler.h"
 #include "unstir.h"
 #include "upload.h"
 
@@ -135,23 +136,23 @@ void h_capabilities(struct service *service, struct request *request)
 
 /* ---------------------------------------------------------------- status -- */
 
-static void write_queue(const struct jobs *jobs, struct json_out *out)
+static void write_queue(const struct sched *sched, struct json_out *out)
 {
     jout_object(out, "queue");
-    jout_uint(out, "length", jobs->queue.n_fresh);
-    jout_uint(out, "limit", jobs->queue.max_fresh);
-    jout_number(out, "backlog_s", jobs_backlog_s(jobs));
-    jout_number(out, "limit_s", jobs->queue.max_s);
+    jout_uint(out, "length", sched->queue.n_fresh);
+    jout_uint(out, "limit", sched->queue.max_fresh);
+    jout_number(out, "backlog_s", sched_backlog_s(sched));
+    jout_number(out, "limit_s", sched->queue.max_s);
     jout_end_object(out);
 }
 
-static void write_workers(const struct jobs *jobs, struct json_out *out)
+static void write_workers(const struct sched *sched, struct json_out *out)
 {
     jout_array(out, "workers");
-    for (unsigned i = 0; i < jobs->n_workers; i++) {
+    for (unsigned i = 0; i < sched->n_workers; i++) {
         jout_object(out, NULL);
-        jout_bool(out, "busy", jobs->slots[i].work != NULL);
-        jout_int(out, "threads", worker_threads(jobs->slots[i].worker));
+        jout_bool(out, "busy", sched->slots[i].work != NULL);
+        jout_int(out, "threads", worker_threads(sched->slots[i].worker));
         jout_end_object(out);
     }
     jout_end_array(out);
@@ -228,8 +229,8 @@ void h_status(struct service *service, struct request *request)
                     ? "ready"
                     : "starting");
     jout_time(&out, "now", clock_wall_ms());
-    write_queue(jobs, &out);
-    write_workers(jobs, &out);
+    write_queue(service->sched, &out);
+    write_workers(service->sched, &out);
     write_jobs(jobs, &out);
     write_bytes(jobs, &out);
     write_loras(service, &out);

@@ -405,7 +405,7 @@ static void estimate(struct service *service, struct request *request,
     else
         jout_string(&out, "refusal", error_info(refusal.code)->code);
     jout_number(&out, "queue_s", start_s);
-    jout_number(&out, "run_s", sched_cost_s(&req));
+    jout_number(&out, "run_s", genreq_cost_s(&req, req.n));
     jout_number(&out, "finish_s", finish_s);
     jout_bool(&out, "measured",
               cost_is_measured(model_cost(req.model), req.resolved.width,

@@ -151,7 +151,7 @@ void h_reply_job(struct request *request, unsigned status, struct job *job,
         limit += job->pictures[i].n_bytes / 3 * 4 + 8;
     buf_init(&buf, limit);
     jout_init(&out, &buf);
-    job_write(job, &out, NULL, true);
+    job_write(job, &out, NULL, &job->jobs->artifacts);
     reply_json(request, status, &buf);
 }
 
@@ -311,7 +311,7 @@ void h_jobs_list(struct service *service, struct request *request)
             continue;
         if (n++ == query.limit)
             break;
-        job_write(at, &out, NULL, false);
+        job_write(at, &out, NULL, NULL);
         last = at;
     }
     jout_end_array(&out);

@@ -10,7 +10,6 @@
 
 #include "buf.h"
 #include "clock.h"
-#include "jobs.h"
 #include "log.h"
 
 struct state_row {
@@ -156,6 +155,25 @@ uint64_t job_n_steps(const struct job *job)
     return (uint64_t)job->req.n * genreq_steps(&job->req);
 }
 
+/* Steps are taken for equal; the decoding is at the end of the last. */
+double job_left_s(const struct job *job)
+{
+    uint64_t n_steps = job_n_steps(job);
+    double share =
+        n_steps > 0 ? (double)(n_steps - job->n_steps_taken) / (double)n_steps
+                    : 0;
+
+    return genreq_cost_s(&job->req, share * job->req.n);
+}
+
+struct artifact *job_artifact(const struct job *job, uint32_t image,
+                              struct artifacts *artifacts)
+{
+    if (image >= job->req.n || !job->pictures[image].is_done)
+        return NULL;
+    return artifacts_find(artifacts, job->pictures[image].hex);
+}
+
 void job_emit(struct job *job, struct event event)
 {
     events_add(&job->events, event);
@@ -192,8 +210,6 @@ void job_set_state(struct job *job, enum job_state state)
     assert(job_state_may_follow(job->state, state));
     job->state = state;
     log_state(job);
-    if (job_state_is_terminal(state))
-        job->jobs->counters.n_finished[state]++;
     if (state == JOB_EXPIRED)
         return; /* nobody can look at it any more */
     job_emit(job, (struct event){.kind = EVENT_STATUS,
@@ -206,7 +222,7 @@ void job_free(struct job *job)
 {
     if (job == NULL)
         return;
-    sched_drop_work(job);
+    assert(job->work == NULL);
     buf_fini(&job->text);
     events_fini(&job->events);
     previews_fini(&job->previews);

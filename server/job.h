@@ -1,9 +1,9 @@
-/* job.h - one job, and the table of all of them.
+/* job.h - one job: its states, its events, its watchers.
  *
  * A job is the loop's record of a request: its state, its events, its pictures
  * and who watches it.  What a worker needs is a struct work (worker.h), which
  * the job owns while no worker has it.  States change in one place,
- * job_set_state(), which checks the move, logs, counts and emits the event.
+ * job_set_state(), which checks the move, logs and emits the event.
  *
  * Every change of a job is an event, so the id of the newest event is the
  * version of the job (its ETag).  Watchers are called after each change; they
@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "artifacts.h"
 #include "buf.h"
 #include "events.h"
 #include "genreq.h"
@@ -61,7 +62,7 @@ struct job {
     struct job *older, *newer;                 /* by creation                 */
     struct job *next_finished, *prev_finished; /* by end                    */
     struct queue_item item;
-    struct jobs *jobs;
+    struct jobs *jobs; /* the table it stands in                             */
 
     char id[JOB_ID_SIZE];
     uint64_t number; /* rises by creation: the list's cursor                */
@@ -117,6 +118,9 @@ bool job_make_id(char id[JOB_ID_SIZE]);
 /* Well formed, whether it exists or not. */
 bool job_is_id(const char *id);
 
+/* Free what it has but its work, of which there must be none any more. */
+void job_free(struct job *job);
+
 /* The one setter.  Asserts that the move is allowed. */
 void job_set_state(struct job *job, enum job_state state);
 
@@ -132,6 +136,13 @@ bool job_is_over(const struct job *job);
 /* Steps of all pictures. */
 uint64_t job_n_steps(const struct job *job);
 
+/* Predicted seconds of computing what is left of it. */
+double job_left_s(const struct job *job);
+
+/* The artifact of a finished picture, NULL when it has been dropped. */
+struct artifact *job_artifact(const struct job *job, uint32_t image,
+                              struct artifacts *artifacts);
+
 void job_watch_add(struct job *job, struct job_watch *watch,
                    void (*changed)(struct job_watch *watch));
 void job_watch_remove(struct job_watch *watch); /* twice is allowed */
@@ -142,9 +153,9 @@ void job_watch_remove(struct job_watch *watch); /* twice is allowed */
  * six times that when escaped, and names and hashes of LoRAs. */
 #define JOB_BYTES (128u << 10)
 
-/* The job object.  with_bytes: the pictures' bytes are added. */
+/* The job object.  With artifacts (else NULL) the pictures' bytes are added. */
 void job_write(const struct job *job, struct json_out *out, const char *key,
-               bool with_bytes);
+               struct artifacts *artifacts);
 
 /* The same without bytes, written once a version: a thousand clients may poll
  * one job.  Lives with the job until its next version; check `failed`. */
@@ -156,6 +167,7 @@ void job_write_event(const struct job *job, const struct event *event,
 
 /* One entry of images[]. */
 void job_write_picture(const struct job *job, uint32_t image,
-                       struct json_out *out, const char *key, bool with_bytes);
+                       struct json_out *out, const char *key,
+                       struct artifacts *artifacts);
 
 #endif

@@ -5,12 +5,13 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "job.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "buf.h"
-#include "jobs.h"
 
 /* Longest link: "/v1/artifacts/" and a digest, or an id and a path. */
 #define LINK_SIZE 128
@@ -80,12 +81,13 @@ static void write_model(const struct job *job, struct json_out *out)
 }
 
 void job_write_picture(const struct job *job, uint32_t image,
-                       struct json_out *out, const char *key, bool with_bytes)
+                       struct json_out *out, const char *key,
+                       struct artifacts *artifacts)
 {
     const struct genreq_seeds seeds = genreq_seeds(&job->req, image);
     const struct job_picture *picture = &job->pictures[image];
     const struct artifact *artifact =
-        with_bytes ? jobs_artifact(job, image) : NULL;
+        artifacts != NULL ? job_artifact(job, image, artifacts) : NULL;
     char link[LINK_SIZE];
 
     jout_object(out, key);
@@ -108,12 +110,12 @@ void job_write_picture(const struct job *job, uint32_t image,
 }
 
 static void write_pictures(const struct job *job, struct json_out *out,
-                           bool with_bytes)
+                           struct artifacts *artifacts)
 {
     jout_array(out, "images");
     for (uint32_t i = 0; i < job->req.n; i++)
         if (job->pictures[i].is_done)
-            job_write_picture(job, i, out, NULL, with_bytes);
+            job_write_picture(job, i, out, NULL, artifacts);
     jout_end_array(out);
 }
 
@@ -176,7 +178,7 @@ static void write_links(const struct job *job, struct json_out *out)
 }
 
 void job_write(const struct job *job, struct json_out *out, const char *key,
-               bool with_bytes)
+               struct artifacts *artifacts)
 {
     jout_object(out, key);
     jout_string(out, "id", job->id);
@@ -190,7 +192,7 @@ void job_write(const struct job *job, struct json_out *out, const char *key,
     write_progress(job, out);
     genreq_write(&job->req, out, "request");
     write_model(job, out);
-    write_pictures(job, out, with_bytes);
+    write_pictures(job, out, artifacts);
     write_preview(job, out);
     write_error(job, out);
     write_metrics(job, out);
@@ -209,7 +211,7 @@ const struct buf *job_text(struct job *job)
         buf_init(&job->text, JOB_BYTES);
     buf_clear(&job->text);
     jout_init(&out, &job->text);
-    job_write(job, &out, NULL, false);
+    job_write(job, &out, NULL, NULL);
     job->text_version = job_version(job);
     return &job->text;
 }
@@ -258,10 +260,10 @@ void job_write_event(const struct job *job, const struct event *event,
         write_progress_event(job, event, out);
         break;
     case EVENT_IMAGE:
-        job_write_picture(job, event->image, out, NULL, false);
+        job_write_picture(job, event->image, out, NULL, NULL);
         break;
     case EVENT_DONE:
-        job_write(job, out, NULL, false);
+        job_write(job, out, NULL, NULL);
         break;
     case EVENT_PREVIEW: /* written by the stream, which knows the form */
     case EVENT_N_KINDS:

@@ -36,11 +36,13 @@ enum part_state {
     PART_FAILED /* will never be                                         */
 };
 
+struct artifacts;
 struct http;
 struct intakes;
 struct jobs;
 struct loras;
 struct models;
+struct sched;
 
 /* Parts add a pointer of their own here (forward-declared above). */
 struct service {
@@ -50,6 +52,8 @@ struct service {
     struct models *models;
     struct loras *loras;
     struct jobs *jobs;
+    struct artifacts *artifacts; /* of the jobs                              */
+    struct sched *sched;         /* that gives the jobs to workers           */
     struct intakes *intakes;
     size_t n_open; /* parts                                                  */
     bool is_draining;

@@ -42,12 +42,32 @@ void work_stop(struct work *work, enum work_stop stop)
     }
 }
 
+void work_init(struct work *work, struct loop *loop, int64_t quantum_ns,
+               const struct work_events *events, void *owner)
+{
+    memset(work, 0, sizeof *work);
+    work->loop = loop;
+    work->events = events;
+    work->owner = owner;
+    work->n = 1;
+    work->output.file.png_level = -1;
+    work->quantum_ns = quantum_ns;
+    atomic_init(&work->stop, WORK_GO);
+    for (size_t i = 0; i < WORK_MAX_PICTURES; i++)
+        atomic_init(&work->generations[i], NULL);
+}
+
+void work_fini(struct work *work)
+{
+    for (uint32_t i = 0; i < work->n; i++)
+        unstir_generation_free(atomic_load(&work->generations[i]));
+}
+
 void work_free(struct work *work)
 {
     if (work == NULL)
         return;
-    for (uint32_t i = 0; i < work->n; i++)
-        unstir_generation_free(atomic_load(&work->generations[i]));
+    work_fini(work);
     mem_free(work);
 }
 

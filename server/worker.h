@@ -106,7 +106,13 @@ struct work_events {
     void (*turn_over)(struct work *work);
 };
 
-/* Loop-only; not while a worker has the work. */
+/* Of one picture, zeroed but for what every work has. */
+void work_init(struct work *work, struct loop *loop, int64_t quantum_ns,
+               const struct work_events *events, void *owner);
+
+/* Loop-only; not while a worker has the work.  work_free() also frees the
+ * struct itself. */
+void work_fini(struct work *work);
 void work_free(struct work *work);
 
 /* Loop-only, any time.  Stops between the operations of a step when `stop` is

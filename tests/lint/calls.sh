@@ -51,22 +51,7 @@ printf '%s\n' "$engine_layers" | awk '
     }' - "$tmp/calls" >>"$tmp/calls_engine"
 verdict calls_engine "$tmp/calls_engine"
 
-# The server: files call downwards, never in circles.  A job and what gives it
-# a worker count as one still: they call each other.
-server_units='
-jobs: job jobs sched
-'
-printf '%s\n' "$server_units" | awk '
-    function unit(file) {
-        sub(/.*\//, "", file)
-        return (file in unit_of) ? unit_of[file] : file
-    }
-    NR == FNR {
-        n = split($0, word, /[: ]+/)
-        for (i = 2; i <= n; i++) unit_of[word[i]] = word[1]
-        next
-    }
-    $1 ~ /^server\// && $2 ~ /^server\// && unit($1) != unit($2) {
-        print unit($1), unit($2)
-    }' - "$tmp/calls" | sort -u | tsort 2>"$tmp/calls_server" >/dev/null
+# The server: files call downwards, never in circles.
+awk '$1 ~ /^server\// && $2 ~ /^server\// { print $1, $2 }' "$tmp/calls" |
+    sort -u | tsort 2>"$tmp/calls_server" >/dev/null
 verdict calls_server "$tmp/calls_server"

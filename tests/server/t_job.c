@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "jobs.h"
+#include "job.h"
 
 /* Every move there is, row from, column to: the contract of the wire. */
 static void test_moves(void **state)
