@@ -34,6 +34,7 @@ struct connection {
     int fd;
     bool is_tcp;
     bool is_suspended;
+    bool has_ended_side; /* seen while it was suspended: nothing more comes  */
     enum phase phase;
     uint64_t since_ms;   /* the phase's start, or its last progress           */
     uint64_t checked_ms; /* the last round of checks, at first the start     */

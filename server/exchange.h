@@ -52,6 +52,7 @@ struct exchange {
     bool is_discarding; /* the body is read and thrown away                  */
     bool is_too_large;
     bool is_crowded_out; /* other bodies left it no room                     */
+    bool takes_interim;  /* 1xx may be sent before the answer                */
     bool must_close;
     bool is_gone; /* the client left, or the server stops              */
 
@@ -70,6 +71,7 @@ struct exchange {
     size_t out_at; /* bytes of out that the socket has taken          */
     bool has_news; /* written since `drained` was called last         */
     uint64_t n_streamed;
+    const char *probe; /* or NULL, see hangup.h                              */
     reply_fn gone;
     reply_fn drained;
     void *user;

@@ -13,7 +13,7 @@
 #include "router.h"
 
 static void refuse_route(struct request *request, enum route_found found,
-                         const char *allow)
+                         const char *method, const char *allow)
 {
     if (found == ROUTE_NO_PATH) {
         const char *near = router_nearest(request->path);
@@ -29,7 +29,8 @@ static void refuse_route(struct request *request, enum route_found found,
     if (request->method == HTTP_OPTIONS)
         reply_empty(request, 204);
     else
-        reply_error(request, ERROR_METHOD_NOT_ALLOWED, "this path takes %s",
+        reply_error(request, ERROR_METHOD_NOT_ALLOWED,
+                    "this path does not take %.32s; it takes %s", method,
                     allow);
 }
 
@@ -123,7 +124,7 @@ bool gate_pass(struct request *request, const struct framing *framing,
     }
     found = router_find(request, allow, sizeof allow);
     if (found != ROUTE_FOUND) {
-        refuse_route(request, found, allow);
+        refuse_route(request, found, framing->method, allow);
         return false;
     }
     return !refuse_body(request, framing) && !refuse_query(request);

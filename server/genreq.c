@@ -210,6 +210,13 @@ static const char *with_labels(const char *detail, const char *const *names,
     return list != NULL ? list : detail;
 }
 
+static bool is_whole_number(const char *text)
+{
+    const char *digits = text + (text[0] == '-');
+
+    return digits[0] != '\0' && digits[strspn(digits, "0123456789")] == '\0';
+}
+
 static bool find_class(const struct model *model, const char *text,
                        int64_t *class_id, const char *pointer, struct check *c)
 {
@@ -232,6 +239,9 @@ static bool find_class(const struct model *model, const char *text,
     near_label = nearest_label(text, names, n);
     if (near_label >= 0)
         near_text = json_quote(c->problem->arena, names[near_label]);
+    else if (is_whole_number(text))
+        near_text = mem_arena_printf(c->problem->arena, "%u",
+                                     text[0] == '-' ? 0 : info->n_classes - 1);
     problem_add(c->problem, pointer,
                 with_labels(error.detail, names, n, c->problem->arena),
                 jdoc_text(c->doc, pointer, c->problem->arena), near_text);

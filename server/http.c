@@ -10,8 +10,7 @@
  *     the start of the next MHD_run(): pump() runs it again after a close.
  *   - MHD_resume_connection() wakes nobody in this mode: kick() follows.
  *   - A suspended connection neither times out nor notices its client
- *     leaving: an epoll descriptor of our own watches for EPOLLRDHUP (a
- *     client that only closes its sending half counts as gone).
+ *     leaving: hangup.c does.
  *   - MHD's own timeout is one of inactivity, which a byte a second defeats:
  *     deadline.c holds deadlines by phase, looked at by sweep().
  *   - MHD_run() serves every connection that is ready before it returns, some
@@ -34,14 +33,13 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "connection.h"
 #include "exchange.h"
 #include "framing.h"
 #include "gate.h"
+#include "hangup.h"
 #include "head.h"
 #include "log.h"
 #include "router.h"
@@ -52,7 +50,6 @@
 #define SMALL_BODY_BYTES (64u << 10) /* --body-bytes counts what is above    */
 #define HARD_EXTRA_BYTES (4u << 20)  /* beyond a limit before we hang up     */
 #define MAX_RUNS         16          /* of MHD a turn: others want the loop  */
-#define HANGUPS_A_TURN   64
 
 struct http {
     struct service *service;
@@ -63,8 +60,7 @@ struct http {
     struct loop_watch *watch;
     struct loop_timer *timer; /* when MHD wants to run again                 */
     struct loop_timer *sweeper;
-    int hangup_fd;
-    struct loop_watch *hangup_watch;
+    struct hangups *hangups;
     struct connection *first;
     size_t n_connections;
     size_t body_bytes; /* of all large bodies, until their answers are out   */
@@ -113,16 +109,11 @@ static void kick(struct http *http)
 
 static void suspend(struct connection *connection)
 {
-    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT,
-                                .data.ptr = connection};
-    struct http *http = connection->exchange->http;
-
     assert(!connection->is_suspended);
     MHD_suspend_connection(connection->mhd);
     connection->is_suspended = true;
     connection->phase = PHASE_WAITING;
-    if (epoll_ctl(http->hangup_fd, EPOLL_CTL_ADD, connection->fd, &event) != 0)
-        log_event(LOG_LEVEL_WARN, "hang-up cannot be watched", NULL, NULL);
+    hangups_add(connection->exchange->http->hangups, connection);
 }
 
 static void resume(struct connection *connection)
@@ -131,7 +122,7 @@ static void resume(struct connection *connection)
 
     if (!connection->is_suspended)
         return;
-    (void)epoll_ctl(http->hangup_fd, EPOLL_CTL_DEL, connection->fd, NULL);
+    hangups_remove(http->hangups, connection);
     connection->is_suspended = false;
     connection->phase = PHASE_SENDING; /* since_ms stays: a stream that stalls
                                           is resumed by every event          */
@@ -154,17 +145,6 @@ static void leave(struct connection *connection)
         return;
     connection->exchange->is_gone = true;
     resume(connection);
-}
-
-static void on_hangup(void *user)
-{
-    struct http *http = user;
-    struct epoll_event events[HANGUPS_A_TURN];
-    int n = epoll_wait(http->hangup_fd, events, HANGUPS_A_TURN, 0);
-    int i;
-
-    for (i = 0; i < n; i++)
-        leave(events[i].data.ptr);
 }
 
 static void sweep(void *user)
@@ -512,6 +492,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *method,
         return queue_answer(x);
     }
     request->target = framing.path;
+    x->takes_interim = strcmp(version, "HTTP/1.1") == 0;
     if (gate_pass(request, &framing, x->http->config))
         x->body_limit = request->route->body_limit;
     if (x->state == EXCHANGE_ANSWERED &&
@@ -665,9 +646,7 @@ static bool start_watching(struct http *http)
     if (!info || !http->timer || !http->sweeper)
         return false;
     http->watch = loop_watch_new(http->loop, info->epoll_fd, pump, http);
-    http->hangup_watch =
-        loop_watch_new(http->loop, http->hangup_fd, on_hangup, http);
-    if (!http->watch || !http->hangup_watch)
+    if (!http->watch)
         return false;
     loop_timer_start(http->timer, 0, 0);
     loop_timer_start(http->sweeper, HTTP_SWEEP_MS, HTTP_SWEEP_MS);
@@ -689,8 +668,8 @@ struct http *http_new(struct service *service, struct listener *listener,
     http->config = service->config;
     http->listener = *listener;
     *listener = (struct listener){.fd = -1};
-    http->hangup_fd = epoll_create1(EPOLL_CLOEXEC);
-    http->daemon = http->hangup_fd >= 0 ? start_daemon(http) : NULL;
+    http->hangups = hangups_new(http->loop, http->config, leave);
+    http->daemon = http->hangups ? start_daemon(http) : NULL;
     if (!http->daemon || !start_watching(http)) {
         (void)snprintf(why, why_size, "the HTTP server cannot start");
         http_free(http);
@@ -751,12 +730,10 @@ void http_free(struct http *http)
     loop_timer_free(http->sweeper);
     loop_timer_free(http->timer);
     loop_watch_free(http->watch);
-    loop_watch_free(http->hangup_watch);
     if (http->daemon)
         MHD_stop_daemon(http->daemon);
     else
         listener_close(&http->listener);
-    if (http->hangup_fd >= 0)
-        (void)close(http->hangup_fd);
+    hangups_free(http->hangups);
     mem_free(http);
 }

@@ -404,6 +404,7 @@ static bool take_seed(struct reader *reader, const struct json_field *field,
                       const json_t *value, uint64_t *out)
 {
     const char *text = json_string_value(value);
+    const char *nearest = json_is_integer(value) ? "[0]" : NULL;
     char *end = NULL;
 
     if (json_is_integer(value) && json_integer_value(value) >= 0) {
@@ -415,8 +416,9 @@ static bool take_seed(struct reader *reader, const struct json_field *field,
         *out = strtoull(text, &end, 10);
         if (errno == 0)
             return true;
+        nearest = "[\"18446744073709551615\"]";
     }
-    violation(reader, field->name, value, json_is_integer(value) ? "[0]" : NULL,
+    violation(reader, field->name, value, nearest,
               "must be a whole number from 0, or decimal digits in a string, "
               "at most 18446744073709551615");
     return false;

@@ -301,6 +301,7 @@ void reply_stream(struct request *request, const struct reply_stream *stream)
     buf_init(&x->out, stream->limit_bytes);
     x->gone = stream->gone;
     x->drained = stream->drained;
+    x->probe = stream->probe;
     x->user = stream->user;
     x->state = EXCHANGE_STREAMING;
     x->wake(x);

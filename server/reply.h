@@ -9,10 +9,11 @@
  *   reply_stream    headers now, body by stream_write() until stream_end()
  *
  * Client gone.  While deferred or streaming, `gone` is called once, from the
- * loop, when the client hangs up, when it stalls past the write deadline or
- * when the server stops; the request is dead when `gone` returns and nothing
- * may be sent to it.  `gone` is not called once the final reply call or
- * stream_end() was made: each request ends in exactly one of the two.
+ * loop, when the client hangs up (ending its sending side alone is no hang-up,
+ * see hangup.h), when it stalls past the write deadline or when the server
+ * stops; the request is dead when `gone` returns and nothing may be sent to it.
+ * `gone` is not called once the final reply call or stream_end() was made: each
+ * request ends in exactly one of the two.
  *
  * Calls inside `gone` or `drained` to other requests are allowed.
  *
@@ -108,6 +109,8 @@ struct reply_stream {
     reply_fn gone;            /* as above; may be NULL                       */
     reply_fn drained;         /* all bytes given are taken; may be NULL.  A
                                  place to go on writing                      */
+    const char *probe;        /* static text that a reader passes over, sent to
+                                 one that may have left; NULL: there is none */
     void *user;
 };
 

@@ -19,6 +19,7 @@
 #define LIMIT_BYTES (8u << 20)
 
 #define PING_MS  15000u
+#define PING     ": ping\n\n"
 #define BOUNDARY "unstir-step"
 
 struct stream {
@@ -314,7 +315,7 @@ static void ping(void *user)
     struct stream *s = user;
 
     if (s->options.form == STREAM_EVENTS && stream_pending(s->request) == 0)
-        (void)stream_write(s->request, ": ping\n\n", 8); /* room: pending 0 */
+        (void)stream_write(s->request, PING, sizeof PING - 1); /* has room   */
 }
 
 /* ------------------------------------------------------------- starting -- */
@@ -354,6 +355,7 @@ static void open_reply(struct stream *s)
         .limit_bytes = LIMIT_BYTES,
         .gone = gone,
         .drained = drained,
+        .probe = is_film ? NULL : PING, /* a film has no place for comments  */
         .user = s};
 
     reply_header(s->request, "X-Job-Id", s->job->id);

@@ -191,6 +191,47 @@ static void test_bodies(int port, struct reply *reply)
     test_crowded(port, reply);
 }
 
+/* A client that ends its side behind its request has not left: it gets its
+ * answer.  The job takes longer than the end to arrive. */
+static void test_half_closed(int port, struct reply *reply)
+{
+    static const char body[] = "{\"steps\":400,\"on_disconnect\":\"cancel\"}";
+    static const struct {
+        const char *name, *version, *accept;
+        int wanted;       /* 0: it counts as gone, for want of a way to tell */
+        const char *part; /* of the answer                                   */
+    } rows[] = {
+        {"f_half_closed", "1.1", "application/json", 200, "\"succeeded\""},
+        {"f_half_closed_stream", "1.1", "text/event-stream", 200,
+         "event: done"},
+        {"f_half_closed_stream_1_0", "1.0", "text/event-stream", 200,
+         "event: done"},
+        {"f_half_closed_1_0", "1.0", "application/json", 0, NULL},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[300];
+        int fd = dial(port);
+
+        (void)snprintf(text, sizeof text,
+                       "POST /generate?preview=none&image=url HTTP/%s\r\n" HOST
+                       "Content-Type: application/json\r\nAccept: %s\r\n"
+                       "Content-Length: %zu\r\n\r\n%s",
+                       rows[i].version, rows[i].accept, sizeof body - 1, body);
+        say_text(fd, text);
+        (void)shutdown(fd, SHUT_WR);
+        hear(fd, reply, 20000, 0);
+        (void)close(fd);
+        verdict(rows[i].name,
+                reply->is_closed && reply->status == rows[i].wanted &&
+                    (!rows[i].part || strstr(reply->bytes, rows[i].part)),
+                "wanted %d%s%s and the end, got %d, %zu bytes: %.300s",
+                rows[i].wanted, rows[i].part ? " with " : "",
+                rows[i].part ? rows[i].part : "", reply->status, reply->n,
+                reply->bytes);
+    }
+}
+
 static void test_hosts(int port, struct reply *reply)
 {
     static const struct {
@@ -294,6 +335,7 @@ void connection_tests(int port, int limit)
     struct reply *reply = malloc(sizeof *reply);
 
     test_headers(port, reply);
+    test_half_closed(port, reply);
     test_hosts(port, reply);
     test_large_heads(port, reply);
     test_bodies(port, reply);

@@ -13,7 +13,9 @@ row() {
 }
 row '{"prompt":"sneakr"}' /prompt '["sneaker"]'
 row '{"class":"shrt"}' /class '["shirt"]'
-row '{"class":99}' /class null
+row '{"class":99}' /class '[9]'
+row '{"class":"18446744073709551616"}' /class '[9]'
+row '{"class":-1}' /class '[0]'
 row '{"steps":0}' /steps '[1]'
 row '{"steps":1001}' /steps '[1000]'
 row '{"steps":-5}' /steps '[1]'
@@ -26,7 +28,8 @@ row '{"width":17}' /width '[18]'
 row '{"height":66}' /height '[64]'
 row '{"sampler":"dddim"}' /sampler '["ddim"]'
 row '{"seed":-1}' /seed '[0]'
-row '{"seed":"18446744073709551616"}' /seed null
+row '{"seed":"18446744073709551616"}' /seed '["18446744073709551615"]'
+row '{"seed":" 5"}' /seed null
 row '{"stepz":4}' /stepz '["steps"]'
 row '{"model":"tinny"}' /model '["tiny"]'
 row '{"output":{"format":"gif"}}' /output/format '["png","jpeg","webp"]'
@@ -102,7 +105,7 @@ is "another content type: named" "$(curl -s "$URL/generate" -H 'Content-Type: te
 is "a form of another origin" "$(status "$URL/generate" -H 'Origin: http://evil.example' -d '{}')" 415
 head -c 70000 /dev/zero | tr '\0' ' ' >"$TMP/big"
 is "a body too large" "$(status "$URL/v1/jobs/job_aaaaaaaaaaaaaaaaaaaaaaaaaa/cancel" -H 'Content-Type: application/json' --data-binary "@$TMP/big")" 413
-is "another method" "$(status -X PUT "$URL/generate")" 405
+is "another method" "$(curl -s -X PUT "$URL/generate" | jq -r '.status,.detail' | xargs)" "405 this path does not take PUT; it takes POST, OPTIONS"
 is "OPTIONS lists" "$(curl -s -X OPTIONS -D - "$URL/v1/jobs/x" | tr -d '\r' | sed -n 's/^Allow: //p')" "GET, HEAD, DELETE, OPTIONS"
 is "no such job" "$(get /v1/jobs/job_00000000000000000000000000 | jq -r .code)" job_not_found
 is "no job id at all" "$(get /v1/jobs/7 | jq -r '.code')" job_not_found
