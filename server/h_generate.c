@@ -171,12 +171,14 @@ static void wait_start(struct request *request, struct job *job,
 {
     struct wait *w = mem_zero(1, sizeof *w);
 
+    jobs_wait_begin(job);
     if (w != NULL && patience_s > 0)
         w->patience =
             loop_timer_new(job->jobs->service->loop, wait_impatient, w);
     if (w == NULL || (patience_s > 0 && w->patience == NULL)) {
         mem_free(w);
         reply_error(request, ERROR_NO_MEMORY, "out of memory");
+        jobs_wait_gone(job);
         return;
     }
     w->request = request;
@@ -184,7 +186,6 @@ static void wait_start(struct request *request, struct job *job,
     w->form = how->form;
     w->is_async = how->is_async;
     w->with_bytes = how->with_bytes;
-    jobs_wait_begin(job);
     job_watch_add(job, &w->watch, wait_changed);
     reply_defer(request, wait_gone, w);
     if (w->patience != NULL)
@@ -268,6 +269,13 @@ static bool choose_form(struct request *request, struct genreq *req,
     return false;
 }
 
+/* respond-async is answered at once, whatever the form. */
+static bool is_stream(const struct wishes *wishes)
+{
+    return wishes->form == FORM_EVENTS &&
+           !(wishes->is_async && wishes->wait_s == 0);
+}
+
 /* respond-async with wait=N: 202 after N seconds at the latest. */
 static void answer(struct request *request, struct job *job,
                    const struct wishes *wishes)
@@ -276,7 +284,7 @@ static void answer(struct request *request, struct job *job,
                        .with_bytes = wishes->with_bytes,
                        .is_async = wishes->is_async && wishes->wait_s == 0};
 
-    if (wishes->form == FORM_EVENTS && !how.is_async) {
+    if (is_stream(wishes)) {
         struct stream_options options = {.form = STREAM_EVENTS,
                                          .previews = wishes->previews,
                                          .is_waiting = true};
@@ -338,7 +346,8 @@ static void generate(struct service *service, struct request *request,
     if (!read_wishes(request, &wishes) ||
         !h_read_genreq(service, request, in, wishes.is_async, &req))
         return;
-    if (!choose_form(request, &req, &wishes)) {
+    if (!choose_form(request, &req, &wishes) ||
+        (is_stream(&wishes) && !stream_has_room(request, service->jobs))) {
         genreq_fini(&req);
         return;
     }

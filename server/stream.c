@@ -368,28 +368,37 @@ static void open_reply(struct stream *s)
         (void)stream_write(s->request, "retry: 3000\n\n", 13);
 }
 
+bool stream_has_room(struct request *request, const struct jobs *jobs)
+{
+    if (jobs->n_streams < (size_t)jobs->service->config->max_streams)
+        return true;
+    reply_header(request, "Retry-After", "5");
+    reply_error(request, ERROR_TOO_MANY_STREAMS,
+                "%zu streams are open, the most this server takes",
+                jobs->n_streams);
+    return false;
+}
+
 void stream_start(struct request *request, struct job *job,
                   const struct stream_options *options)
 {
-    struct jobs *jobs = job->jobs;
     struct stream *s;
 
-    if (jobs->n_streams >= (size_t)jobs->service->config->max_streams) {
-        reply_header(request, "Retry-After", "5");
-        reply_error(request, ERROR_TOO_MANY_STREAMS,
-                    "%zu streams are open, the most this server takes",
-                    jobs->n_streams);
-        return;
-    }
+    if (options->is_waiting)
+        jobs_wait_begin(job);
+    if (!stream_has_room(request, job->jobs))
+        goto gone;
     s = stream_new(request, job, options);
     if (s == NULL) {
         reply_error(request, ERROR_NO_MEMORY, "out of memory");
-        return;
+        goto gone;
     }
     job_watch_add(job, &s->watch, changed);
-    if (s->options.is_waiting)
-        jobs_wait_begin(job);
     loop_timer_start(s->ping, PING_MS, PING_MS);
     open_reply(s);
     pump(s);
+    return;
+gone:
+    if (options->is_waiting)
+        jobs_wait_gone(job);
 }

@@ -38,6 +38,9 @@ struct stream_options {
     bool is_waiting; /* its end counts as a hang-up (jobs_wait_gone)      */
 };
 
+/* Whether one more may be opened; false: 429 was sent. */
+bool stream_has_room(struct request *request, const struct jobs *jobs);
+
 /* Gives the request away: answers it with a stream, or with 429 when there are
  * too many. */
 void stream_start(struct request *request, struct job *job,

@@ -84,6 +84,8 @@ until [ "$(get /v1/status | jq .streams)" = 1 ]; do :; done
 get "/v1/jobs/$id/events" -D "$TMP/h" >"$TMP/j"
 is "too many streams: 429" "$(jq -r '.status,.code' "$TMP/j" | xargs)" "429 too_many_streams"
 is "with Retry-After" "$(header "$TMP/h" Retry-After)" 5
+is "a stream of a new job: refused" "$(post /generate '{"steps":1}' -H 'Accept: text/event-stream' | jq -r .code)" too_many_streams
+is "no job was made for nobody" "$(get /v1/jobs | jq '.data|length')" 1
 get "/v1/jobs/$id" -X DELETE
 wait $reader
 finish
