@@ -7,13 +7,7 @@
 # SECONDS_EACH (3) each.  Wanted: 99 of 100 answered within 50 ms, none refused.
 #
 # SPDX-License-Identifier: MIT
-. tests/http/lib.sh
-MODEL=models/fashion
-# The tests run the service at niceness 0; here it has its own, or NICE.
-NICE=${NICE:-$("$BUILD/unstir" serve --print-config | sed -n 's/^nice = //p')}
-start_server --max-queue 64 --no-log-requests --quantum 1h --nice "$NICE"
-MS=$((${SECONDS_EACH:-3} * 1000))
-PORT=${URL##*:}
+. tests/bench/service.sh
 
 # The head of a PNG of 1416 x 1416 pixels and 6 MB that are none: what is read
 # of a picture before a job of it begins.
@@ -30,9 +24,8 @@ PORT=${URL##*:}
 } >"$TMP/body"
 is "a body of 8 MB is read" "$(status "$URL/v1/estimate" --json "@$TMP/body")" 200
 
-ID=$(post /v1/jobs '{"prompt":"sneaker","steps":1000,"n":16}' | jq -r .id)
-wait_step "$ID" 1
 for c in 64 512; do
+    is_working
     "$BUILD/tests/bench/body_load" "$PORT" /v1/estimate "$TMP/body" \
         "${POSTERS:-4}" $((MS + 500)) >"$TMP/posts" &
     load=$!
@@ -44,6 +37,5 @@ for c in 64 512; do
         "$(echo "$line" | jq '.p99_ms <= 50 and .refused == 0')" true
     is "bodies: every one was read" "$(jq -c '.statuses | keys' "$TMP/posts")" '["200"]'
 done
-get "/v1/jobs/$ID" -X DELETE
-wait_job "$ID" >/dev/null
+end_work
 finish

@@ -12,36 +12,17 @@
 # Last, how long the README's picture takes by curl.
 #
 # SPDX-License-Identifier: MIT
-. tests/http/lib.sh
-MODEL=models/fashion
-# The tests run the service at niceness 0; here it has its own, or NICE.
-NICE=${NICE:-$("$BUILD/unstir" serve --print-config | sed -n 's/^nice = //p')}
-start_server --max-queue 64 --no-log-requests --quantum 1h --nice "$NICE"
-MS=$((${SECONDS_EACH:-3} * 1000))
-PORT=${URL##*:}
+. tests/bench/service.sh
 
-submit() {
-    curl -sf "$URL/v1/jobs" --json '{"prompt":"sneaker","steps":1000,"n":16}' |
-        jq -r .id
-}
-is_running() {
-    [ "$(get "/v1/jobs/$ID" | jq -r .status)" = running ] ||
-        { ID=$(submit) && wait_step "$ID" 1; }
-}
-steps_of() {
-    get /v1/status | jq .jobs.steps
-}
-ID=$(submit)
-wait_step "$ID" 1
 for c in 64 127 128 129 256 512; do
-    is_running
+    is_working
     line=$("$BUILD/tests/bench/http_load" "$PORT" "/v1/jobs/$ID" $c $MS)
     echo "$line"
     is "http_load $c connections: 5,000 a second, p99 within 50 ms, none refused" \
         "$(echo "$line" | jq '.polls_per_s >= 5000 and .p99_ms <= 50 and .refused == 0')" true
 done
 for c in 64 256 512; do
-    is_running
+    is_working
     "$BUILD/tests/bench/http_load" "$PORT" "/v1/jobs/$ID" $c $((MS + 500)) 5000 >"$TMP/load" &
     load=$!
     line=$("$BUILD/tests/bench/event_lag" "$PORT" "/v1/jobs/$ID/events?preview=none" $MS)
@@ -51,8 +32,7 @@ for c in 64 256 512; do
     is "event_lag $c connections: p99 within 20 ms" \
         "$(echo "$line" | jq '.events > 0 and .p99_ms <= 20')" true
 done
-get "/v1/jobs/$ID" -X DELETE
-wait_job "$ID" >/dev/null
+end_work
 for i in 1 2 3 4 5; do
     curl -s -o "$TMP/p.png" -w '%{time_total}\n' -d '{"prompt":"sneaker"}' "$URL/generate"
 done | sort -n | head -n 1 >"$TMP/s"

@@ -67,6 +67,12 @@ wait_ready() {
     done
 }
 
+# copy_model FOLDER ID: the same model under another id, at $TMP/ID
+copy_model() {
+    cp -r "$1" "$TMP/$2"
+    jq --arg id "$2" '.id = $id' "$1/unstir.json" >"$TMP/$2/unstir.json"
+}
+
 # is NAME GOT WANTED
 is() {
     if [ "$2" = "$3" ]; then
@@ -144,6 +150,13 @@ wait_job() {
             ;;
         esac
     done
+}
+
+# n_succeeded ID ...: how many of them do, once all have ended
+n_succeeded() {
+    for job in "$@"; do
+        wait_job "$job" | jq -r .status
+    done | grep -c '^succeeded$'
 }
 
 # wait_step ID N: until it has taken step N

@@ -178,8 +178,7 @@ stop_server
 is "ends well" "$CODE" 0
 
 # Two bases and their LoRAs in the room for one base and a little.
-cp -r "$MODEL" "$TMP/second"
-jq '.id = "second"' "$MODEL/unstir.json" >"$TMP/second/unstir.json"
+copy_model "$MODEL" second
 start_server -m "$TMP/second" --lora-dir "$DIR" --models-memory $((base + 4096))
 first=$(jq -r .id "$MODEL/unstir.json")
 ids=
@@ -188,11 +187,8 @@ for scale in 0.1 0.2 0.3; do
         ids="$ids $(new_job "{$ASK,\"model\":\"$model\",\"loras\":[\"ink:$scale\"]}")"
     done
 done
-n=0
-for id in $ids; do
-    [ "$(wait_job "$id" | jq -r .status)" = succeeded ] && n=$((n + 1))
-done
-is "six jobs of two bases with three scales" $n 6
+# shellcheck disable=SC2086 # words
+is "six jobs of two bases with three scales" "$(n_succeeded $ids)" 6
 stop_server
 is "ends well again" "$CODE" 0
 

@@ -4,9 +4,7 @@
 # SPDX-License-Identifier: MIT
 . tests/http/lib.sh
 
-# A third model: the first one under another id.
-cp -r tests/data/models/tiny "$TMP/third"
-jq '.id = "third"' tests/data/models/tiny/unstir.json >"$TMP/third/unstir.json"
+copy_model tests/data/models/tiny third
 
 weight_bytes() {
     "$BUILD/unstir" inspect "$1" --json | jq .weight_bytes
@@ -80,11 +78,8 @@ for i in 1 2 3; do
         ids="$ids $(new_job "{\"model\":\"$m\",\"steps\":1,\"seed\":$i}")"
     done
 done
-done=0
-for id in $ids; do
-    [ "$(wait_job "$id" | jq -r .status)" = succeeded ] && done=$((done + 1))
-done
-is "nine jobs of three models" $done 9
+# shellcheck disable=SC2086 # words
+is "nine jobs of three models" "$(n_succeeded $ids)" 9
 stop_server
 is "ends well" "$CODE" 0
 

@@ -1,17 +1,13 @@
 /* t_held.c - the service whole, with work off the loop held: large bodies that
  * are read, models that are made with LoRAs.
  *
- * Two functions of libraries are put in front of the libraries' here, so that a
- * test can hold the thread that calls one and see which thread that is: the
- * parser of JSON, for large texts, and SHA-256, which a model with LoRAs begins
- * with.  The service runs on a thread of its own and is talked to by a Unix
- * socket.
+ * The program is linked with `--wrap` for the two functions that such work
+ * begins with: jdoc_parse() of a body and unstir_model_derive_cancelable().  So a
+ * test can hold the thread that calls one and see which thread that is.  The
+ * service runs on a thread of its own and is talked to by a Unix socket.
  *
  * SPDX-License-Identifier: MIT
  */
-#include <dlfcn.h>
-#include <jansson.h>
-#include <nettle/sha2.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -31,6 +27,7 @@
 
 #include "intake.h"
 #include "server.h"
+#include "unstir.h"
 
 #define LARGE_BYTES ((size_t)1 << 20)
 
@@ -39,47 +36,52 @@
 /* Nothing else is locked with it. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-enum held { NOTHING, PARSES, DIGESTS };
+enum held { NOTHING, PARSES, DERIVES };
 static enum held held;
 static unsigned n_begun, n_on_loop; /* of what is held, or was               */
 static pthread_t loop_thread;
 
 static void pass(enum held what)
 {
-    bool is_loop;
-
     (void)pthread_mutex_lock(&mutex);
-    is_loop = pthread_equal(pthread_self(), loop_thread) != 0;
-    if (what == PARSES || (held == what && !is_loop)) {
-        n_begun++;
-        n_on_loop += is_loop;
-        (void)pthread_cond_broadcast(&changed);
-    }
-    /* The loop's own digests are of a few words. */
-    while (held == what && (what == PARSES || !is_loop))
+    n_begun++;
+    n_on_loop += pthread_equal(pthread_self(), loop_thread) != 0;
+    (void)pthread_cond_broadcast(&changed);
+    while (held == what)
         (void)pthread_cond_wait(&changed, &mutex);
     (void)pthread_mutex_unlock(&mutex);
 }
 
-json_t *json_loadb(const char *bytes, size_t n, size_t flags,
-                   json_error_t *error)
-{
-    json_t *(*next)(const char *, size_t, size_t, json_error_t *);
+/* The linker calls by these names what stands here and what stood there. */
+struct jdoc *__real_jdoc_parse(const char *bytes, size_t n, char *why,
+                               size_t why_size);
+struct jdoc *__wrap_jdoc_parse(const char *bytes, size_t n, char *why,
+                               size_t why_size);
+enum unstir_status __real_unstir_model_derive_cancelable(
+    struct unstir_model **out, const struct unstir_model *base,
+    const struct unstir_lora *loras, size_t n_loras,
+    unstir_canceled_fn is_canceled, void *user, struct unstir_error *error);
+enum unstir_status __wrap_unstir_model_derive_cancelable(
+    struct unstir_model **out, const struct unstir_model *base,
+    const struct unstir_lora *loras, size_t n_loras,
+    unstir_canceled_fn is_canceled, void *user, struct unstir_error *error);
 
-    *(void **)&next = dlsym(RTLD_NEXT, "json_loadb");
+struct jdoc *__wrap_jdoc_parse(const char *bytes, size_t n, char *why,
+                               size_t why_size)
+{
     if (n >= LARGE_BYTES)
         pass(PARSES);
-    return next(bytes, n, flags, error);
+    return __real_jdoc_parse(bytes, n, why, why_size);
 }
 
-void nettle_sha256_update(struct sha256_ctx *ctx, size_t n,
-                          const uint8_t *bytes)
+enum unstir_status __wrap_unstir_model_derive_cancelable(
+    struct unstir_model **out, const struct unstir_model *base,
+    const struct unstir_lora *loras, size_t n_loras,
+    unstir_canceled_fn is_canceled, void *user, struct unstir_error *error)
 {
-    void (*next)(struct sha256_ctx *, size_t, const uint8_t *);
-
-    *(void **)&next = dlsym(RTLD_NEXT, "nettle_sha256_update");
-    pass(DIGESTS);
-    next(ctx, n, bytes);
+    pass(DERIVES);
+    return __real_unstir_model_derive_cancelable(out, base, loras, n_loras,
+                                                 is_canceled, user, error);
 }
 
 static void hold(enum held what)
@@ -115,6 +117,8 @@ static void *serve(void *user)
                     listen_at,
                     "--log-level",
                     "off",
+                    "--nice",
+                    "0", /* as the test: others shall not starve it          */
                     "--drain-grace",
                     "0",
                     NULL};
@@ -245,6 +249,31 @@ static int end(void **state)
     return exit_code;
 }
 
+/* A client whose body is being read, held. */
+static int hold_first(const char *line, const char *body)
+{
+    int fd = dial();
+
+    hold(PARSES);
+    ask(fd, line, body);
+    until_begun(1);
+    return fd;
+}
+
+/* As the service manager does; `fd` sees that it has come. */
+static void send_term(int fd)
+{
+    (void)kill(getpid(), SIGTERM);
+    while (tell(fd, "GET /health/ready", "") == 200)
+        give_way();
+}
+
+static void until_stopped(void)
+{
+    (void)pthread_join(server, NULL);
+    assert_int_equal(exit_code, 0);
+}
+
 /* --------------------------------------------------------------- the tests -- */
 
 #define JOB "{\"steps\":1}"
@@ -253,12 +282,10 @@ static int end(void **state)
 static void test_others_are_served(void **state)
 {
     char *large = enlarge(JOB);
-    int first = dial(), waits = dial(), other = dial();
+    int first = hold_first("POST /v1/jobs", large);
+    int waits = dial(), other = dial();
 
     (void)state;
-    hold(PARSES);
-    ask(first, "POST /v1/jobs", large);
-    until_begun(1);
     ask(waits, "POST /generate?image=url", large);
     for (int i = 0; i < 20; i++)
         assert_int_equal(tell(other, "GET /health/live", ""), 200);
@@ -328,12 +355,10 @@ static void test_errors_are_the_same(void **state)
 static void test_hang_up(void **state)
 {
     char *large = enlarge("{\"steps\":1,\"on_disconnect\":\"continue\"}");
-    int first = dial(), waits = dial(), other = dial();
+    int first = hold_first("POST /generate", large);
+    int waits = dial(), other = dial();
 
     (void)state;
-    hold(PARSES);
-    ask(first, "POST /generate", large);
-    until_begun(1);
     ask(waits, "POST /generate", large);
     (void)close(first);
     (void)close(waits);
@@ -353,15 +378,10 @@ static void test_hang_up(void **state)
 static void test_drain(void **state)
 {
     char *large = enlarge(JOB);
-    int first = dial(), other = dial();
+    int first = hold_first("POST /v1/jobs", large), other = dial();
 
     (void)state;
-    hold(PARSES);
-    ask(first, "POST /v1/jobs", large);
-    until_begun(1);
-    (void)kill(getpid(), SIGTERM);
-    while (tell(other, "GET /health/ready", "") == 200)
-        give_way();
+    send_term(other);
     for (int i = 0; i < 20; i++)
         assert_int_equal(tell(other, "GET /health/live", ""), 200);
     hold(NOTHING);
@@ -370,34 +390,28 @@ static void test_drain(void **state)
     (void)close(first);
     (void)close(other);
     test_free(large);
-    (void)pthread_join(server, NULL);
-    assert_int_equal(exit_code, 0);
+    until_stopped();
 }
 
 /* A second signal waits for nothing: all are answered, then it ends. */
 static void test_stop(void **state)
 {
     char *large = enlarge(JOB);
-    int first = dial(), waits = dial(), other = dial();
+    int first = hold_first("POST /v1/jobs", large);
+    int waits = dial(), other = dial();
 
     (void)state;
-    hold(PARSES);
-    ask(first, "POST /v1/jobs", large);
-    until_begun(1);
     ask(waits, "POST /v1/jobs", large);
     do
         assert_int_equal(tell(other, "GET /v1/status", ""), 200);
     while (number("\"connections\":") < 3);
-    (void)kill(getpid(), SIGTERM);
-    while (tell(other, "GET /health/ready", "") == 200)
-        give_way();
+    send_term(other);
     (void)kill(getpid(), SIGTERM);
     assert_int_equal(hear(first), 503);
     assert_non_null(strstr(answer, "\"shutting_down\""));
     assert_int_equal(hear(waits), 503);
     hold(NOTHING);
-    (void)pthread_join(server, NULL);
-    assert_int_equal(exit_code, 0);
+    until_stopped();
     assert_int_equal(n_begun, 1);
     (void)close(first);
     (void)close(waits);
@@ -438,7 +452,7 @@ static void test_deriving_given_up(void **state)
     int fd = dial();
 
     (void)state;
-    hold(DIGESTS);
+    hold(DERIVES);
     ask_derived(fd, path);
     assert_int_equal(n_on_loop, 0);
     assert_int_equal(tell(fd, path, ""), 204);
@@ -458,7 +472,7 @@ static void test_deriving_goes_on(void **state)
     int fd = dial();
 
     (void)state;
-    hold(DIGESTS);
+    hold(DERIVES);
     ask_derived(fd, one);
     ask_derived(fd, other);
     assert_int_equal(tell(fd, one, ""), 204);
@@ -474,18 +488,15 @@ static void test_deriving_stopped(void **state)
     int fd = dial();
 
     (void)state;
-    hold(DIGESTS);
+    hold(DERIVES);
     ask_derived(fd, path);
-    (void)kill(getpid(), SIGTERM);
-    while (tell(fd, "GET /health/ready", "") == 200)
-        give_way();
+    send_term(fd);
     (void)kill(getpid(), SIGTERM);
     while (recv(fd, answer, sizeof answer, 0) > 0)
         continue; /* closed: it has stopped                                  */
     (void)close(fd);
     hold(NOTHING);
-    (void)pthread_join(server, NULL);
-    assert_int_equal(exit_code, 0);
+    until_stopped();
 }
 
 /* Rank 1, of zeroes. */
