@@ -168,7 +168,7 @@ static int bench_main(int argc, char **argv)
         return CLI_USAGE;
     if (v.batch == 0 && whats[what].run != unstir_bench_train)
         v.batch = 1;
-    struct unstir_bench_options o = {.model = v.model,
+    struct unstir_bench_options o = {.model = cli_model(v.model),
                                      .isa = v.isa,
                                      .pack_cache =
                                          v.pack_cache ? v.pack_cache : "auto",
@@ -182,8 +182,6 @@ static int bench_main(int argc, char **argv)
                                      .warmup = v.warmup};
     o.precision = opts_precision(v.precision);
     o.merges_path = cli_shared_file("clip-bpe/merges.txt");
-    if (!o.model)
-        o.model = cli_default_model();
     if (!o.model && whats[what].needs_model) {
         cli_error("no model: give -m PATH or set UNSTIR_MODEL");
         return CLI_USAGE;

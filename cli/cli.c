@@ -70,8 +70,7 @@ static int exit_code(enum unstir_status status)
     return CLI_FAILED;
 }
 
-/* The option of a request field. */
-static const char *option_of(const char *field)
+const char *cli_option_of(const char *field)
 {
     static const char *const pairs[][2] = {
         {"guidance_scale", "guidance"},
@@ -95,7 +94,7 @@ static const char *option_of(const char *field)
 int cli_fail(const struct unstir_error *err)
 {
     if (err->field[0])
-        cli_error("--%s: %s", option_of(err->field), err->detail);
+        cli_error("--%s: %s", cli_option_of(err->field), err->detail);
     else
         cli_error("%s", err->detail);
     return exit_code(err->status);
@@ -212,12 +211,16 @@ const char *cli_shared_file(const char *name)
     return stat(path, &st) == 0 ? path : NULL;
 }
 
-const char *cli_default_model(void)
+const char *cli_model(const char *given)
 {
     static char path[2 * PATH_MAX]; /* the other one serves every file */
-    const char *folder = cli_shared_file("fashion");
+    const char *name = given ? given : "fashion";
+    struct stat st;
+    if (given && (strchr(given, '/') || stat(given, &st) == 0))
+        return given;
+    const char *folder = *name ? cli_shared_file(name) : NULL;
     if (!folder || !is_model(folder))
-        return NULL;
+        return given;
     snprintf(path, sizeof(path), "%s", folder);
     return path;
 }

@@ -33,6 +33,9 @@ void cli_error(const char *format, ...)
 void cli_note(const char *format, ...)
     __attribute__((__format__(__printf__, 1, 2)));
 
+/* The option of a request field, without dashes. */
+const char *cli_option_of(const char *field);
+
 /* Print the error of a library call (its request field as an option); returns
  * the exit code for it. */
 int cli_fail(const struct unstir_error *err);
@@ -61,8 +64,9 @@ void cli_json_u64(FILE *out, uint64_t x);
  * if it is not there.  Good until the next call. */
 const char *cli_shared_file(const char *name);
 
-/* The shipped model: beside the build tree, or under the installed prefix;
- * NULL if there is none.  Static text. */
-const char *cli_default_model(void);
+/* Path of the model that was given: a path, or the name of a shipped one,
+ * which is beside the build tree or under the installed prefix.  Of NULL that
+ * of the shipped default, NULL if there is none.  Good until the next call. */
+const char *cli_model(const char *given);
 
 #endif

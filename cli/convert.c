@@ -96,7 +96,7 @@ static int convert_main(int argc, char **argv)
     if (rc != CLI_OK)
         return rc;
     struct unstir_convert_options o = {
-        .input = v.common.operands[0],
+        .input = cli_model(v.common.operands[0]),
         .output = v.common.operands[1],
         .dtype = v.dtype,
         .prediction_type = v.prediction,

@@ -32,8 +32,8 @@ static const struct opt options[] = {
      .env = "UNSTIR_MODEL",
      .fallback = "models/fashion",
      FIELD(model),
-     .help = "model folder in the diffusers layout, or a single "
-             ".safetensors file"},
+     .help = "model folder in the diffusers layout, single .safetensors or "
+             ".gguf file, or name of a shipped model"},
     {.name = "prompt",
      .letter = 'p',
      .kind = OPT_TEXT,
@@ -507,14 +507,14 @@ static int check_resume(const struct generate_values *v)
 /* Names of pictures, read and written. */
 static int check_picture_files(const struct generate_values *v)
 {
-    const char *const sheets[] = {v->grid, v->timeline, v->animate};
+    const char *const sheets[] = {v->grid, v->timeline};
     enum unstir_format format;
     for (size_t i = 0; i < sizeof(sheets) / sizeof(*sheets); i++) {
         int rc = sheets[i] ? picture_format(sheets[i], &format) : CLI_OK;
         if (rc != CLI_OK)
             return rc;
     }
-    if (v->animate && format != UNSTIR_FORMAT_WEBP) {
+    if (v->animate && !picture_is_film(v->animate)) {
         cli_error("%s: films are written as .webp", v->animate);
         return CLI_USAGE;
     }
@@ -572,7 +572,7 @@ static int check_values(const struct generate_values *v)
 static int open_model(struct generate_job *job)
 {
     const struct generate_values *v = job->v;
-    const char *path = v->model ? v->model : cli_default_model();
+    const char *path = cli_model(v->model);
     struct unstir_error err = {0};
     struct unstir_model_options o = {
         .isa = v->isa,
@@ -651,6 +651,36 @@ static void plan_picture(const struct generate_job *job, struct picture *p,
     p->request = r;
 }
 
+/* "; it has t-shirt, trouser, ..." */
+static void list_labels(char *text, size_t size,
+                        const struct unstir_model_info *info)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < info->n_labels && at + 80 < size; i++) {
+        bool is_last = at + 160 > size && i + 1 < info->n_labels;
+        snprintf(text + at, size - at, "%s%.60s%s", i > 0 ? ", " : "; it has ",
+                 info->labels[i].name, is_last ? ", ..." : "");
+        at = strlen(text);
+    }
+}
+
+/* Every violation has its line, with the nearest value that would do. */
+static void tell_violation(void *user, const char *field, const char *detail,
+                           const char *nearest)
+{
+    const struct generate_job *job = user;
+    const struct generate_values *v = job->v;
+    bool is_class = strcmp(field, "class") == 0;
+    bool is_prompt = is_class && !v->class && v->prompt;
+    char more[600] = "";
+    if (!nearest && is_class)
+        list_labels(more, sizeof(more), unstir_model_info(job->model));
+    else if (nearest && !strstr(detail, "did you mean"))
+        snprintf(more, sizeof(more), "; nearest: %s", nearest);
+    cli_error("--%s: %s%s", is_prompt ? "prompt" : cli_option_of(field), detail,
+              more);
+}
+
 static int check_request(struct generate_job *job, struct picture *p)
 {
     const struct unstir_model_info *info = unstir_model_info(job->model);
@@ -662,8 +692,11 @@ static int check_request(struct generate_job *job, struct picture *p)
                   job->v->class ? "class" : "prompt", info->id);
         return CLI_USAGE;
     }
-    if (unstir_request_check(job->model, &p->request, &resolved, NULL, NULL,
-                             &err) != UNSTIR_OK)
+    enum unstir_status status = unstir_request_check(
+        job->model, &p->request, &resolved, tell_violation, job, &err);
+    if (status == UNSTIR_ERR_ARG)
+        return CLI_USAGE;
+    if (status != UNSTIR_OK)
         return cli_fail(&err);
     job->steps = unstir_request_steps(&resolved);
     return CLI_OK;

@@ -26,7 +26,7 @@ struct loras {
 /* "loras" beside the model: in the folder that holds it. */
 static bool find_folder(struct loras *l, const struct generate_values *v)
 {
-    const char *path = v->model ? v->model : cli_default_model();
+    const char *path = cli_model(v->model);
     size_t n = strlen(path);
     int length;
 

@@ -304,8 +304,11 @@ static int run_all(struct generate_job *job, struct progress *bar)
             progress_clear(bar);
             if (job->v->save_state)
                 rc = save_state(job, &job->pictures[first]);
-            if (rc == CLI_OK && cli_is_interrupted())
+            if (rc == CLI_OK && cli_is_interrupted()) {
                 rc = CLI_INTERRUPTED;
+                cli_note("interrupted; %zu of %zu pictures are finished", first,
+                         job->n);
+            }
             return rc;
         }
         if (rc == CLI_OK)

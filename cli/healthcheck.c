@@ -2,6 +2,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <string.h>
+
 #include "cli.h"
 #include "commands.h"
 #include "server.h"
@@ -29,6 +31,10 @@ static int healthcheck_main(int argc, char **argv)
     if (rc != OPTS_GO_ON)
         return rc;
     const char *url = v.common.n_operands > 0 ? v.common.operands[0] : NULL;
+    if (url && strncmp(url, "http://", 7) != 0) {
+        cli_error("%s: must begin with http://", url);
+        return CLI_USAGE;
+    }
     return server_healthcheck(url, (int)v.timeout_ms);
 }
 

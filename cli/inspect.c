@@ -63,8 +63,8 @@ static int inspect_main(int argc, char **argv)
     rc = opts_parts(&o, v.vae, &v.text_encoders);
     if (rc != CLI_OK)
         return rc;
-    if (unstir_inspect(v.common.operands[0], &o, v.wants_tensors, &json,
-                       &err) != UNSTIR_OK)
+    if (unstir_inspect(cli_model(v.common.operands[0]), &o, v.wants_tensors,
+                       &json, &err) != UNSTIR_OK)
         return cli_fail(&err);
     if (v.common.is_json)
         fputs(json, stdout);

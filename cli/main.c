@@ -70,7 +70,7 @@ static int help_main(int argc, char **argv)
     return CLI_OK;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     if (argc < 2) {
@@ -85,9 +85,12 @@ int main(int argc, char **argv)
     }
     const struct command *c =
         find(strcmp(name, "--version") == 0 ? "version" : name);
-    if (!c)
-        return unknown_command(name);
-    int rc = c->main(argc - 1, argv + 1);
+    return c ? c->main(argc - 1, argv + 1) : unknown_command(name);
+}
+
+int main(int argc, char **argv)
+{
+    int rc = run(argc, argv);
     /* A full disk behind stdout is a failure, not silence. */
     if (fflush(stdout) != 0 && rc == CLI_OK) {
         cli_error("stdout: cannot write");

@@ -178,7 +178,8 @@ static int noise_main(int argc, char **argv)
     } else {
         output_number(file, sizeof(file), "noise.png");
     }
-    if (v.model && unstir_model_open(&model, v.model, NULL, &err) != UNSTIR_OK)
+    if (v.model &&
+        unstir_model_open(&model, cli_model(v.model), NULL, &err) != UNSTIR_OK)
         return cli_fail(&err);
     rc = noise_run(&v, file, model);
     unstir_model_close(model);

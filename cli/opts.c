@@ -119,16 +119,19 @@ int opts_unknown_value(const char *what, const char *value,
 {
     int near = unstir_nearest(value, candidates, n);
     char list[300] = "";
-    for (size_t i = 0; i < n && strlen(list) < 200; i++) {
+    size_t i = 0;
+    for (; i < n && strlen(list) < 200; i++) {
         size_t at = strlen(list);
         snprintf(list + at, sizeof(list) - at, "%s%.40s", i > 0 ? ", " : "",
                  candidates[i]);
     }
+    const char *more = i < n ? ", ..." : "";
     if (near >= 0)
-        cli_error("%s %.80s: unknown; did you mean %s? (%s)", what, value,
-                  candidates[near], list);
+        cli_error("%s %.80s: unknown; did you mean %s? (%s%s)", what, value,
+                  candidates[near], list, more);
     else
-        cli_error("%s %.80s: unknown; must be one of %s", what, value, list);
+        cli_error("%s %.80s: unknown; must be one of %s%s", what, value, list,
+                  more);
     return CLI_USAGE;
 }
 

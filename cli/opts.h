@@ -96,7 +96,9 @@ struct command {
     size_t min_operands, max_operands;
     bool has_json;
     int (*main)(int argc, char **argv); /* argv[0] is the command's name     */
-    void (*print_help)(FILE *out); /* NULL: from the table                   */
+    /* Instead of a table here: option i for help, false behind the last; its
+     * texts are good until the next call.                                  */
+    bool (*describe)(size_t i, struct opt *o);
 };
 
 #define OPTS_GO_ON (-1)

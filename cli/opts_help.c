@@ -2,7 +2,6 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "opts.h"
@@ -16,22 +15,19 @@
 /* Words of `text` from column `at`, further lines from column `indent`. */
 static void print_wrapped(FILE *out, const char *text, int at, int indent)
 {
+    int blanks = 0; /* before the next word, unless it begins a line */
     while (*text) {
         int n = (int)strcspn(text, " ");
-        if (at + n > WIDTH && at > indent) {
+        if (at + blanks + n > WIDTH && at > indent) {
             fprintf(out, "\n%*s", indent, "");
             at = indent;
+            blanks = 0;
         }
-        fprintf(out, "%.*s", n, text);
-        at += n;
+        fprintf(out, "%*s%.*s", blanks, "", n, text);
+        at += blanks + n;
         text += n;
-        if (*text == ' ') {
-            text++;
-            if (*text && at < WIDTH) {
-                fputc(' ', out);
-                at++;
-            }
-        }
+        blanks = (int)strspn(text, " ");
+        text += blanks;
     }
     fputc('\n', out);
 }
@@ -81,29 +77,48 @@ static void print_option(FILE *out, const struct opt *o)
     print_wrapped(out, text, COLUMN, COLUMN);
 }
 
+/* Of those with another table --help alone, which is the first. */
 static size_t n_common(const struct command *c)
 {
+    if (c->describe)
+        return 1;
     return c->has_json ? opts_n_common : opts_n_common - 1;
+}
+
+/* Option i of a command, its own ones before those of every command. */
+static bool option_at(const struct command *c, size_t i, struct opt *o)
+{
+    size_t n_own = c->n_options;
+    if (c->describe) {
+        if (c->describe(i, o))
+            return true;
+        for (n_own = 0; c->describe(n_own, o);)
+            n_own++;
+    }
+    if (i >= n_own + n_common(c))
+        return false;
+    *o = i < n_own ? c->options[i] : opts_common_table[i - n_own];
+    return true;
+}
+
+static bool is_common(const struct opt *o)
+{
+    return strcmp(o->name, opts_common_table[0].name) == 0;
 }
 
 void opts_print_help(const struct command *c, FILE *out)
 {
-    if (c->print_help) {
-        c->print_help(out);
-        return;
-    }
+    struct opt o;
     fprintf(out, "unstir %s - %s\n\nusage: unstir %s %s\n", c->name, c->summary,
             c->name, c->synopsis);
     if (c->text) {
         fputc('\n', out);
         print_wrapped(out, c->text, 0, 0);
     }
-    if (c->n_options > 0 && !c->options[0].group)
+    if (option_at(c, 0, &o) && !o.group)
         fputs("\nOptions:\n", out);
-    for (size_t i = 0; i < c->n_options; i++)
-        print_option(out, &c->options[i]);
-    for (size_t i = 0; i < n_common(c); i++)
-        print_option(out, &opts_common_table[i]);
+    for (size_t i = 0; option_at(c, i, &o); i++)
+        print_option(out, &o);
     if (c->examples) {
         fputs("\nExamples:\n", out);
         for (const char *p = c->examples; *p;) {
@@ -160,21 +175,6 @@ static void print_verbatim(FILE *out, const char *text)
     fputs("\n.fi\n", out);
 }
 
-/* What a print_help function writes; free() it. */
-static char *capture_help(const struct command *c)
-{
-    char *text = NULL;
-    size_t n = 0;
-    FILE *memory = open_memstream(&text, &n);
-    if (!memory)
-        return NULL;
-    c->print_help(memory);
-    if (fclose(memory) == 0)
-        return text;
-    free(text);
-    return NULL;
-}
-
 static void print_man_command(FILE *out, const struct command *c)
 {
     fputs(".SS unstir ", out);
@@ -191,13 +191,9 @@ static void print_man_command(FILE *out, const struct command *c)
         print_roff(out, c->text);
         fputc('\n', out);
     }
-    if (c->print_help) {
-        char *text = capture_help(c);
-        print_verbatim(out, text ? text : "");
-        free(text);
-    }
-    for (size_t i = 0; i < c->n_options; i++)
-        print_man_option(out, &c->options[i]);
+    struct opt o;
+    for (size_t i = 0; option_at(c, i, &o) && !is_common(&o); i++)
+        print_man_option(out, &o);
     if (c->examples) {
         fputs(".PP\nExamples:\n", out);
         print_verbatim(out, c->examples);
@@ -222,8 +218,10 @@ void opts_print_man(const struct command *const *commands, size_t n, FILE *out)
           ".TP\n4\nnot enough memory, or a limit reached\n"
           ".TP\n130\ninterrupted\n"
           ".SH ENVIRONMENT\n"
-          "UNSTIR_MODEL, UNSTIR_THREADS, UNSTIR_PRECISION and UNSTIR_ISA stand "
-          "behind the options of the same name.  NO_COLOR is obeyed.\n",
+          "An option behind which a $NAME stands takes its value from that "
+          "variable where it is not given.  UNSTIR_CACHE_DIR, else "
+          "XDG_CACHE_HOME, is where packed weights are kept; UNSTIR_DATA "
+          "where named sets of pictures are.  NO_COLOR is obeyed.\n",
           out);
 }
 
@@ -231,21 +229,9 @@ void opts_print_man(const struct command *const *commands, size_t n, FILE *out)
 
 static void print_words(FILE *out, const struct command *c)
 {
-    if (c->print_help) { /* every --name of its help */
-        char *text = capture_help(c);
-        for (char *p = text; p && (p = strstr(p, "--"));) {
-            size_t n = strspn(p, "-abcdefghijklmnopqrstuvwxyz0123456789");
-            if (n > 3)
-                fprintf(out, " %.*s", (int)n, p);
-            p += n;
-        }
-        free(text);
-        return;
-    }
-    for (size_t i = 0; i < c->n_options; i++)
-        fprintf(out, " --%s", c->options[i].name);
-    for (size_t i = 0; i < n_common(c); i++)
-        fprintf(out, " --%s", opts_common_table[i].name);
+    struct opt o;
+    for (size_t i = 0; option_at(c, i, &o); i++)
+        fprintf(out, " --%s", o.name);
 }
 
 static void print_bash(const struct command *const *commands, size_t n,
@@ -295,8 +281,9 @@ static void print_fish(const struct command *const *commands, size_t n,
         fprintf(out,
                 "complete -c unstir -n __fish_use_subcommand -a %s -d \"%s\"\n",
                 c->name, c->summary);
-        for (size_t k = 0; k < c->n_options; k++)
-            print_fish_option(out, c->name, &c->options[k]);
+        struct opt o;
+        for (size_t k = 0; option_at(c, k, &o); k++)
+            print_fish_option(out, c->name, &o);
     }
 }
 

@@ -23,6 +23,21 @@ static bool exists(const char *path)
     return lstat(path, &st) == 0;
 }
 
+/* Told before the work, not after it. */
+static int check_folder(const char *path)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    int n = slash ? (int)(slash - path) : 0;
+    if (n == 0 || n >= (int)sizeof(folder))
+        return CLI_OK;
+    snprintf(folder, sizeof(folder), "%.*s", n, path);
+    if (access(folder, W_OK | X_OK) == 0)
+        return CLI_OK;
+    cli_error("%s: folder %s: %s", path, folder, strerror(errno));
+    return CLI_FAILED;
+}
+
 int output_check(const char *path, bool is_forced)
 {
     struct stat st;
@@ -36,7 +51,7 @@ int output_check(const char *path, bool is_forced)
         cli_error("%s: exists; --force replaces it", path);
         return CLI_USAGE;
     }
-    return CLI_OK;
+    return exists(path) ? CLI_OK : check_folder(path);
 }
 
 void output_number(char *out, size_t size, const char *path)

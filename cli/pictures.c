@@ -41,6 +41,13 @@ static bool is_in_list(const char *list, const char *suffix)
     return false;
 }
 
+bool picture_is_film(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot &&
+           is_in_list(unstir_format_info(UNSTIR_FORMAT_WEBP)->suffixes, dot);
+}
+
 int picture_format(const char *path, enum unstir_format *format)
 {
     const char *dot = strrchr(path, '.'), *slash = strrchr(path, '/');

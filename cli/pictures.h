@@ -19,6 +19,9 @@ int picture_read(struct unstir_image *image, const char *path);
  * error is printed and the exit code returned. */
 int picture_format(const char *path, enum unstir_format *format);
 
+/* Whether a name is that of a film. */
+bool picture_is_film(const char *path);
+
 /* By suffix; quality 0: the default. */
 int picture_write(const char *path, const struct unstir_image *image,
                   uint32_t quality);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "commands.h"
@@ -544,6 +545,24 @@ static int finish(struct training *t, struct unstir_error *err)
     return cli_is_interrupted() ? CLI_INTERRUPTED : CLI_OK;
 }
 
+/* Is a name neither a path nor a set, that which is meant may be near. */
+static int check_data(const char *data)
+{
+    static const char *const sets[] = {"fashion-mnist", "swiss-roll",
+                                       "heartbeat-bits"};
+    const size_t n = sizeof(sets) / sizeof(*sets);
+    if (!data || access(data, F_OK) == 0)
+        return OPTS_GO_ON;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(data, sets[i]) == 0)
+            return OPTS_GO_ON;
+    int near = unstir_nearest(data, sets, n);
+    cli_error("--data %s: no such folder%s%s%s", data,
+              near >= 0 ? "; did you mean the set " : "",
+              near >= 0 ? sets[near] : "", near >= 0 ? "?" : "");
+    return CLI_FAILED;
+}
+
 static int open_trainer(struct training *t, struct unstir_error *err)
 {
     struct train_values *v = t->v;
@@ -570,6 +589,8 @@ static int train_main(int argc, char **argv)
     int rc = opts_parse(&command_train, argc, argv, &v);
     if (rc == OPTS_GO_ON)
         rc = read_lists(&v);
+    if (rc == OPTS_GO_ON && !v.resume)
+        rc = check_data(v.o.data);
     if (rc != OPTS_GO_ON)
         return rc;
     cli_catch_interrupts();

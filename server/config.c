@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "server.h"
 #include "unstir.h"
 
 #define FILE_MAX_BYTES (64u << 10)
@@ -622,47 +623,46 @@ enum config_result config_load(struct config *config, int argc, char **argv,
 
 /* -------------------------------------------------------------------- help */
 
+/* Nothing for what has no default of its own. */
 static void default_text(const struct option *option, char *out, size_t size)
 {
+    out[0] = '\0';
     if (option->kind == OPTION_BOOL)
-        (void)snprintf(out, size, "%s", option->number ? "on" : "off");
-    else if (option->kind >= OPTION_INT)
+        (void)snprintf(out, size, "%s", option->number ? "on" : "");
+    else if (option->kind < OPTION_INT)
+        (void)snprintf(out, size, "%s", option->def);
+    else if (option->number >= 0)
         format_number(option->kind, option->number, out, size);
-    else
-        (void)snprintf(out, size, "%s", *option->def ? option->def : "none");
 }
 
-void config_print_help(FILE *out)
+bool server_describe(size_t i, struct server_option *out)
 {
     static const char *const forms[] = {
-        [OPTION_TEXT] = " TEXT", [OPTION_CHOICE] = " WORD",
-        [OPTION_LIST] = " TEXT", [OPTION_BOOL] = "",
-        [OPTION_INT] = " N",     [OPTION_SIZE] = " SIZE",
-        [OPTION_TIME] = " TIME"};
-    size_t i;
+        [OPTION_TEXT] = "TEXT", [OPTION_LIST] = "TEXT", [OPTION_BOOL] = "",
+        [OPTION_INT] = "N",     [OPTION_SIZE] = "SIZE", [OPTION_TIME] = "TIME"};
+    const char *group = NULL;
 
-    for (i = 0; i < N_OPTIONS; i++) {
-        const struct option *option = &options[i];
-        char def[64];
-        char name[NAME_BYTES];
-        char left[NAME_BYTES];
+    for (size_t row = 0; row < N_OPTIONS; row++) {
+        const struct option *option = &options[row];
 
         if (option->kind == OPTION_GROUP) {
-            (void)fprintf(out, "%s%s:\n", i ? "\n" : "", option->flag);
+            group = option->flag;
             continue;
         }
-        default_text(option, def, sizeof def);
-        env_name(option, name, sizeof name);
-        (void)snprintf(left, sizeof left, "%s--%s%s",
-                       strcmp(option->flag, "model") == 0 ? "-m, " : "",
-                       option->flag, forms[option->kind]);
-        (void)fprintf(out, "  %-26s %s%s%s%s\n", left, option->text,
-                      option->choices ? " (" : "",
-                      option->choices ? option->choices : "",
-                      option->choices ? ")" : "");
-        (void)fprintf(out, "  %-26s default %s, environment %s\n", "", def,
-                      name);
+        if (i-- > 0) {
+            group = NULL;
+            continue;
+        }
+        *out = (struct server_option){
+            .group = group,
+            .flag = option->flag,
+            .form = option->choices ? option->choices : forms[option->kind],
+            .text = option->text};
+        default_text(option, out->fallback, sizeof out->fallback);
+        env_name(option, out->env, sizeof out->env);
+        return true;
     }
+    return false;
 }
 
 void config_print(const struct config *config, FILE *out)

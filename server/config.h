@@ -70,9 +70,6 @@ enum config_result config_parse(struct config *config, const char *text,
                                 size_t why_size);
 void config_defaults(struct config *config);
 
-/* Options, grouped, with default and environment name. */
-void config_print_help(FILE *out);
-
 /* Every option with its value, as a file that reads back. */
 void config_print(const struct config *config, FILE *out);
 

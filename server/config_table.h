@@ -8,7 +8,8 @@
  */
 CONFIG_GROUP("Models")
 CONFIG_LIST(model, "model", "",
-            "model folder; may be given more than once (-m)")
+            "folder in the diffusers layout, single .safetensors or .gguf file "
+            "or name of a shipped model; may be given more than once")
 
 CONFIG_SIZE(models_memory, "models-memory", 0, 0, 1125899906842624,
             "for the weights of all models; those used least recently are "

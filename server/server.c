@@ -304,22 +304,6 @@ static int run(struct server *server)
     return code;
 }
 
-static void print_usage(FILE *out)
-{
-    (void)fprintf(out,
-                  "usage: unstir serve [-m MODEL ...] [options]\n\n"
-                  "The HTTP service: POST /generate makes a picture.\n\n"
-                  "  unstir serve\n"
-                  "  unstir serve -m models/fashion --listen 127.0.0.1:8080\n"
-                  "  unstir serve --listen unix:/run/unstir.sock\n\n");
-    config_print_help(out);
-}
-
-void server_print_help(FILE *out)
-{
-    print_usage(out);
-}
-
 static int check_only(const struct config *config)
 {
     char why[WHY_BYTES] = "";
@@ -343,7 +327,7 @@ int server_main(int argc, char **argv)
     switch (
         config_load(&server->config, argc, argv, environ, why, sizeof why)) {
     case CONFIG_HELP:
-        print_usage(stdout);
+        code = SERVER_HELP;
         break;
     case CONFIG_WRONG:
         code = fail(EXIT_USAGE, why);

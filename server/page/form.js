@@ -61,9 +61,9 @@ function offerSizes() {
 function offerWays() {
     const own = model.defaults;
     const rows = (list, mine) => [option("", mine), ...list.map(row => option(row.name, row.title))];
-    field("sampler").replaceChildren(...rows(capabilities.samplers, "own: " + own.sampler));
+    field("sampler").replaceChildren(...rows(capabilities.samplers, "default (" + own.sampler + ")"));
     field("schedule").replaceChildren(
-        ...rows(capabilities.schedules, own.schedule ? "own: " + own.schedule : "own"));
+        ...rows(capabilities.schedules, own.schedule ? "default (" + own.schedule + ")" : "default"));
     field("guidance_scale").placeholder = own.guidance_scale;
     field("guidance_scale").value = "";
     offer(field("guidance_scale"), model.takes_guidance);
@@ -242,6 +242,12 @@ export function listen(submit) {
         submit();
     });
     $("form").addEventListener("input", () => { if (model) guess(); });
+    /* Enter is a new line in a text; with Ctrl or Command it makes a picture. */
+    $("form").addEventListener("keydown", event => {
+        if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.isComposing) return;
+        event.preventDefault();
+        if (!$("make").disabled) $("form").requestSubmit();
+    });
     field("model").addEventListener("change", () => choose(field("model").value));
     /* What the browser finds wrong may stand in the fold. */
     $("form").addEventListener("invalid", event => {

@@ -234,7 +234,8 @@ function onStatus(data) {
     showState();
     if (data.status === "canceling") say("Stopping ...");
     else if (data.queue)
-        say("Place " + data.queue.position + " in the queue, about " + seconds(data.queue.ahead_s) + ".");
+        say(data.queue.position === 1 && data.queue.ahead_s < 1 ? "Next; the model is made ready."
+            : "Place " + data.queue.position + " in the queue, about " + seconds(data.queue.ahead_s) + ".");
 }
 
 function watch() {

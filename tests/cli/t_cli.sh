@@ -74,6 +74,11 @@ for c in serve generate train noise inspect convert bench healthcheck version; d
     expect "help_$c" 0 "" "$U" help $c
 done
 expect help_of_option 0 "unstir generate -p sneaker" "$U" generate --help
+for c in serve generate train convert; do
+    expect help_$c 0 "  -h, --help" "$U" "$c" --help
+    equal help_width_$c "$("$U" "$c" --help | sed '/^Examples:/,$d' | grep -cE '.{80}| $')" 0
+done
+expect help_disk_full 1 "stdout: cannot write" sh -c '"$1" help >/dev/full' - "$U"
 expect help_unknown 2 "did you mean noise?" "$U" help nois
 expect man_page 0 ".TH UNSTIR 1" "$U" help --man
 expect completion_unknown 2 "fish" "$U" help --completion tcsh
@@ -193,6 +198,13 @@ holds numbered_default [ -f out-2.png ]
 same numbered_same out.png out-2.png
 expect name_twice 2 "put {i} in the name" sh -c "printf 'bag\nbag\n' | '$U' generate -m '$M/tiny' -p - -o '{prompt}-{seed}.png'"
 expect no_folder 1 "missing/x.png" gen -o missing/x.png
+expect no_folder_named 1 "folder missing" gen --grid missing/x.png
+expect all_wrong 2 "must be 1 to 1000, not 2000; nearest: 1000" gen -p snaeker --steps 2000
+expect all_wrong_prompt 2 '--prompt: "snaeker" is not a label' gen -p snaeker --steps 2000
+expect labels_listed 2 "it has t-shirt, " gen -p xyzzy
+expect film_name 2 "x.gif: films are written as .webp" gen --animate x.gif
+expect healthcheck_url 2 "must begin with http://" "$U" healthcheck ftp://x
+expect train_near 1 "did you mean the set fashion-mnist" "$U" train --data fashion-mnsit -o m --steps 3
 holds no_leftovers [ -z "$(find . -name '*.part*')" ]
 printf 'bag\n\nankle boot\n' >prompts
 gen -p @prompts --seed 5 -o '{prompt}.png' >names

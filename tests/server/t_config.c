@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "server.h"
 
 static char *no_env[] = {NULL};
 
@@ -129,19 +130,29 @@ static void test_help(void **state)
     char *argv[] = {(char *)"--port", (char *)"1", (char *)"--help", NULL};
     struct config config;
     char why[512];
-    char *text = NULL;
+    struct server_option o;
     size_t n = 0;
-    FILE *out = open_memstream(&text, &n);
+    unsigned n_found = 0;
 
     (void)state;
     assert_int_equal(load(&config, argv, no_env, why), CONFIG_HELP);
     config_fini(&config);
-    config_print_help(out);
-    (void)fclose(out);
-    assert_non_null(strstr(text, "--drain-timeout TIME"));
-    assert_non_null(
-        strstr(text, "default 30s, environment UNSTIR_DRAIN_TIMEOUT"));
-    free(text);
+    for (; server_describe(n, &o); n++) {
+        assert_true(n > 0 || o.group);
+        if (strcmp(o.flag, "drain-timeout") == 0) {
+            n_found++;
+            assert_string_equal(o.group, "Stopping");
+            assert_string_equal(o.form, "TIME");
+            assert_string_equal(o.fallback, "30s");
+            assert_string_equal(o.env, "UNSTIR_DRAIN_TIMEOUT");
+        } else if (strcmp(o.flag, "port") == 0 ||
+                   strcmp(o.flag, "lora-dir") == 0) {
+            n_found++;
+            assert_string_equal(o.fallback, "");
+        }
+    }
+    assert_int_equal(n_found, 3);
+    assert_false(server_describe(n + 1, &o));
 }
 
 static void test_order(void **state)
