@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "commands.h"
 #include "opts_machine.h"
@@ -430,14 +431,15 @@ static bool is_word_of(const char *list, const char *word)
 
 static int check_sampler(const char *name)
 {
-    const char *names[64];
     size_t n;
     const struct unstir_sampler_info *s = unstir_samplers(&n);
     if (!name || unstir_sampler_find(name) >= 0)
         return CLI_OK;
-    for (size_t i = 0; i < n && i < 64; i++)
-        names[i] = s[i].name;
-    return opts_unknown_value("--sampler", name, names, n < 64 ? n : 64);
+    int near = unstir_sampler_nearest(name);
+    cli_error("--sampler %.80s: unknown%s%s%s (--sampler help lists all)", name,
+              near >= 0 ? "; did you mean " : "", near >= 0 ? s[near].name : "",
+              near >= 0 ? "?" : "");
+    return CLI_USAGE;
 }
 
 static int check_schedule(const char *name)
@@ -445,8 +447,8 @@ static int check_schedule(const char *name)
     const char *names[64] = {"default"};
     size_t n;
     const struct unstir_schedule_info *s = unstir_schedules(&n);
-    if (!name || strcmp(name, "default") == 0 ||
-        unstir_schedule_find(name) >= 0)
+    if (!name || strcasecmp(name, "default") == 0 ||
+        strcasecmp(name, "automatic") == 0 || unstir_schedule_find(name) >= 0)
         return CLI_OK;
     for (size_t i = 0; i < n && i < 63; i++)
         names[i + 1] = s[i].name;

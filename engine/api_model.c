@@ -163,6 +163,13 @@ int unstir_sampler_find(const char *name)
     return s ? (int)sampler_index(s) : -1;
 }
 
+int unstir_sampler_nearest(const char *name)
+{
+    const struct sampler *s = sampler_nearest(name);
+
+    return s ? (int)sampler_index(s) : -1;
+}
+
 const struct unstir_schedule_info *unstir_schedules(size_t *n)
 {
     *n = SAMPLER_N_SCHEDULES;

@@ -356,8 +356,11 @@ struct unstir_sampler_info {
 /* The table of samplers, in order; stops at n. */
 const struct unstir_sampler_info *unstir_samplers(size_t *n);
 /* Place in that table of a name or alias, case and blanks ignored, also with a
- * schedule behind it ("DPM++ 2M Karras"); -1 if it is not there.           */
+ * schedule behind it ("DPM++ 2M Karras"), with k_ in front (k_euler_a), or of a
+ * class ("EulerDiscreteScheduler"); -1 if it is not there.                 */
 int unstir_sampler_find(const char *name);
+/* Of what an unknown name may have meant; -1 if nothing is near.            */
+int unstir_sampler_nearest(const char *name);
 
 /* Other noise levels or spacings of a run's steps than the model's own.    */
 struct unstir_schedule_info {
@@ -366,7 +369,8 @@ struct unstir_schedule_info {
     const char *alias; /* comma separated, or ""                            */
 };
 const struct unstir_schedule_info *unstir_schedules(size_t *n);
-/* -1 if it is not there; "default" (the model's own) is not in the table.  */
+/* -1 if it is not there; "default" or "automatic" (the model's own) is not in
+ * the table.                                                               */
 int unstir_schedule_find(const char *name);
 
 /* ------------------------------------------------------------ requests -- */

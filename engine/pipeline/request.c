@@ -132,21 +132,18 @@ static const struct sampler *check_sampler(struct check *c)
 {
     const char *name = c->request->sampler;
     const struct unstir_model *m = c->model;
-    const char *names[SAMPLER_COUNT];
     const struct sampler *s = samplers[m->default_sampler];
     char text[64];
 
     if (name && *name)
         s = sampler_find_scheduled(name, &c->schedule);
     if (!s) {
-        for (size_t i = 0; i < SAMPLER_COUNT; i++)
-            names[i] = sampler_infos[i].name;
-        int near = nearest_word(name, names, SAMPLER_COUNT);
+        const struct sampler *near = sampler_nearest(name);
         violate(c, "sampler",
-                near < 0 ? NULL : quote(text, sizeof text, names[near]),
+                near ? quote(text, sizeof text, near->info->name) : NULL,
                 "sampler \"%.40s\" is not known%s%s%s", name,
-                near < 0 ? "" : "; did you mean \"",
-                near < 0 ? "" : names[near], near < 0 ? "" : "\"?");
+                near ? "; did you mean \"" : "", near ? near->info->name : "",
+                near ? "\"?" : "");
         return NULL;
     }
     c->out->sampler = s->info->name;
@@ -169,7 +166,7 @@ static void check_schedule(struct check *c, const struct sampler *s)
     char text[64];
 
     bool is_said = name && *name;
-    bool is_default = is_said && strcmp(name, "default") == 0;
+    bool is_default = is_said && sampler_schedule_is_default(name);
     if (is_said && !is_default)
         c->schedule = sampler_schedule_find(name);
     else if (is_default)

@@ -157,19 +157,24 @@ enum sampler_id {
 extern const struct sampler *const samplers[SAMPLER_COUNT];
 extern const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT];
 
-/* By name or alias, case and blanks ignored ("Euler a"); NULL if unknown.  A
- * name may end with that of a schedule ("DPM++ 2M Karras"): then *schedule is
- * it, else NULL. */
+/* By name or alias, case and blanks ignored ("Euler a"), also with k-diffusion's
+ * k in front, or by a class of the reference; NULL if unknown.  A name may end
+ * with that of a schedule ("DPM++ 2M Karras"): then *schedule is it, else
+ * NULL. */
 const struct sampler *sampler_find(const char *name);
 const struct sampler *
 sampler_find_scheduled(const char *name,
                        const struct sampler_schedule **schedule);
+/* What an unknown name may have meant; NULL if nothing is near. */
+const struct sampler *sampler_nearest(const char *name);
 /* The first of a class of the reference; NULL if it is not here. */
 const struct sampler *sampler_of_class(const char *class_name);
 /* Of a scheduler_config.json: class, order and algorithm; NULL likewise. */
 const struct sampler *sampler_of_config(const struct json *config);
 size_t sampler_index(const struct sampler *s);
 const struct sampler_schedule *sampler_schedule_find(const char *name);
+/* The model's own: "default", of webuis "Automatic". */
+bool sampler_schedule_is_default(const char *name);
 
 /* The schedule of this sampler from a folder's configuration (NULL: the
  * defaults of its class). */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/nearest.h"
 #include "format/json.h"
 #include "sample/sampler.h"
 
@@ -49,30 +50,32 @@ const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT] = {
     [SAMPLER_DDIM] = {"ddim", "DDIM", "", false, 1, "arXiv:2010.02502"},
     [SAMPLER_DDPM] = {"ddpm", "DDPM", "ancestral", true, 1, "arXiv:2006.11239"},
     [SAMPLER_PNDM] = {"pndm", "PNDM", "plms", false, 4, "arXiv:2202.09778"},
-    [SAMPLER_LMS] = {"lms", "LMS", "k_lms", false, 4, "k-diffusion"},
-    [SAMPLER_EULER] = {"euler", "Euler", "k_euler", false, 1,
-                       "arXiv:2206.00364"},
-    [SAMPLER_EULER_A] = {"euler_a", "Euler a", "k_euler_a,euler_ancestral",
-                         true, 1, "k-diffusion"},
-    [SAMPLER_HEUN] = {"heun", "Heun", "k_heun", false, 2, "arXiv:2206.00364"},
-    [SAMPLER_DPM2] = {"dpm2", "DPM2", "k_dpm_2", false, 2, "arXiv:2206.00364"},
-    [SAMPLER_DPM2_A] = {"dpm2_a", "DPM2 a", "k_dpm_2_a,dpm2_ancestral", true, 2,
+    [SAMPLER_LMS] = {"lms", "LMS", "", false, 4, "k-diffusion"},
+    [SAMPLER_EULER] = {"euler", "Euler", "", false, 1, "arXiv:2206.00364"},
+    [SAMPLER_EULER_A] = {"euler_a", "Euler a", "euler_ancestral", true, 1,
+                         "k-diffusion"},
+    [SAMPLER_HEUN] = {"heun", "Heun", "", false, 2, "arXiv:2206.00364"},
+    [SAMPLER_DPM2] = {"dpm2", "DPM2", "kdpm2", false, 2, "arXiv:2206.00364"},
+    [SAMPLER_DPM2_A] = {"dpm2_a", "DPM2 a", "dpm2_ancestral,kdpm2_a", true, 2,
                         "k-diffusion"},
-    [SAMPLER_DPMPP_2M] = {"dpmpp_2m", "DPM++ 2M", "dpmsolver++,dpm++", false, 2,
+    [SAMPLER_DPMPP_2M] = {"dpmpp_2m", "DPM++ 2M",
+                          "dpmsolver++,dpm++,dpmsolver_multistep", false, 2,
                           "arXiv:2211.01095"},
     [SAMPLER_DPMPP_3M] = {"dpmpp_3m", "DPM++ 3M", "", false, 3,
                           "arXiv:2211.01095"},
-    [SAMPLER_DPMPP_2M_SDE] = {"dpmpp_2m_sde", "DPM++ 2M SDE", "", true, 2,
+    [SAMPLER_DPMPP_2M_SDE] = {"dpmpp_2m_sde", "DPM++ 2M SDE",
+                              "dpmpp_2m_sde_gpu,sde_dpmsolver++", true, 2,
                               "arXiv:2211.01095"},
-    [SAMPLER_DPMPP_3M_SDE] = {"dpmpp_3m_sde", "DPM++ 3M SDE", "", true, 3,
-                              "arXiv:2211.01095"},
+    [SAMPLER_DPMPP_3M_SDE] = {"dpmpp_3m_sde", "DPM++ 3M SDE",
+                              "dpmpp_3m_sde_gpu", true, 3, "arXiv:2211.01095"},
     [SAMPLER_DPMPP_2S] = {"dpmpp_2s", "DPM++ 2S", "dpmsolver_singlestep", false,
                           2, "arXiv:2211.01095"},
     [SAMPLER_DPMPP_3S] = {"dpmpp_3s", "DPM++ 3S", "", false, 3,
                           "arXiv:2211.01095"},
-    [SAMPLER_DPMPP_SDE] = {"dpmpp_sde", "DPM++ SDE", "k_dpmpp_sde", true, 2,
+    [SAMPLER_DPMPP_SDE] = {"dpmpp_sde", "DPM++ SDE",
+                           "dpmpp_sde_gpu,dpmsolver_sde", true, 2,
                            "arXiv:2211.01095"},
-    [SAMPLER_UNIPC] = {"unipc", "UniPC", "uni_pc,uni_pc_bh2", false, 2,
+    [SAMPLER_UNIPC] = {"unipc", "UniPC", "uni_pc_bh2", false, 2,
                        "arXiv:2302.04867"},
     [SAMPLER_DEIS] = {"deis", "DEIS", "", false, 2, "arXiv:2204.13902"},
     [SAMPLER_LCM] = {"lcm", "LCM", "", true, 1, "arXiv:2310.04378"},
@@ -101,14 +104,14 @@ const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT] = {
 
 const struct unstir_schedule_info sampler_schedule_infos[SAMPLER_N_SCHEDULES] =
     {
-        {"karras", "Karras", ""},
+        {"karras", "Karras", "ka"},
         {"exponential", "Exponential", ""},
         {"beta", "Beta", ""},
         {"lu", "Lu", "lu_lambdas"},
         {"align_your_steps", "Align Your Steps", "ays"},
         {"align_your_steps_xl", "Align Your Steps XL", "ays_xl,ays_sdxl"},
-        {"linspace", "Linspace", "uniform,normal"},
-        {"leading", "Leading", "ddim_uniform"},
+        {"linspace", "Linspace", "uniform,normal,discrete"},
+        {"leading", "Leading", "ddim,ddim_uniform"},
         {"trailing", "Trailing", "sgm_uniform,simple"},
 };
 
@@ -123,6 +126,9 @@ const struct sampler_schedule sampler_schedules[SAMPLER_N_SCHEDULES] = {
     {&sampler_schedule_infos[7], true, SPACING_LEADING},
     {&sampler_schedule_infos[8], true, SPACING_TRAILING},
 };
+
+#define MAX_LETTERS       40 /* of a name that is compared with               */
+#define SAMPLER_MAX_NAMES (4 * SAMPLER_COUNT)
 
 /* Case, blanks, '-' and '_' do not count, '+' is a 'p': "Euler a" is
  * "euler_a", "DPM++ 2M" is "dpmpp_2m". */
@@ -169,6 +175,13 @@ static size_t spelled_any(const char *text, const char *name,
     return longest;
 }
 
+bool sampler_schedule_is_default(const char *name)
+{
+    size_t n = spelled_any(name, "default", "automatic");
+
+    return n && is_end(name + n);
+}
+
 const struct sampler_schedule *sampler_schedule_find(const char *name)
 {
     for (size_t i = 0; i < SAMPLER_N_SCHEDULES; i++) {
@@ -180,9 +193,8 @@ const struct sampler_schedule *sampler_schedule_find(const char *name)
     return NULL;
 }
 
-const struct sampler *
-sampler_find_scheduled(const char *name,
-                       const struct sampler_schedule **schedule)
+static const struct sampler *
+find_scheduled(const char *name, const struct sampler_schedule **schedule)
 {
     *schedule = NULL;
     for (size_t i = 0; i < SAMPLER_COUNT; i++) {
@@ -202,12 +214,81 @@ sampler_find_scheduled(const char *name,
     return NULL;
 }
 
+/* k_euler_a: names of k-diffusion, as older programs write them.  And the
+ * reference's own, DPMSolverMultistepScheduler. */
+const struct sampler *
+sampler_find_scheduled(const char *name,
+                       const struct sampler_schedule **schedule)
+{
+    size_t n = spelled(name, "k");
+    const struct sampler *s = find_scheduled(name, schedule);
+
+    if (!s && n)
+        s = find_scheduled(name + n, schedule);
+    return s ? s : sampler_of_class(name);
+}
+
 const struct sampler *sampler_find(const char *name)
 {
     const struct sampler_schedule *schedule;
     const struct sampler *s = sampler_find_scheduled(name, &schedule);
 
     return schedule ? NULL : s;
+}
+
+/* The letters of a name, up to a comma; false if they have no room. */
+static bool spell(char *out, size_t room, const char *text)
+{
+    size_t n = 0;
+
+    for (; *text && *text != ',' && n < room; text++)
+        if (!strchr(" -_\t", *text))
+            out[n++] = (char)letter(*text);
+    if (n == room)
+        return false;
+    out[n] = '\0';
+    return true;
+}
+
+/* What begins with a name is near it, however it goes on ("Euler CFG++"). */
+static const struct sampler *beginning_of(const char *name)
+{
+    const struct sampler *best = NULL;
+    size_t most = 0;
+
+    for (size_t i = 0; i < SAMPLER_COUNT; i++) {
+        const struct unstir_sampler_info *info = samplers[i]->info;
+        size_t n = spelled_any(name, info->name, info->alias);
+        if (n > most) {
+            most = n;
+            best = samplers[i];
+        }
+    }
+    return best;
+}
+
+const struct sampler *sampler_nearest(const char *name)
+{
+    char spelt[SAMPLER_MAX_NAMES][MAX_LETTERS], wanted[MAX_LETTERS];
+    const char *words[SAMPLER_MAX_NAMES];
+    const struct sampler *owner[SAMPLER_MAX_NAMES];
+    size_t n = 0;
+
+    if (!spell(wanted, MAX_LETTERS, name))
+        return beginning_of(name);
+    for (size_t i = 0; i < SAMPLER_COUNT; i++)
+        for (const char *p = samplers[i]->info->name; p && *p;) {
+            if (n < SAMPLER_MAX_NAMES && spell(spelt[n], MAX_LETTERS, p)) {
+                words[n] = spelt[n];
+                owner[n++] = samplers[i];
+            }
+            const char *comma = strchr(p, ',');
+            p = p == samplers[i]->info->name ? samplers[i]->info->alias
+                : comma                      ? comma + 1
+                                             : NULL;
+        }
+    int near = nearest_word(wanted, words, n);
+    return near >= 0 ? owner[near] : beginning_of(name);
 }
 
 const struct sampler *sampler_of_class(const char *class_name)

@@ -118,6 +118,21 @@ static void test_find_scheduled(void **state)
         {"euler_sgm_uniform", &sampler_euler, "trailing"},
         {"Heun Align Your Steps", &sampler_heun, "align_your_steps"},
         {"Heun Align Your Steps XL", &sampler_heun, "align_your_steps_xl"},
+        {"k_dpmpp_2m_ka", &sampler_dpmpp_2m, "karras"},
+        {"k_euler_ancestral", &sampler_euler_a, NULL},
+        {"k_dpm_2_a", &sampler_dpm2_a, NULL},
+        {"k_lms_ka", &sampler_lms, "karras"},
+        {"dpm_2_ancestral", &sampler_dpm2_a, NULL},
+        {"dpmpp_3m_sde_gpu", &sampler_dpmpp_3m_sde, NULL},
+        {"dpm++2m", &sampler_dpmpp_2m, NULL},
+        {"ddim_trailing", &sampler_ddim, "trailing"},
+        {"uni_pc_bh2", &sampler_unipc, NULL},
+        {"PLMS", &sampler_pndm, NULL},
+        {"Euler Discrete", &sampler_euler, "linspace"},
+        {"DPMSolverMultistepScheduler", &sampler_dpmpp_2m, NULL},
+        {"EulerAncestralDiscreteScheduler", &sampler_euler_a, NULL},
+        {"k", NULL, NULL},
+        {"k_", NULL, NULL},
         {"Karras", NULL, NULL},
         {"Euler Carrots", NULL, NULL},
     };
@@ -132,6 +147,37 @@ static void test_find_scheduled(void **state)
             fail_msg("\"%s\": got %s with %s, wanted %s", rows[i].name,
                      s ? s->info->name : "none", got, wanted);
     }
+}
+
+static void test_nearest(void **state)
+{
+    static const struct {
+        const char *name;
+        const struct sampler *wanted;
+    } rows[] = {
+        {"eulr", &sampler_euler},
+        {"Euler CFG++", &sampler_euler},
+        {"euler_ancestral_cfg_pp", &sampler_euler_a},
+        {"DPM++ 2M SDE Heun Karras", &sampler_dpmpp_2m_sde},
+        {"dpm++2mv2", &sampler_dpmpp_2m},
+        {"DPM++ 2S a", &sampler_dpmpp_2s},
+        {"heunpp2", &sampler_heun},
+        {"unipcc", &sampler_unipc},
+        {"ipndm_v", &sampler_ipndm},
+        {"Restart", NULL},
+        {"", NULL},
+        {"ddim and so on and on and on, longer than any name", &sampler_ddim},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct sampler *s = sampler_nearest(rows[i].name);
+        if (s != rows[i].wanted)
+            fail_msg("\"%s\": got %s", rows[i].name,
+                     s ? s->info->name : "none");
+    }
+    assert_true(sampler_schedule_is_default("Automatic"));
+    assert_true(sampler_schedule_is_default("default"));
+    assert_false(sampler_schedule_is_default("default karras"));
 }
 
 static int by_value(const void *a, const void *b)
@@ -368,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_find_scheduled),
+        cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_quantile),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_one_step_is_estimate),
