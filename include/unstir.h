@@ -324,7 +324,10 @@ enum unstir_status unstir_inspect(const char *path,
 /* Rewrite a model: a diffusers folder or a single .safetensors or .gguf file
  * (Stable Diffusion 1.x, 2.x, SDXL) into the other (but not into .gguf), into
  * another number format, with LoRAs added.  An output that ends in .safetensors
- * is one file, with the folder's names ("unet.*"); it must not be there yet. */
+ * is one file, with the original names that other programs read too (the
+ * folder's, "unet.*", if some tensor has none) and the folder's configurations
+ * in its metadata; it must not be there yet.  What unstir.json beside the input
+ * says counts. */
 struct unstir_convert_options {
     const char *input, *output;
     const char *dtype;           /* "f32", "f16", "bf16"; NULL: as it is,

@@ -81,6 +81,20 @@ bool diffusers_pipeline_has(const struct json *index, const char *component)
            json_type(json_at(v, 1)) == JSON_STRING;
 }
 
+void diffusers_put_component(struct json_writer *w, const char *component,
+                             const char *library, const char *class_name)
+{
+    json_open_array(w, component);
+    if (library) {
+        json_put_string(w, NULL, library);
+        json_put_string(w, NULL, class_name);
+    } else {
+        json_put_null(w, NULL);
+        json_put_null(w, NULL);
+    }
+    json_close(w);
+}
+
 /* -- old configurations ---------------------------------------------------- */
 
 /* Copy all members but that of one name. */

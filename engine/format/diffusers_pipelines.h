@@ -11,6 +11,10 @@
 #include "base/error.h"
 
 struct json;
+struct json_writer;
+
+/* Of the layout that is written; the reference wants to know it. */
+#define DIFFUSERS_VERSION "0.42.1"
 
 /* The network's component and its classes; the autoencoder's component if
  * pictures are painted as latents. */
@@ -30,6 +34,10 @@ void diffusers_pipeline_names(char *text, size_t size);
 /* Whether the index names a component that is there: absent ones are
  * [null, null]. */
 bool diffusers_pipeline_has(const struct json *index, const char *component);
+
+/* The index's entry of a component; library NULL: it is absent. */
+void diffusers_put_component(struct json_writer *w, const char *component,
+                             const char *library, const char *class_name);
 
 /* The reference corrects old files of Stable Diffusion when it opens them:
  * schedulers start at step 1 and do not clip samples or, where a mask is

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "format/diffusers_pipelines.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "format/single_file_config.h"
@@ -527,6 +528,18 @@ enum unstir_status single_file_open_part(struct single_file *f,
     if (status != UNSTIR_OK)
         single_file_close(f);
     return status == UNSTIR_OK ? status : error_prefix(err, path);
+}
+
+enum unstir_status single_file_patch(struct single_file *f,
+                                     struct unstir_error *err)
+{
+    const struct diffusers_pipeline *p =
+        diffusers_pipeline_find(json_string(json_get(f->index, "_class_name")));
+
+    if (!p || !p->is_patched)
+        return UNSTIR_OK;
+    TRY(diffusers_patch_scheduler(&f->scheduler_config, err));
+    return diffusers_patch_unet(&f->parts[SINGLE_FILE_UNET].config, err);
 }
 
 void single_file_close(struct single_file *f)

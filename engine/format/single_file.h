@@ -103,6 +103,10 @@ enum unstir_status single_file_open_part(struct single_file *f,
                                          enum single_file_part_id part,
                                          enum single_file_kind kind,
                                          struct unstir_error *err);
+/* Correct the configurations as the reference corrects a folder's when it
+ * opens one (diffusers_pipelines.h). */
+enum unstir_status single_file_patch(struct single_file *f,
+                                     struct unstir_error *err);
 void single_file_close(struct single_file *f);
 
 #endif

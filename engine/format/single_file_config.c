@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "format/diffusers_pipelines.h"
 #include "format/json.h"
+#include "format/safetensors.h"
 #include "format/single_file.h"
 #include "format/weights.h"
 
@@ -114,6 +115,24 @@ static enum unstir_status incomplete(const struct single_file_part *part,
     return error_set(err, UNSTIR_ERR_FORMAT,
                      "the %s of the file is incomplete: %s", part->folder,
                      what);
+}
+
+/* -- as it was in a folder --------------------------------------------- */
+
+/* The configuration in the file's metadata; *out is NULL if there is none. */
+static enum unstir_status read_meta(struct json **out,
+                                    const struct single_file *f,
+                                    const char *what, struct unstir_error *err)
+{
+    char key[64];
+    const char *text;
+
+    *out = NULL;
+    snprintf(key, sizeof key, SINGLE_FILE_META "%s", what);
+    text = weights_metadata(f->file, key);
+    if (!text)
+        return UNSTIR_OK;
+    return error_within(json_parse(out, text, strlen(text), err), key, err);
 }
 
 /* -- UNet -------------------------------------------------------------- */
@@ -392,10 +411,37 @@ static const char *scheduler_of(const struct single_file *f)
     return kinds[f->kind].scheduler;
 }
 
+/* What the network predicts may have been told. */
+static enum unstir_status read_scheduler(struct single_file *f,
+                                         struct unstir_error *err)
+{
+    static const char key[] = "prediction_type";
+    const struct json *value;
+    struct json_writer *out;
+    struct json *read;
+    const char *name;
+    size_t i = 0;
+
+    TRY(read_meta(&read, f, "scheduler", err));
+    if (!read)
+        return UNSTIR_OK;
+    TRY(start(&out, NULL, err));
+    while (json_each(read, &i, &name, &value))
+        if (strcmp(name, key) != 0)
+            json_put_value(out, name, value);
+    json_put_string(out, key, f->prediction_type);
+    json_free(read);
+    return finish(&f->scheduler_config, out, err);
+}
+
 static enum unstir_status configure_scheduler(struct single_file *f,
                                               struct unstir_error *err)
 {
     struct json_writer *out;
+
+    TRY(read_scheduler(f, err));
+    if (f->scheduler_config)
+        return UNSTIR_OK;
 
     TRY(start(&out, scheduler_of(f), err));
     json_put_int(out, "num_train_timesteps", 1000);
@@ -413,15 +459,6 @@ static enum unstir_status configure_scheduler(struct single_file *f,
     }
     json_put_bool(out, "clip_sample", false); /* latents never are           */
     return finish(&f->scheduler_config, out, err);
-}
-
-static void put_component(struct json_writer *out, const char *name,
-                          const char *library, const char *class_name)
-{
-    json_open_array(out, name);
-    json_put_string(out, NULL, library);
-    json_put_string(out, NULL, class_name);
-    json_close(out);
 }
 
 static const char *pipeline_of(const struct single_file *f)
@@ -448,20 +485,24 @@ static enum unstir_status configure_index(struct single_file *f,
     struct json_writer *out;
 
     TRY(start(&out, pipeline_of(f), err));
+    json_put_string(out, "_diffusers_version", DIFFUSERS_VERSION);
     for (size_t i = 0; i < SINGLE_FILE_PARTS; i++) {
         const struct single_file_part *part = &f->parts[i];
         bool is_text = i == SINGLE_FILE_TEXT || i == SINGLE_FILE_TEXT_2;
 
         if (!part->weights)
             continue;
-        put_component(out, part->folder, is_text ? "transformers" : "diffusers",
-                      part->class_name);
+        diffusers_put_component(out, part->folder,
+                                is_text ? "transformers" : "diffusers",
+                                part->class_name);
         if (is_text)
-            put_component(out,
-                          i == SINGLE_FILE_TEXT ? "tokenizer" : "tokenizer_2",
-                          "transformers", "CLIPTokenizer");
+            diffusers_put_component(
+                out, i == SINGLE_FILE_TEXT ? "tokenizer" : "tokenizer_2",
+                "transformers", "CLIPTokenizer");
     }
-    put_component(out, "scheduler", "diffusers", scheduler_of(f));
+    diffusers_put_component(
+        out, "scheduler", "diffusers",
+        json_string(json_get(f->scheduler_config, "_class_name")));
     if (f->kind >= SINGLE_FILE_SDXL)
         json_put_bool(out, "force_zeros_for_empty_prompt",
                       f->kind == SINGLE_FILE_SDXL);
@@ -474,6 +515,9 @@ enum unstir_status single_file_configure_part(struct single_file *f,
                                               enum single_file_part_id part,
                                               struct unstir_error *err)
 {
+    TRY(read_meta(&f->parts[part].config, f, f->parts[part].folder, err));
+    if (f->parts[part].config)
+        return UNSTIR_OK;
     switch (part) {
     case SINGLE_FILE_UNET:
         return configure_unet(f, err);

@@ -8,6 +8,11 @@
 #include "base/error.h"
 #include "format/single_file.h"
 
+/* Metadata of files that were made of a folder: "unstir.unet" is the text of
+ * that part's configuration, "unstir.scheduler" the sampler's.  What stands
+ * there need not be found out. */
+#define SINGLE_FILE_META "unstir."
+
 /* Fill the configurations of all parts that are there, the index and the
  * scheduler's; kind, prediction_type and weights are set. */
 enum unstir_status single_file_configure(struct single_file *f,

@@ -105,6 +105,7 @@ static enum unstir_status open_file(struct checkpoint_source *s,
         TRY(json_get_string(s->unstir, "prediction_type", NULL, &prediction,
                             err));
     TRY(single_file_open(f, path, prediction, err));
+    TRY(error_within(single_file_patch(f, err), path, err));
     s->pipeline = json_string(json_get(f->index, "_class_name"));
     s->notes = (const char *const *)f->notes;
     s->n_notes = f->n_notes;

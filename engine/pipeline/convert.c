@@ -17,7 +17,7 @@
 #include "base/path.h"
 #include "format/diffusers_folder.h"
 #include "format/json.h"
-#include "format/weights.h"
+#include "format/safetensors.h"
 #include "model/lora_derive.h"
 #include "pipeline/convert_inside.h"
 
@@ -49,8 +49,8 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
-static enum unstir_status json_to_text(char **text, const struct json *v,
-                                       struct unstir_error *err)
+enum unstir_status convert_json_to_text(char **text, const struct json *v,
+                                        struct unstir_error *err)
 {
     struct json_writer *w;
 
@@ -102,7 +102,8 @@ static enum unstir_status read_file(struct conversion *c,
         if (!c->file.parts[i].weights)
             continue;
         c->parts[i].weights = c->file.parts[i].weights;
-        TRY(json_to_text(&c->parts[i].config, c->file.parts[i].config, err));
+        TRY(convert_json_to_text(&c->parts[i].config, c->file.parts[i].config,
+                                 err));
     }
     return UNSTIR_OK;
 }
@@ -193,23 +194,6 @@ static enum unstir_status read_folder(struct conversion *c,
 
 /* -- parts from elsewhere -------------------------------------------------- */
 
-/* 2.x is known by the width of the text that the network reads. */
-static enum unstir_status find_open_clip(struct conversion *c,
-                                         struct unstir_error *err)
-{
-    const char *text = c->parts[SINGLE_FILE_UNET].config;
-    struct json *unet;
-
-    if (c->is_from_file)
-        c->is_open_clip = c->file.kind == SINGLE_FILE_SD2;
-    if (c->is_from_file || !text)
-        return UNSTIR_OK;
-    TRY(json_parse(&unet, text, strlen(text), err));
-    c->is_open_clip = model_parts_kind(unet) == SINGLE_FILE_SD2;
-    json_free(unet);
-    return UNSTIR_OK;
-}
-
 static enum unstir_status take_part(struct conversion *c, size_t i,
                                     const struct model_part *given,
                                     struct unstir_error *err)
@@ -220,7 +204,7 @@ static enum unstir_status take_part(struct conversion *c, size_t i,
         return UNSTIR_OK;
     alloc_free(part->config);
     part->config = NULL;
-    TRY(json_to_text(&part->config, given->config, err));
+    TRY(convert_json_to_text(&part->config, given->config, err));
     part->weights = given->weights;
     part->is_given = true;
     return UNSTIR_OK;
@@ -266,6 +250,73 @@ static enum unstir_status take_given(struct conversion *c,
     for (size_t i = 0; status == UNSTIR_OK && i < CONDITIONING_ENCODERS; i++)
         status = take_part(c, SINGLE_FILE_TEXT + i, &c->given.texts[i], err);
     return status;
+}
+
+/* -- the kind -------------------------------------------------------------- */
+
+/* Single files are of text to picture; by the network's class and what it
+ * reads, of small models by their encoders: the refiner has the second alone,
+ * 2.x one of OpenCLIP. */
+static enum unstir_status find_folder_kind(struct conversion *c,
+                                           const struct json *unet,
+                                           struct unstir_error *err)
+{
+    const char *text = c->parts[SINGLE_FILE_TEXT].config;
+    const char *name = json_string(json_get(unet, "_class_name"));
+    struct json *config;
+
+    if (c->is_to_file && strcmp(name, "UNet2DConditionModel") != 0)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "%s: a network of the class \"%.60s\" has no form as "
+                         "a single file; UNet2DConditionModel has",
+                         c->options->input, name);
+    c->kind = model_parts_kind(unet);
+    if (c->kind == SINGLE_FILE_SDXL && !text &&
+        c->parts[SINGLE_FILE_TEXT_2].config)
+        c->kind = SINGLE_FILE_REFINER;
+    if (c->kind != SINGLE_FILE_SD1 || !text)
+        return UNSTIR_OK;
+    TRY(json_parse(&config, text, strlen(text), err));
+    if (strcmp(json_string(json_get(config, "hidden_act")), "gelu") == 0)
+        c->kind = SINGLE_FILE_SD2;
+    json_free(config);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status find_kind(struct conversion *c,
+                                    struct unstir_error *err)
+{
+    const char *text = c->parts[SINGLE_FILE_UNET].config;
+    enum unstir_status status;
+    struct json *unet;
+
+    if (c->is_from_file)
+        c->kind = c->file.kind;
+    if (c->is_from_file || !text)
+        return UNSTIR_OK;
+    TRY(json_parse(&unet, text, strlen(text), err));
+    status = find_folder_kind(c, unet, err);
+    json_free(unet);
+    return status;
+}
+
+static const char *text_of(const struct json *object, const char *key)
+{
+    return json_string(json_get(object, key));
+}
+
+/* A model that was distilled says so in its title, or in the name that its
+ * folder was loaded from: of that the last piece. */
+static void find_title(struct conversion *c)
+{
+    const char *name = c->is_from_file
+                           ? weights_metadata(c->file.file, "modelspec.title")
+                           : text_of(c->index, "_name_or_path");
+    const char *slash = name ? strrchr(name, '/') : NULL;
+
+    if (slash)
+        name = slash + 1;
+    c->title = single_file_says_few_steps(name) ? name : NULL;
 }
 
 /* -- LoRAs ------------------------------------------------------------- */
@@ -344,6 +395,10 @@ static void report_notes(struct conversion *c)
     json_open_array(c->report, "notes");
     for (size_t i = 0; i < c->file.n_notes; i++)
         json_put_string(c->report, NULL, c->file.notes[i]);
+    if (c->is_to_file && !c->has_original_names)
+        json_put_string(c->report, NULL,
+                        "tensors have the folder's names: some have no "
+                        "original ones");
     while (json_each(c->index, &at, &key, &value)) {
         if (json_type(json_at(value, 0)) != JSON_STRING ||
             !convert_leaves_out(key))
@@ -409,7 +464,8 @@ static enum unstir_status run(struct conversion *c, struct unstir_error *err)
         TRY(must_be_free(c->companion_to, err));
     }
     TRY(take_given(c, err));
-    TRY(find_open_clip(c, err));
+    TRY(find_kind(c, err));
+    find_title(c);
     TRY(add_loras(c, err));
     TRY(convert_write(c, err));
     report(c);

@@ -34,7 +34,9 @@ struct conversion {
     bool has_dtype;
     enum dtype dtype;
     bool is_from_file, is_to_file;
-    bool is_open_clip; /* the first text encoder, of 2.x                     */
+    enum single_file_kind kind;
+    const char *title;       /* of the input, if it says of few steps; NULL  */
+    bool has_original_names; /* the tensors of a single file                 */
     struct single_file file; /* if is_from_file                              */
     struct model_parts given;
     /* unstir.json of the input and its parts; where the output's will be.   */
@@ -56,6 +58,10 @@ const char *convert_stem(enum single_file_part_id part);
 
 /* A component of a pipeline that no picture needs. */
 bool convert_leaves_out(const char *component);
+
+/* *text is the caller's, to be ended by alloc_free(). */
+enum unstir_status convert_json_to_text(char **text, const struct json *v,
+                                        struct unstir_error *err);
 
 /* The output. */
 enum unstir_status convert_write(struct conversion *c,

@@ -14,8 +14,10 @@
 #include "base/alloc.h"
 #include "base/mapfile.h"
 #include "base/path.h"
+#include "format/diffusers_pipelines.h"
 #include "format/json.h"
-#include "format/weights_build.h"
+#include "format/single_file_config.h"
+#include "format/single_file_original.h"
 #include "format/weights_write.h"
 #include "pipeline/convert_inside.h"
 #include "pipeline/standard_tokenizer.h"
@@ -184,15 +186,6 @@ static enum unstir_status copy_plain_files(const struct conversion *c,
 
 /* -- model_index.json ------------------------------------------------------ */
 
-static void put_component(struct json_writer *w, const char *name,
-                          const char *library, const char *class_name)
-{
-    json_open_array(w, name);
-    json_put_string(w, NULL, library);
-    json_put_string(w, NULL, class_name);
-    json_close(w);
-}
-
 /* The part whose entry, or whose tokenizer's, that is. */
 static size_t part_of_key(const char *key)
 {
@@ -214,21 +207,14 @@ static enum unstir_status put_given(struct json_writer *w,
     TRY(json_parse(&config, part->config, strlen(part->config), err));
     name = i == SINGLE_FILE_VAE ? json_get(config, "_class_name")
                                 : json_at(json_get(config, "architectures"), 0);
-    put_component(w, folder_of(i),
-                  i == SINGLE_FILE_VAE ? "diffusers" : "transformers",
-                  json_string(name));
+    diffusers_put_component(w, folder_of(i),
+                            i == SINGLE_FILE_VAE ? "diffusers" : "transformers",
+                            json_string(name));
     if (i != SINGLE_FILE_VAE)
-        put_component(w, tokenizer_of(i), "transformers", "CLIPTokenizer");
+        diffusers_put_component(w, tokenizer_of(i), "transformers",
+                                "CLIPTokenizer");
     json_free(config);
     return UNSTIR_OK;
-}
-
-static void put_absent(struct json_writer *w, const char *key)
-{
-    json_open_array(w, key);
-    json_put_null(w, NULL);
-    json_put_null(w, NULL);
-    json_close(w);
 }
 
 /* With the entries of what is given in place of those that there are; what is
@@ -249,7 +235,7 @@ static enum unstir_status put_index(const struct conversion *c,
         if (part < SINGLE_FILE_PARTS && c->parts[part].is_given)
             continue;
         if (convert_leaves_out(key))
-            put_absent(w, key);
+            diffusers_put_component(w, key, NULL, NULL);
         else
             json_put_value(w, key, v);
     }
@@ -293,9 +279,9 @@ static enum unstir_status write_tokenizer(const struct conversion *c, size_t i,
         return UNSTIR_OK;
     TRY(path_join(path, sizeof path, c->options->output, tokenizer_of(i), err));
     TRY(make_folder(path, err));
-    return standard_tokenizer_write(path, c->options->merges_path,
-                                    i == SINGLE_FILE_TEXT_2 || c->is_open_clip,
-                                    err);
+    return standard_tokenizer_write(
+        path, c->options->merges_path,
+        i == SINGLE_FILE_TEXT_2 || c->kind == SINGLE_FILE_SD2, err);
 }
 
 /* -- the outputs ----------------------------------------------------------- */
@@ -333,40 +319,75 @@ static enum unstir_status write_folder(struct conversion *c,
     return index ? write_index(c, index, err) : UNSTIR_OK;
 }
 
-static enum unstir_status gather(struct weights *all,
-                                 const struct weights *part, const char *folder,
-                                 struct unstir_error *err)
-{
-    for (size_t i = 0; i < weights_len(part); i++) {
-        char name[640];
+/* -- a single file --------------------------------------------------------- */
 
-        snprintf(name, sizeof name, "%s.%s", folder, weights_at(part, i)->name);
-        TRY(weights_add(all, weights_at(part, i), err));
-        TRY(weights_rename(all, weights_len(all) - 1, name, err));
-    }
-    return UNSTIR_OK;
+#define MAX_META 16
+
+struct meta {
+    struct safetensors_meta rows[MAX_META];
+    char keys[MAX_META][48];
+    size_t n;
+};
+
+static void put_meta(struct meta *m, const char *prefix, const char *key,
+                     const char *value)
+{
+    if (!value || m->n == MAX_META)
+        return;
+    snprintf(m->keys[m->n], sizeof m->keys[0], "%s%s", prefix, key);
+    m->rows[m->n] = (struct safetensors_meta){m->keys[m->n], value};
+    m->n++;
+}
+
+/* What no tensor tells: the configurations, and what others read too. */
+static void fill_meta(struct meta *m, const struct conversion *c,
+                      const char *scheduler)
+{
+    bool is_v = c->prediction && strcmp(c->prediction, "v_prediction") == 0;
+
+    *m = (struct meta){.n = 0};
+    put_meta(m, "", "format", "pt");
+    put_meta(m, "modelspec.", "prediction_type", is_v ? "v" : "epsilon");
+    put_meta(m, "modelspec.", "title", c->title);
+    put_meta(m, SINGLE_FILE_META, "scheduler", scheduler);
+    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)
+        if (c->parts[i].weights)
+            put_meta(m, SINGLE_FILE_META, folder_of(i), c->parts[i].config);
+}
+
+static enum unstir_status write_tensors(struct conversion *c,
+                                        const char *scheduler,
+                                        struct unstir_error *err)
+{
+    const struct weights *parts[SINGLE_FILE_PARTS];
+    enum unstir_status status;
+    struct weights *all;
+    struct meta meta;
+
+    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)
+        parts[i] = c->parts[i].weights;
+    fill_meta(&meta, c, scheduler);
+    TRY(single_file_assemble(&all, &c->has_original_names, parts, c->kind,
+                             err));
+    status =
+        weights_write(c->options->output, all, c->has_dtype ? &c->dtype : NULL,
+                      meta.rows, meta.n, err);
+    weights_close(all);
+    return status;
 }
 
 static enum unstir_status write_file(struct conversion *c,
                                      struct unstir_error *err)
 {
-    bool is_v = c->prediction && strcmp(c->prediction, "v_prediction") == 0;
-    const struct safetensors_meta meta[] = {
-        torch_meta, {"modelspec.prediction_type", is_v ? "v" : "epsilon"}};
-    enum unstir_status status = UNSTIR_OK;
-    struct weights *all;
+    const struct json *scheduler =
+        c->is_from_file ? c->file.scheduler_config : c->scheduler;
+    enum unstir_status status;
+    char *text = NULL;
 
-    TRY(weights_new(&all, err));
-    for (size_t i = 0; status == UNSTIR_OK && i < SINGLE_FILE_PARTS; i++)
-        if (c->parts[i].weights)
-            status = gather(all, c->parts[i].weights, folder_of(i), err);
-    if (status == UNSTIR_OK)
-        status = weights_seal(all, err);
-    if (status == UNSTIR_OK)
-        status = weights_write(c->options->output, all,
-                               c->has_dtype ? &c->dtype : NULL, meta,
-                               ARRAY_LEN(meta), err);
-    weights_close(all);
+    if (scheduler)
+        TRY(convert_json_to_text(&text, scheduler, err));
+    status = write_tensors(c, text, err);
+    alloc_free(text);
     if (status == UNSTIR_OK && c->companion)
         status = write_companion(c, c->companion_to, err);
     return status;

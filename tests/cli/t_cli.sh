@@ -316,7 +316,7 @@ expect no_shard 1 "broken/unet/part.safetensors: there is no such file" "$U" gen
 expect convert_folder 0 "half written" "$U" convert "$M/tiny" half --dtype f16
 equal convert_format "$("$U" inspect half --json | jq -c .dtypes)" '{"F16":145}'
 holds convert_runs "$U" generate -m half -n 1 --steps 2 -o half.png -q
-expect convert_one_file 0 "one.safetensors written" "$U" convert half one.safetensors
+expect convert_no_file 3 "has no form as a single file" "$U" convert half one.safetensors
 equal convert_json "$("$U" convert half other --json | jq -c .parts)" '{"unet":{"tensors":145,"parameters":45321}}'
 same convert_is_exact half/unet/diffusion_pytorch_model.safetensors other/unet/diffusion_pytorch_model.safetensors
 expect convert_in_the_way 2 "is there already" "$U" convert half other

@@ -11,7 +11,8 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "base/compiler.h"
+#include "base/alloc.h"
+#include "base/mapfile.h"
 #include "format/safetensors.h"
 #include "format/weights.h"
 #include "golden.h"
@@ -20,8 +21,8 @@
 #include "text_folder.h"
 #include "unstir.h"
 
-#define MERGES      "models/clip-bpe/merges.txt"
 #define MAX_TENSORS 400
+#define MERGES      "models/clip-bpe/merges.txt"
 
 /* As the kind of a single file has it: 32 groups, 8 heads, the standard
  * vocabulary. */
@@ -54,29 +55,18 @@ static char unet[SCRATCH_PATH], vae[SCRATCH_PATH], text[SCRATCH_PATH];
 static char other_vae[SCRATCH_PATH], xl[SCRATCH_PATH];
 static struct unstir_executor *exec;
 
-/* The tensors behind a prefix in a file of their own, without it. */
-static void write_part(const char *path, const char *prefix)
+/* A part of the folder as a file of its own: tensors without a prefix. */
+static void write_part(const char *path, const char *name)
 {
-    struct safetensors_entry entries[MAX_TENSORS];
+    char from[SCRATCH_PATH];
     struct unstir_error err;
-    struct weights *w;
-    size_t n = 0, length = strlen(prefix);
+    char *bytes;
+    size_t n;
 
-    must(weights_open(&w, whole, &err), &err);
-    for (size_t i = 0; i < weights_len(w); i++) {
-        const struct tensor_view *t = weights_at(w, i);
-
-        if (strncmp(t->name, prefix, length) != 0)
-            continue;
-        assert_true(n < MAX_TENSORS && t->dtype == DTYPE_F32);
-        entries[n] = (struct safetensors_entry){.name = t->name + length,
-                                                .dtype = DTYPE_F32,
-                                                .rank = t->rank,
-                                                .data = t->data};
-        memcpy(entries[n++].dims, t->dims, sizeof t->dims);
-    }
-    must(safetensors_write(path, entries, n, NULL, 0, &err), &err);
-    weights_close(w);
+    scratch_path(from, folder, name);
+    must(mapfile_read(&bytes, &n, from, 64 << 20, &err), &err);
+    must(mapfile_write(path, bytes, n, &err), &err);
+    alloc_free(bytes);
 }
 
 static void write_model(char path[SCRATCH_PATH], const char *name,
@@ -101,12 +91,36 @@ static void convert(const char *in, const char *out)
     unstir_free(json);
 }
 
+/* The tensors of a file alone: what else a model is must be found out. */
+static void drop_metadata(const char *path, const char *from)
+{
+    struct safetensors_entry entries[MAX_TENSORS];
+    struct unstir_error err;
+    struct weights *w;
+
+    must(weights_open(&w, from, &err), &err);
+    assert_true(weights_len(w) <= MAX_TENSORS);
+    for (size_t i = 0; i < weights_len(w); i++) {
+        const struct tensor_view *t = weights_at(w, i);
+
+        assert_int_equal(t->dtype, DTYPE_F32);
+        entries[i] = (struct safetensors_entry){.name = t->name,
+                                                .dtype = DTYPE_F32,
+                                                .rank = t->rank,
+                                                .data = t->data};
+        memcpy(entries[i].dims, t->dims, sizeof t->dims);
+    }
+    must(safetensors_write(path, entries, weights_len(w), NULL, 0, &err), &err);
+    weights_close(w);
+}
+
 static int setup(void **state)
 {
     struct unstir_executor_options o = {.n_threads = 2};
     struct weights *golden =
         golden_open("tests/data/text_pipelines/sdxl.safetensors");
     struct text_folder f = text_folder_of(golden);
+    char converted[SCRATCH_PATH];
     struct unstir_error err;
 
     must(unstir_executor_new(&exec, &o, &err), &err);
@@ -117,12 +131,14 @@ static int setup(void **state)
     scratch_path(text, root, "text.safetensors");
     write_model(other_vae, "other", 4);
     write_model(folder, "first", 3);
-    convert(folder, whole);
+    scratch_path(converted, root, "converted.safetensors");
+    convert(folder, converted);
+    drop_metadata(whole, converted);
     scratch_path(folder, root, "again"); /* with the standard tokenizer */
     convert(whole, folder);
-    write_part(unet, "unet.");
-    write_part(vae, "vae.");
-    write_part(text, "text_encoder.");
+    write_part(unet, "unet/diffusion_pytorch_model.safetensors");
+    write_part(vae, "vae/diffusion_pytorch_model.safetensors");
+    write_part(text, "text_encoder/model.safetensors");
     scratch_mkdir(root, "xl");
     scratch_path(xl, root, "xl");
     text_folder_write(xl, &f);

@@ -325,6 +325,134 @@ static void test_wrong_companion(void **state)
     scratch_remove(p.folder);
 }
 
+/* A folder's configurations go through a single file, also where they are not
+ * what its tensors and the rules tell; what it predicts can be told anew. */
+static void test_configurations(void **state)
+{
+#define SCHEDULER(prediction)                                       \
+    "{\n  \"_class_name\": \"EulerDiscreteScheduler\",\n"           \
+    "  \"timestep_spacing\": \"trailing\",\n  \"beta_end\": 0.5,\n" \
+    "  \"prediction_type\": \"" prediction "\"\n}\n"
+#define VAE "{\n  \"_class_name\": \"AutoencoderKL\",\n  \"norm_eps\": 0.5\n}\n"
+    char path[SCRATCH_PATH], third[SCRATCH_PATH];
+    struct unstir_error err = {0};
+    struct weights *file;
+    struct place p;
+
+    place_open(&p);
+    struct unstir_convert_options o = {
+        .input = p.file, .output = p.out, .merges_path = MERGES};
+    convert(&o);
+    write_words(path, &p, "out/scheduler/scheduler_config.json",
+                SCHEDULER("epsilon"));
+    write_words(path, &p, "out/vae/config.json", VAE);
+    o.input = p.out;
+    o.output = p.again;
+    convert(&o);
+    if (safetensors_open(&file, p.again, &err))
+        fail_msg("%s", err.detail);
+    assert_non_null(weights_find(file, UNET "input_blocks.0.0.weight"));
+    weights_close(file);
+    scratch_path(third, p.folder, "third");
+    o.input = p.again;
+    o.output = third;
+    convert(&o);
+    check_words(third, "scheduler/scheduler_config.json", SCHEDULER("epsilon"));
+    check_words(third, "vae/config.json", VAE);
+    scratch_path(third, p.folder, "fourth");
+    o.prediction_type = "v_prediction";
+    convert(&o);
+    check_words(third, "scheduler/scheduler_config.json",
+                SCHEDULER("v_prediction"));
+    scratch_remove(p.folder);
+}
+
+/* A tensor that has no original name: all of them keep the folder's. */
+static void test_no_original_name(void **state)
+{
+    static const struct safetensors_entry more[] = {
+        ENTRY("unet.conv_in.weight", 8, 4),
+        ENTRY("unet.down_blocks.0.resnets.0.conv1.weight", 8, 8),
+        ENTRY("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1."
+              "to_q.weight",
+              8, 8),
+        ENTRY("unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2."
+              "to_k.weight",
+              8, 6),
+        ENTRY("unet.a.tensor.of.its.own", 8, 6),
+    };
+    struct unstir_error err = {0};
+    char path[SCRATCH_PATH];
+    struct weights *file;
+    struct place p;
+    char *json;
+
+    place_open(&p);
+    scratch_path(path, p.folder, "own.safetensors");
+    assert_int_equal(
+        safetensors_write(path, more, ARRAY_LEN(more), NULL, 0, NULL),
+        UNSTIR_OK);
+    if (unstir_convert(
+            &(struct unstir_convert_options){.input = path, .output = p.again},
+            &json, &err))
+        fail_msg("%s", err.detail);
+    assert_non_null(strstr(json, "tensors have the folder's names"));
+    unstir_free(json);
+    if (safetensors_open(&file, p.again, &err))
+        fail_msg("%s", err.detail);
+    for (size_t i = 0; i < ARRAY_LEN(more); i++)
+        assert_non_null(weights_find(file, more[i].name));
+    weights_close(file);
+    scratch_remove(p.folder);
+}
+
+/* The text encoders of OpenCLIP: q, k and v in one tensor, the projection
+ * turned.  There and back, to the byte. */
+static void test_open_clip(void **state)
+{
+#define G "conditioner.embedders.1.model."
+#define L G "transformer.resblocks.0."
+    static const struct safetensors_entry xl[] = {
+        ENTRY(UNET "input_blocks.0.0.weight", 8, 4),
+        ENTRY(UNET "input_blocks.1.0.in_layers.2.weight", 8, 8),
+        ENTRY(UNET "input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight", 8,
+              8),
+        ENTRY(UNET "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", 8,
+              6),
+        ENTRY(UNET "label_emb.0.0.weight", 8, 8),
+        ENTRY("conditioner.embedders.0.transformer.text_model.embeddings."
+              "token_embedding.weight",
+              12, 64),
+        ENTRY(G "token_embedding.weight", 12, 64),
+        ENTRY(G "ln_final.weight", 64, 0),
+        ENTRY(G "text_projection", 64, 6),
+        ENTRY(L "attn.in_proj_weight", 6, 64),
+        ENTRY(L "attn.in_proj_bias", 9, 0),
+        ENTRY(L "ln_1.weight", 64, 0),
+    };
+    struct unstir_error err = {0};
+    struct weights *want, *got;
+    struct place p;
+
+    place_open(&p);
+    assert_int_equal(remove(p.file), 0);
+    assert_int_equal(
+        safetensors_write(p.file, xl, ARRAY_LEN(xl), NULL, 0, NULL), UNSTIR_OK);
+    struct unstir_convert_options o = {
+        .input = p.file, .output = p.out, .merges_path = MERGES};
+    convert(&o);
+    o.input = p.out;
+    o.output = p.again;
+    convert(&o);
+    if (safetensors_open(&want, p.file, &err) ||
+        safetensors_open(&got, p.again, &err))
+        fail_msg("%s", err.detail);
+    check_same(got, want);
+    weights_close(want);
+    weights_close(got);
+    scratch_remove(p.folder);
+}
+
 /* Components that no picture needs are left out and said; what a picture would
  * need but is not known is refused. */
 static void test_index(void **state)
@@ -497,6 +625,9 @@ int main(void)
         cmocka_unit_test(test_lora),
         cmocka_unit_test(test_companion),
         cmocka_unit_test(test_wrong_companion),
+        cmocka_unit_test(test_configurations),
+        cmocka_unit_test(test_no_original_name),
+        cmocka_unit_test(test_open_clip),
         cmocka_unit_test(test_index),
         cmocka_unit_test(test_errors),
     };

@@ -151,8 +151,8 @@ static void test_convert(void **state)
             fail_msg("%s", err.detail);
         unstir_free(json);
         w = open_file(out);
-        t = weights_find(w, "text_encoder.text_model.embeddings."
-                            "token_embedding.weight");
+        t = weights_find(w, "cond_stage_model.transformer.text_model."
+                            "embeddings.token_embedding.weight");
         assert_non_null(t);
         assert_int_equal(t->dtype, stored[i]);
         weights_close(w);

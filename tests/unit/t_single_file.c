@@ -23,6 +23,7 @@
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "format/single_file.h"
+#include "format/single_file_original.h"
 #include "json_file.h"
 #include "scratch.h"
 
@@ -200,6 +201,53 @@ static void check_index(const struct single_file *f, const struct kind *kind)
                          f->parts[i].weights ? 2 : 0);
 }
 
+/* -- the way back ------------------------------------------------------ */
+
+/* A tensor that some part has is again what it was in the file. */
+static void check_original(const struct weights *got,
+                           const struct tensor_view *want)
+{
+    const struct tensor_view *t = weights_find(got, want->name);
+
+    if (!t)
+        fail_msg("%s: not among the original names", want->name);
+    assert_int_equal(t->dtype, want->dtype);
+    assert_int_equal(t->n_bytes, want->n_bytes);
+    if (t->rank != want->rank ||
+        memcmp(t->dims, want->dims, t->rank * sizeof t->dims[0]) != 0)
+        fail_msg("%s: another shape", want->name);
+    if (!strstr(t->name, "attn.in_proj_") &&
+        !strstr(t->name, "text_projection") && t->data != want->data)
+        fail_msg("%s: other bytes", want->name);
+}
+
+static void check_way_back(const struct single_file *f,
+                           const struct json *tensors)
+{
+    const struct weights *parts[SINGLE_FILE_PARTS];
+    struct unstir_error err = {0};
+    struct weights *got;
+    bool is_original;
+    size_t n = 0;
+
+    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)
+        parts[i] = f->parts[i].weights;
+    if (single_file_assemble(&got, &is_original, parts, f->kind, &err))
+        fail_msg("%s", err.detail);
+    assert_true(is_original);
+    for (size_t i = 0; i < json_len(tensors); i++) {
+        const struct json *row = json_at(tensors, i);
+
+        if (json_len(json_at(row, 3)) == 0)
+            continue;
+        check_original(got,
+                       weights_find(f->file, json_string(json_at(row, 0))));
+        n++;
+    }
+    assert_int_equal(weights_len(got), n);
+    weights_close(got);
+}
+
 static void test_full_size(void **state)
 {
     const struct kind *kind = *state;
@@ -219,6 +267,7 @@ static void test_full_size(void **state)
     check_tensors(&f, json_get(data, "tensors"));
     check_configs(&f, json_get(data, "configs"));
     check_index(&f, kind);
+    check_way_back(&f, json_get(data, "tensors"));
     single_file_close(&f);
     scratch_remove(folder);
     json_free(data);

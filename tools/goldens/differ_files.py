@@ -7,6 +7,8 @@ single     one file of SD 1.x, 2.x, SDXL, the refiner, inpainting and editing
 lora       LoRAs of every naming, several at once, any weight
 inversion  textual inversions, SDXL's two-part files too
 gguf       a UNet in GGUF beside its other parts
+convert    what `unstir convert` makes of a folder or a single file, read by
+           both
 
 Pipelines are as small as both sides' rules about single files allow: the
 standard tokenizer, heads of 64, 32 groups.
@@ -15,6 +17,7 @@ SPDX-License-Identifier: MIT
 """
 import os
 import shutil
+import subprocess
 
 import diffusers
 import gguf
@@ -45,12 +48,12 @@ def tokenizer(pad):
     return t
 
 
-def text_encoder(r, act, projects):
+def text_encoder(r, act, projects, width=64):
     config = transformers.CLIPTextConfig(
-        hidden_size=64, intermediate_size=r.choice([64, 96]),
-        num_attention_heads=1, num_hidden_layers=r.choice([2, 3]),
+        hidden_size=width, intermediate_size=r.choice([64, 96]),
+        num_attention_heads=width // 64, num_hidden_layers=r.choice([2, 3]),
         vocab_size=49408, max_position_embeddings=77, hidden_act=act,
-        projection_dim=r.choice([32, 64]) if projects else 64,
+        projection_dim=r.choice([32, 64]) if projects else width,
         bos_token_id=49406, eos_token_id=49407)
     kind = (transformers.CLIPTextModelWithProjection if projects
             else transformers.CLIPTextModel)
@@ -103,10 +106,11 @@ def draw_pipe(r, kind, channels, prediction):
                                        else "<|endoftext|>")
         width += 64
     if is_xl:
-        parts["text_encoder_2"] = text_encoder(r, "gelu", True)
+        # The reference tells the two of a single file by their widths.
+        parts["text_encoder_2"] = text_encoder(r, "gelu", True, 128)
         parts["tokenizer_2"] = tokenizer("!")
         pooled = parts["text_encoder_2"].config.projection_dim
-        width += 64
+        width += 128
     parts["unet"] = draw_unet(r, kind, channels, width, pooled)
     parts["vae"] = draw_vae(r, 0.13025 if is_xl else 0.18215)
     common = {**BETAS, "prediction_type": prediction}
@@ -210,6 +214,17 @@ def request_of(r, pipe, kind, channels):
     return request, pipes.run_sized
 
 
+def from_single_file(pipe, kind, path, folder):
+    """(pipeline, what happened): by the reference if it can."""
+    more = {"safety_checker": None} if kind in ("sd1", "sd2") else {}
+    try:
+        return type(pipe).from_single_file(
+            path, config=os.path.join(folder, "folder"), local_files_only=True,
+            **more), "from_single_file"
+    except Exception as e:
+        return pipe, str(e)[:250]
+
+
 def run_single(r, unstir, folder):
     kind = r.choice(["sd1", "sd1", "sd2", "sd2", "sdxl", "refiner"])
     channels = r.choice([4, 4, 9, 8]) if kind in ("sd1", "sd2") else 4
@@ -230,16 +245,7 @@ def run_single(r, unstir, folder):
               path, metadata={"modelspec.prediction_type":
                               "v" if prediction[0] == "v" else "epsilon"})
     if naming == "original" and dtype != "f8":
-        try:
-            pipe = type(pipe).from_single_file(
-                path, config=os.path.join(folder, "folder"),
-                local_files_only=True, safety_checker=None) \
-                if kind in ("sd1", "sd2") else type(pipe).from_single_file(
-                path, config=os.path.join(folder, "folder"),
-                local_files_only=True)
-            told["reader"] = "from_single_file"
-        except Exception as e:
-            told["reader"] = str(e)[:150]
+        pipe, told["reader"] = from_single_file(pipe, kind, path, folder)
     request, run = request_of(r, pipe, kind, channels)
     return pipe, request, run, {"-m": path}, told
 
@@ -411,8 +417,46 @@ def run_gguf(r, unstir, folder):
         {"type": kind, "own names": is_own}
 
 
+# -- converted models ---------------------------------------------------------
+
+def convert(unstir, *words):
+    done = subprocess.run([unstir, "convert", *words], text=True,
+                          capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"convert {words}: {done.stderr}")
+
+
+def run_convert(r, unstir, folder):
+    """The reference reads what we wrote; we read it too."""
+    kind = r.choice(["sd1", "sd2", "sdxl", "refiner"])
+    channels = r.choice([4, 4, 9, 8]) if kind in ("sd1", "sd2") else 4
+    pipe = draw_pipe(r, kind, channels, r.choice(["epsilon", "v_prediction"]))
+    dtype = r.choice(["f32", "f16", "bf16"])
+    target = r.choice(["file", "folder"])
+    where = os.path.join(folder, "folder")
+    path = os.path.join(folder, "model.safetensors")
+    told = {"kind": kind, "channels": channels, "dtype": dtype, "to": target}
+    pipe.save_pretrained(where)
+    rounded(pipe, DTYPES[dtype])
+    if target == "file":
+        convert(unstir, where, path, "--dtype", dtype)
+        pipe, told["reader"] = from_single_file(pipe, kind, path, folder)
+        model = path
+    else:
+        model = os.path.join(folder, "converted")
+        save_file({k: v.contiguous() for k, v in
+                   original_names(pipe, kind).items()}, path,
+                  metadata={"modelspec.prediction_type": "v" if
+                            pipe.scheduler.config.prediction_type[0] == "v"
+                            else "epsilon"})
+        convert(unstir, path, model, "--dtype", dtype)
+        pipe = type(pipe).from_pretrained(model, torch_dtype=torch.float32)
+    request, run = request_of(r, pipe, kind, channels)
+    return pipe, request, run, {"-m": model}, told
+
+
 KINDS = {"single": run_single, "lora": run_lora, "inversion": run_inversion,
-         "gguf": run_gguf}
+         "gguf": run_gguf, "convert": run_convert}
 
 
 def compare(r, kind, unstir, folder, forgets):
