@@ -52,6 +52,8 @@
  * about 13 values each. */
 #define MAX_VALUES 2000000
 
+#define MAX_DIGITS 18 /* of a whole number that 64 bits hold for certain      */
+
 /* Largest whole number that every JSON reader keeps exactly: 2^53 - 1. */
 #define MAX_EXACT 9007199254740991u
 
@@ -113,6 +115,28 @@ enum unstir_status json_parse(struct json **root, const char *text, size_t n,
                          why.line, why.column);
     *root = (struct json *)doc;
     return UNSTIR_OK;
+}
+
+void json_widen_integers(char *text, size_t n)
+{
+    bool is_string = false;
+
+    for (size_t i = 0, end; i < n; i = end) {
+        end = i + 1;
+        if (is_string && text[i] == '\\')
+            end++;
+        else if (text[i] == '"')
+            is_string = !is_string;
+        if (is_string || text[i] < '0' || text[i] > '9')
+            continue;
+        while (end < n && text[end] && strchr("0123456789.eE+-", text[end]))
+            end++;
+        bool is_whole = true;
+        for (size_t k = i; k < end; k++)
+            is_whole = is_whole && text[k] >= '0' && text[k] <= '9';
+        if (is_whole && end - i > MAX_DIGITS)
+            memcpy(text + end - 3, "e03", 3);
+    }
 }
 
 void json_blank_infinities(char *text, size_t n)

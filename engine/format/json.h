@@ -27,6 +27,11 @@ void json_free(struct json *root);
  * in place. */
 void json_blank_infinities(char *text, size_t n);
 
+/* Python writes whole numbers of any length ("model_max_length": 10^30): those
+ * of 19 digits and more become reals in place, their last three digits an
+ * exponent. */
+void json_widen_integers(char *text, size_t n);
+
 enum json_type {
     JSON_NULL,
     JSON_BOOL,

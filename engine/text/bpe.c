@@ -210,14 +210,14 @@ static bool has_added(const struct bpe *b, uint32_t id)
     return false;
 }
 
-enum unstir_status bpe_add_added(struct bpe *b, uint32_t id, const char *text,
-                                 bool is_normalized, struct unstir_error *err)
+enum unstir_status bpe_add_added(struct bpe *b, const struct bpe_added *like,
+                                 const char *text, struct unstir_error *err)
 {
-    struct bpe_added added = {.id = id, .is_normalized = is_normalized};
+    struct bpe_added added = *like;
     void *memory = b->added;
     enum unstir_status status;
 
-    if (has_added(b, id))
+    if (has_added(b, added.id))
         return UNSTIR_OK;
     if (b->n_added >= BPE_MAX_ADDED)
         return error_set(err, UNSTIR_ERR_LIMIT, "more than %u added tokens",
@@ -456,8 +456,9 @@ static enum unstir_status encode_points(struct merging *m, struct bpe_ids *ids,
     for (size_t at = 0; at < n;) {
         const struct bpe_added *a = added_at_points(m->b, points + at, n - at);
 
-        if (!a) {
-            at++;
+        if (!a || (a->is_word &&
+                   words_go_on_points(points, n, at, at + a->n_points))) {
+            at += a ? a->n_points : 1;
             continue;
         }
         TRY(encode_words(m, ids, points + begin, at - begin, err));
@@ -524,8 +525,9 @@ enum unstir_status bpe_encode(const struct bpe *b, struct bpe_ids *ids,
     for (size_t at = 0; at < n_bytes;) {
         const struct bpe_added *a = added_at_bytes(b, text + at, n_bytes - at);
 
-        if (!a) {
-            at++;
+        if (!a ||
+            (a->is_word && words_go_on(text, n_bytes, at, at + a->n_bytes))) {
+            at += a ? a->n_bytes : 1;
             continue;
         }
         TRY(encode_section(b, ids, text + begin, at - begin, err));

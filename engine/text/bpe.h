@@ -10,10 +10,10 @@
  *     vocab.json + merges.txt          releases until 2025
  *     tokenizer.json                   all in one, what current ones save
  *
- * with tokenizer_config.json or special_tokens_map.json beside them; or from
- * a list of merges alone, which fixes the standard vocabulary of 49,408: 256
- * bytes, the same at the end of a word, 48,894 merges, <|startoftext|>,
- * <|endoftext|>.
+ * with tokenizer_config.json or special_tokens_map.json beside them, and words
+ * of the model's own in added_tokens.json; or from a list of merges alone, which
+ * fixes the standard vocabulary of 49,408: 256 bytes, the same at the end of a
+ * word, 48,894 merges, <|startoftext|>, <|endoftext|>.
  *
  * A tokenizer never changes after opening: any number of threads may use one.
  * Files are hostile: what is wrong is named (UNSTIR_ERR_FORMAT); ceilings are
@@ -48,10 +48,10 @@ enum unstir_status bpe_open_merges(struct bpe **out, const char *path,
 
 /* The same over memory, which is not kept; names are for errors.  merges NULL:
  * `vocab` is a tokenizer.json. vocab NULL: the standard vocabulary. config: a
- * tokenizer_config.json, or NULL. */
+ * tokenizer_config.json, or NULL; added: an added_tokens.json, or NULL. */
 struct bpe_texts {
-    const char *vocab, *merges, *config;
-    size_t n_vocab, n_merges, n_config;
+    const char *vocab, *merges, *config, *added;
+    size_t n_vocab, n_merges, n_config, n_added;
 };
 enum unstir_status bpe_parse(struct bpe **out, const struct bpe_texts *texts,
                              struct unstir_error *err);

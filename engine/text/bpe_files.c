@@ -150,6 +150,99 @@ static enum unstir_status vocab_tokens(struct bpe *b, const struct json *vocab,
     return UNSTIR_OK;
 }
 
+/* -- added tokens ------------------------------------------------------- */
+
+/* What was parsed of a tokenizer's files; NULL: there is no such file. */
+struct files {
+    struct json *vocab, *config, *added;
+};
+
+typedef enum unstir_status (*added_fn)(struct bpe *b,
+                                       const struct bpe_added *like,
+                                       const char *text,
+                                       struct unstir_error *err);
+
+/* Into the vocabulary, which may hold it already. */
+static enum unstir_status add_text(struct bpe *b, const struct bpe_added *like,
+                                   const char *text, struct unstir_error *err)
+{
+    size_t n = strlen(text), n_known;
+    const char *known = bpe_token(b, like->id, &n_known);
+
+    if (known && n_known == n && memcmp(known, text, n) == 0)
+        return UNSTIR_OK;
+    return bpe_add_token(b, like->id, text, n, err);
+}
+
+/* {"content": ...} of that id, -1 if it has none.  lstrip and rstrip take
+ * spaces around the token away, of which no word is made anyway. */
+static enum unstir_status read_added(struct bpe *b, const struct json *a,
+                                     int64_t id, added_fn fn,
+                                     struct unstir_error *err)
+{
+    struct bpe_added like = {0};
+    const char *text;
+
+    TRY(json_get_string(a, "content", "", &text, err));
+    TRY(json_get_bool(a, "normalized", true, &like.is_normalized, err));
+    TRY(json_get_bool(a, "single_word", false, &like.is_word, err));
+    if (id < 0 || id >= BPE_MAX_TOKENS || text[0] == '\0')
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "added tokens: an entry without content or without "
+                         "an id from 0 to %u",
+                         BPE_MAX_TOKENS - 1);
+    like.id = (uint32_t)id;
+    return fn(b, &like, text, err);
+}
+
+/* -1 if the text is not a number that an id can be. */
+static int64_t id_of(const char *text)
+{
+    int64_t id = 0;
+
+    for (const char *p = text; *p; p++) {
+        if (*p < '0' || *p > '9' || id >= BPE_MAX_TOKENS)
+            return -1;
+        id = 10 * id + (*p - '0');
+    }
+    return text[0] ? id : -1;
+}
+
+/* Of tokenizer.json, of tokenizer_config.json (its added_tokens_decoder) and of
+ * added_tokens.json, which knows texts and ids alone. */
+static enum unstir_status each_added(struct bpe *b, const struct files *f,
+                                     added_fn fn, struct unstir_error *err)
+{
+    const struct json *list = json_get(f->vocab, "added_tokens"), *a;
+    const struct json *table = json_get(f->config, "added_tokens_decoder");
+    const char *key;
+    int64_t id;
+
+    for (size_t i = 0; json_type(list) == JSON_ARRAY && i < json_len(list);
+         i++) {
+        a = json_at(list, i);
+        TRY(json_get_int(a, "id", -1, 0, BPE_MAX_TOKENS - 1, &id, err));
+        TRY(read_added(b, a, id, fn, err));
+    }
+    if (json_type(table) == JSON_OBJECT)
+        for (size_t i = 0; json_each(table, &i, &key, &a);)
+            TRY(read_added(b, a, id_of(key), fn, err));
+    if (json_type(f->added) == JSON_OBJECT)
+        for (size_t i = 0; json_each(f->added, &i, &key, &a);) {
+            struct bpe_added like = {.is_normalized = true};
+
+            if (json_type(a) != JSON_INT || json_int(a) < 0 ||
+                json_int(a) >= BPE_MAX_TOKENS || key[0] == '\0')
+                return error_set(err, UNSTIR_ERR_FORMAT,
+                                 "added token \"%.80s\": its id must be a "
+                                 "whole number from 0 to %u",
+                                 key, BPE_MAX_TOKENS - 1);
+            like.id = (uint32_t)json_int(a);
+            TRY(fn(b, &like, key, err));
+        }
+    return UNSTIR_OK;
+}
+
 /* -- tokenizer.json ---------------------------------------------------- */
 
 static enum unstir_status add_json_merge(struct bpe *b, const struct json *m,
@@ -168,31 +261,6 @@ static enum unstir_status add_json_merge(struct bpe *b, const struct json *m,
     left = json_string(json_at(m, 0));
     right = json_string(json_at(m, 1));
     return bpe_add_merge(b, left, strlen(left), right, strlen(right), err);
-}
-
-static enum unstir_status add_json_added(struct bpe *b, const struct json *a,
-                                         struct unstir_error *err)
-{
-    static const char *const unsupported[] = {"single_word", "lstrip",
-                                              "rstrip"};
-    bool is_normalized, is_set;
-    const char *text;
-    int64_t id;
-
-    TRY(json_get_string(a, "content", "", &text, err));
-    TRY(json_get_int(a, "id", -1, 0, BPE_MAX_TOKENS - 1, &id, err));
-    TRY(json_get_bool(a, "normalized", true, &is_normalized, err));
-    if (id < 0 || text[0] == '\0')
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "added_tokens: an entry without id or content");
-    for (size_t i = 0; i < ARRAY_LEN(unsupported); i++) {
-        TRY(json_get_bool(a, unsupported[i], false, &is_set, err));
-        if (is_set)
-            return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                             "added token \"%.80s\": %s is not supported", text,
-                             unsupported[i]);
-    }
-    return bpe_add_added(b, (uint32_t)id, text, is_normalized, err);
 }
 
 /* Whether a {"type": "Sequence", list: [...]} holds those types in order. */
@@ -236,41 +304,19 @@ static enum unstir_status check_kind(const struct json *root,
     return UNSTIR_OK;
 }
 
-/* The texts of added tokens that the vocabulary does not hold itself. */
-static enum unstir_status added_tokens(struct bpe *b, const struct json *added,
-                                       struct unstir_error *err)
-{
-    for (size_t i = 0; i < json_len(added); i++) {
-        const struct json *a = json_at(added, i);
-        const char *text;
-        int64_t id;
-
-        TRY(json_get_string(a, "content", "", &text, err));
-        TRY(json_get_int(a, "id", 0, 0, BPE_MAX_TOKENS - 1, &id, err));
-        if ((size_t)id < b->info.n_tokens && b->tokens[id].n == strlen(text) &&
-            memcmp(b->text + b->tokens[id].at, text, strlen(text)) == 0)
-            continue;
-        TRY(bpe_add_token(b, (uint32_t)id, text, strlen(text), err));
-    }
-    return UNSTIR_OK;
-}
-
 static enum unstir_status fill_tokenizer_json(struct bpe *b,
-                                              const struct json *root,
+                                              const struct files *f,
                                               struct unstir_error *err)
 {
-    const struct json *model = json_get(root, "model");
+    const struct json *model = json_get(f->vocab, "model");
     const struct json *merges = json_get(model, "merges");
-    const struct json *added = json_get(root, "added_tokens");
 
-    TRY(check_kind(root, err));
+    TRY(check_kind(f->vocab, err));
     TRY(vocab_tokens(b, json_get(model, "vocab"), err));
-    TRY(added_tokens(b, added, err));
+    TRY(each_added(b, f, add_text, err));
     TRY(bpe_index(b, err));
     for (size_t i = 0; i < json_len(merges); i++)
         TRY(add_json_merge(b, json_at(merges, i), err));
-    for (size_t i = 0; i < json_len(added); i++)
-        TRY(add_json_added(b, json_at(added, i), err));
     return UNSTIR_OK;
 }
 
@@ -311,7 +357,8 @@ static enum unstir_status find_special(struct bpe *b, const struct json *config,
     return UNSTIR_OK;
 }
 
-/* BOS and EOS are known verbatim even if no file lists them. */
+/* Special tokens are known verbatim even if no file lists them: the "!" that
+ * some encoders are padded with is one in the middle of a text too. */
 static enum unstir_status add_special(struct bpe *b, uint32_t id,
                                       struct unstir_error *err)
 {
@@ -320,35 +367,27 @@ static enum unstir_status add_special(struct bpe *b, uint32_t id,
     const char *token = bpe_token(b, id, &n);
 
     memcpy(text, token, n);
-    return bpe_add_added(b, id, text, false, err);
+    return bpe_add_added(b, &(struct bpe_added){.id = id}, text, err);
 }
 
 /* -- the whole --------------------------------------------------------- */
 
-static enum unstir_status fill_json(struct bpe *b, const struct bpe_texts *t,
-                                    struct unstir_error *err)
+static enum unstir_status fill_vocab(struct bpe *b, const struct bpe_texts *t,
+                                     const struct files *f,
+                                     struct unstir_error *err)
 {
-    enum unstir_status status;
-    struct json *root;
     size_t count;
 
-    TRY(json_parse(&root, t->vocab, t->n_vocab, err));
-    if (!t->merges) {
-        status = fill_tokenizer_json(b, root, err);
-    } else {
-        status = vocab_tokens(b, root, err);
-        if (status == UNSTIR_OK)
-            status = bpe_index(b, err);
-        if (status == UNSTIR_OK)
-            status = each_line(b, t->merges, t->n_merges, SIZE_MAX,
-                               add_merge_line, &count, err);
-    }
-    json_free(root);
-    return status;
+    TRY(vocab_tokens(b, f->vocab, err));
+    TRY(each_added(b, f, add_text, err));
+    TRY(bpe_index(b, err));
+    return each_line(b, t->merges, t->n_merges, SIZE_MAX, add_merge_line,
+                     &count, err);
 }
 
 static enum unstir_status fill_standard(struct bpe *b,
                                         const struct bpe_texts *t,
+                                        const struct files *f,
                                         struct unstir_error *err)
 {
     size_t count;
@@ -356,38 +395,58 @@ static enum unstir_status fill_standard(struct bpe *b,
     if (!t->merges)
         return error_set(err, UNSTIR_ERR_ARG, "neither vocabulary nor merges");
     TRY(standard_tokens(b, t->merges, t->n_merges, err));
+    TRY(each_added(b, f, add_text, err));
     TRY(bpe_index(b, err));
     return each_line(b, t->merges, t->n_merges, STANDARD_MERGES, add_merge_line,
                      &count, err);
 }
 
 static enum unstir_status fill(struct bpe *b, const struct bpe_texts *t,
-                               struct unstir_error *err)
+                               const struct files *f, struct unstir_error *err)
 {
-    struct json *config = NULL;
-    enum unstir_status status;
-
-    TRY(t->vocab ? fill_json(b, t, err) : fill_standard(b, t, err));
-    if (t->config)
-        TRY(json_parse(&config, t->config, t->n_config, err));
-    status = find_special(b, config, err);
-    json_free(config);
-    if (status != UNSTIR_OK)
-        return status;
+    if (!t->vocab)
+        TRY(fill_standard(b, t, f, err));
+    else if (t->merges)
+        TRY(fill_vocab(b, t, f, err));
+    else
+        TRY(fill_tokenizer_json(b, f, err));
+    TRY(find_special(b, f->config, err));
+    TRY(each_added(b, f, bpe_add_added, err));
     TRY(add_special(b, b->info.bos, err));
     TRY(add_special(b, b->info.eos, err));
+    TRY(add_special(b, b->info.unk, err));
+    TRY(add_special(b, b->info.pad, err));
     return bpe_seal(b, err);
+}
+
+static enum unstir_status parse_files(struct files *f,
+                                      const struct bpe_texts *t,
+                                      struct unstir_error *err)
+{
+    if (t->vocab)
+        TRY(json_parse(&f->vocab, t->vocab, t->n_vocab, err));
+    if (t->added)
+        TRY(json_parse(&f->added, t->added, t->n_added, err));
+    if (t->config)
+        TRY(json_parse(&f->config, t->config, t->n_config, err));
+    return UNSTIR_OK;
 }
 
 enum unstir_status bpe_parse(struct bpe **out, const struct bpe_texts *texts,
                              struct unstir_error *err)
 {
+    struct files files = {0};
     enum unstir_status status;
     void *b;
 
     *out = NULL;
     TRY(alloc_zero(&b, 1, sizeof(struct bpe), err));
-    status = fill(b, texts, err);
+    status = parse_files(&files, texts, err);
+    if (status == UNSTIR_OK)
+        status = fill(b, texts, &files, err);
+    json_free(files.vocab);
+    json_free(files.config);
+    json_free(files.added);
     if (status != UNSTIR_OK) {
         bpe_free(b);
         return status;
@@ -429,7 +488,7 @@ static enum unstir_status read_part(char **text, size_t *n, const char *folder,
 }
 
 struct parts {
-    char *vocab, *merges, *config;
+    char *vocab, *merges, *config, *added;
 };
 
 static enum unstir_status read_parts(struct parts *p, struct bpe_texts *t,
@@ -453,9 +512,13 @@ static enum unstir_status read_parts(struct parts *p, struct bpe_texts *t,
                          "tokenizer.json");
     TRY(read_part(&p->config, &t->n_config, folder, "tokenizer_config.json",
                   MAX_CONFIG_BYTES, err));
+    TRY(read_part(&p->added, &t->n_added, folder, "added_tokens.json",
+                  MAX_CONFIG_BYTES, err));
     if (!p->config)
         TRY(read_part(&p->config, &t->n_config, folder,
                       "special_tokens_map.json", MAX_CONFIG_BYTES, err));
+    if (p->config) /* without a length of its own, Python writes 10^30 */
+        json_widen_integers(p->config, t->n_config);
     return UNSTIR_OK;
 }
 
@@ -472,10 +535,12 @@ enum unstir_status bpe_open_folder(struct bpe **out, const char *folder,
         texts.vocab = parts.vocab;
         texts.merges = parts.merges;
         texts.config = parts.config;
+        texts.added = parts.added;
         status = bpe_parse(out, &texts, err);
     }
     alloc_free(parts.vocab);
     alloc_free(parts.merges);
     alloc_free(parts.config);
+    alloc_free(parts.added);
     return status == UNSTIR_OK ? status : error_prefix(err, folder);
 }

@@ -22,6 +22,7 @@ struct bpe_merge_rule {
 struct bpe_added {
     uint32_t id;
     bool is_normalized; /* looked for after NFC and lower-casing             */
+    bool is_word;       /* only where no word goes on before or behind it    */
     int32_t *points;    /* of the text, lower-cased if is_normalized         */
     size_t n_points;
     char *text;
@@ -58,8 +59,10 @@ enum unstir_status bpe_index(struct bpe *b, struct unstir_error *err);
 enum unstir_status bpe_add_merge(struct bpe *b, const char *left, size_t n_left,
                                  const char *right, size_t n_right,
                                  struct unstir_error *err);
-enum unstir_status bpe_add_added(struct bpe *b, uint32_t id, const char *text,
-                                 bool is_normalized, struct unstir_error *err);
+/* `like` says what id, is_normalized and is_word are; an id that is there
+ * already stays as it is. */
+enum unstir_status bpe_add_added(struct bpe *b, const struct bpe_added *like,
+                                 const char *text, struct unstir_error *err);
 enum unstir_status bpe_seal(struct bpe *b, struct unstir_error *err);
 
 #endif

@@ -13,9 +13,11 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 
-#define DOTTED_CAPITAL_I 0x130
-#define COMBINING_DOT    0x307
-#define NFC_OPTIONS      ((utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_COMPOSE))
+#define DOTTED_CAPITAL_I      0x130
+#define COMBINING_DOT         0x307
+#define ZERO_WIDTH_NON_JOINER 0x200c
+#define ZERO_WIDTH_JOINER     0x200d
+#define NFC_OPTIONS           ((utf8proc_option_t)(UTF8PROC_STABLE | UTF8PROC_COMPOSE))
 
 enum kind { SPACE, LETTER, NUMBER, OTHER };
 
@@ -85,6 +87,43 @@ bool words_joined(const char *text, size_t n, size_t at)
            is_inside_word(point);
 }
 
+static bool is_of_word(int32_t point)
+{
+    switch (utf8proc_category(point)) {
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+        return true;
+    default:
+        return kind_of(point) == LETTER || point == ZERO_WIDTH_NON_JOINER ||
+               point == ZERO_WIDTH_JOINER;
+    }
+}
+
+bool words_go_on(const char *text, size_t n, size_t begin, size_t end)
+{
+    size_t before = begin;
+    int32_t point;
+
+    if (end < n && words_point(&point, text + end, n - end) &&
+        is_of_word(point))
+        return true;
+    while (before && ((unsigned char)text[--before] & 0xc0) == 0x80)
+        continue;
+    return begin && words_point(&point, text + before, begin - before) &&
+           is_of_word(point);
+}
+
+bool words_go_on_points(const int32_t *points, size_t n, size_t begin,
+                        size_t end)
+{
+    return (begin && is_of_word(points[begin - 1])) ||
+           (end < n && is_of_word(points[end]));
+}
+
 /* -- decoding ---------------------------------------------------------- */
 
 static enum unstir_status bad_utf8(const char *text, size_t n,
@@ -103,14 +142,17 @@ static enum unstir_status bad_utf8(const char *text, size_t n,
                      at < n ? (unsigned char)text[at] : 0u);
 }
 
-/* Lower case in place; the array has room for one more point for each that
- * grows. */
+/* Lower case, a run of spaces one space; the array has room for one more point
+ * for each that grows. */
 static size_t lower(int32_t *to, const int32_t *from, size_t n)
 {
     size_t k = 0;
 
     for (size_t i = 0; i < n; i++) {
-        if (from[i] == DOTTED_CAPITAL_I) {
+        if (is_space(from[i])) {
+            if (i == 0 || !is_space(from[i - 1]))
+                to[k++] = ' ';
+        } else if (from[i] == DOTTED_CAPITAL_I) {
             to[k++] = 'i';
             to[k++] = COMBINING_DOT;
         } else {

@@ -23,7 +23,8 @@
 
 #include "base/error.h"
 
-/* Code points of n_bytes of UTF-8 after NFC and lower-casing; alloc_free().
+/* Code points of n_bytes of UTF-8 after NFC, with one space for each run of
+ * any, and lower-casing; alloc_free().
  * Bytes that are no UTF-8 are UNSTIR_ERR_ARG and named. */
 enum unstir_status words_decode(int32_t **points, size_t *n, const char *text,
                                 size_t n_bytes, struct unstir_error *err);
@@ -43,6 +44,12 @@ bool words_next(struct word *word, const int32_t *points, size_t n,
 /* Does a word go on across byte `at` of a UTF-8 text of n bytes: is there a
  * letter or number on both sides? */
 bool words_joined(const char *text, size_t n, size_t at);
+
+/* Does a word in the sense of \w, which has marks, low lines and joiners too,
+ * go on before `begin` or behind `end`? */
+bool words_go_on(const char *text, size_t n, size_t begin, size_t end);
+bool words_go_on_points(const int32_t *points, size_t n, size_t begin,
+                        size_t end);
 
 /* UTF-8 of one code point: its bytes, at most 4. */
 size_t words_utf8(unsigned char out[4], int32_t point);

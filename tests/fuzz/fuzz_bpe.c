@@ -41,6 +41,8 @@ void fuzz_bpe(const uint8_t *bytes, size_t n)
         texts.merges = part(&at, &left, &texts.n_merges);
     if (bytes[0] & 4)
         texts.config = part(&at, &left, &texts.n_config);
+    if (bytes[0] & 8)
+        texts.added = part(&at, &left, &texts.n_added);
     if (bpe_parse(&b, &texts, NULL) != UNSTIR_OK)
         return;
     text = part(&at, &left, &n_text);

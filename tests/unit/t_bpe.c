@@ -254,10 +254,24 @@ static void test_lists(void **state)
 static void test_drawn(void **state)
 {
     struct json *drawn = json_file_open(*state);
+    const struct json *folders = json_get(drawn, "folders");
     struct bpe *b = open_form(FORM_PAIRS);
+    struct unstir_error err = {0};
 
     check_unicode(b, json_get(drawn, "texts"));
     bpe_free(b);
+    for (size_t i = 0; i < json_len(folders); i++) {
+        const struct json *f = json_at(folders, i);
+        const char *path = json_string(json_get(f, "folder"));
+
+        if (bpe_open_folder(&b, path, &err))
+            fail_msg("%s", err.detail);
+        if (bpe_info(b)->pad != json_int(json_get(f, "pad")))
+            fail_msg("%s: pads with %u", path, bpe_info(b)->pad);
+        print_message("%s\n", path);
+        check_unicode(b, json_get(f, "texts"));
+        bpe_free(b);
+    }
     json_free(drawn);
 }
 
@@ -380,6 +394,65 @@ static void test_added(void **state)
     bpe_free(b);
 }
 
+/* Words of a model's own beside vocab.json, as each file tells them; padding
+ * is special wherever it stands. */
+static void test_added_beside_vocab(void **state)
+{
+    static const char config[] =
+        "{\"pad_token\": \"!</w>\", \"model_max_length\": 77, "
+        "\"added_tokens_decoder\": {"
+        "\"11\": {\"content\": \"B\", \"normalized\": false, "
+        "\"single_word\": true},"
+        "\"12\": {\"content\": \"aab a\", \"lstrip\": true}}}";
+    static const char added[] = "{\"<x>\": 10, \"B\": 11}";
+    static const struct {
+        const char *text;
+        uint32_t ids[4];
+        size_t n;
+    } rows[] = {
+        {"a<X>a", {2, 10, 2}, 3},
+        {"B", {11}, 1},
+        {"b", {3}, 1},
+        {"aB", {5}, 1},
+        {"B_b", {3, 9, 3}, 3},
+        {"a B-", {2, 11, 9}, 3},
+        {"AAB \xe3\x80\x80 a", {12}, 1},
+        {"a!</w>a", {2, 7, 2}, 3},
+    };
+    struct bpe_texts texts = {.vocab = SMALL,
+                              .merges = SMALL_MERGES,
+                              .config = config,
+                              .added = added};
+    struct unstir_error err = {0};
+    struct bpe *b;
+
+    texts.n_vocab = strlen(texts.vocab);
+    texts.n_merges = strlen(texts.merges);
+    texts.n_config = strlen(config);
+    texts.n_added = strlen(added);
+    if (bpe_parse(&b, &texts, &err))
+        fail_msg("%s", err.detail);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct bpe_ids ids = {0};
+
+        assert_int_equal(
+            bpe_encode(b, &ids, rows[i].text, strlen(rows[i].text), NULL),
+            UNSTIR_OK);
+        bool is_same = ids.n == rows[i].n;
+        for (size_t k = 0; k < ids.n && is_same; k++)
+            is_same = ids.ids[k] == rows[i].ids[k];
+        if (!is_same)
+            fail_msg("\"%s\": got %zu ids, first %u", rows[i].text, ids.n,
+                     ids.n ? ids.ids[0] : 0);
+        bpe_ids_fini(&ids);
+    }
+    bpe_free(b);
+    texts.added = "{\"x\": -1}";
+    texts.n_added = strlen(texts.added);
+    assert_int_equal(bpe_parse(&b, &texts, &err), UNSTIR_ERR_FORMAT);
+    assert_non_null(strstr(err.detail, "\"x\": its id"));
+}
+
 static void test_damage(void **state)
 {
     static const struct {
@@ -493,6 +566,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_merging),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_added),
+        cmocka_unit_test(test_added_beside_vocab),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_folder_errors),
         cmocka_unit_test(test_text_errors),

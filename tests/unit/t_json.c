@@ -248,10 +248,35 @@ static void test_infinities(void **state)
     json_blank_infinities(text, 0);
 }
 
+static void test_wide_integers(void **state)
+{
+    char text[] = "{\"a\":1000000000000000019884624838656,\"b\":-"
+                  "123456789012345678901,\"c\":123456789012345678,\"d\":[1.5"
+                  "000000000000000000000,7],\"9999999999999999999\":\"\\\"99"
+                  "999999999999999999\"}";
+    struct json *o;
+    struct unstir_error err;
+
+    json_widen_integers(text, strlen(text));
+    if (json_parse(&o, text, strlen(text), &err))
+        fail_msg("%s", err.detail);
+    assert_float_equal(json_real(json_get(o, "a")) / 1e30, 1, 1e-12);
+    assert_float_equal(json_real(json_get(o, "b")) / -123456789012345678e3, 1,
+                       1e-12);
+    assert_int_equal(json_int(json_get(o, "c")), 123456789012345678);
+    assert_float_equal(json_real(json_at(json_get(o, "d"), 0)), 1.5, 0);
+    assert_int_equal(json_int(json_at(json_get(o, "d"), 1)), 7);
+    assert_string_equal(json_string(json_get(o, "9999999999999999999")),
+                        "\"99999999999999999999");
+    json_free(o);
+    json_widen_integers(text, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_infinities),
+        cmocka_unit_test(test_wide_integers),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_empty_object_iterates_nothing),
         cmocka_unit_test(test_refused),
