@@ -173,7 +173,8 @@ static void threads_are_nice_and_deaf_to_signals(void **state)
     assert_int_equal(pool_new(&pool, 2, 7, NULL), UNSTIR_OK);
     pool_run(pool, 2, look_chunk, &s);
     pool_free(pool);
-    assert_int_equal(s.nice, 7);
+    /* Who is nicer already may not be allowed to become less so. */
+    assert_int_equal(s.nice, own > 7 && s.nice == own ? own : 7);
     assert_true(s.blocks_signals);
     assert_int_equal(getpriority(PRIO_PROCESS, 0), own);
 }
