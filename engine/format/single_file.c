@@ -536,9 +536,9 @@ enum unstir_status single_file_patch(struct single_file *f,
     const struct diffusers_pipeline *p =
         diffusers_pipeline_find(json_string(json_get(f->index, "_class_name")));
 
-    if (!p || !p->is_patched)
+    if (!p || !p->patches)
         return UNSTIR_OK;
-    TRY(diffusers_patch_scheduler(&f->scheduler_config, err));
+    TRY(diffusers_patch_scheduler(&f->scheduler_config, p->patches, err));
     return diffusers_patch_unet(&f->parts[SINGLE_FILE_UNET].config, err);
 }
 
