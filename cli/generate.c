@@ -700,7 +700,7 @@ static int check_request(struct generate_job *job, struct picture *p)
         return CLI_USAGE;
     if (status != UNSTIR_OK)
         return cli_fail(&err);
-    job->steps = unstir_request_steps(&resolved);
+    job->steps = unstir_request_steps(job->model, &resolved);
     return CLI_OK;
 }
 

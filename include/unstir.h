@@ -465,9 +465,10 @@ enum unstir_status unstir_request_check(const struct unstir_model *model,
                                         unstir_violation_fn report, void *user,
                                         struct unstir_error *err);
 
-/* Steps that a resolved request really runs: fewer than `steps` from a picture.
- */
-uint32_t unstir_request_steps(const struct unstir_request *resolved);
+/* Steps that a resolved request really runs: fewer than `steps` from a picture
+ * (but those of latent consistency models). */
+uint32_t unstir_request_steps(const struct unstir_model *model,
+                              const struct unstir_request *resolved);
 
 /* Work of a resolved request, in evaluations of the whole network for one
  * picture: guidance makes two of a step, methods of second order two, and

@@ -457,6 +457,7 @@ static bool fill(struct genreq *out, const struct body *body,
     *out = (struct genreq){
         .model = model,
         .resolved = *resolved,
+        .steps = unstir_request_steps(model->described, resolved),
         .evaluations = unstir_request_evaluations(model->described, resolved),
         .has_own_seed = body->has_seed,
         .has_own_variation = body->has_variation_seed,

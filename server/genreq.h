@@ -33,6 +33,8 @@ struct genreq {
     bool has_own_seed;              /* given by the client, not drawn        */
     bool has_own_variation;         /* so is variation_seed                  */
     uint32_t n;                     /* 1..16, see unstir_request_picture()   */
+    uint32_t steps;     /* that each picture takes: fewer than asked for where
+                           it begins in another one                         */
     double evaluations; /* of the network, that each picture takes           */
     char *prompt, *negative_prompt, *tag; /* owned; as given, NULL: not
                                              given                           */
@@ -69,12 +71,6 @@ void genreq_fini(struct genreq *req); /* a zeroed one is allowed */
 
 /* The pictures it came with are not needed any more. */
 void genreq_drop_pictures(struct genreq *req);
-
-/* Steps that each picture takes: fewer than asked for from a picture. */
-static inline uint32_t genreq_steps(const struct genreq *req)
-{
-    return unstir_request_steps(&req->resolved);
-}
 
 /* The seeds of picture i; variation_strength of the request tells whether the
  * second one counts. */

@@ -209,6 +209,6 @@ void h_jobs_image(struct service *service, struct request *request)
     } else {
         reply_error(request, ERROR_NOT_FINISHED, "the job is %s, step %u of %u",
                     job_state_name(job->state), job->pictures[image].step,
-                    genreq_steps(&job->req));
+                    job->req.steps);
     }
 }

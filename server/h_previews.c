@@ -178,7 +178,7 @@ static void reply_no_preview(struct request *request, const struct job *job,
     else
         reply_error(request, ERROR_PREVIEW_NOT_FOUND,
                     "the job has not taken this step; it is asked for %u",
-                    genreq_steps(&job->req));
+                    job->req.steps);
 }
 
 static bool read_step(struct request *request, const struct job *job,

@@ -152,7 +152,7 @@ bool job_is_over(const struct job *job)
 
 uint64_t job_n_steps(const struct job *job)
 {
-    return (uint64_t)job->req.n * genreq_steps(&job->req);
+    return (uint64_t)job->req.n * job->req.steps;
 }
 
 /* Steps are taken for equal; the decoding is at the end of the last. */
@@ -192,7 +192,7 @@ static void log_state(const struct job *job)
     if (is_end) {
         log_text(&line, "model", model_id(job->req.model));
         log_int(&line, "n", job->req.n);
-        log_int(&line, "steps", genreq_steps(&job->req));
+        log_int(&line, "steps", job->req.steps);
         log_int(&line, "prompt_bytes",
                 job->req.prompt != NULL ? (int64_t)strlen(job->req.prompt) : 0);
         if (job->started_ns != 0)

@@ -55,7 +55,7 @@ static void write_progress(const struct job *job, struct json_out *out)
                                   (double)(n_steps > 0 ? n_steps : 1)));
     jout_string(out, "stage", job_stage_name(job->stage));
     jout_int(out, "step", job->pictures[job->newest_image].step);
-    jout_int(out, "steps", genreq_steps(&job->req));
+    jout_int(out, "steps", job->req.steps);
     jout_int(out, "image", job->newest_image);
     jout_int(out, "images", job->req.n);
     if (job->step_ms > 0)
@@ -241,7 +241,7 @@ static void write_progress_event(const struct job *job,
     jout_number(out, "value", rounded((double)event->value));
     jout_string(out, "stage", job_stage_name((enum job_stage)event->stage));
     jout_int(out, "step", event->step);
-    jout_int(out, "steps", genreq_steps(&job->req));
+    jout_int(out, "steps", job->req.steps);
     jout_int(out, "image", event->image);
     jout_int(out, "images", job->req.n);
     jout_number(out, "eta_s", rounded((double)event->seconds));

@@ -115,7 +115,7 @@ bool jobs_estimate(struct jobs *jobs, const struct genreq *req, double *start_s,
  * places in the queue, pictures, states. */
 static size_t n_events_of(const struct jobs *jobs, const struct genreq *req)
 {
-    return 2 * (size_t)req->n * (genreq_steps(req) + 1) + req->n +
+    return 2 * (size_t)req->n * (req->steps + 1) + req->n +
            sched_of(jobs)->queue.max_fresh + 16;
 }
 
@@ -152,7 +152,7 @@ static struct job *make_job(struct jobs *jobs, struct genreq *req,
     fill_times(job);
     events_init(&job->events, n_events_of(jobs, &job->req));
     if (previews_init(&job->previews, &jobs->previews, job->req.n,
-                      genreq_steps(&job->req))) {
+                      job->req.steps)) {
         job->previews.every = job->req.preview_every;
         job->previews.keeps_all = job->req.keeps_previews;
     }

@@ -68,7 +68,7 @@ static double default_evaluations(const struct model *model)
                              NULL) != UNSTIR_OK)
         return model->info->takes_guidance ? 2 : 1;
     return unstir_request_evaluations(model->described, &request) /
-           unstir_request_steps(&request);
+           unstir_request_steps(model->described, &request);
 }
 
 double model_step_s(const struct model *model)

@@ -23,6 +23,12 @@
         .classes = {"UNet2DConditionModel"}, .vae = "vae", .has_texts = true, \
         .passes_eta = true, .patches = patch                                  \
     }
+#define LCM(class_name)                                                       \
+    {                                                                         \
+        .name = class_name, .net = "unet",                                    \
+        .classes = {"UNet2DConditionModel"}, .vae = "vae", .has_texts = true, \
+        .passes_eta = true, .keeps_steps = true                               \
+    }
 #define CLIPPED  (DIFFUSERS_PATCH_OFFSET | DIFFUSERS_PATCH_CLIP)
 #define REPAINTS (DIFFUSERS_PATCH_OFFSET | DIFFUSERS_PATCH_PRK)
 
@@ -51,8 +57,8 @@ static const struct diffusers_pipeline pipelines[] = {
     TEXTS("StableDiffusionXLImg2ImgPipeline", 0),
     TEXTS("StableDiffusionXLInpaintPipeline", 0),
     TEXTS("StableDiffusionXLInstructPix2PixPipeline", 0),
-    TEXTS("LatentConsistencyModelPipeline", 0),
-    TEXTS("LatentConsistencyModelImg2ImgPipeline", 0),
+    LCM("LatentConsistencyModelPipeline"),
+    LCM("LatentConsistencyModelImg2ImgPipeline"),
 };
 
 const struct diffusers_pipeline *diffusers_pipeline_find(const char *name)

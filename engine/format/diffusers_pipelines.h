@@ -22,6 +22,7 @@ struct diffusers_pipeline {
     const char *name, *net, *classes[2], *vae;
     bool has_texts;  /* text_encoder, text_encoder_2 and their tokenizers    */
     bool passes_eta; /* 0 unless told, to samplers that have one of their own */
+    bool keeps_steps; /* from a picture: see struct start                     */
     unsigned patches; /* enum diffusers_patch: old files are corrected       */
 };
 

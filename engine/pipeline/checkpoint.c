@@ -335,6 +335,7 @@ static enum unstir_status build(struct unstir_model *m,
     const struct diffusers_pipeline *p =
         diffusers_pipeline_find(m->info.pipeline);
     m->passes_eta = p ? p->passes_eta : m->conditioner.n > 0;
+    m->keeps_steps = p && p->keeps_steps;
     TRY(copy_notes(m, err));
     TRY(checkpoint_describe(m, parts, err));
     return effort_measure(m, err);

@@ -54,7 +54,8 @@ struct unstir_model {
         enum unstir_precision precision;
     } encoder;
     bool passes_eta; /* its pipeline has an eta of its own: 0 unless told     */
-    bool reads_mask; /* beside the sample: the mask and the masked picture */
+    bool keeps_steps; /* see struct start                                     */
+    bool reads_mask;  /* beside the sample: the mask and the masked picture */
     bool reads_picture; /* beside the sample: the picture to be edited       */
     double read_scale;  /* of the latents that it then reads                 */
     struct conditioner conditioner; /* of models that read a text            */

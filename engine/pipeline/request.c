@@ -201,6 +201,7 @@ static void check_run(struct check *c, const struct sampler *s)
     struct sampler_run_options o = {
         .n_steps = c->out->steps,
         .first = plan.first,
+        .share = plan.share,
         .n = 1,
         .schedule = c->schedule,
         .has_learned_variance = c->model->has_learned_variance,
@@ -219,13 +220,16 @@ static void check_run(struct check *c, const struct sampler *s)
 }
 
 /* Steps are known: is one of them left to run? */
-static void check_strength(struct check *c)
+static void check_strength(struct check *c, const struct sampler *s)
 {
     double strength = c->out->strength, steps = c->out->steps;
+    struct start plan;
     char nearest[32];
 
-    if (!c->out->init_image || !(strength >= 0 && strength <= 1) ||
-        start_skipped(c->out->steps, strength) < c->out->steps)
+    if (!c->out->init_image || !(strength >= 0 && strength <= 1))
+        return;
+    start_plan(&plan, c->model, c->out, s);
+    if (plan.first < plan.end && (!c->model->keeps_steps || strength > 0))
         return;
     (void)snprintf(nearest, sizeof nearest, "%g", ceil(1e4 / steps) / 1e4);
     violate(c, "strength", nearest,
@@ -252,7 +256,7 @@ static void check_steps(struct check *c, const struct sampler *s)
         violate(c, "steps", nearest, "steps must be 1 to %u, not %u", most,
                 steps);
     } else if (s) {
-        check_strength(c);
+        check_strength(c, s);
         check_run(c, s);
     }
 }
@@ -713,9 +717,11 @@ void unstir_request_picture(struct unstir_request *request, uint32_t i)
         request->seed += i;
 }
 
-uint32_t unstir_request_steps(const struct unstir_request *resolved)
+uint32_t unstir_request_steps(const struct unstir_model *model,
+                              const struct unstir_request *resolved)
 {
-    if (!resolved->init_image)
-        return resolved->steps;
-    return resolved->steps - start_skipped(resolved->steps, resolved->strength);
+    struct start plan;
+
+    start_plan(&plan, model, resolved, sampler_find(resolved->sampler));
+    return plan.end - plan.first;
 }

@@ -45,6 +45,10 @@ void start_plan(struct start *s, const struct unstir_model *model,
     s->is_inverse = sampler->is_inverse;
     s->is_edit = model->reads_picture;
     s->is_pure = s->is_edit || (s->has_mask && resolved->strength == 1);
+    if (model->keeps_steps && !s->has_mask && sampler->has_grid) {
+        s->share = resolved->strength;
+        return;
+    }
     s->first = s->is_inverse ? 0 : skipped;
     s->end = s->is_inverse ? n - skipped : n;
 }

@@ -7,6 +7,9 @@
  * floor(n s) of them are run, and the picture z is noised to the level of the
  * first of these, x = a z + b e.  The stronger, the less of it is left.
  *
+ * A latent consistency model's own pipeline runs all n steps, in the last s of
+ * the grid that its sampler takes them from.
+ *
  * Inpainting, with a network that knows nothing of masks: where the mask is
  * black the picture is kept.  After each evaluation the sample there is put
  * back to the picture at the level of the next one, always with the same first
@@ -49,7 +52,8 @@
  * arXiv:2201.09865, eq. 8 without resampling (keeping); diffusers 0.42.1,
  * StableDiffusionImg2ImgPipeline.get_timesteps and prepare_latents,
  * StableDiffusionInpaintPipeline.__call__ (the case of 4 channels),
- * StableDiffusionInstructPix2PixPipeline.prepare_image_latents.
+ * StableDiffusionInstructPix2PixPipeline.prepare_image_latents,
+ * LatentConsistencyModelImg2ImgPipeline.__call__.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -89,6 +93,7 @@ struct start {
     bool is_inverse;
     bool is_pure; /* begins in pure noise all the same                       */
     bool is_read; /* the network reads the mask: nothing is put back         */
+    double share; /* of the sampler's grid that the steps lie in; 0: all      */
     bool is_edit; /* it reads the picture: `known` as it lies there          */
     uint64_t variation_seed;
     double variation; /* t; 0: the seed's own noise                          */

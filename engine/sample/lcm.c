@@ -41,6 +41,7 @@ const struct sampler sampler_lcm = {
     .info = &sampler_infos[SAMPLER_LCM],
     .method = METHOD_LCM,
     .default_steps = 4,
+    .has_grid = true,
     .prepare = sampler_prepare_distilled,
     .max_steps = sampler_max_steps_distilled,
     .advance = lcm_advance,

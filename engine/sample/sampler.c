@@ -127,6 +127,7 @@ enum unstir_status sampler_run_init(struct sampler_run *run,
         .eta = options->eta,
         .custom = options->timesteps,
         .mu = options->mu,
+        .share = options->share,
         .has_clipped_output = options->has_clipped_output,
         .has_learned_variance = options->has_learned_variance,
     };
@@ -406,10 +407,17 @@ enum unstir_status sampler_prepare_distilled(struct sampler_run *run,
     if (run->n_steps > grid)
         return error_field(err, "steps", "steps must be 1 to %u, not %u", grid,
                            run->n_steps);
+    uint32_t used = run->share > 0 ? (uint32_t)(grid * run->share) : grid;
+    if (run->n_steps > used)
+        return error_field(err, "strength",
+                           "strength %g leaves %u places for %u steps; at "
+                           "least %g",
+                           run->share, used, run->n_steps,
+                           (double)run->n_steps / grid);
     for (uint32_t i = 0; i < run->n_steps; i++) {
-        double place = i * ((double)grid / run->n_steps);
+        double place = i * ((double)used / run->n_steps);
         run->timesteps[i] =
-            (grid - (uint32_t)place) * (c->n_timesteps / grid) - 1;
+            (used - (uint32_t)place) * (c->n_timesteps / grid) - 1;
         run->times[i] = (float)run->timesteps[i];
     }
     return check_signal(run, err);

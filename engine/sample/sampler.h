@@ -91,6 +91,7 @@ struct sampler {
     bool is_unit_range;      /* pictures lie in 0 .. 1, not -1 .. 1           */
     bool is_result_estimate; /* the result is the last estimate              */
     bool is_inverse;         /* from a picture to noise                      */
+    bool has_grid;           /* takes options' share                         */
 
     /* Change what the name stands for in a parsed configuration; `is_own`: it
      * was written for this class.  NULL: nothing. */
@@ -202,6 +203,7 @@ struct sampler_run {
     double eta;
     const uint32_t *custom;    /* [n_steps] or NULL, borrowed                */
     double mu;                 /* shift of flow matching                     */
+    double share;              /* of the grid of distilled methods; 0: all   */
     bool has_clipped_output;   /* DDIM: epsilon from the clipped estimate    */
     bool has_learned_variance; /* the network brings a second half           */
 };
@@ -215,6 +217,8 @@ struct sampler_run_options {
     double mu; /* flow matching with is_shift_dynamic                        */
     const uint32_t *timesteps; /* [n_steps] falling, instead of spaced ones:
                                   consistency models                         */
+    double share; /* LCM: all steps lie in the last share of the grid that they
+                     are taken from; 0: in all of it                         */
     bool has_clipped_output;
     bool has_learned_variance;
 };

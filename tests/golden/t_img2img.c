@@ -1,7 +1,7 @@
 /* t_img2img.c - latent picture to picture and inpainting against the
  * reference's pipelines.
  *
- * Tiny models of SD 1.x, SD 2.x, SDXL and its refiner, with AutoencoderTiny,
+ * Tiny models of SD 1.x, SD 2.x, SDXL and its refiner, LCM, with AutoencoderTiny,
  * and of networks that read the mask or the picture to be edited; pictures are
  * resized on both sides.  Tolerances are those of t_text_pipelines.c: latents after every evaluation within 1e-3 of the
  * largest value of the trajectory, 99 % of the picture's bytes within 1 level,
@@ -188,7 +188,7 @@ static void check_edits(const struct unstir_model *model,
     r.strength = 1;
     must(unstir_request_check(model, &r, &resolved, NULL, NULL, &err), &err);
     assert_true(resolved.image_guidance == 1.5);
-    assert_int_equal(unstir_request_steps(&resolved), r.steps);
+    assert_int_equal(unstir_request_steps(model, &resolved), r.steps);
     r.guidance = 1; /* without guidance, none of either kind */
     r.image_guidance = 3;
     must(unstir_request_check(model, &r, &resolved, NULL, NULL, &err), &err);
@@ -289,6 +289,7 @@ int main(void)
         {"refiner_narrow", test_pipeline, NULL, NULL, "refiner_narrow"},
         {"means", test_pipeline, NULL, NULL, "means"},
         {"tiny", test_pipeline, NULL, NULL, "tiny"},
+        {"lcm", test_pipeline, NULL, NULL, "lcm"},
         {"inpaint4", test_pipeline, NULL, NULL, "inpaint4"},
         {"inpaint_means", test_pipeline, NULL, NULL, "inpaint_means"},
         {"inpaint_a", test_pipeline, NULL, NULL, "inpaint_a"},

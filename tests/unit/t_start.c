@@ -182,13 +182,13 @@ static void test_defaults(void **state)
     r = ask("ddim", 10);
     must(unstir_request_check(model, &r, &resolved, NULL, NULL, &err), &err);
     assert_true(resolved.strength == 0.8);
-    assert_int_equal(unstir_request_steps(&resolved), 8);
+    assert_int_equal(unstir_request_steps(model, &resolved), 8);
     r.mask = &mask;
     must(unstir_request_check(model, &r, &resolved, NULL, NULL, &err), &err);
     assert_true(resolved.strength == 1);
     r.init_image = r.mask = NULL;
     must(unstir_request_check(model, &r, &resolved, NULL, NULL, &err), &err);
-    assert_int_equal(unstir_request_steps(&resolved), 10);
+    assert_int_equal(unstir_request_steps(model, &resolved), 10);
 }
 
 static void test_progress(void **state)

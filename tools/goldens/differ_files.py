@@ -482,5 +482,4 @@ def compare(r, kind, unstir, folder, forgets):
         code, says = refused
         return "refused" if code in (2, 3, 4) else "DIFFERS", \
             f"exit {code}: {says}", told
-    same, says = pipes.judge(want, got)
-    return "same" if same else "DIFFERS", says, told
+    return *pipes.judge(pipe, request, run, want, got), told

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 import differ_pipelines as p
 
-STRENGTHS = [0.0, 0.01, 0.3, 0.4, 0.5, 0.7, 0.9, 0.999, 1.0]
+STRENGTHS = [0.01, 0.3, 0.4, 0.5, 0.7, 0.9, 0.999, 1.0]
 
 
 def draw_size(r, request):
@@ -84,7 +84,10 @@ def finish(r, pipe, run, has_mask=False):
     with_picture(r, request, has_mask)
     case = pipe.scheduler.case
     p.add_method(pipe, request, dict(case, strength=request["strength"]))
-    request["steps"] = pipe.method["steps"] = r.choice([2, 3, 5, 8])
+    most = pipe.scheduler.config.num_train_timesteps
+    few = 1 / request["strength"] if r.random() < 0.95 else 1
+    request["steps"] = pipe.method["steps"] = min(most, r.choice(
+        [n for n in (2, 3, 5, 8) if n >= few] or [8]))
     return pipe, request, run
 
 
@@ -117,6 +120,17 @@ def make_inpaint(r):
     return finish(r, pipe, run_inpaint, True)
 
 
+def run_lcm(pipe, request):
+    return p.run_text(pipe, request, image=request["fitted"],
+                      strength=request["strength"])
+
+
+def make_lcmimg(r):
+    pipe = diffusers.LatentConsistencyModelImg2ImgPipeline(**p.lcm_parts(r))
+    request = with_picture(r, p.lcm_request(r, pipe))
+    return pipe, request, run_lcm
+
+
 def make_edit(r):
     is_xl = r.random() < 0.4
     if is_xl:
@@ -146,4 +160,4 @@ def run_edit_xl(pipe, request):
 
 
 KINDS = {"refiner": make_refiner, "img2img": make_img2img,
-         "inpaint": make_inpaint, "edit": make_edit}
+         "inpaint": make_inpaint, "edit": make_edit, "lcmimg": make_lcmimg}

@@ -5,7 +5,8 @@ usage: python tools/goldens/make_img2img_pipelines.py OUT_FOLDER [NAME ...]
 
 The reference's own pipelines (diffusers 0.42.1), tiny, with the parts, weights
 and vocabulary of make_text_pipelines.py: picture to picture of Stable
-Diffusion 1.x, 2.x, XL and its refiner, with AutoencoderKL and AutoencoderTiny; inpainting
+Diffusion 1.x, 2.x, XL and its refiner and of a latent consistency model, with
+AutoencoderKL and AutoencoderTiny; inpainting
 with 4 and with 9 channels; edits by instruction (8 channels), of 1.x, of XL
 and of CosXL.  The picture of 40 x 36 pixels has the colours
 (7 x + 13 y + 50 c + x y mod 32) mod 256, the mask 255 where (x + 2 y) mod 40 is
@@ -21,7 +22,8 @@ import sys
 import numpy
 import torch
 from diffusers import (DDIMScheduler, EulerAncestralDiscreteScheduler,
-                       EulerDiscreteScheduler, PNDMScheduler,
+                       EulerDiscreteScheduler,
+                       LatentConsistencyModelImg2ImgPipeline, PNDMScheduler,
                        StableDiffusionImg2ImgPipeline,
                        StableDiffusionInpaintPipeline,
                        StableDiffusionInstructPix2PixPipeline,
@@ -97,6 +99,13 @@ PIPELINES = {
                  {"prompt": "a photo of a cat", "steps": 8, "seed": 5,
                   "strength": 0.4},
              ]),
+    # Which runs all steps, whatever the strength.
+    "lcm": ("lcm", LatentConsistencyModelImg2ImgPipeline, None, {}, [
+        {"prompt": "a photo of a cat", "steps": 4, "seed": 20,
+         "strength": 0.5},
+        {"prompt": "a red dog", "steps": 3, "seed": 21, "strength": 0.29,
+         "guidance": 3.0},
+    ]),
     "inpaint4": ("sd1", StableDiffusionInpaintPipeline, DDIM, {}, [
         {"prompt": "a photo of a cat", "steps": 8, "seed": 6,
          "strength": 0.7},
