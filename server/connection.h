@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "config.h"
+#include "problem.h"
 
 struct MHD_Connection;
 struct exchange;
@@ -41,6 +42,12 @@ struct connection {
     uint64_t n_moved;    /* bytes received (IDLE) or taken (SENDING) then     */
     char peer[INET6_ADDRSTRLEN];
 };
+
+/* The minimal answer to a request, where none can be queued (it is still
+ * arriving, or its head has left no room).  MHD must have sent nothing for it
+ * yet, and the connection must end.                                        */
+void connection_say_error(const struct connection *connection,
+                          enum error_code code);
 
 /* Enter a phase: its deadline counts from now. */
 void connection_set_phase(struct connection *connection, enum phase phase);

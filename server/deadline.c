@@ -46,23 +46,6 @@ void connection_set_phase(struct connection *connection, enum phase phase)
         connection->n_moved = bytes_moved(connection, phase == PHASE_SENDING);
 }
 
-/* No answer can be queued while a request arrives, so this one goes past
- * MHD, which has sent nothing for the request yet.                          */
-static void send_late(const struct connection *connection)
-{
-    static const char body[] =
-        "{\"type\":\"/problems/slow-body\",\"title\":\"Request took too "
-        "long\",\"status\":408}";
-    char text[512];
-    int n = snprintf(text, sizeof text,
-                     "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
-                     "Content-Type: application/problem+json\r\n"
-                     "Content-Length: %zu\r\n\r\n%s",
-                     sizeof body - 1, body);
-
-    (void)send(connection->fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 /* The line tells how late the cut is by this process's own clock: it comes at
  * the first round after the limit, so after_ms - round_ms <= limit_ms however
  * busy the machine is.                                                      */
@@ -80,7 +63,7 @@ static void cut(struct connection *connection, const char *what,
     log_int(&line, "round_ms", (int64_t)(now - connection->checked_ms));
     log_end(&line);
     if (connection->phase == PHASE_HEAD || connection->phase == PHASE_BODY)
-        send_late(connection);
+        connection_say_error(connection, ERROR_SLOW_BODY);
     else /* what it does not take is not kept for it: close resets           */
         (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once,
                          sizeof at_once);

@@ -33,6 +33,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "connection.h"
@@ -44,7 +45,10 @@
 #include "log.h"
 #include "router.h"
 
-#define HEAD_BYTES       (16u << 10)
+#define POOL_BYTES       (32u << 10) /* MHD's, of a connection               */
+#define HEAD_BYTES       (POOL_BYTES / 2) /* it reads into half of it        */
+#define ITEM_BYTES       80 /* of it: struct MHD_HTTP_Header has 72          */
+#define ANSWER_BYTES     (5u << 10) /* for the answer's head           */
 #define STREAM_BLOCK     8192u
 #define DISCARD_BYTES    (64u << 10) /* of a refused body, to keep the line  */
 #define SMALL_BODY_BYTES (64u << 10) /* --body-bytes counts what is above    */
@@ -228,7 +232,24 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 
 /* --------------------------------------------------------------- requests */
 
-/* MHD has read the request line. */
+/* No answer can be queued: it would find no room. */
+static void refuse_head(struct exchange *x)
+{
+    x->status = error_info(ERROR_HEADERS_TOO_LARGE)->status;
+    connection_say_error(x->connection, ERROR_HEADERS_TOO_LARGE);
+}
+
+static size_t count_bytes(const char *text, size_t n, char wanted)
+{
+    size_t k = 0;
+
+    for (size_t i = 0; i < n; i++)
+        k += text[i] == wanted;
+    return k;
+}
+
+/* MHD has read the request line.  It is about to make an item of each query
+ * argument, and waits for ever when they do not fit.                        */
 static void *on_target(void *cls, const char *target,
                        struct MHD_Connection *mhd)
 {
@@ -259,6 +280,12 @@ static void *on_target(void *cls, const char *target,
     connection->exchange = x;
     if (connection->phase != PHASE_HEAD)
         connection_set_phase(connection, PHASE_HEAD);
+    if (count_bytes(target, strlen(target), '&') >
+        POOL_BYTES / 2 / ITEM_BYTES) {
+        x->is_gone = true;
+        refuse_head(x);
+        (void)shutdown(connection->fd, SHUT_RDWR);
+    }
     return x;
 }
 
@@ -461,6 +488,29 @@ static enum MHD_Result advance(struct exchange *x)
     return MHD_NO;
 }
 
+/* Whether what the head takes of MHD's pool leaves room for the answer's: else
+ * MHD closes without a word.  It takes the buffer that it was read into, an
+ * item for each header, query argument and cookie, and cookies once more.   */
+static bool leaves_room(const struct exchange *x, const struct head *head)
+{
+    const char *target = x->request.target;
+    size_t n = strlen(target) + 16; /* method, version                       */
+    size_t n_items = count_bytes(target, n - 16, '&') + 1, n_cookies = 0;
+
+    for (size_t i = 0; i < head->n; i++) {
+        const struct framing_header *h = &head->headers[i];
+
+        n += h->n_name + h->n_value + 4;
+        n_items++;
+        if (h->n_name == 6 && strncasecmp(h->name, "Cookie", 6) == 0) {
+            n_cookies += h->n_value;
+            n_items += count_bytes(h->value, h->n_value, ';') + 1;
+        }
+    }
+    return n <= HEAD_BYTES && ITEM_BYTES * n_items + n_cookies <=
+                                  POOL_BYTES - HEAD_BYTES - ANSWER_BYTES;
+}
+
 /* First call: the head is complete. */
 static enum MHD_Result take_head(struct exchange *x, const char *method,
                                  const char *version)
@@ -477,18 +527,20 @@ static enum MHD_Result take_head(struct exchange *x, const char *method,
     x->has_head = true;
     (void)MHD_get_connection_values_n(x->connection->mhd, MHD_HEADER_KIND,
                                       on_header, &head);
+    if (head.has_failed || !leaves_room(x, &head)) {
+        refuse_head(x);
+        return MHD_NO;
+    }
     framing.n_headers = head.n;
     head_set_method(request, method);
     head_set_id(request);
-    why = head.has_failed ? "there are too many headers"
-                          : framing_check(&framing, &code);
+    why = framing_check(&framing, &code);
     if (!why && !is_contiguous(x, version, &head))
         why = "a line of the head does not end in one CR LF, is folded or "
               "has a NUL byte";
     if (why) { /* code is ERROR_MALFORMED_REQUEST unless framing.c chose    */
         x->must_close = true;
-        reply_error(request, head.has_failed ? ERROR_HEADERS_TOO_LARGE : code,
-                    "%s", why);
+        reply_error(request, code, "%s", why);
         return queue_answer(x);
     }
     request->target = framing.path;
@@ -630,7 +682,7 @@ static struct MHD_Daemon *start_daemon(struct http *http)
         NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, http,
         MHD_OPTION_LISTEN_SOCKET, http->listener.fd,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)http->config->max_connections,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,
         MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_URI_LOG_CALLBACK,
         on_target, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_END);

@@ -149,7 +149,7 @@ static const char *quote_n(struct mem_arena *arena, const char *text, size_t n)
 
 const char *json_quote(struct mem_arena *arena, const char *text)
 {
-    return quote_n(arena, text, strlen(text));
+    return text ? quote_n(arena, text, strlen(text)) : NULL;
 }
 
 static const char *text_of(const json_t *value, struct mem_arena *arena)

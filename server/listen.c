@@ -199,7 +199,9 @@ bool listener_open(struct listener *listener, const char *address, int port,
                        gai_strerror(rc));
         return false;
     }
-    is_open = open_tcp(listener, list, strcmp(parts.host, "::") == 0);
+    is_open = false;
+    for (const struct addrinfo *at = list; at && !is_open; at = at->ai_next)
+        is_open = open_tcp(listener, at, strcmp(parts.host, "::") == 0);
     if (!is_open)
         (void)system_failed(why, why_size, address, "cannot listen");
     freeaddrinfo(list);
@@ -280,7 +282,8 @@ int listener_connect(const char *address, int timeout_ms)
         host = "::1";
     if (getaddrinfo(host, parts.port, &hints, &list) != 0)
         return -1;
-    fd = connect_to(list->ai_addr, list->ai_addrlen, timeout_ms);
+    for (const struct addrinfo *at = list; at && fd < 0; at = at->ai_next)
+        fd = connect_to(at->ai_addr, at->ai_addrlen, timeout_ms);
     freeaddrinfo(list);
     return fd;
 }

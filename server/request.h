@@ -8,7 +8,7 @@
  * answer until the final reply call or until `gone` was called, whichever is
  * first.  After that it must not be touched.
  *
- * Loop-only.  Limits: MHD's 16 KiB for line and headers together,
+ * Loop-only.  Limits: 16 KiB for line and headers together,
  * REQUEST_MAX_QUERY query arguments, the route's body limit.
  *
  * SPDX-License-Identifier: MIT

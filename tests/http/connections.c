@@ -95,6 +95,32 @@ static void test_large_heads(int port, struct reply *reply)
     free(text);
 }
 
+/* Around the limit of 16 KiB, and with as many query arguments as fit: what is
+ * too much is told, nothing is left without an answer. */
+static void test_heads_at_the_limit(int port, struct reply *reply)
+{
+    static const char filling[] = "x&";
+    char text[20000];
+    int n_silent = 0, n_right = 0, n_refused = 0;
+
+    for (size_t n = 100; n < 17500; n += n < 15000 ? 1000 : 60)
+        for (size_t k = 0; k < 2; k++) {
+            size_t at = (size_t)snprintf(text, sizeof text, "GET /?");
+
+            memset(text + at, filling[k], n);
+            (void)snprintf(text + at + n, sizeof text - at - n,
+                           " HTTP/1.1\r\n" HOST "\r\n");
+            (void)ask(port, text, reply);
+            n_silent += reply->n_final != 1;
+            n_right += reply->status == 200;
+            n_refused += reply->status == 431 || reply->status == 400;
+        }
+    verdict("f_heads_at_the_limit",
+            n_silent == 0 && n_right > 20 && n_refused > 20,
+            "%d without one answer, %d served, %d refused", n_silent, n_right,
+            n_refused);
+}
+
 /* Half a million chunks of one byte: memory stays flat, and the answer comes
  * at the end, since none can be queued while a body arrives.               */
 static void test_many_chunks(int port, struct reply *reply)
@@ -338,6 +364,7 @@ void connection_tests(int port, int limit)
     test_half_closed(port, reply);
     test_hosts(port, reply);
     test_large_heads(port, reply);
+    test_heads_at_the_limit(port, reply);
     test_bodies(port, reply);
     test_hangups(port, reply);
     test_limit(port, limit, reply);
