@@ -134,7 +134,8 @@ async function models() {
 async function greet(jobs) {
     viewer.say("Ready.");
     if (jobs.length || !form.isQuick()) return;
-    if ((await get("/v1/status")).jobs.active === 0) make();
+    const request = form.read(); /* before anybody changes the fields */
+    if ((await get("/v1/status")).jobs.active === 0) send(request);
 }
 
 async function begin() {

@@ -234,7 +234,7 @@ function onStatus(data) {
     showState();
     if (data.status === "canceling") say("Stopping ...");
     else if (data.queue)
-        say(data.queue.position === 1 && data.queue.ahead_s < 1 ? "Next; the model is made ready."
+        say(data.queue.position === 1 && data.queue.ahead_s < 1 ? "Next in line; its model may still be loading."
             : "Place " + data.queue.position + " in the queue, about " + seconds(data.queue.ahead_s) + ".");
 }
 
