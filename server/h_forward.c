@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "encode.h"
 #include "h_jobs.h"
 #include "handlers.h"
 #include "models.h"
@@ -28,6 +29,8 @@ struct forward {
     int32_t t;
     uint32_t n_strip; /* 0: one picture at t                                 */
     uint32_t zoom;
+    bool is_too_large; /* what would be made; zoom is the largest that is
+                          not, 0: none                                       */
     struct buf body;
     enum unstir_status status;
     struct unstir_error error;
@@ -35,23 +38,30 @@ struct forward {
     size_t n_png;
 };
 
+static uint32_t n_pictures(const struct forward *f)
+{
+    return f->n_strip > 0 ? f->n_strip : 1;
+}
+
 /* t of picture i: the picture itself first, then evenly to the last step. */
 static int32_t strip_t(const struct forward *f, uint32_t i)
 {
     int64_t last = (int64_t)f->chain.n_timesteps - 1;
 
+    if (f->n_strip == 0)
+        return f->t;
     return (int32_t)((last + 1) * i / (f->n_strip - 1)) - 1;
 }
 
-static enum unstir_status make_strip(struct forward *f,
-                                     const struct unstir_image *image,
-                                     struct unstir_image *out)
+static enum unstir_status make(struct forward *f,
+                               const struct unstir_image *image,
+                               struct unstir_image *out)
 {
     struct unstir_image pictures[MAX_STRIP];
     enum unstir_status status = UNSTIR_OK;
     uint32_t n = 0;
 
-    for (; n < f->n_strip; n++) {
+    for (; n < n_pictures(f); n++) {
         status = unstir_forward_image(&f->chain, image, strip_t(f, n),
                                       &pictures[n], &f->error);
         if (status != UNSTIR_OK)
@@ -65,6 +75,20 @@ static enum unstir_status make_strip(struct forward *f,
     return status;
 }
 
+static bool fits(struct forward *f, const struct unstir_image *image)
+{
+    struct encode_sheet sheet = {.width = image->width,
+                                 .height = image->height,
+                                 .n = n_pictures(f),
+                                 .gap = STRIP_GAP,
+                                 .columns = n_pictures(f),
+                                 .zoom = f->zoom};
+
+    f->is_too_large = !encode_fits(&sheet);
+    f->zoom = sheet.zoom;
+    return !f->is_too_large;
+}
+
 static void run(struct loop_task *task)
 {
     struct forward *f = (struct forward *)task;
@@ -73,12 +97,9 @@ static void run(struct loop_task *task)
     f->status = unstir_image_decode(
         (const unsigned char *)(f->body.bytes ? f->body.bytes : ""), f->body.n,
         MAX_EDGE, &image, &f->error);
-    if (f->status == UNSTIR_OK)
-        f->status = f->n_strip > 0
-                        ? make_strip(f, &image, &out)
-                        : unstir_forward_image(&f->chain, &image, f->t, &out,
-                                               &f->error);
-    if (f->status == UNSTIR_OK)
+    if (f->status == UNSTIR_OK && fits(f, &image))
+        f->status = make(f, &image, &out);
+    if (f->status == UNSTIR_OK && !f->is_too_large)
         f->status =
             unstir_png_encode(&out, -1, NULL, 0, &f->png, &f->n_png, &f->error);
     unstir_image_fini(&out);
@@ -112,7 +133,9 @@ static void done(struct loop_task *task)
 {
     struct forward *f = (struct forward *)task;
 
-    if (f->request != NULL && f->status == UNSTIR_OK) {
+    if (f->request != NULL && f->is_too_large) {
+        h_refuse_size(f->request, f->zoom > 0 ? "zoom" : "steps", f->zoom);
+    } else if (f->request != NULL && f->status == UNSTIR_OK) {
         reply_headerf(f->request, "X-Seed", "%llu",
                       (unsigned long long)f->chain.seed);
         reply_header(f->request, "X-Model", model_id(f->model));

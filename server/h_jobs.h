@@ -17,6 +17,10 @@
 #include "reply.h"
 #include "request.h"
 
+/* 422: what query argument `name` asks for is larger than a picture may be; 0:
+ * there is no nearest that is not. */
+void h_refuse_size(struct request *request, const char *name, uint32_t nearest);
+
 /* The job that {id} of the path names; NULL: 404 or 410 was sent. */
 struct job *h_find_job(struct service *service, struct request *request);
 

@@ -88,6 +88,23 @@ static uint32_t read_zoom(const struct request *request, uint32_t fallback)
     return (uint32_t)query_number(request, "zoom", fallback);
 }
 
+void h_refuse_size(struct request *request, const char *name, uint32_t nearest)
+{
+    struct problem *problem = reply_problem_new(request);
+    char detail[120], text[24];
+
+    if (problem == NULL)
+        return;
+    (void)snprintf(detail, sizeof detail,
+                   "would make a picture with an edge above %u pixels, or an "
+                   "enlarged one of more than %u million",
+                   ENCODE_MAX_EDGE, (unsigned)(ENCODE_MAX_ENLARGED >> 20));
+    (void)snprintf(text, sizeof text, "%u", nearest);
+    query_violation(problem, name, request_query(request, name), detail,
+                    nearest > 0 ? text : NULL);
+    reply_problem(request, problem);
+}
+
 /* False when it was answered.  The options become what is made. */
 static bool check_size(struct request *request, uint32_t width, uint32_t height,
                        size_t n, struct encode_options *options)
@@ -95,8 +112,6 @@ static bool check_size(struct request *request, uint32_t width, uint32_t height,
     struct encode_sheet sheet = {width,        height,           n,
                                  options->gap, options->columns, options->zoom};
     const char *name = "zoom";
-    struct problem *problem;
-    char detail[120], nearest[24];
 
     if (encode_fits(&sheet)) {
         options->columns = sheet.columns;
@@ -104,17 +119,7 @@ static bool check_size(struct request *request, uint32_t width, uint32_t height,
     }
     if (sheet.zoom == 0)
         name = options->columns > 0 ? "columns" : "max";
-    problem = reply_problem_new(request);
-    if (problem == NULL)
-        return false;
-    (void)snprintf(detail, sizeof detail,
-                   "would make a picture with an edge above %u pixels, or an "
-                   "enlarged one of more than %u million",
-                   ENCODE_MAX_EDGE, (unsigned)(ENCODE_MAX_ENLARGED >> 20));
-    (void)snprintf(nearest, sizeof nearest, "%u", sheet.zoom);
-    query_violation(problem, name, request_query(request, name), detail,
-                    sheet.zoom > 0 ? nearest : NULL);
-    reply_problem(request, problem);
+    h_refuse_size(request, name, sheet.zoom);
     return false;
 }
 

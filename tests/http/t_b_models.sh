@@ -50,6 +50,11 @@ is "forward: same seed, same bytes" "$(sha "$TMP/f2")" "$(sha "$TMP/f1")"
 is "forward: another seed, others" "$([ "$(sha "$TMP/f3")" != "$(sha "$TMP/f1")" ] && echo others)" others
 is "forward: seed is told" "$(header "$TMP/h" X-Seed)" 2
 is "forward: a strip" "$(forward 'steps=8&zoom=2' "$TMP/f") $(png_size "$TMP/f")" "200 $((8 * 32 + 7 * 2))x32"
+is "forward: one picture, enlarged" "$(forward 't=250&zoom=4' "$TMP/f") $(png_size "$TMP/f")" "200 64x64"
+id=$(new_job '{"prompt":"bag","steps":8}')
+wait_job "$id" >/dev/null
+get "/v1/jobs/$id/timeline?columns=3&max=9&zoom=8" >"$TMP/large.png"
+is "forward: a strip too large" "$(png_size "$TMP/large.png") $(curl -s "$URL/v1/forward?steps=16&zoom=8" --data-binary "@$TMP/large.png" | jq -c '[.status,.errors[0].pointer,.errors[0].nearest]')" '388x388 [422,"?zoom",[2]]'
 is "forward: t beyond the chain" "$(forward 't=1000' "$TMP/f") $(jq -r '.errors[0].pointer' "$TMP/f")" "422 ?t"
 is "forward: another model" "$(forward 'model=tiny-rgb&t=1' "$TMP/f")" 200
 is "forward: no such model" "$(forward 'model=x' "$TMP/f")" 404
