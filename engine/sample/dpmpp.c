@@ -1,6 +1,6 @@
 /* dpmpp.c - DPM-Solver++ as a multistep method, with and without noise.
  *
- * The four names are one method: order 2 or 3, deterministic or stochastic.  A
+ * The names are one method: order 2 or 3, deterministic or stochastic.  A
  * folder of this very class keeps what a name leaves open: order 1 under 2m,
  * the older algorithms (dpmsolver, sde-dpmsolver), midpoint or heun.
  *
@@ -20,6 +20,8 @@ static enum unstir_status dpmpp_adapt(const struct sampler *self,
 {
     bool is_of_noise = solver_is_of_noise(c);
 
+    if (self->is_heun)
+        c->solver = SOLVER_HEUN;
     (void)is_own;
     if (self->order == 3 || c->solver_order > self->order)
         c->solver_order = self->order;
@@ -61,19 +63,24 @@ static void dpmpp_advance(const struct sampler_run *run, uint32_t step,
     solver_advance(run, step, io, state);
 }
 
-#define DPMPP(id, steps_back, sde)                                        \
-    {                                                                     \
-        .info = &sampler_infos[id], .method = METHOD_DPMPP,               \
-        .order = steps_back, .is_sde = sde, .n_history = steps_back,      \
-        .sigma_kinds = SIGMA_USUAL | SIGMA_BIT(LU), .has_spacings = true, \
-        .adapt = dpmpp_adapt, .prepare = sampler_prepare_solver,          \
-        .check = dpmpp_check, .max_steps = sampler_max_steps_solver,      \
-        .mixture = solver_mixture, .advance = dpmpp_advance,              \
+#define DPMPP(id, steps_back, sde, heun)                                     \
+    {                                                                        \
+        .info = &sampler_infos[id], .method = METHOD_DPMPP,                  \
+        .order = steps_back, .is_sde = sde, .is_heun = heun,                 \
+        .n_history = steps_back, .sigma_kinds = SIGMA_USUAL | SIGMA_BIT(LU), \
+        .has_spacings = true, .adapt = dpmpp_adapt,                          \
+        .prepare = sampler_prepare_solver, .check = dpmpp_check,             \
+        .max_steps = sampler_max_steps_solver, .mixture = solver_mixture,    \
+        .advance = dpmpp_advance,                                            \
     }
 
-const struct sampler sampler_dpmpp_2m = DPMPP(SAMPLER_DPMPP_2M, 2, false);
-const struct sampler sampler_dpmpp_3m = DPMPP(SAMPLER_DPMPP_3M, 3, false);
+const struct sampler sampler_dpmpp_2m =
+    DPMPP(SAMPLER_DPMPP_2M, 2, false, false);
+const struct sampler sampler_dpmpp_3m =
+    DPMPP(SAMPLER_DPMPP_3M, 3, false, false);
 const struct sampler sampler_dpmpp_2m_sde =
-    DPMPP(SAMPLER_DPMPP_2M_SDE, 2, true);
+    DPMPP(SAMPLER_DPMPP_2M_SDE, 2, true, false);
 const struct sampler sampler_dpmpp_3m_sde =
-    DPMPP(SAMPLER_DPMPP_3M_SDE, 3, true);
+    DPMPP(SAMPLER_DPMPP_3M_SDE, 3, true, false);
+const struct sampler sampler_dpmpp_2m_sde_heun =
+    DPMPP(SAMPLER_DPMPP_2M_SDE_HEUN, 2, true, true);

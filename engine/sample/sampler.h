@@ -82,6 +82,7 @@ struct sampler {
     enum schedule_method method;
     uint32_t order; /* of the solver in the configuration; 0: as it says     */
     bool is_sde;    /* the solver draws noise                                */
+    bool is_heun;   /* solver_type, whatever the configuration says          */
     size_t n_history;
     bool has_eta;
     double default_eta;
@@ -153,6 +154,8 @@ enum sampler_id {
     SAMPLER_SCORE_VP,
     SAMPLER_ANNEALED_LANGEVIN,
     SAMPLER_BINOMIAL,
+    SAMPLER_DPMPP_2S_A,
+    SAMPLER_DPMPP_2M_SDE_HEUN,
     SAMPLER_COUNT
 };
 extern const struct sampler *const samplers[SAMPLER_COUNT];
@@ -364,5 +367,7 @@ extern const struct sampler sampler_score_ve;
 extern const struct sampler sampler_score_vp;
 extern const struct sampler sampler_annealed_langevin;
 extern const struct sampler sampler_binomial;
+extern const struct sampler sampler_dpmpp_2s_a;
+extern const struct sampler sampler_dpmpp_2m_sde_heun;
 
 #endif

@@ -42,6 +42,8 @@ const struct sampler *const samplers[SAMPLER_COUNT] = {
     [SAMPLER_SCORE_VP] = &sampler_score_vp,
     [SAMPLER_ANNEALED_LANGEVIN] = &sampler_annealed_langevin,
     [SAMPLER_BINOMIAL] = &sampler_binomial,
+    [SAMPLER_DPMPP_2S_A] = &sampler_dpmpp_2s_a,
+    [SAMPLER_DPMPP_2M_SDE_HEUN] = &sampler_dpmpp_2m_sde_heun,
 };
 
 /* Name, title, other spellings, draws noise after the first, order (unipc, deis:
@@ -100,6 +102,11 @@ const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT] = {
                                    "ald", true, 1, "arXiv:1907.05600"},
     [SAMPLER_BINOMIAL] = {"binomial", "Binomial", "bits", true, 1,
                           "arXiv:1503.03585"},
+    [SAMPLER_DPMPP_2S_A] = {"dpmpp_2s_a", "DPM++ 2S a", "dpmpp_2s_ancestral",
+                            true, 2, "k-diffusion"},
+    [SAMPLER_DPMPP_2M_SDE_HEUN] = {"dpmpp_2m_sde_heun", "DPM++ 2M SDE Heun",
+                                   "dpmpp_2m_sde_heun_gpu", true, 2,
+                                   "arXiv:2211.01095"},
 };
 
 const struct unstir_schedule_info sampler_schedule_infos[SAMPLER_N_SCHEDULES] =
@@ -310,13 +317,15 @@ const struct sampler *sampler_of_config(const struct json *config)
     const struct json *order = json_get(config, "solver_order");
     bool is_third = order && json_int(order) == 3;
     bool is_sde = strncmp(kind, "sde-", 4) == 0;
+    const char *type = json_string(json_get(config, "solver_type"));
+    bool is_heun = is_sde && strcmp(type, "heun") == 0;
 
     for (size_t i = 0; i < SAMPLER_COUNT; i++) {
         const struct sampler *s = samplers[i];
         if (strcmp(schedule_class_name(s->method), class_name) != 0)
             continue;
-        int likeness =
-            1 + 2 * ((s->order == 3) == is_third) + (s->is_sde == is_sde);
+        int likeness = 1 + 4 * ((s->order == 3) == is_third) +
+                       2 * (s->is_sde == is_sde) + (s->is_heun == is_heun);
         if (likeness > most) {
             most = likeness;
             best = s;

@@ -213,9 +213,9 @@ static double cancelled(const struct rig *r, uint32_t step)
  * flattest (t_schedulers.c).  Two of the reference's are its own noise:
  *  - where solvers cut a timestep to a whole number, the first, T - 1 by its
  *    making, is 998 or 999 with the CPU;
- *  - the middle of an ancestral DPM2 step is the geometric mean of sigma and
- *    sigma'^2 / sigma, so sigma' itself, but it is made of sigma'^2 - up^2,
- *    which cancels.  One root in five of the reference's is off by one place,
+ *  - the middle of an ancestral DPM2 (or DPM++ 2S) step is the geometric mean
+ *    of sigma and sigma'^2 / sigma, so sigma' itself, but it is made of
+ *    sigma'^2 - up^2, which cancels.  One root in five of the reference's is off by one place,
  *    worth 4 * 2^-24 (sigma / sigma')^2 of the difference with the other
  *    roundings, a quarter of it in the mean's logarithm, of which a timestep
  *    is worth 0.003 at least. */
@@ -230,7 +230,9 @@ static double time_tolerance(const struct rig *r, uint32_t step, double t)
 
     if (is_cut && ((is_curved && step == 0) || r->tolerance > 0))
         return 1; /* drawn at random, any may lie at a whole number */
-    if (c->method == METHOD_DPM2_A && step + 1 < r->run.n_steps) {
+    bool is_of_split =
+        c->method == METHOD_DPM2_A || r->run.sampler == &sampler_dpmpp_2s_a;
+    if (is_of_split && step + 1 < r->run.n_steps) {
         double ratio = (double)(r->run.sigmas[step] / r->run.sigmas[step + 1]);
         return allowed + 0x1p-24 * ratio * ratio / 0.003;
     }

@@ -14,6 +14,10 @@ binomial            Sohl-Dickstein et al., arXiv:1503.03585, the chain of bits;
                     steps back by Bayes from the chances of both values of a
                     bit, where the house has a closed form
 
+dpmpp_2s_a          Lu et al., arXiv:2211.01095, algorithm 1, with noise as
+                    k-diffusion's sample_dpmpp_2s_ancestral() adds it: its
+                    network predicts noise, as make_samplers.py's stand-in
+
 SPDX-License-Identifier: MIT
 """
 import json
@@ -125,11 +129,74 @@ def binomial_row(steps, n):
             "x": [floats(x) for x in xs], "name": f"binomial {steps} of {n}"}
 
 
+def table():
+    """Levels of DPM++ SDE's default betas, as f32 has them."""
+    betas = np.linspace(0.00085, 0.012, 1000).astype(F)
+    kept = np.cumprod((1 - betas).astype(float)).astype(F)
+    return np.sqrt((1 - kept) / kept).astype(float)
+
+
+def karras(high, low, n):
+    ramp = np.linspace(0, 1, n)
+    return (high ** (1 / 7) + ramp * (low ** (1 / 7) - high ** (1 / 7))) ** 7
+
+
+def time_of(levels, sigma):
+    return np.interp(np.log(sigma), np.log(levels), np.arange(1000.0))
+
+
+def two_s_ancestral(steps, schedule):
+    draw, known = Draw(), table()
+    times = np.linspace(0, 999, steps)[::-1]
+    levels = np.interp(times, np.arange(1000), known)
+    if schedule == "karras":
+        levels = karras(levels[0], levels[-1], steps)
+        times = [time_of(known, s) for s in levels]
+    levels = [*levels, 0.0]
+    xs, told = [], []
+
+    def picture(x, sigma, t):
+        told.append(t)
+        seen = x / np.sqrt(sigma ** 2 + 1)
+        return x - sigma * seen * t / (t + 1)
+
+    x = draw.normal().astype(float) * levels[0]
+    for sigma, then, t in zip(levels, levels[1:], times):
+        up = min(then, np.sqrt(then ** 2 * (sigma ** 2 - then ** 2)
+                               / sigma ** 2))
+        down = np.sqrt(then ** 2 - up ** 2)
+        x0 = picture(x, sigma, t)
+        if then == 0:
+            x = x + (x - x0) / sigma * (0 - sigma)
+            xs.append(x)
+            continue
+        h = np.log(sigma / down)
+        middle = sigma * np.exp(-h / 2)
+        x2 = middle / sigma * x - np.expm1(-h / 2) * x0
+        xs.append(x2)
+        x0 = picture(x2, middle, time_of(known, middle))
+        x = down / sigma * x - np.expm1(-h) * x0 + up * draw.normal()
+        xs.append(x)
+    return xs, told
+
+
+def two_s_row(steps, schedule=None):
+    xs, times = two_s_ancestral(steps, schedule)
+    config = {"_class_name": "DPMSolverSDEScheduler"}
+    if schedule:
+        config[f"use_{schedule}_sigmas"] = True
+    return {"sampler": "dpmpp_2s_a", "source": "k-diffusion",
+            "config": config, "steps": steps, "seed": SEED,
+            "timesteps": floats(times), "x": [floats(x) for x in xs],
+            "name": f"dpmpp_2s_a {steps} {schedule or ''}".strip()}
+
+
 def main():
     rows = [langevin_row(4, 0.1, 5.0, 3), langevin_row(2, 0.01, 1.0, 1),
             langevin_row(10, 0.01, 1.0, 2, epsilon=2e-5),
             langevin_row(12, 0.01, 30.0, 2),
-            binomial_row(6, 6), binomial_row(7, 50), binomial_row(1, 10)]
+            binomial_row(6, 6), binomial_row(7, 50), binomial_row(1, 10),
+            two_s_row(8), two_s_row(6, "karras"), two_s_row(1)]
     with open(sys.argv[1], "w", encoding="ascii") as file:
         file.write("[\n" + ",\n".join(
             json.dumps(r, separators=(",", ":")) for r in rows) + "\n]\n")
