@@ -55,3 +55,10 @@ verdict calls_engine "$tmp/calls_engine"
 awk '$1 ~ /^server\// && $2 ~ /^server\// { print $1, $2 }' "$tmp/calls" |
     sort -u | tsort 2>"$tmp/calls_server" >/dev/null
 verdict calls_server "$tmp/calls_server"
+
+# What jobs and models are made of knows no request and no answer.
+awk '$1 ~ /^server\/(job|model|genreq|scheduler|progress|warm|queue|worker|artifacts|upload)/ &&
+    $2 ~ /^server\/(h_|http$|request$|reply$|stream$|intake$|hangup$|connection$|gate$|head$)/ {
+        printf "%s.c calls %s() of %s.c: jobs and models know no HTTP\n", $1, $3, $2
+    }' "$tmp/calls" >"$tmp/calls_http"
+verdict calls_http "$tmp/calls_http"
