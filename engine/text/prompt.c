@@ -18,6 +18,9 @@
 #define STRONGER   1.1
 #define BREAK_WORD "BREAK"
 #define LORA_TAG   "<lora:"
+#define LYCO_TAG   "<lyco:" /* as long: the same to an older extension      */
+
+#define HYPERNET_TAG "<hypernet:"
 
 struct reader {
     struct prompt *p;
@@ -49,6 +52,14 @@ bool prompt_syntax_find(enum prompt_syntax *out, const char *name)
 static bool is_space(char c)
 {
     return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static void trim(const char **text, size_t *n)
+{
+    for (; *n && is_space(**text); ++*text)
+        --*n;
+    while (*n && is_space((*text)[*n - 1]))
+        --*n;
 }
 
 static bool is_digit(char c)
@@ -184,13 +195,33 @@ static size_t field_length(const char *text, size_t n)
     return colon ? (size_t)(colon - text) : n;
 }
 
+/* The place of the next scale in a LoRA tag: 0 of the text encoder, 1 of the
+ * network; which one may be said ("te=0.5").  SCALES: there is none left. */
+enum { SCALES = 2 };
+
+static size_t scale_place(const char **field, size_t *n, size_t n_unnamed)
+{
+    static const char *const names[SCALES] = {"te=", "unet="};
+
+    for (size_t i = 0; i < SCALES; i++) {
+        size_t length = strlen(names[i]);
+        if (*n >= length && memcmp(*field, names[i], length) == 0) {
+            *field += length;
+            *n -= length;
+            return i;
+        }
+    }
+    return n_unnamed;
+}
+
+/* A scale that is not said is the text encoder's, and that one 1. */
 static enum unstir_status read_lora(struct prompt_lora *lora, const char *body,
                                     size_t n, struct unstir_error *err)
 {
-    double *const scales[] = {&lora->text_scale, &lora->unet_scale};
-    size_t length = field_length(body, n), n_fields = 0;
+    double scales[SCALES] = {1, NAN};
+    size_t length = field_length(body, n), n_unnamed = 0;
 
-    *lora = (struct prompt_lora){.text_scale = 1, .unet_scale = 1};
+    *lora = (struct prompt_lora){.text_scale = 1};
     if (length == 0 || length >= sizeof lora->name)
         return error_field(err, "prompt",
                            "<lora:...>: a name of 1 to %zu bytes is wanted",
@@ -200,16 +231,28 @@ static enum unstir_status read_lora(struct prompt_lora *lora, const char *body,
         body += length + 1;
         n -= length + 1;
         length = field_length(body, n);
-        if (n_fields == ARRAY_LEN(scales))
+        const char *number = body;
+        size_t n_number = length;
+        size_t place = scale_place(&number, &n_number, n_unnamed);
+        n_unnamed += number == body;
+        if (place == SCALES)
             return error_field(err, "prompt",
                                "<lora:%.60s:...>: at most a scale for the "
                                "text encoder and one for the network",
                                lora->name);
-        TRY(read_weight(scales[n_fields++], body, length, "LoRA scale", err));
-        if (n_fields == 1)
-            lora->unet_scale = lora->text_scale;
+        trim(&number, &n_number);
+        TRY(read_weight(&scales[place], number, n_number, "LoRA scale", err));
     }
+    lora->text_scale = scales[0];
+    lora->unet_scale = isnan(scales[1]) ? scales[0] : scales[1];
     return UNSTIR_OK;
+}
+
+static bool starts_with(const char *text, size_t n, const char *head)
+{
+    size_t length = strlen(head);
+
+    return n >= length && memcmp(text, head, length) == 0;
 }
 
 /* "<lora:...>" at r->at: its length in *length, or 0 if it is something else. */
@@ -222,7 +265,12 @@ static enum unstir_status take_lora(struct reader *r, size_t *length)
     void *memory = p->loras;
 
     *length = 0;
-    if (!end || n < n_tag || memcmp(text, LORA_TAG, n_tag) != 0)
+    if (end && starts_with(text, n, HYPERNET_TAG))
+        return error_field(r->err, "prompt",
+                           "%.*s: hypernetworks cannot be used",
+                           (int)(end - text < 60 ? end - text + 1 : 60), text);
+    if (!end ||
+        (!starts_with(text, n, LORA_TAG) && !starts_with(text, n, LYCO_TAG)))
         return UNSTIR_OK;
     if (p->n_loras == PROMPT_MAX_LORAS)
         return error_field(r->err, "prompt", "more than %u LoRAs",

@@ -76,6 +76,10 @@ static const struct parse_row {
     {"éBREAK BREAK_", PROMPT_WEIGHTED, 1, {{"éBREAK BREAK_", 1}}},
     {"(a:1.2000000000000002)", PROMPT_WEIGHTED, 1, {{"a", 1.2}}},
     {"aBREAK BREAKs", PROMPT_WEIGHTED, 1, {{"aBREAK BREAKs", 1}}},
+    {"[a:b:0.5]", PROMPT_WEIGHTED, 1, {{"a:b:0.5", 0.909091}}},
+    {"[a|b] AND c", PROMPT_WEIGHTED, 2, {{"a|b", 0.909091}, {" AND c", 1}}},
+    {"(a:1e9)", PROMPT_WEIGHTED, 1, {{"a:1e9", 1.1}}},
+    {"(a:-1)", PROMPT_WEIGHTED, 1, {{"a", -1}}},
     {"a BREAK", PROMPT_PLAIN, 1, {{"a BREAK", 1}}},
     {"x<lora:y>z", PROMPT_WEIGHTED, 1, {{"xz", 1}}},
     {"x<lora:y", PROMPT_WEIGHTED, 1, {{"x<lora:y", 1}}},
@@ -127,6 +131,13 @@ static void test_loras(void **state)
         {"x <lora:my style_v2:0.8> y", "my style_v2", 0.8, 0.8},
         {"<lora:a:0.5:1.25>", "a", 0.5, 1.25},
         {"(<lora:a:-1>)", "a", -1, -1},
+        {"<lora:a: 0.5 >", "a", 0.5, 0.5},
+        {"<lyco:a:0.5>", "a", 0.5, 0.5},
+        {"<lora:a:te=0.5>", "a", 0.5, 0.5},
+        {"<lora:a:unet=0.5>", "a", 1, 0.5},
+        {"<lora:a:0.25:unet= 2>", "a", 0.25, 2},
+        {"<lora:a:unet=2:te=3>", "a", 3, 2},
+        {"<lora:a:te=3:0.5:4>", "a", 0.5, 4},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -158,6 +169,9 @@ static void test_errors(void **state)
         {"<lora:a:x>", "LoRA scale \"x\""},
         {"<lora:a:>", "LoRA scale \"\""},
         {"<lora:a:1:2:3>", "at most a scale for the text encoder"},
+        {"<lora:a:dyn=8>", "LoRA scale \"dyn=8\""},
+        {"<lora:a:te=>", "LoRA scale \"\""},
+        {"<hypernet:b:1> c", "<hypernet:b:1>: hypernetworks"},
     };
     struct unstir_error err = {0};
     enum prompt_syntax syntax;
