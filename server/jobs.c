@@ -170,7 +170,7 @@ static void admitted(void *user, bool is_good)
     if (job_is_terminal(job)) /* canceled or stopped meanwhile */
         return;
     if (is_good)
-        sched_add(sched, job);
+        sched_admitted(sched, job);
     else
         sched_fail(sched, job, ERROR_NO_MEMORY, "the job could not be stored");
 }
@@ -200,6 +200,7 @@ struct job *jobs_submit(struct jobs *jobs, struct genreq *req,
         jobs->counters.n_refused++;
         return NULL;
     }
+    sched_add(sched_of(jobs), job);
     jobs_add(jobs, job, admitted);
     return job;
 }

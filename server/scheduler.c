@@ -66,7 +66,7 @@ static void tell_place(void *user, struct queue_item *item, unsigned position,
     enum job_stage stage = STAGE_QUEUED;
 
     (void)user;
-    if (item->has_begun)
+    if (item->has_begun || job->state == JOB_ADMITTING)
         return;
     if (!model_is_ready(job->req.model)) {
         model_want(job->req.model, false); /* while others compute */
@@ -320,6 +320,8 @@ static bool may_run(void *user, struct queue_item *item)
     struct model *model = job_of(item)->req.model;
 
     (void)user;
+    if (job_of(item)->state == JOB_ADMITTING)
+        return false;
     if (job_of(item)->work != NULL || model_is_ready(model))
         return true;
     model_want(model, true);
@@ -391,6 +393,10 @@ void sched_run(struct sched *sched)
 void sched_add(struct sched *sched, struct job *job)
 {
     queue_push(&sched->queue, &job->item);
+}
+
+void sched_admitted(struct sched *sched, struct job *job)
+{
     job_set_state(job, JOB_QUEUED);
     sched_run(sched);
 }

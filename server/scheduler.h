@@ -45,8 +45,12 @@ struct sched *sched_new(struct service *service, char *why, size_t why_size);
  * NULL is allowed. */
 void sched_free(struct sched *sched);
 
-/* Put a job in line for its first turn. */
+/* Put a job in line: it takes its place from now on, so that the next one finds
+ * no more room than there is, and gets no turn while it is `admitting`. */
 void sched_add(struct sched *sched, struct job *job);
+
+/* The store has it: it is queued. */
+void sched_admitted(struct sched *sched, struct job *job);
 
 /* Give idle workers something to do; tell waiting jobs their places. */
 void sched_run(struct sched *sched);

@@ -4,6 +4,7 @@
  *        rawclient deadlines PORT LIMIT_MS PATH-OF-A-STREAM
  *        rawclient connections PORT LIMIT
  *        rawclient waiters PORT N PATH
+ *        rawclient burst PORT PID N PATH BODY
  *
  * SPDX-License-Identifier: MIT
  */
@@ -170,6 +171,8 @@ int main(int argc, char **argv)
         connection_tests(atoi(argv[2]), atoi(argv[3]));
     else if (argc == 5 && strcmp(argv[1], "waiters") == 0)
         waiter_tests(atoi(argv[2]), atoi(argv[3]), argv[4]);
+    else if (argc == 7 && strcmp(argv[1], "burst") == 0)
+        burst(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]), argv[5], argv[6]);
     else
         return 2;
     return failures() ? 1 : 0;

@@ -49,4 +49,8 @@ void deadline_tests(int port, int limit_ms, const char *path);
 void connection_tests(int port, int limit);
 void waiter_tests(int port, int n, const char *path);
 
+/* Post the body n times to a server that sees all of them at once, and print
+ * how many are accepted. */
+void burst(int port, int pid, int n, const char *path, const char *body);
+
 #endif

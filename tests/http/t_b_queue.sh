@@ -78,4 +78,12 @@ post "/v1/jobs/$two/cancel" '' >/dev/null
 is "a place is free again" "$(status "$URL/v1/jobs" -d '{}')" 202
 get "/v1/jobs/$slow" -X DELETE
 is "all that waited is done" "$(wait_job "$one" | jq -r .status)" succeeded
+# Requests that come in one turn of the loop, before the store has answered for
+# any of them: each sees the places that those before it took.
+wait_job "$(get /v1/jobs | jq -r '.data[0].id')" >/dev/null
+accepted=$("$BUILD/tests/http/rawclient" burst "${URL##*:}" "$SERVER" 50 /v1/jobs "{$SLOW}")
+is "fifty at once: one may run, two wait ($accepted)" $((accepted >= 2 && accepted <= 3)) 1
+for id in $(get /v1/jobs | jq -r '.data[].id'); do
+    get "/v1/jobs/$id" -X DELETE
+done
 finish

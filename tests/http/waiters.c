@@ -3,8 +3,10 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "rawclient.h"
@@ -61,6 +63,35 @@ void waiter_tests(int port, int n, const char *path)
     slowest = slowest_ping(port, reply);
     verdict("f_hangup_served_after_waiters", slowest <= LIMIT_MS,
             "the slowest ping took %d ms", slowest);
+    free(fds);
+    free(reply);
+}
+
+/* It is stopped while the requests arrive. */
+void burst(int port, int pid, int n, const char *path, const char *body)
+{
+    struct reply *reply = malloc(sizeof *reply);
+    int *fds = calloc((size_t)n, sizeof *fds);
+    char text[600];
+    int n_accepted = 0;
+
+    (void)snprintf(text, sizeof text,
+                   "POST %s HTTP/1.1\r\nHost: localhost\r\n"
+                   "Content-Type: application/json\r\n"
+                   "Content-Length: %zu\r\n\r\n%s",
+                   path, strlen(body), body);
+    (void)kill(pid, SIGSTOP);
+    for (int i = 0; i < n; i++) {
+        fds[i] = dial(port);
+        say_text(fds[i], text);
+    }
+    (void)kill(pid, SIGCONT);
+    for (int i = 0; i < n; i++) {
+        hear(fds[i], reply, LIMIT_MS, 1);
+        n_accepted += reply->status == 202;
+        (void)close(fds[i]);
+    }
+    (void)printf("%d\n", n_accepted);
     free(fds);
     free(reply);
 }
