@@ -15,7 +15,7 @@ struct bench_values {
     struct opts_common common;
     const char *model, *isa, *precision, *pin, *pack_cache;
     uint32_t width, height, batch, threads, repeat, warmup;
-    bool has_layers;
+    bool has_layers, has_profile;
 };
 
 #define FIELD(name) .offset = offsetof(struct bench_values, name)
@@ -60,6 +60,10 @@ static const struct opt options[] = {
      .kind = OPT_FLAG,
      FIELD(has_layers),
      .help = "eval: list the layers with algorithm, operands and bytes"},
+    {.name = "profile",
+     .kind = OPT_FLAG,
+     FIELD(has_profile),
+     .help = "eval, decode: time and share of the peak by kind of operation"},
     OPTS_MACHINE(NULL),
 };
 
@@ -179,6 +183,7 @@ static int bench_main(int argc, char **argv)
                                      .pin = opts_pin(v.pin),
                                      .repeat = v.repeat,
                                      .has_layers = v.has_layers,
+                                     .has_profile = v.has_profile,
                                      .warmup = v.warmup};
     o.precision = opts_precision(v.precision);
     o.merges_path = cli_shared_file("clip-bpe/merges.txt");

@@ -19,6 +19,7 @@
 #include "format/json.h"
 #include "model/model.h"
 #include "model/network.h"
+#include "model/profile.h"
 #include "model/tiled.h"
 #include "ops/graph.h"
 #include "pipeline/checkpoint.h"
@@ -40,6 +41,7 @@ struct eval_bench {
     struct tiling tiling;
     struct bench_timing timing;
     double gflop, load_ms;
+    struct profile *profile; /* NULL: not asked for                          */
 };
 
 static uint32_t first_of(uint32_t a, uint32_t b, uint32_t c)
@@ -195,6 +197,7 @@ static void close_bench(struct eval_bench *b)
 {
     bench_timing_fini(&b->timing);
     alloc_free(b->memory);
+    profile_free(b->profile);
     executor_free(b->executor);
     network_free(b->net);
     checkpoint_source_close(&b->source);
@@ -209,6 +212,19 @@ static enum unstir_status evaluate(void *arg, struct unstir_error *err)
     return network_eval(b->net, b->executor, &b->io, NULL, err);
 }
 
+/* As many runs more, with the clock read between operations. */
+static enum unstir_status take_profile(struct eval_bench *b,
+                                       struct unstir_error *err)
+{
+    enum unstir_status status = profile_new(&b->profile, err);
+
+    executor_set_profile(b->executor, b->profile);
+    for (uint32_t i = 0; status == UNSTIR_OK && i < b->timing.repeat; i++)
+        status = evaluate(b, err);
+    executor_set_profile(b->executor, NULL);
+    return status;
+}
+
 /* -- the answer -------------------------------------------------------------- */
 
 static enum unstir_status report_layers(const struct eval_bench *b,
@@ -221,6 +237,19 @@ static enum unstir_status report_layers(const struct eval_bench *b,
     TRY(network_put_layers(w, b->net, &size, err));
     json_close(w);
     return UNSTIR_OK;
+}
+
+/* Shares are of one thread's peak, since rows count the time of all. */
+static void report_profile(const struct eval_bench *b, struct json_writer *w)
+{
+    struct unstir_bench_options one = *b->o;
+    double peak;
+
+    one.n_threads = 1;
+    peak = bench_peak_gflops(&one);
+    if (peak > 0)
+        json_put_real(w, "gflops_one_thread", peak);
+    profile_put(w, b->profile, b->timing.repeat, peak);
 }
 
 static enum unstir_status report(const struct eval_bench *b, char **json,
@@ -252,6 +281,8 @@ static enum unstir_status report(const struct eval_bench *b, char **json,
         json_put_real(w, "share_of_peak", gflops / peak);
     else
         json_put_null(w, "share_of_peak");
+    if (b->profile)
+        report_profile(b, w);
     status = b->o->has_layers ? report_layers(b, w, err) : UNSTIR_OK;
     if (status != UNSTIR_OK) {
         json_writer_free(w);
@@ -272,6 +303,8 @@ static enum unstir_status bench(const char *what,
     status = open_bench(&b, err);
     if (status == UNSTIR_OK)
         status = bench_timing_run(&b.timing, evaluate, &b, err);
+    if (status == UNSTIR_OK && options->has_profile)
+        status = take_profile(&b, err);
     if (status == UNSTIR_OK)
         status = report(&b, json, err);
     close_bench(&b);

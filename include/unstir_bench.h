@@ -29,7 +29,9 @@ struct unstir_bench_options {
     enum unstir_pin pin;
     uint32_t repeat, warmup;
     const char *pack_cache, *merges_path; /* as in unstir_model_options      */
-    bool has_layers; /* eval: what each layer runs by, in "layers"   */
+    bool has_layers;  /* eval: what each layer runs by, in "layers"           */
+    bool has_profile; /* eval, decode: time and share of the peak by kind of
+                         operation, in "profile"                             */
 };
 
 /* One network evaluation.                                                   */

@@ -20,6 +20,7 @@
 #include "base/pool.h"
 #include "model/network.h"
 #include "model/network_parts.h"
+#include "model/profile.h"
 #include "model/rows.h"
 #include "model/text_rows.h"
 #include "ops/plan.h"
@@ -64,6 +65,7 @@ struct executor {
     size_t row_memory_floats;
     struct text_rows text_rows;
     uint64_t n_evals;
+    struct profile *profile; /* NULL: no time is taken                       */
 };
 
 enum unstir_status executor_new_placed(struct executor **out,
@@ -115,6 +117,11 @@ void executor_free(struct executor *x)
 unsigned executor_threads(const struct executor *x)
 {
     return pool_threads(x->pool);
+}
+
+void executor_set_profile(struct executor *x, struct profile *profile)
+{
+    x->profile = profile;
 }
 
 struct pool *executor_pool(struct executor *x)
@@ -253,6 +260,23 @@ static enum unstir_status find_plan(struct executor *x, struct plan **out,
     return UNSTIR_OK;
 }
 
+/* In the arena, which is large enough. */
+static enum unstir_status run_plan(struct executor *x, const struct plan *plan,
+                                   void *const *externals,
+                                   const struct cancel *cancel,
+                                   struct unstir_error *err)
+{
+    enum unstir_status status;
+
+    pool_hold(x->pool);
+    status = x->profile ? profile_run(x->profile, plan, x->pool, x->arena.base,
+                                      externals, err)
+                        : plan_run(plan, x->pool, x->arena.base, externals,
+                                   cancel, err);
+    pool_release(x->pool);
+    return status;
+}
+
 /* Run it.  rows, text_rows: of the pictures, or NULL. */
 static enum unstir_status
 run_part(struct executor *x, const struct network *net, enum lower_part part,
@@ -260,7 +284,6 @@ run_part(struct executor *x, const struct network *net, enum lower_part part,
          const struct cancel *cancel, struct unstir_error *err)
 {
     const struct model_facts *facts = &net->facts;
-    enum unstir_status status;
     void *externals[11];
     size_t n = 0;
     struct plan *plan;
@@ -284,10 +307,7 @@ run_part(struct executor *x, const struct network *net, enum lower_part part,
     externals[n++] = rows;
     externals[n++] = text_rows;
     externals[n] = io->deep;
-    pool_hold(x->pool);
-    status = plan_run(plan, x->pool, x->arena.base, externals, cancel, err);
-    pool_release(x->pool);
-    return status;
+    return run_plan(x, plan, externals, cancel, err);
 }
 
 enum unstir_status executor_run_plan(struct executor *x,
@@ -296,17 +316,12 @@ enum unstir_status executor_run_plan(struct executor *x,
                                      const struct cancel *cancel,
                                      struct unstir_error *err)
 {
-    enum unstir_status status;
-
     if (plan_arena_bytes(plan) > x->max_arena_bytes)
         return error_set(err, UNSTIR_ERR_LIMIT,
                          "%s needs %zu bytes to compute; the ceiling is %zu",
                          what, plan_arena_bytes(plan), x->max_arena_bytes);
     TRY(arena_reserve(&x->arena, plan_arena_bytes(plan), err));
-    pool_hold(x->pool);
-    status = plan_run(plan, x->pool, x->arena.base, externals, cancel, err);
-    pool_release(x->pool);
-    return status;
+    return run_plan(x, plan, externals, cancel, err);
 }
 
 /* -- rows -------------------------------------------------------------- */

@@ -199,4 +199,9 @@ void executor_free(struct executor *x);
 unsigned executor_threads(const struct executor *x);
 struct pool *executor_pool(struct executor *x);
 
+/* From now on take the time of each operation (model/profile.h), which is then
+ * not to be cancelled; NULL: no longer. */
+struct profile;
+void executor_set_profile(struct executor *x, struct profile *profile);
+
 #endif

@@ -131,6 +131,7 @@ void lower_emit_stats(struct lowering *l, const struct form *f,
     ADD_STEP(l, name, group_norm_stats, args,
              group_norm_stats_scratch(l->k, l->n_threads, s.n, args.hw, c),
              slots);
+    plan_tell(l->b, "group norm", 0);
 }
 
 /* Source values of a form side by side in `to`. */

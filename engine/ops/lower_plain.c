@@ -125,6 +125,8 @@ void lower_attention(struct lowering *l, const struct graph_op *op)
 
     ADD_STEP(l, "attention", attention_run, args,
              attention_scratch(l->k, l->n_threads, &args), slots);
+    plan_tell(l->b, s.w == t.w ? "attention" : "cross attention",
+              4.0 * s.n * s.c * s.w * t.w);
     lower_set_stored(l, op->out, o);
 }
 

@@ -182,6 +182,9 @@ static void describe(struct lowering *l, const struct kernel_table *k,
                   .way = choose_name(k, way),
                   .operands = choose_operand_name(k, way),
                   .packed_bytes = packs_leader_bytes(l->packs, pack->leader)});
+    plan_tell(l->b, s->kh > 1 ? "convolution" : "linear",
+              2.0 * s->n * s->oh * s->ow * s->cout * (s->c0 + s->c1) * s->kh *
+                  s->kw);
 }
 
 static void emit_product(struct lowering *l, size_t i, const struct form *f,

@@ -24,6 +24,7 @@ void lower_layer_norm(struct lowering *l, const struct graph_op *op)
     }
     lower_layer_name(l, op, "layer_norm", name);
     ADD_STEP(l, name, layer_norm, args, 0, slots);
+    plan_tell(l->b, "layer norm", 0);
     lower_set_stored(l, op->out, y);
 }
 

@@ -44,6 +44,8 @@ struct step {
     size_t slot_at, n_slots;
     size_t scratch_bytes;
     size_t name_at;
+    const char *kind; /* NULL: as its name                                   */
+    double flop;
     struct plan_product product; /* without a way: not described             */
 };
 
@@ -403,6 +405,17 @@ void plan_describe(struct plan_builder *b, const struct plan_product *product)
         b->plan->steps[b->plan->n_steps - 1].product = *product;
 }
 
+void plan_tell(struct plan_builder *b, const char *kind, double flop)
+{
+    struct step *step;
+
+    if (b->status != UNSTIR_OK || b->plan->n_steps == 0)
+        return;
+    step = &b->plan->steps[b->plan->n_steps - 1];
+    step->kind = kind;
+    step->flop = flop;
+}
+
 const struct plan_product *plan_step_product(const struct plan *plan, size_t i)
 {
     const struct plan_product *product = &plan->steps[i].product;
@@ -413,6 +426,18 @@ const struct plan_product *plan_step_product(const struct plan *plan, size_t i)
 const char *plan_step_name(const struct plan *plan, size_t i)
 {
     return plan->names + plan->steps[i].name_at;
+}
+
+const char *plan_step_kind(const struct plan *plan, size_t i)
+{
+    const char *kind = plan->steps[i].kind;
+
+    return kind ? kind : plan_step_name(plan, i);
+}
+
+double plan_step_flop(const struct plan *plan, size_t i)
+{
+    return plan->steps[i].flop;
 }
 
 size_t plan_buffer_offset(const struct plan *plan, buffer_id id)
@@ -492,26 +517,29 @@ enum unstir_status plan_run(const struct plan *plan, struct pool *pool,
     return UNSTIR_OK;
 }
 
-static double now_s(void)
+static double now_s(clockid_t clock)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 enum unstir_status plan_run_timed(const struct plan *plan, struct pool *pool,
                                   void *arena, void *const *externals,
-                                  double *seconds, struct unstir_error *err)
+                                  struct plan_time *times,
+                                  struct unstir_error *err)
 {
     struct op_ctx ctx = context_of(plan, pool, arena);
 
     TRY(check_pool(plan, pool, err));
     for (size_t i = 0; i < plan->n_steps; i++) {
-        double start = now_s();
+        double cpu = now_s(CLOCK_PROCESS_CPUTIME_ID);
+        double start = now_s(CLOCK_MONOTONIC);
 
         run_step(plan, &plan->steps[i], &ctx, arena, externals);
-        seconds[i] += now_s() - start;
+        times[i].s += now_s(CLOCK_MONOTONIC) - start;
+        times[i].cpu_s += now_s(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     }
     return UNSTIR_OK;
 }

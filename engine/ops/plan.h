@@ -87,6 +87,10 @@ struct plan_product {
 /* Of the step added last. */
 void plan_describe(struct plan_builder *b, const struct plan_product *product);
 
+/* What kind of operation the step added last is (a constant), where its name
+ * does not say it, and its multiply-adds, counted as two. */
+void plan_tell(struct plan_builder *b, const char *kind, double flop);
+
 /* Place the buffers; the builder is ended in every case. */
 enum unstir_status plan_finish(struct plan **out, struct plan_builder *b,
                                struct unstir_error *err);
@@ -98,6 +102,8 @@ size_t plan_n_steps(const struct plan *plan);
 const char *plan_step_name(const struct plan *plan, size_t i);
 /* NULL: it was not described. */
 const struct plan_product *plan_step_product(const struct plan *plan, size_t i);
+const char *plan_step_kind(const struct plan *plan, size_t i);
+double plan_step_flop(const struct plan *plan, size_t i);
 
 /* Offset of a buffer in the arena, for kept buffers. */
 size_t plan_buffer_offset(const struct plan *plan, buffer_id id);
@@ -111,9 +117,14 @@ enum unstir_status plan_run(const struct plan *plan, struct pool *pool,
                             const struct cancel *cancel,
                             struct unstir_error *err);
 
-/* The same, adding each step's seconds to seconds[i]. */
+/* The same, adding step i's time to times[i]: by the clock, and that of the
+ * process on its CPUs, all threads together. */
+struct plan_time {
+    double s, cpu_s;
+};
 enum unstir_status plan_run_timed(const struct plan *plan, struct pool *pool,
                                   void *arena, void *const *externals,
-                                  double *seconds, struct unstir_error *err);
+                                  struct plan_time *times,
+                                  struct unstir_error *err);
 
 #endif

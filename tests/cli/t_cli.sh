@@ -472,6 +472,8 @@ expect no_image_guidance 2 "--image-guidance: tiny-text does not edit" text -p c
 # -- bench ------------------------------------------------------------------
 "$U" bench eval -m "$M/tiny" --repeat 2 --warmup 1 --threads 1 --width 32 --json >bench.json
 equal bench_eval "$(jq -c '[.what, .threads, .width, .batch, .ms_min <= .ms_max]' bench.json)" '["eval",1,32,1,true]'
+"$U" bench eval -m "$M/tiny" --repeat 2 --warmup 1 --threads 1 --profile --json >profile.json
+equal bench_profile "$(jq -c '[.gflops_one_thread > 0, (.profile | length > 3), (.profile[0] | .calls > 0 and .cpu_ms > 0), ([.profile[].share_of_time] | add | . > 0.99 and . < 1.01)]' profile.json)" '[true,true,true,true]'
 expect bench_plain 0 "ms_median: " "$U" bench eval -m "$M/tiny" --repeat 2
 "$U" bench shortcuts -m "$M/tiny" --repeat 1 --warmup 0 --threads 1 --json >shortcuts.json
 equal bench_shortcuts "$(jq -c '[.what, (.shortcuts | length), .shortcuts[0].name, .shortcuts[0].gain, .shortcuts[0].psnr_db, (.shortcuts[1].psnr_db < 80)]' shortcuts.json)" '["shortcuts",7,"full",1,null,true]'
