@@ -22,11 +22,16 @@ static void print_overview(FILE *out)
           out);
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\nunstir help COMMAND, or unstir COMMAND --help, lists its "
-          "options.\n"
-          "unstir help --man prints the manual page, unstir help --completion\n"
-          "bash|zsh|fish a completion script.\n",
-          out);
+    fputs(
+        "\nExamples:\n"
+        "  unstir generate -p sneaker -o sneaker.png\n"
+        "  unstir serve                      then open http://127.0.0.1:8080\n"
+        "  unstir serve -m sd15.safetensors  your own model\n"
+        "\nunstir help COMMAND, or unstir COMMAND --help, lists its "
+        "options.\n"
+        "unstir help --man prints the manual page, unstir help --completion\n"
+        "bash|zsh|fish a completion script.\n",
+        out);
 }
 
 static const struct command *find(const char *name)
