@@ -173,8 +173,11 @@ static void level_exploding(struct sampler_run *run, double *levels)
     if (run->sigma_kind == SIGMAS_SPACED)
         return;
     curve_as_configured(run, levels[0], least, levels);
-    run->sigmas[n] =
-        c->final_sigma == FINAL_SIGMA_MIN ? sigmas_of_table(s, 0) : 0;
+    bool is_known = run->sigma_kind == SIGMAS_AYS || /* these end in 0 */
+                    run->sigma_kind == SIGMAS_AYS_XL;
+    run->sigmas[n] = c->final_sigma == FINAL_SIGMA_MIN && !is_known
+                         ? sigmas_of_table(s, 0)
+                         : 0;
     bool is_rounded = run->sigma_kind == SIGMAS_KARRAS &&
                       (c->method == METHOD_DPM2 || c->method == METHOD_DPM2_A);
     for (uint32_t i = 0; i < n; i++) {

@@ -27,6 +27,7 @@ import warnings
 import diffusers
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline
+from diffusers.schedulers import AysSchedules
 from diffusers.schedulers.deprecated import ScoreSdeVpScheduler
 
 import make_samplers
@@ -69,6 +70,8 @@ FROM_PICTURE = ["DDIM", "DDPM", "PNDM", "LMSDiscrete", "EulerDiscrete",
 SCHEDULES = {"karras": "use_karras_sigmas", "beta": "use_beta_sigmas",
              "exponential": "use_exponential_sigmas", "lu": "use_lu_lambdas"}
 CURVES = tuple(SCHEDULES.values())
+AYS = {"align_your_steps": "StableDiffusionSigmas",
+       "align_your_steps_xl": "StableDiffusionXLSigmas"}
 
 
 def class_of(name):
@@ -213,6 +216,10 @@ def draw_schedule(r, case, target):
     if r.random() < 0.75 or target not in BETAS \
             or case["config"].get("use_flow_sigmas"):
         return
+    if target == "EulerDiscrete" and r.random() < 0.3 \
+            and case["config"].get("num_train_timesteps", 1000) >= 10:
+        case.update(schedule=r.choice(sorted(AYS)), steps=10)
+        return
     names = [name for name, key in SCHEDULES.items() if key in known]
     if "timestep_spacing" in known and target not in ("LCM", "TCD"):
         names += ["linspace", "leading", "trailing"]
@@ -225,7 +232,9 @@ def draw_schedule(r, case, target):
 def as_asked(schedule):
     """The configuration that a schedule stands for."""
     config = {c: False for c in CURVES}
-    if schedule in SCHEDULES:
+    if schedule in AYS:
+        config["interpolation_type"] = "linear"
+    elif schedule in SCHEDULES:
         config[SCHEDULES[schedule]] = True
     else:
         config["timestep_spacing"] = schedule
@@ -327,8 +336,11 @@ def is_odd(s, case):
 def run_steps(case, cls, s, generator):
     n = case["steps"]
     told = inspect.signature(s.set_timesteps).parameters
-    s.set_timesteps(n, **({"mu": case["mu"]}
-                          if "mu" in case and "mu" in told else {}))
+    if case.get("schedule") in AYS:
+        s.set_timesteps(sigmas=list(AysSchedules[AYS[case["schedule"]]]))
+    else:
+        s.set_timesteps(n, **({"mu": case["mu"]}
+                              if "mu" in case and "mu" in told else {}))
     timesteps = s.timesteps
     case["is_odd"] = is_odd(s, case)
     x = torch.randn(1, 1, 4, 4, generator=generator)
