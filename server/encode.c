@@ -10,6 +10,8 @@
 
 struct encode {
     struct loop_task task;
+    struct encode_budget *budget;
+    size_t n_counted; /* in the budget                                        */
     struct unstir_image images[ENCODE_MAX_IMAGES]; /* pixels by mem_zero()   */
     size_t n;
     uint32_t width, height, channels;
@@ -59,12 +61,26 @@ bool encode_fits(struct encode_sheet *sheet)
     return false;
 }
 
-struct encode *encode_new(uint32_t width, uint32_t height, uint32_t channels)
+static bool count(struct encode *encode, size_t n_bytes)
+{
+    struct encode_budget *b = encode->budget;
+
+    if (b->n_bytes > encode->n_counted &&
+        (b->n_bytes > b->max_bytes || n_bytes > b->max_bytes - b->n_bytes))
+        return false;
+    b->n_bytes += n_bytes;
+    encode->n_counted += n_bytes;
+    return true;
+}
+
+struct encode *encode_new(struct encode_budget *budget, uint32_t width,
+                          uint32_t height, uint32_t channels)
 {
     struct encode *encode = mem_zero(1, sizeof *encode);
 
     if (encode == NULL)
         return NULL;
+    encode->budget = budget;
     encode->width = width;
     encode->height = height;
     encode->channels = channels;
@@ -76,7 +92,7 @@ bool encode_add(struct encode *encode, const uint8_t *pixels)
     size_t n_bytes = (size_t)encode->width * encode->height * encode->channels;
     uint8_t *copy;
 
-    if (encode->n == ENCODE_MAX_IMAGES)
+    if (encode->n == ENCODE_MAX_IMAGES || !count(encode, n_bytes))
         return false;
     copy = mem_zero(n_bytes, 1);
     if (copy == NULL)
@@ -101,6 +117,7 @@ void encode_free(struct encode *encode)
         return;
     for (size_t i = 0; i < encode->n; i++)
         mem_free(encode->images[i].pixels);
+    encode->budget->n_bytes -= encode->n_counted;
     unstir_free(encode->bytes);
     mem_free(encode);
 }
@@ -167,6 +184,14 @@ static void finished(struct loop_task *task)
     encode_free(encode);
 }
 
+/* About: the gaps are left out. */
+static size_t sheet_bytes(const struct encode *encode)
+{
+    size_t zoom = encode->options.zoom;
+
+    return encode->n > 1 || zoom > 1 ? encode->n_counted * zoom * zoom : 0;
+}
+
 bool encode_start(struct encode *encode, struct loop *loop,
                   const struct encode_options *options, encode_fn done,
                   void *user)
@@ -175,7 +200,8 @@ bool encode_start(struct encode *encode, struct loop *loop,
     encode->options = *options;
     encode->done = done;
     encode->user = user;
-    if (encode->n > 0 && loop_offload(loop, &encode->task))
+    if (encode->n > 0 && count(encode, sheet_bytes(encode)) &&
+        loop_offload(loop, &encode->task))
         return true;
     encode_free(encode);
     return false;

@@ -3,6 +3,9 @@
  * The pixels are copied in, so the job may drop its previews meanwhile.  The
  * answer comes on the loop, once, unless it was abandoned before.
  *
+ * Ceiling: all that are under way share a budget of bytes, of pixels copied in
+ * and of sheets; one that is alone may be larger.
+ *
  * Loop-only.
  *
  * SPDX-License-Identifier: MIT
@@ -26,6 +29,10 @@
 #define ENCODE_MAX_EDGE     16383u /* of WebP; other formats know more */
 
 struct encode;
+
+struct encode_budget {
+    size_t n_bytes, max_bytes;
+};
 
 /* n pictures of width x height. */
 struct encode_sheet {
@@ -53,8 +60,10 @@ struct encode_options {
     int quality; /* 0: the engine's own                                      */
 };
 
-/* Pictures of one size.  An encode is begun empty, filled, and started. */
-struct encode *encode_new(uint32_t width, uint32_t height, uint32_t channels);
+/* Pictures of one size.  An encode is begun empty, filled, and started.
+ * encode_add() is false without memory or room in the budget. */
+struct encode *encode_new(struct encode_budget *budget, uint32_t width,
+                          uint32_t height, uint32_t channels);
 bool encode_add(struct encode *encode, const uint8_t *pixels);
 size_t encode_len(const struct encode *encode);
 void encode_free(struct encode *encode); /* before it was started */

@@ -49,6 +49,13 @@ static void making_gone(struct request *request, void *user)
     mem_free(m);
 }
 
+static void reply_no_room(struct request *request)
+{
+    reply_header(request, "Retry-After", "1");
+    reply_error(request, ERROR_NO_MEMORY,
+                "no memory for another picture: others are being encoded");
+}
+
 /* Takes the encode. */
 static void reply_encoded(struct service *service, struct request *request,
                           struct encode *encode,
@@ -59,7 +66,7 @@ static void reply_encoded(struct service *service, struct request *request,
     if (m == NULL || encode == NULL) {
         mem_free(m);
         encode_free(encode);
-        reply_error(request, ERROR_NO_MEMORY, "out of memory");
+        reply_no_room(request);
         return;
     }
     m->request = request;
@@ -69,7 +76,7 @@ static void reply_encoded(struct service *service, struct request *request,
     if (encode_start(encode, service->loop, options, made, m))
         return;
     mem_free(m);
-    reply_error(request, ERROR_NO_MEMORY, "out of memory");
+    reply_no_room(request);
 }
 
 static bool read_image(struct request *request, const struct job *job,
@@ -233,7 +240,8 @@ void h_jobs_preview(struct service *service, struct request *request)
     if (reply_not_modified(request, etag))
         return;
     options.max_edge = job->req.preview_max_edge;
-    encode = encode_new(p->width, p->height, p->channels);
+    encode =
+        encode_new(&service->jobs->encodes, p->width, p->height, p->channels);
     if (encode != NULL && !encode_add(encode, pixels)) {
         encode_free(encode);
         encode = NULL;
@@ -256,22 +264,30 @@ void h_jobs_film(struct service *service, struct request *request)
     stream_start(request, job, &options);
 }
 
-/* Evenly spaced among the steps that are there, first and last included. */
-static struct encode *collect(const struct previews *p, uint32_t image,
-                              unsigned view, uint32_t max)
+static uint32_t count_there(const struct previews *p, uint32_t image,
+                            unsigned view)
 {
-    uint32_t n_there = 0, n_taken = 0, i = 0;
-    struct encode *encode;
+    uint32_t n = 0;
     const uint8_t *pixels;
 
     for (uint32_t step = 0; step <= p->n_steps; step++)
-        n_there +=
-            previews_find(p, image, step, view, &pixels) == PREVIEW_FOUND;
-    if (n_there == 0)
-        return NULL;
+        n += previews_find(p, image, step, view, &pixels) == PREVIEW_FOUND;
+    return n;
+}
+
+/* Evenly spaced among the steps that are there, first and last included.  NULL
+ * without room. */
+static struct encode *collect(struct encode_budget *budget,
+                              const struct previews *p, uint32_t image,
+                              unsigned view, uint32_t max)
+{
+    uint32_t n_there = count_there(p, image, view), n_taken = 0, i = 0;
+    struct encode *encode;
+    const uint8_t *pixels;
+
     if (max > n_there)
         max = n_there;
-    encode = encode_new(p->width, p->height, p->channels);
+    encode = encode_new(budget, p->width, p->height, p->channels);
     for (uint32_t step = 0; encode != NULL && step <= p->n_steps; step++) {
         uint32_t wanted =
             max > 1 ? (uint32_t)((uint64_t)n_taken * (n_there - 1) / (max - 1))
@@ -279,8 +295,13 @@ static struct encode *collect(const struct previews *p, uint32_t image,
 
         if (previews_find(p, image, step, view, &pixels) != PREVIEW_FOUND)
             continue;
-        if (i++ == wanted && encode_add(encode, pixels))
-            n_taken++;
+        if (i++ != wanted)
+            continue;
+        if (!encode_add(encode, pixels)) {
+            encode_free(encode);
+            return NULL;
+        }
+        n_taken++;
     }
     return encode;
 }
@@ -292,6 +313,7 @@ void h_jobs_timeline(struct service *service, struct request *request)
     const struct previews *p;
     struct encode *encode;
     uint32_t image, edge;
+    unsigned view;
 
     if (job == NULL || !read_image(request, job, &image) ||
         !read_format(request, job, &options))
@@ -300,16 +322,17 @@ void h_jobs_timeline(struct service *service, struct request *request)
     edge = p->width > p->height ? p->width : p->height;
     options.zoom = read_zoom(request, edge > 0 && edge < TIMELINE_EDGE ? 2 : 1);
     options.columns = (uint32_t)query_number(request, "columns", 0);
-    encode = collect(p, image, h_query_view(request, UNSTIR_VIEW_SAMPLE),
-                     (uint32_t)query_number(request, "max", TIMELINE_DEFAULT));
-    if (encode == NULL) {
+    view = h_query_view(request, UNSTIR_VIEW_SAMPLE);
+    if (count_there(p, image, view) == 0) {
         reply_no_preview(request, job, 0,
                          p->newest[image] == PREVIEWS_NONE ? PREVIEW_NEVER
                                                            : PREVIEW_DROPPED);
         return;
     }
-    if (!check_size(request, p->width, p->height, encode_len(encode),
-                    &options)) {
+    encode = collect(&service->jobs->encodes, p, image, view,
+                     (uint32_t)query_number(request, "max", TIMELINE_DEFAULT));
+    if (encode != NULL && !check_size(request, p->width, p->height,
+                                      encode_len(encode), &options)) {
         encode_free(encode);
         return;
     }

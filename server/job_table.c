@@ -282,6 +282,7 @@ bool jobs_init(struct jobs *jobs, struct service *service, char *why,
     jobs->service = service;
     jobs->store_ops = &store_memory;
     preview_budget_init(&jobs->previews, config->preview_bytes);
+    jobs->encodes.max_bytes = JOBS_ENCODE_BYTES;
     jobs->gone = mem_zero(JOBS_TOMBSTONES, sizeof *jobs->gone);
     (void)snprintf(why, why_size, "out of memory");
     if (jobs->gone == NULL ||

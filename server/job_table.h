@@ -16,6 +16,7 @@
 #define SERVER_JOB_TABLE_H
 
 #include "artifacts.h"
+#include "encode.h"
 #include "job.h"
 #include "service.h"
 #include "store.h"
@@ -25,6 +26,8 @@
 #define JOBS_EVENT_BYTES (64u << 20)
 /* Of pictures that jobs wait with. */
 #define JOBS_UPLOAD_BYTES ((size_t)256 << 20)
+/* Of steps that are being encoded for clients. */
+#define JOBS_ENCODE_BYTES ((size_t)256 << 20)
 
 struct jobs_counters {
     uint64_t n_submitted, n_finished[JOB_N_STATES], n_refused;
@@ -50,6 +53,7 @@ struct jobs {
     struct job *forgotten; /* deleted while somebody held them, by next_hash */
     struct artifacts artifacts;
     struct preview_budget previews;
+    struct encode_budget encodes; /* of steps that clients ask for           */
     struct jobs_counters counters;
     size_t n_streams;
     bool is_draining; /* jobs.c refuses new ones                            */

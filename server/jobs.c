@@ -315,6 +315,8 @@ void jobs_close(struct service *service)
     jobs->is_draining = true;
     loop_timer_free(jobs->tick);
     sched_free(service->sched);
+    while (jobs->encodes.n_bytes > 0) /* they count in it to their end       */
+        loop_run_once(service->loop, 100);
     jobs_fini(jobs);
     mem_free(jobs);
     service->jobs = NULL;

@@ -187,7 +187,7 @@ static bool start_encode(struct stream *s, const struct event *event)
     if (previews_find(p, event->image, event->step, s->options.view, &pixels) !=
         PREVIEW_FOUND)
         return false;
-    s->encode = encode_new(p->width, p->height, p->channels);
+    s->encode = encode_new(&s->jobs->encodes, p->width, p->height, p->channels);
     if (s->encode == NULL)
         return false;
     if (!encode_add(s->encode, pixels)) {

@@ -43,9 +43,36 @@ static void test_fits(void **state)
     }
 }
 
+/* One alone may be larger than the budget; beside it there is no room. */
+static void test_budget(void **state)
+{
+    static uint8_t pixels[4 * 4];
+    struct encode_budget budget = {.max_bytes = 40};
+    struct encode *a = encode_new(&budget, 4, 4, 1), *b;
+
+    (void)state;
+    assert_true(encode_add(a, pixels));
+    assert_true(encode_add(a, pixels));
+    b = encode_new(&budget, 4, 4, 1);
+    assert_false(encode_add(b, pixels));
+    assert_true(encode_add(a, pixels)); /* b holds nothing                  */
+    assert_int_equal(budget.n_bytes, 48);
+    encode_free(a);
+    assert_int_equal(budget.n_bytes, 0);
+    for (int i = 0; i < 5; i++)
+        assert_true(encode_add(b, pixels));
+    assert_int_equal(budget.n_bytes, 80);
+    a = encode_new(&budget, 1, 1, 1);
+    assert_false(encode_add(a, pixels));
+    encode_free(a);
+    encode_free(b);
+    assert_int_equal(budget.n_bytes, 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_fits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_fits),
+                                       cmocka_unit_test(test_budget)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
