@@ -81,9 +81,9 @@ static value_id transformer(struct builder *b, const char *prefix, value_id x,
 }
 
 static value_id pixel_attention(struct builder *b, const char *prefix,
-                                value_id x, uint32_t level)
+                                value_id x, uint32_t head_dim)
 {
-    struct attention_spec spec = {.head_dim = b->c->heads[level],
+    struct attention_spec spec = {.head_dim = head_dim,
                                   .groups = b->c->groups,
                                   .eps = (float)b->c->eps,
                                   .out_divisor = 1};
@@ -91,10 +91,11 @@ static value_id pixel_attention(struct builder *b, const char *prefix,
     return attention_block(b->g, prefix, x, &spec);
 }
 
-/* A residual block and what attends behind it. */
+/* A residual block and what attends behind it; `i`: the block's place in the
+ * list of its kind's widths of heads. */
 static value_id layer(struct builder *b, const char *block, uint32_t j,
                       value_id x, uint32_t level, enum unetc_block kind,
-                      uint32_t n_blocks)
+                      uint32_t n_blocks, uint32_t i)
 {
     struct name attention = name_of("%s.attentions.%u", block, j);
 
@@ -103,7 +104,7 @@ static value_id layer(struct builder *b, const char *block, uint32_t j,
     if (kind == UNETC_CROSS)
         return transformer(b, attention.text, x, level, n_blocks, false);
     if (kind == UNETC_ATTN)
-        return pixel_attention(b, attention.text, x, level);
+        return pixel_attention(b, attention.text, x, b->c->heads[i]);
     return x;
 }
 
@@ -114,7 +115,7 @@ static value_id down_block(struct builder *b, uint32_t level, value_id x)
 
     for (uint32_t j = 0; j < c->n_layers[level]; j++) {
         x = layer(b, block.text, j, x, level, c->down[level],
-                  c->n_down_blocks[level][j]);
+                  c->n_down_blocks[level][j], level);
         push_skip(b, x);
     }
     if (level + 1 < c->n_levels) {
@@ -157,7 +158,7 @@ static value_id up_block(struct builder *b, uint32_t i, value_id x)
             graph_set_deep(b->g, x); /* what the last two layers begin with */
         x = graph_concat(b->g, x, b->skips[--b->n_skips]);
         x = layer(b, block.text, j, x, level, c->up[level],
-                  c->n_up_blocks[level][j]);
+                  c->n_up_blocks[level][j], i);
     }
     if (level > 0) {
         struct name sampler = name_of("%s.upsamplers.0", block.text);

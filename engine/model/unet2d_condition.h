@@ -23,7 +23,8 @@
  *  - UNetMidBlock2D is one residual block alone here (unet2d_condition/small);
  *  - absent and null differ for mid_block_type (nomid);
  *  - attention_head_dim is the width of a head after all in AttnDownBlock2D
- *    and AttnUpBlock2D (blocks);
+ *    and AttnUpBlock2D (blocks), and there by the block's own place in the
+ *    list, which is not reversed (heads);
  *  - blocks resampled by residual blocks may read the time embedding before
  *    its activation (blocks).
  *

@@ -167,7 +167,7 @@ static bool is_attending(enum unetc_block kind)
 
 static bool has_heads(const struct unetc_config *c, uint32_t level)
 {
-    return is_attending(c->down[level]) || is_attending(c->up[level]) ||
+    return is_attending(c->down[level]) || c->up[level] == UNETC_CROSS ||
            (level + 1 == c->n_levels && c->mid == UNETC_MID_CROSS);
 }
 
@@ -187,6 +187,14 @@ static enum unstir_status get_heads(struct unetc_config *c,
                              "%s is %u (a number of heads here); "
                              "at most %u fit block_out_channels[%u]",
                              key, c->heads[i], c->channels[i], i);
+    for (uint32_t i = 0; i < c->n_levels; i++) {
+        uint32_t level = c->n_levels - 1 - i;
+        if (c->up[level] == UNETC_ATTN && c->heads[i] > c->channels[level])
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "%s[%u] is %u, the width of a head of "
+                             "up_blocks.%u, which has %u channels",
+                             key, i, c->heads[i], i, c->channels[level]);
+    }
     return json_get_bool(config, "use_linear_projection", false,
                          &c->has_linear_proj, err);
 }

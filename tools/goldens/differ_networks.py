@@ -90,6 +90,10 @@ def transformer_layers(r, layers):
              for n in reversed(layers)]}
 
 
+def widest(value):
+    return max(value) if isinstance(value, list) else value
+
+
 def draw_cond_extras(r, config):
     """Fields of some checkpoints: those that we run, and those we refuse."""
     width = r.choice([12, 21])
@@ -105,7 +109,10 @@ def draw_cond_extras(r, config):
         return {"class_embed_type": kind,
                 "projection_class_embeddings_input_dim": width}
     if kind == "text_time":
-        dim = r.choice([2, 4, 8])
+        # The class says how many numbers there are beside the text; its width
+        # could be read with five of them, too, if it were the tokens'.
+        dim = r.choice([d for d in (2, 4, 8)
+                        if width + d != widest(config["cross_attention_dim"])])
         return {"addition_embed_type": kind, "addition_time_embed_dim": dim,
                 "projection_class_embeddings_input_dim": 6 * dim + width}
     if kind == "lcm":

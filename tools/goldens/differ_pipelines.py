@@ -567,7 +567,14 @@ def make_ldm(r):
     request = plain_request(r, net)
     add_method(pipe, request, case)
     request.pop("eta", None)
-    return pipe, request, run_pixels
+    return pipe, request, run_ldm
+
+
+def run_ldm(pipe, request):
+    """LDMPipeline scales its noise before it sets the timesteps: by the levels
+    of the run before.  Here those of a run like this one."""
+    pipe.scheduler.set_timesteps(request["steps"])
+    return run_pixels(pipe, request)
 
 
 def run_dit(pipe, request):

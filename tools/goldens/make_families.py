@@ -64,6 +64,9 @@ RESAMPLED = {**THREE, "down_block_types": [
     "up_block_types": ["AttnUpBlock2D", "CrossAttnUpBlock2D",
                        "ResnetUpsampleBlock2D"],
     "resnet_skip_time_act": True, "resnet_out_scale_factor": 1.5}
+# Widths of heads that the way up does not read in reverse.
+HEADS = {**RESAMPLED, "attention_head_dim": [4, 3, 5], "resnet_skip_time_act":
+         False}
 EMBEDDED = {**SMALL, "encoder_hid_dim": 10, "timestep_post_act": "gelu",
             "time_embedding_act_fn": "silu", "num_class_embeds": 9,
             "class_embeddings_concat": True}
@@ -165,6 +168,7 @@ NETWORKS = {
     "vq_attends_decode": (VQ, "decode", ATTENDS, 1, 4, 3, {}),
     "vq_attends_encode": (VQ, "encode", ATTENDS, 2, 8, 12, {}),
     "unetc_resampled": (COND, None, RESAMPLED, 1, 8, 12, {}),
+    "unetc_heads": (COND, None, HEADS, 1, 8, 4, {}),
     "unetc_embedded": (COND, None, EMBEDDED, 2, 8, 8, {"labels": [2, 8]}),
     "unetc_fourier": (COND, None, {**SMALL, "time_embedding_type": "fourier"},
                       1, 8, 8, {"timesteps": [0.7]}),
