@@ -436,14 +436,26 @@ static ssize_t on_stream_wanted(void *cls, uint64_t at, char *out, size_t max)
     return 0;
 }
 
+/* Of a stream that is only asked for its head MHD would send the end, a last
+ * chunk, which the client takes for the next answer; not so without chunks. */
+static struct MHD_Response *make_stream(struct exchange *x)
+{
+    struct MHD_Response *response = MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_stream_wanted, x, NULL);
+
+    if (response && x->request.is_head)
+        (void)MHD_set_response_options(
+            response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    return response;
+}
+
 static struct MHD_Response *make_response(struct exchange *x)
 {
     bool is_stream =
         x->state == EXCHANGE_STREAMING || x->state == EXCHANGE_STREAMED;
 
     if (is_stream)
-        return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK,
-                                                 on_stream_wanted, x, NULL);
+        return make_stream(x);
     /* PERSISTENT: the exchange keeps the bytes until it is completed.       */
     return MHD_create_response_from_buffer(x->n_bytes, (void *)x->bytes,
                                            MHD_RESPMEM_PERSISTENT);

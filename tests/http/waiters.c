@@ -41,6 +41,26 @@ static int slowest_ping(int port, struct reply *reply)
     return slowest;
 }
 
+/* What would be streamed, or waited for, has a head like any other, and nothing
+ * behind it: not even the end of a body. */
+static void test_head(int port, const char *path, struct reply *reply)
+{
+    char text[300];
+    const char *end;
+    int fd = dial(port);
+
+    (void)snprintf(text, sizeof text,
+                   "HEAD %s HTTP/1.1\r\nHost: localhost\r\n\r\n" LIVE, path);
+    say_text(fd, text);
+    hear(fd, reply, 3000, 2);
+    (void)close(fd);
+    end = strstr(reply->bytes, "\r\n\r\n");
+    verdict("f_head_alone",
+            reply->status == 200 && end &&
+                (end[4] == '\0' || strncmp(end + 4, "HTTP/1.1 200", 12) == 0),
+            "got %d: %.600s", reply->status, reply->bytes);
+}
+
 void waiter_tests(int port, int n, const char *path)
 {
     struct reply *reply = malloc(sizeof *reply);
@@ -63,6 +83,7 @@ void waiter_tests(int port, int n, const char *path)
     slowest = slowest_ping(port, reply);
     verdict("f_hangup_served_after_waiters", slowest <= LIMIT_MS,
             "the slowest ping took %d ms", slowest);
+    test_head(port, path, reply);
     free(fds);
     free(reply);
 }
