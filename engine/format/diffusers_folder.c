@@ -30,6 +30,7 @@
 #include "format/digest.h"
 #include "format/digest_file.h"
 #include "format/json.h"
+#include "format/pickle.h"
 #include "format/safetensors.h"
 #include "format/weights_build.h"
 
@@ -241,16 +242,13 @@ static enum unstir_status no_weights(const char *folder, const char *stem,
     for (size_t i = 0; i < ARRAY_LEN(weight_files) && n < sizeof names; i++)
         n += (size_t)snprintf(names + n, sizeof names - n, "%s%s%s",
                               i ? ", " : "", stem, weight_files[i]);
-    for (size_t i = 0; i < ARRAY_LEN(pickle_files); i++)
-        if (has_file(folder, pickle_files[i]))
-            return error_set(
-                err, UNSTIR_ERR_UNSUPPORTED,
-                "%.200s/%s is a pickle file, which can run code when it is "
-                "read, and is refused; convert it once where that is safe: "
-                "python -c \"import torch, safetensors.torch as s; "
-                "s.save_file(torch.load('IN.bin', weights_only=True), "
-                "'%s.safetensors')\"",
-                folder, pickle_files[i], stem);
+    for (size_t i = 0; i < ARRAY_LEN(pickle_files); i++) {
+        char path[MAX_PATH_BYTES];
+
+        TRY(path_join(path, sizeof path, folder, pickle_files[i], err));
+        if (path_exists(path))
+            return pickle_refuse(path, err);
+    }
     return error_set(err, UNSTIR_ERR_IO,
                      "%.200s: no weights; one of these files is wanted: %s",
                      folder, names);

@@ -16,6 +16,7 @@
 #include "base/mapfile.h"
 #include "base/size.h"
 #include "format/json.h"
+#include "format/pickle.h"
 #include "format/weights_build.h"
 
 #define MAX_HEADER_BYTES 100000000u /* the format's own ceiling              */
@@ -284,6 +285,8 @@ static enum unstir_status read_file(struct weights **out, struct mapfile map,
     enum unstir_status status = weights_new(&r.weights, err);
     if (status == UNSTIR_OK)
         status = parse_header(&r, err);
+    if (status == UNSTIR_ERR_FORMAT && pickle_is(bytes, n_bytes))
+        status = pickle_refuse(name, err);
     source.header = r.header;
     if (status != UNSTIR_OK) {
         json_free(source.header);

@@ -7,6 +7,9 @@
  *     "emb_params" [n][c]          the webui's; the file's name is the word
  *     "clip_l" [n][c], "clip_g"    the same for the two encoders of SDXL
  *
+ * The reference's and the webui's older files (.bin, .pt) are pickle files and
+ * refused (format/pickle.h).
+ *
  * A word found in a prompt (whole, in any case of ASCII letters) stands for
  * its n vectors.
  *
@@ -50,7 +53,8 @@ enum unstir_status inversions_add(struct inversions *set,
 enum unstir_status inversions_open(struct inversions *set, const char *path,
                                    struct unstir_error *err);
 /* All .safetensors files of a folder, in the order of their names; a folder
- * that is not there has none. */
+ * that is not there has none, and one with a pickle file is
+ * UNSTIR_ERR_UNSUPPORTED. */
 enum unstir_status inversions_open_folder(struct inversions *set,
                                           const char *folder,
                                           struct unstir_error *err);

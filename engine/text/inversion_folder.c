@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/path.h"
+#include "format/pickle.h"
 #include "text/inversion.h"
 
 #define EXTENSION ".safetensors"
@@ -53,12 +54,17 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* A word whose vectors are not read would be taken for plain text, so a file
+ * in a form that is refused is an error. */
 static enum unstir_status list(struct names *names, DIR *dir,
                                struct unstir_error *err)
 {
-    for (struct dirent *e; (e = readdir(dir));)
+    for (struct dirent *e; (e = readdir(dir));) {
         if (is_wanted(e->d_name))
             TRY(add(names, e->d_name, err));
+        else if (e->d_name[0] != '.' && pickle_is_name(e->d_name))
+            return pickle_refuse(e->d_name, err);
+    }
     if (names->n)
         qsort(names->list, names->n, sizeof *names->list, by_text);
     return UNSTIR_OK;

@@ -19,6 +19,7 @@
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "base/mapfile.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "format/weights.h"
@@ -485,6 +486,12 @@ static void test_inversion(void **state)
     unstir_model_close(plain);
     unstir_model_close(inverted);
     unstir_executor_free(x);
+    scratch_path(file, path, "okapi.pt");
+    must(mapfile_write(file, "PK", 2, &err), &err);
+    assert_int_equal(unstir_model_open(&inverted, folders[SD1], NULL, &err),
+                     UNSTIR_ERR_UNSUPPORTED);
+    if (!strstr(err.detail, "okapi.pt: is a pickle file"))
+        fail_msg("told: %s", err.detail);
     scratch_remove(path);
 }
 

@@ -53,6 +53,31 @@ static void expect_refused(const unsigned char *file, size_t n,
 #define T(dtype, shape, offsets) \
     "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 
+/* PyTorch's own files, the archive of today and the form before it. */
+static void test_pickle(void **state)
+{
+    static const struct {
+        const char *bytes;
+        enum unstir_status status;
+    } rows[] = {
+        {"PK\3\4\0\0\10\10archive/data.pkl", UNSTIR_ERR_UNSUPPORTED},
+        {"\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P", UNSTIR_ERR_UNSUPPORTED},
+        {"PK\1\2\0\0\10\10archive/data.pkl", UNSTIR_ERR_FORMAT},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct unstir_error err = {0};
+        struct weights *w;
+
+        assert_int_equal(
+            safetensors_parse(&w, rows[i].bytes, 16, "a.ckpt", &err),
+            rows[i].status);
+        assert_null(w);
+        assert_int_equal(strstr(err.detail, "a.ckpt: is a pickle file") != NULL,
+                         rows[i].status == UNSTIR_ERR_UNSUPPORTED);
+    }
+}
+
 static void test_hostile_headers(void **state)
 {
     static const struct {
@@ -382,6 +407,7 @@ static void test_failed_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pickle),
         cmocka_unit_test(test_hostile_headers),
         cmocka_unit_test(test_foreign_types_are_unsupported),
         cmocka_unit_test(test_bad_lengths),

@@ -15,6 +15,7 @@ standard tokenizer, heads of 64, 32 groups.
 
 SPDX-License-Identifier: MIT
 """
+import json
 import os
 import shutil
 import subprocess
@@ -257,7 +258,8 @@ def layers_of(model):
     return [(n, m) for n, m in model.named_modules()
             if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))
             and any(w in n for w in ("attn", "mlp.fc", "proj_in", "proj_out",
-                                     "ff.net", "conv1", "conv2"))]
+                                     "ff.net", "conv1", "conv2",
+                                     "conv_shortcut", "samplers"))]
 
 
 def halves(r, m, rank):
@@ -272,52 +274,82 @@ def halves(r, m, rank):
     return down / fan ** 0.5, up * s
 
 
-def lora_state(r, pipe, naming):
-    rank = r.choice([1, 2, 4])
-    alpha = r.choice([None, 1.0, rank * 2.0])
-    has_conv = naming == "kohya" and r.random() < 0.5
-    out = {}
+def kohya_name(r, part, name, unet, is_xl):
+    """Trainers of SDXL keep the original names of the network."""
+    if part == "unet":
+        if is_xl and unet.config.layers_per_block == 2:
+            name = names.original_unet(name + ".weight",
+                                       unet.config).removesuffix(".weight")
+        return "lora_unet_" + name.replace(".", "_")
+    prefix = {"text_encoder": "lora_te1_" if is_xl else "lora_te_",
+              "text_encoder_2": "lora_te2_"}[part]
+    return prefix + with_text_prefix(name).replace(".", "_")
+
+
+def with_text_prefix(name):
+    return name if name.startswith("text_model.") else "text_model." + name
+
+
+def drawn_layers(r, pipe, naming):
+    """(part, name, module) of what a LoRA changes."""
+    has_conv = naming in ("kohya", "peft") and r.random() < 0.5
     parts = ["unet"]
     if r.random() < 0.6:
-        parts.append("text_encoder")
-        if pipe.components.get("text_encoder_2") is not None:
-            parts.append("text_encoder_2")
-    is_xl = pipe.components.get("text_encoder_2") is not None
-    kohya = {"unet": "lora_unet_",
-             "text_encoder": "lora_te1_" if is_xl else "lora_te_",
-             "text_encoder_2": "lora_te2_"}
+        parts += [p for p in ("text_encoder", "text_encoder_2")
+                  if pipe.components.get(p) is not None]
     for part in parts:
         for name, m in layers_of(pipe.components[part]):
             is_conv = isinstance(m, torch.nn.Conv2d)
             if is_conv and m.kernel_size != (1, 1) and not has_conv:
                 continue
-            if part != "unet" and "attn" not in name and "mlp" not in name:
-                continue
             if part == "unet" and "attn" not in name and not has_conv \
                     and "proj_" not in name and "ff.net" not in name:
                 continue
-            if r.random() < 0.3:
-                continue
-            down, up = halves(r, m, rank)
-            if naming == "kohya":
-                full = name if part == "unet" or name.startswith(
-                    "text_model.") else "text_model." + name
-                key = kohya[part] + full.replace(".", "_")
-                out[key + ".lora_down.weight"] = down
-                out[key + ".lora_up.weight"] = up
-                out[key + ".alpha"] = torch.tensor(
-                    float(alpha if alpha else rank))
-                continue
-            full = name if part == "unet" or name.startswith("text_model.") \
-                else "text_model." + name
-            a, b = {"peft": (".lora_A.weight", ".lora_B.weight"),
-                    "diffusers": (".lora.down.weight", ".lora.up.weight")
-                    if part == "unet" else
-                    (".lora_linear_layer.down.weight",
-                     ".lora_linear_layer.up.weight")}[naming]
-            out[f"{part}.{full}{a}"] = down
-            out[f"{part}.{full}{b}"] = up
-    return out
+            if r.random() < 0.7:
+                yield part, name, m
+
+
+def lora_state(r, pipe, naming):
+    """(tensors, metadata)"""
+    is_xl = pipe.components.get("text_encoder_2") is not None
+    rank = r.choice([1, 2, 4])
+    alpha = r.choice([None, 1.0, rank * 2.0])
+    out, meta, found = {}, {}, {}
+    for part, name, m in drawn_layers(r, pipe, naming):
+        down, up = halves(r, m, rank)
+        if naming == "kohya":
+            key = kohya_name(r, part, name, pipe.unet, is_xl)
+            out[key + ".lora_down.weight"] = down
+            out[key + ".lora_up.weight"] = up
+            if alpha:
+                out[key + ".alpha"] = torch.tensor(alpha)
+            continue
+        full = name if part == "unet" else with_text_prefix(name)
+        a, b = {"peft": (".lora_A.weight", ".lora_B.weight"),
+                "diffusers": (".lora.down.weight", ".lora.up.weight")
+                if part == "unet" else
+                (".lora_linear_layer.down.weight",
+                 ".lora_linear_layer.up.weight")}[naming]
+        out[f"{part}.{full}{a}"] = down
+        out[f"{part}.{full}{b}"] = up
+        found.setdefault(part, []).append(name)
+    if naming == "peft" and r.random() < 0.6:
+        meta = {"lora_adapter_metadata": json.dumps(adapter(r, found, rank))}
+    return out, meta
+
+
+def adapter(r, found, rank):
+    """What a PEFT adapter says of itself in the file's metadata."""
+    said = {}
+    for part, layers in found.items():
+        said |= {f"{part}.r": rank, f"{part}.target_modules": layers,
+                 f"{part}.lora_alpha": r.choice([1, 3, 8]),
+                 f"{part}.use_rslora": r.random() < 0.4,
+                 f"{part}.alpha_pattern":
+                     {x: r.choice([2, 5]) for x in
+                      r.sample(layers, min(2, len(layers)))}
+                     if r.random() < 0.5 else {}}
+    return said
 
 
 def run_lora(r, unstir, folder):
@@ -333,20 +365,20 @@ def run_lora(r, unstir, folder):
     for i in range(r.choice([1, 1, 2, 3])):
         naming = r.choice(["kohya", "kohya", "peft", "diffusers"])
         weight = r.choice([1.0, 0.7, 0.0, -0.5, 1.5])
-        state = lora_state(r, pipe, naming)
+        state, meta = lora_state(r, pipe, naming)
         if not state:
             continue
         path = os.path.join(folder, f"lora{i}.safetensors")
         dtype = r.choice([torch.float32, torch.float16, torch.bfloat16])
         save_file({k: v.to(dtype).contiguous() for k, v in state.items()},
-                  path)
+                  path, metadata={"format": "pt", **meta})
         # One after the other: text encoders that have a LoRA do not take
         # another.
         pipe.load_lora_weights(folder, weight_name=f"lora{i}.safetensors")
         pipe.fuse_lora(lora_scale=weight)
         pipe.unload_lora_weights()
         flags += ["--lora", f"{path}:{weight}"]
-        told["loras"].append((naming, weight, str(dtype), len(state)))
+        told["loras"].append((naming, weight, str(dtype), len(state), meta))
     return pipe, request, run, {"-m": where, "more": flags}, told
 
 
