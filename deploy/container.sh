@@ -8,6 +8,9 @@
 #   sudo deploy/container.sh base [DIR]    make the base image only
 #   sudo deploy/container.sh clean [DIR]   unmount what it mounted, remove DIR
 #
+# TESTS="unit golden" in the environment says which families of tests the build
+# stage passes; empty: none.
+#
 # What is mounted below DIR (root file systems, /proc and /dev bound into
 # them) is unmounted whenever the script ends, also by a signal.  Nothing is
 # ever removed from a folder below which something is still mounted, and no
@@ -135,11 +138,12 @@ base() {
 
 build() {
     base
-    say "building $image (the build stage passes the tests)"
+    say "building $image (tests of the build stage: ${TESTS-all})"
     remove "$dir/context"
     mkdir -p "$dir/context"
     git ls-files -z | xargs -0 -I{} cp --parents {} "$dir/context/"
-    b bud --isolation chroot --pull-never --format docker -t "$image" "$dir/context" >&2
+    b bud --isolation chroot --pull-never --format docker ${TESTS+--build-arg "TESTS=$TESTS"} \
+        -t "$image" "$dir/context" >&2
     remove "$dir/context"
     size
 }
