@@ -9,7 +9,7 @@
 #   sudo deploy/container.sh clean [DIR]   unmount what it mounted, remove DIR
 #
 # TESTS="unit golden" in the environment says which families of tests the build
-# stage passes; empty: none.
+# stage passes, none that it passes none.
 #
 # What is mounted below DIR (root file systems, /proc and /dev bound into
 # them) is unmounted whenever the script ends, also by a signal.  Nothing is
