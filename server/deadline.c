@@ -129,6 +129,9 @@ static void check_phase(struct connection *connection,
     case PHASE_WAITING:
         if (connection->exchange->state >= EXCHANGE_STREAMING)
             check_write(connection, config, now);
+        else /* time that we take is not the client's: the answer begins anew,
+                also when it is there and not yet handed to MHD              */
+            connection->since_ms = now;
         break;
     case PHASE_SENDING:
         check_write(connection, config, now);
