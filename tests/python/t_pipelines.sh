@@ -9,4 +9,5 @@ set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/python/environment.sh
 exec "$python" tools/goldens/differ.py --build "${BUILD:-build}" --count 2 --kind \
-    sd sdxl refiner lcm img2img inpaint edit ddpm ddim score consistency ldm ditpipe
+    sd sdxl refiner lcm img2img lcmimg inpaint edit ddpm ddim pixels score consistency \
+    ldm ditpipe

@@ -196,7 +196,8 @@ def draw_vae(r, latents=4, levels=(2, 3, 4)):
         return drawn(diffusers.AutoencoderTiny(**config), r)
     config = {**nets.coder_fields(r, n), "latent_channels": latents,
               "in_channels": 3, "out_channels": 3,
-              "use_quant_conv": True, "use_post_quant_conv": True,
+              "use_quant_conv": r.random() < 0.8,
+              "use_post_quant_conv": r.random() < 0.8,
               "scaling_factor": r.choice([0.18215, 0.13025, 1.3]),
               "shift_factor": r.choice([None, None, 0.1]),
               "mid_block_add_attention": r.random() < 0.8}
@@ -378,20 +379,35 @@ def with_case(kind, parts):
     return pipe
 
 
+def embedded_guidance(r):
+    """At times a network that is told the guidance scale."""
+    return {"time_cond_proj_dim": r.choice([8, 17, 32])} \
+        if r.random() < 0.12 else {}
+
+
+def drop_unread(pipe, request):
+    """What a pipeline whose network is told the scale passes over."""
+    if pipe.unet.config.time_cond_proj_dim:
+        for key in ("negative_prompt", "guidance_rescale"):
+            request.pop(key, None)
+
+
 def make_text(r, kind, parts):
     pipe = with_case(kind, parts)
     request = draw_request(r, vae_unit(pipe.vae))
+    drop_unread(pipe, request)
     add_method(pipe, request, pipe.scheduler.case)
     return pipe, request, run_sized
 
 
 def make_sd(r):
-    return make_text(r, diffusers.StableDiffusionPipeline, sd_parts(r))
+    return make_text(r, diffusers.StableDiffusionPipeline,
+                     sd_parts(r, **embedded_guidance(r)))
 
 
 def make_sdxl(r):
     return make_text(r, diffusers.StableDiffusionXLPipeline,
-                     xl_parts(r, False))
+                     xl_parts(r, False, **embedded_guidance(r)))
 
 
 def draw_lcm_scheduler(r):
@@ -694,11 +710,22 @@ def networks_of(pipe):
             if isinstance(m, torch.nn.Module)]
 
 
+def tables_of(model):
+    """Numbers that no file holds (positions of patches): they are made anew
+    when a file is read, never rounded with its weights."""
+    kept = model.state_dict().keys()
+    return [(module, key, table.clone())
+            for name, module in model.named_modules()
+            for key, table in module.named_buffers(recurse=False)
+            if f"{name}.{key}".lstrip(".") not in kept]
+
+
 def save(r, pipe, folder):
     """Save; the pipeline keeps what the file holds.  The layout's name."""
     kind = r.choice(["plain", "plain", "old", "fp16", "bf16", "sharded",
                      "root"])
     args = {}
+    made = [tables_of(m) for m in networks_of(pipe)]
     if kind in ("fp16", "bf16"):
         args["variant"] = kind
         dtype = torch.float16 if kind == "fp16" else torch.bfloat16
@@ -707,8 +734,10 @@ def save(r, pipe, folder):
     if kind == "sharded":
         args["max_shard_size"] = r.choice(["20KB", "60KB"])
     pipe.save_pretrained(folder, **args)
-    for m in networks_of(pipe):
+    for m, tables in zip(networks_of(pipe), made):
         m.to(torch.float32)
+        for module, key, table in tables:
+            setattr(module, key, table)
     if getattr(pipe, "is_cosxl_edit", False):  # which no save writes down
         index = pathlib.Path(folder) / "model_index.json"
         told = json.loads(index.read_text())

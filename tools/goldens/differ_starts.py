@@ -81,6 +81,7 @@ def run_edit(pipe, request):
 
 def finish(r, pipe, run, has_mask=False):
     request = p.draw_request(r, p.vae_unit(pipe.vae))
+    p.drop_unread(pipe, request)
     with_picture(r, request, has_mask)
     case = pipe.scheduler.case
     p.add_method(pipe, request, dict(case, strength=request["strength"]))
@@ -102,15 +103,16 @@ def make_refiner(r):
 def make_img2img(r):
     if r.random() < 0.4:
         pipe = p.with_case(diffusers.StableDiffusionXLImg2ImgPipeline,
-                           p.xl_parts(r, False))
+                           p.xl_parts(r, False, **p.embedded_guidance(r)))
     else:
         pipe = p.with_case(diffusers.StableDiffusionImg2ImgPipeline,
-                           p.sd_parts(r))
+                           p.sd_parts(r, **p.embedded_guidance(r)))
     return finish(r, pipe, run_img2img)
 
 
 def make_inpaint(r):
     nine = {"in_channels": 9} if r.random() < 0.5 else {}
+    nine.update(p.embedded_guidance(r))
     if r.random() < 0.5:
         pipe = p.with_case(diffusers.StableDiffusionXLInpaintPipeline,
                            p.xl_parts(r, False, **nine))
