@@ -123,7 +123,7 @@ const struct command command_convert = {
     .synopsis = "[options] INPUT OUTPUT",
     .text = "INPUT is a diffusers folder or a single .safetensors or .gguf "
             "file of Stable Diffusion 1.x, 2.x or SDXL.  Quantised weights "
-            "(Q8_0, Q4_0, Q4_K) are stored as f16 unless told otherwise.  An "
+            "are stored as f16 unless told otherwise.  An "
             "OUTPUT that ends in .safetensors is one file, anything else a "
             "folder; it must not be there yet.  Parts that INPUT's "
             "unstir.json names become part of OUTPUT; what else it says goes "

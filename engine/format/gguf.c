@@ -66,12 +66,12 @@ static const struct {
     enum dtype dtype;
 } tensor_types[] = {
     [0] = {"F32", DTYPE_F32},        [1] = {"F16", DTYPE_F16},
-    [2] = {"Q4_0", DTYPE_Q4_0},      [3] = {"Q4_1", DTYPE_COUNT},
-    [6] = {"Q5_0", DTYPE_COUNT},     [7] = {"Q5_1", DTYPE_COUNT},
+    [2] = {"Q4_0", DTYPE_Q4_0},      [3] = {"Q4_1", DTYPE_Q4_1},
+    [6] = {"Q5_0", DTYPE_Q5_0},      [7] = {"Q5_1", DTYPE_Q5_1},
     [8] = {"Q8_0", DTYPE_Q8_0},      [9] = {"Q8_1", DTYPE_COUNT},
-    [10] = {"Q2_K", DTYPE_COUNT},    [11] = {"Q3_K", DTYPE_COUNT},
-    [12] = {"Q4_K", DTYPE_Q4_K},     [13] = {"Q5_K", DTYPE_COUNT},
-    [14] = {"Q6_K", DTYPE_COUNT},    [15] = {"Q8_K", DTYPE_COUNT},
+    [10] = {"Q2_K", DTYPE_Q2_K},     [11] = {"Q3_K", DTYPE_Q3_K},
+    [12] = {"Q4_K", DTYPE_Q4_K},     [13] = {"Q5_K", DTYPE_Q5_K},
+    [14] = {"Q6_K", DTYPE_Q6_K},     [15] = {"Q8_K", DTYPE_COUNT},
     [16] = {"IQ2_XXS", DTYPE_COUNT}, [17] = {"IQ2_XS", DTYPE_COUNT},
     [18] = {"IQ3_XXS", DTYPE_COUNT}, [19] = {"IQ1_S", DTYPE_COUNT},
     [20] = {"IQ4_NL", DTYPE_COUNT},  [21] = {"IQ3_S", DTYPE_COUNT},
@@ -428,7 +428,8 @@ static enum unstir_status take_type(struct reader *r, struct tensor_view *t,
     if (t->dtype == DTYPE_COUNT)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "%.180s: tensor \"%.100s\" is of type %s, which is "
-                         "not supported (F32, F16, BF16, Q8_0, Q4_0, Q4_K are)",
+                         "not supported (F32, F16, BF16, " DTYPE_BLOCK_NAMES
+                         " are)",
                          r->file, t->name, tensor_types[type].name);
     block = dtype_block(t->dtype);
     if (block > 1 && (t->rank == 0 || t->dims[t->rank - 1] % block != 0))

@@ -3,8 +3,8 @@
  * Tensors are read in place, quantised ones block by block wherever they are
  * loaded (tensor/dtype.h): an opened file takes no memory of its own beside
  * names.  Dimensions come in the order of the other formats, outermost first
- * (the file has them the other way round).  Types: F32, F16, BF16, Q8_0, Q4_0,
- * Q4_K, F64, I8, I32, I64; another one is UNSTIR_ERR_UNSUPPORTED by its name.
+ * (the file has them the other way round).  Types: F32, F16, BF16, F64, I8,
+ * I32, I64 and those of tensor/blocks.h; another one is UNSTIR_ERR_UNSUPPORTED by its name.
  *
  * Everything in the file is taken for hostile.  A breach is UNSTIR_ERR_FORMAT
  * naming file, tensor or key, and reason: counts and lengths above a ceiling

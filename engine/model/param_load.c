@@ -22,6 +22,13 @@ bool param_is_float(enum dtype t)
     case DTYPE_Q8_0:
     case DTYPE_Q4_0:
     case DTYPE_Q4_K:
+    case DTYPE_Q4_1:
+    case DTYPE_Q5_0:
+    case DTYPE_Q5_1:
+    case DTYPE_Q2_K:
+    case DTYPE_Q3_K:
+    case DTYPE_Q5_K:
+    case DTYPE_Q6_K:
         return true;
     default:
         return false;
@@ -85,7 +92,7 @@ static enum unstir_status find(const struct tensor_view **out,
     if (!param_is_float(t->dtype))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "tensor %s is stored as %s; supported: F32, F16, "
-                         "BF16, F64, F8_E4M3, F8_E5M2, Q8_0, Q4_0, Q4_K",
+                         "BF16, F64, F8_E4M3, F8_E5M2, " DTYPE_BLOCK_NAMES,
                          want->name, dtype_name(t->dtype));
     return UNSTIR_OK;
 }

@@ -30,6 +30,13 @@ static const struct {
     [DTYPE_Q8_0] = {"Q8_0", Q8_0_BYTES, Q8_0_BLOCK},
     [DTYPE_Q4_0] = {"Q4_0", Q4_0_BYTES, Q4_0_BLOCK},
     [DTYPE_Q4_K] = {"Q4_K", Q4_K_BYTES, Q4_K_BLOCK},
+    [DTYPE_Q4_1] = {"Q4_1", Q4_1_BYTES, Q4_1_BLOCK},
+    [DTYPE_Q5_0] = {"Q5_0", Q5_0_BYTES, Q5_0_BLOCK},
+    [DTYPE_Q5_1] = {"Q5_1", Q5_1_BYTES, Q5_1_BLOCK},
+    [DTYPE_Q2_K] = {"Q2_K", Q2_K_BYTES, Q2_K_BLOCK},
+    [DTYPE_Q3_K] = {"Q3_K", Q3_K_BYTES, Q3_K_BLOCK},
+    [DTYPE_Q5_K] = {"Q5_K", Q5_K_BYTES, Q5_K_BLOCK},
+    [DTYPE_Q6_K] = {"Q6_K", Q6_K_BYTES, Q6_K_BLOCK},
 };
 _Static_assert(ARRAY_LEN(types) == DTYPE_COUNT, "a row for every type");
 
@@ -212,6 +219,27 @@ void dtype_load(float *dst, const void *src, enum dtype t, size_t n)
     case DTYPE_Q4_K:
         blocks_load_q4_k(dst, src, n / Q4_K_BLOCK);
         break;
+    case DTYPE_Q4_1:
+        blocks_load_q4_1(dst, src, n / Q4_1_BLOCK);
+        break;
+    case DTYPE_Q5_0:
+        blocks_load_q5_0(dst, src, n / Q5_0_BLOCK);
+        break;
+    case DTYPE_Q5_1:
+        blocks_load_q5_1(dst, src, n / Q5_1_BLOCK);
+        break;
+    case DTYPE_Q2_K:
+        blocks_load_q2_k(dst, src, n / Q2_K_BLOCK);
+        break;
+    case DTYPE_Q3_K:
+        blocks_load_q3_k(dst, src, n / Q3_K_BLOCK);
+        break;
+    case DTYPE_Q5_K:
+        blocks_load_q5_k(dst, src, n / Q5_K_BLOCK);
+        break;
+    case DTYPE_Q6_K:
+        blocks_load_q6_k(dst, src, n / Q6_K_BLOCK);
+        break;
     case DTYPE_COUNT:
         break;
     }
@@ -291,6 +319,13 @@ void dtype_store(void *dst, enum dtype t, const float *src, size_t n)
     case DTYPE_Q8_0:
     case DTYPE_Q4_0:
     case DTYPE_Q4_K:
+    case DTYPE_Q4_1:
+    case DTYPE_Q5_0:
+    case DTYPE_Q5_1:
+    case DTYPE_Q2_K:
+    case DTYPE_Q3_K:
+    case DTYPE_Q5_K:
+    case DTYPE_Q6_K:
     case DTYPE_COUNT:
         break;
     }

@@ -26,10 +26,19 @@ enum dtype {
     DTYPE_Q8_0,
     DTYPE_Q4_0,
     DTYPE_Q4_K,
+    DTYPE_Q4_1,
+    DTYPE_Q5_0,
+    DTYPE_Q5_1,
+    DTYPE_Q2_K,
+    DTYPE_Q3_K,
+    DTYPE_Q5_K,
+    DTYPE_Q6_K,
     DTYPE_COUNT
 };
 
 #define DTYPE_FIRST_BLOCK DTYPE_Q8_0
+/* For messages. */
+#define DTYPE_BLOCK_NAMES "Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K"
 
 size_t dtype_size(enum dtype t);  /* bytes of an element, or of a block      */
 size_t dtype_block(enum dtype t); /* elements a block; 1: not quantised      */

@@ -64,9 +64,12 @@ static void test_every_type(void **state)
     static const struct {
         const char *name;
         enum dtype dtype;
-    } rows[] = {{"f32", DTYPE_F32},   {"f16", DTYPE_F16},
-                {"bf16", DTYPE_BF16}, {"q8_0", DTYPE_Q8_0},
-                {"q4_0", DTYPE_Q4_0}, {"q4_k", DTYPE_Q4_K}};
+    } rows[] = {
+        {"f32", DTYPE_F32},   {"f16", DTYPE_F16},   {"bf16", DTYPE_BF16},
+        {"q8_0", DTYPE_Q8_0}, {"q4_0", DTYPE_Q4_0}, {"q4_k", DTYPE_Q4_K},
+        {"q4_1", DTYPE_Q4_1}, {"q5_0", DTYPE_Q5_0}, {"q5_1", DTYPE_Q5_1},
+        {"q2_k", DTYPE_Q2_K}, {"q3_k", DTYPE_Q3_K}, {"q5_k", DTYPE_Q5_K},
+        {"q6_k", DTYPE_Q6_K}};
     struct weights *got = open_file(DATA "types.gguf");
     struct weights *want = open_file(DATA "types.safetensors");
 
@@ -401,7 +404,7 @@ static void test_tensors(void **state)
          "incomplete"},
         {4, 0, 4, 0, 16, UNSTIR_ERR_FORMAT, "unknown type 4"},
         {4, 0, UINT32_MAX, 0, 16, UNSTIR_ERR_FORMAT, "unknown type 4294967295"},
-        {32, 0, 6, 0, 16, UNSTIR_ERR_UNSUPPORTED, "\"x\" is of type Q5_0"},
+        {32, 0, 20, 0, 16, UNSTIR_ERR_UNSUPPORTED, "\"x\" is of type IQ4_NL"},
         {256, 0, 14, 0, 16, UNSTIR_ERR_UNSUPPORTED, "\"x\" is of type Q6_K"},
         {16, 2, 8, 0, 34, UNSTIR_ERR_FORMAT, "multiples of 32"},
         {128, 2, 12, 0, 144, UNSTIR_ERR_FORMAT, "multiples of 256"},

@@ -30,6 +30,7 @@ from safetensors.torch import save_file
 import differ_pipelines as pipes
 import differ_starts as starts
 import make_single_file as names
+from make_gguf import random_blocks
 from make_clip_tokens import tokenizer as standard_tokenizer
 
 MERGES = "models/clip-bpe/merges.txt"
@@ -416,9 +417,22 @@ def run_inversion(r, unstir, folder):
 
 # -- GGUF ---------------------------------------------------------------------
 
+def quantized(r, x, quant):
+    """Blocks near x; of formats that the package does not write, random ones
+    that are about as large."""
+    try:
+        return gguf.quantize(x, quant)
+    except NotImplementedError:
+        rng = numpy.random.default_rng(r.getrandbits(32))
+        blocks = random_blocks(quant, x.size // x.shape[-1], x.shape[-1], rng,
+                               1e-4)
+        return blocks.reshape(*x.shape[:-1], -1)
+
+
 def run_gguf(r, unstir, folder):
     pipe = draw_pipe(r, "sd1", 4, "epsilon")
-    kind = r.choice(["F32", "F16", "BF16", "Q8_0", "Q4_0"])
+    kind = r.choice(["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0",
+                     "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"])
     quant = gguf.GGMLQuantizationType[kind]
     size = gguf.GGML_QUANT_SIZES[quant][0]
     path = os.path.join(folder, "unet.gguf")
@@ -429,7 +443,7 @@ def run_gguf(r, unstir, folder):
         x = t.numpy()
         q = quant if x.ndim > 1 and x.shape[-1] % size == 0 \
             else gguf.GGMLQuantizationType.F32
-        data = gguf.quantize(x, q)
+        data = quantized(r, x, q)
         state[name] = torch.from_numpy(
             gguf.dequantize(data, q).reshape(x.shape).astype(numpy.float32))
         new = name if is_own else names.original_unet(name, pipe.unet.config)

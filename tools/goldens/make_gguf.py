@@ -29,13 +29,18 @@ def normal(*shape):
     return rng.standard_normal(shape).astype(np.float32)
 
 
-def random_blocks(kind, rows, columns):
-    """Any bits, but for the f16 scales in front: those are finite."""
+# Where the f16 scales of a block stand.
+SCALES = {Q.Q4_1: (0, 2), Q.Q5_1: (0, 2), Q.Q4_K: (0, 2), Q.Q5_K: (0, 2),
+          Q.Q2_K: (80, 82), Q.Q3_K: (108,), Q.Q6_K: (208,)}
+
+
+def random_blocks(kind, rows, columns, rng=rng, scale=0.05):
+    """Any bits, but for the f16 scales: those are finite."""
     block, size = gguf.GGML_QUANT_SIZES[kind]
     data = rng.integers(0, 256, (rows, columns // block, size), dtype=np.uint8)
-    scales = 4 if kind == Q.Q4_K else 2
-    small = (rng.standard_normal((rows, columns // block, scales // 2)) * 0.05).astype(np.float16)
-    data[:, :, :scales] = small.view(np.uint8)
+    for at in SCALES.get(kind, (0,)):
+        small = (rng.standard_normal((rows, columns // block, 1)) * scale).astype(np.float16)
+        data[:, :, at:at + 2] = small.view(np.uint8)
     return data.reshape(rows, -1)
 
 
@@ -93,7 +98,8 @@ def types(folder):
     x = bf16(normal(4, 6))
     f.writer.add_tensor("bf16", x.view(np.uint8), raw_dtype=Q.BF16)
     f.values["bf16"] = (x.astype(np.uint32) << 16).view(np.float32)
-    for kind, columns in ((Q.Q8_0, 96), (Q.Q4_0, 96), (Q.Q4_K, 512)):
+    for kind, columns in ((Q.Q8_0, 96), (Q.Q4_0, 96), (Q.Q4_K, 512), (Q.Q4_1, 96), (Q.Q5_0, 96),
+                          (Q.Q5_1, 96), (Q.Q2_K, 512), (Q.Q3_K, 512), (Q.Q5_K, 512), (Q.Q6_K, 512)):
         f.add(kind.name.lower(), random_blocks(kind, 3, columns), kind)
     f.add("f32_1", normal(5))
     f.close(folder / "types.safetensors")
