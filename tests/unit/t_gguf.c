@@ -405,7 +405,7 @@ static void test_tensors(void **state)
         {4, 0, 4, 0, 16, UNSTIR_ERR_FORMAT, "unknown type 4"},
         {4, 0, UINT32_MAX, 0, 16, UNSTIR_ERR_FORMAT, "unknown type 4294967295"},
         {32, 0, 20, 0, 16, UNSTIR_ERR_UNSUPPORTED, "\"x\" is of type IQ4_NL"},
-        {256, 0, 14, 0, 16, UNSTIR_ERR_UNSUPPORTED, "\"x\" is of type Q6_K"},
+        {256, 0, 16, 0, 16, UNSTIR_ERR_UNSUPPORTED, "\"x\" is of type IQ2_XXS"},
         {16, 2, 8, 0, 34, UNSTIR_ERR_FORMAT, "multiples of 32"},
         {128, 2, 12, 0, 144, UNSTIR_ERR_FORMAT, "multiples of 256"},
     };
