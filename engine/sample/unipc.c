@@ -180,7 +180,8 @@ static enum unstir_status unipc_check(const struct sampler_run *run,
                          "solver_type \"bh1\" with final_sigmas_type \"zero\" "
                          "multiplies infinity by zero in the last step; use "
                          "\"bh2\" or \"sigma_min\"");
-    if (is_zero && order_at(run, run->n_steps - 1, run->n_steps) > 1)
+    uint32_t n_held = run->n_steps - run->first; /* outputs, at the end       */
+    if (is_zero && order_at(run, run->n_steps - 1, n_held) > 1)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "final_sigmas_type \"zero\" needs lower_order_final");
     if (is_zero && !c->is_predicting_x0)
