@@ -1,7 +1,7 @@
 #!/bin/sh
 # t_files.sh - files that the reference and its neighbours read, read by us:
-# drawn single files, LoRAs, textual inversions and GGUF, uploaded pictures,
-# and every key of the reference's configurations.
+# drawn single files, LoRAs, textual inversions, GGUF and what is converted,
+# uploaded pictures, and every key of the reference's configurations.
 #
 # SPDX-License-Identifier: MIT
 set -u
@@ -13,7 +13,7 @@ rc=0
 "$python" tools/goldens/config_keys.py --unstir "$build/unstir" || rc=1
 if "$python" -c 'import peft, gguf' 2>/dev/null; then
     "$python" tools/goldens/differ.py --build "$build" --count 2 \
-        --kind single lora inversion gguf || rc=1
+        --kind single lora inversion gguf convert || rc=1
 else
     echo "SKIP reference_files: peft and gguf are not in $venv"
 fi

@@ -10,7 +10,8 @@ tests/golden/t_families, on every rung, within 2e-5 of the largest value) and
 whole pipelines (ddpm ddim pixels ldm score consistency ditpipe sd sdxl lcm,
 and from pictures refiner img2img inpaint edit lcmimg; through `unstir generate`: the last
 sample within 1e-3 of the largest value, 99 of 100 bytes within one level of
-the picture), and model files (single lora inversion gguf; differ_files.py).
+the picture), and model files (single lora inversion gguf convert;
+differ_files.py).
 Without --kind all of them, COUNT cases of each.  A case is named by kind and
 seed:
 

@@ -306,7 +306,9 @@ def drawn_layers(r, pipe, naming):
             if part == "unet" and "attn" not in name and not has_conv \
                     and "proj_" not in name and "ff.net" not in name:
                 continue
-            if r.random() < 0.7:
+            # Without one of these the reference drops q, k and v of a text
+            # encoder that has kohya's names.
+            if r.random() < 0.7 or name.endswith("out_proj"):
                 yield part, name, m
 
 
