@@ -14,7 +14,7 @@
  *     job.c, job_json.c      one job
  *     job_table.c            all of them
  *     progress.c, warm.c     what a worker's messages do
- *     scheduler.c                the queue and the workers
+ *     scheduler.c            the queue and the workers
  *     jobs.c                 who may come in; the part
  *
  * What stands above is told by callbacks alone: watchers of a job, the answer
