@@ -19,19 +19,9 @@ bool param_is_float(enum dtype t)
     case DTYPE_F64:
     case DTYPE_F8_E4M3:
     case DTYPE_F8_E5M2:
-    case DTYPE_Q8_0:
-    case DTYPE_Q4_0:
-    case DTYPE_Q4_K:
-    case DTYPE_Q4_1:
-    case DTYPE_Q5_0:
-    case DTYPE_Q5_1:
-    case DTYPE_Q2_K:
-    case DTYPE_Q3_K:
-    case DTYPE_Q5_K:
-    case DTYPE_Q6_K:
         return true;
     default:
-        return false;
+        return dtype_block(t) > 1; /* quantised */
     }
 }
 
