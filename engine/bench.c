@@ -34,7 +34,7 @@ static enum unstir_status bench_init(struct bench_rows *b,
                                      struct unstir_error *err)
 {
     *b = (struct bench_rows){.repeat = o->repeat ? o->repeat : DEFAULT_REPEAT,
-                             .warmup = o->warmup ? o->warmup : 1,
+                             .warmup = o->warmup,
                              .clock = CLOCK_MONOTONIC};
     static const enum kernel_operands operands[] = {
         [UNSTIR_PRECISION_AUTO] = KERNEL_OPERANDS_ANY,

@@ -13,7 +13,6 @@
 
 #define DEFAULT_REPEAT 10
 #define MAX_REPEAT     10000
-#define DEFAULT_WARMUP 2
 
 static double clock_ms(clockid_t clock)
 {
@@ -36,7 +35,7 @@ enum unstir_status bench_timing_init(struct bench_timing *t,
 
     *t = (struct bench_timing){
         .repeat = o->repeat ? o->repeat : DEFAULT_REPEAT,
-        .warmup = o->warmup ? o->warmup : DEFAULT_WARMUP,
+        .warmup = o->warmup,
     };
     if (t->repeat > MAX_REPEAT)
         return error_field(err, "repeat", "%u; at most %d", t->repeat,
@@ -79,6 +78,8 @@ enum unstir_status bench_timing_run(struct bench_timing *t, bench_work work,
 
 void bench_timing_put(struct json_writer *w, const struct bench_timing *t)
 {
+    json_put_int(w, "warmup", t->warmup);
+    json_put_int(w, "repeat", t->repeat);
     json_put_real(w, "ms_min", t->ms[0]);
     json_put_real(w, "ms_median", t->ms[t->repeat / 2]);
     json_put_real(w, "ms_max", t->ms[t->repeat - 1]);

@@ -70,7 +70,7 @@ static enum unstir_status choose_sizes(struct train_bench *b,
     while (b->n % b->micro)
         b->micro--;
     b->repeat = o->repeat ? o->repeat : DEFAULT_REPEAT;
-    b->warmup = o->warmup ? o->warmup : 1;
+    b->warmup = o->warmup;
     if (b->repeat > MAX_REPEAT)
         return error_field(err, "repeat", "%u: at most %u", b->repeat,
                            MAX_REPEAT);

@@ -27,7 +27,8 @@ struct unstir_bench_options {
     uint32_t width, height, batch; /* pixels of the picture               */
     unsigned n_threads;
     enum unstir_pin pin;
-    uint32_t repeat, warmup;
+    uint32_t repeat; /* timed runs; 0: some                                   */
+    uint32_t warmup; /* runs before them                                     */
     const char *pack_cache, *merges_path; /* as in unstir_model_options      */
     bool has_layers;  /* eval: what each layer runs by, in "layers"           */
     bool has_profile; /* eval, decode: time and share of the peak by kind of

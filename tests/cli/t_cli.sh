@@ -475,6 +475,7 @@ equal bench_eval "$(jq -c '[.what, .threads, .width, .batch, .ms_min <= .ms_max]
 "$U" bench eval -m "$M/tiny" --repeat 2 --warmup 1 --threads 1 --profile --json >profile.json
 equal bench_profile "$(jq -c '[.gflops_one_thread > 0, (.profile | length > 3), (.profile[0] | .calls > 0 and .cpu_ms > 0), ([.profile[].share_of_time] | add | . > 0.99 and . < 1.01)]' profile.json)" '[true,true,true,true]'
 expect bench_plain 0 "ms_median: " "$U" bench eval -m "$M/tiny" --repeat 2
+equal bench_no_warmup "$("$U" bench eval -m "$M/tiny" --repeat 1 --warmup 0 --json | jq -c '[.warmup, .repeat]')" '[0,1]'
 "$U" bench shortcuts -m "$M/tiny" --repeat 1 --warmup 0 --threads 1 --json >shortcuts.json
 equal bench_shortcuts "$(jq -c '[.what, (.shortcuts | length), .shortcuts[0].name, .shortcuts[0].gain, .shortcuts[0].psnr_db, (.shortcuts[1].psnr_db < 80)]' shortcuts.json)" '["shortcuts",7,"full",1,null,true]'
 expect bench_unknown 2 "did you mean eval?" "$U" bench evil
