@@ -32,8 +32,9 @@ static struct model_task *start(enum model_deed deed, struct model *model,
 void models_listen(struct models *models,
                    const struct models_listener *listener)
 {
-    models->listener =
-        listener != NULL ? *listener : (struct models_listener){NULL};
+    static const struct models_listener nobody;
+
+    models->listener = listener != NULL ? *listener : nobody;
 }
 
 static void advance(struct models *models);

@@ -125,19 +125,16 @@ static enum unstir_status read_id2label(struct unstir_label **labels, size_t *n,
     return UNSTIR_OK;
 }
 
-enum unstir_status labels_read(struct unstir_label **labels, size_t *n,
-                               char **text, uint32_t n_classes,
-                               const struct json *unstir,
-                               const struct json *index,
-                               struct unstir_error *err)
+static enum unstir_status read_any(struct unstir_label **labels, size_t *n,
+                                   char **text, uint32_t n_classes,
+                                   const struct json *unstir,
+                                   const struct json *index,
+                                   struct unstir_error *err)
 {
     const struct json *own = json_get(unstir, "labels");
     const struct json *other = json_get(index, "id2label");
     void *memory;
 
-    *labels = NULL;
-    *n = 0;
-    *text = NULL;
     if (own && json_type(own) != JSON_OBJECT)
         return error_set(err, UNSTIR_ERR_FORMAT, "labels is not an object");
     if (own) {
@@ -152,6 +149,27 @@ enum unstir_status labels_read(struct unstir_label **labels, size_t *n,
     if (other && json_type(other) == JSON_OBJECT && n_classes)
         return read_id2label(labels, n, text, n_classes, other, err);
     return UNSTIR_OK;
+}
+
+enum unstir_status labels_read(struct unstir_label **labels, size_t *n,
+                               char **text, uint32_t n_classes,
+                               const struct json *unstir,
+                               const struct json *index,
+                               struct unstir_error *err)
+{
+    *labels = NULL;
+    *n = 0;
+    *text = NULL;
+    enum unstir_status status =
+        read_any(labels, n, text, n_classes, unstir, index, err);
+    if (status == UNSTIR_OK)
+        return UNSTIR_OK;
+    alloc_free(*labels);
+    alloc_free(*text);
+    *labels = NULL;
+    *n = 0;
+    *text = NULL;
+    return status;
 }
 
 static bool is_same(const char *a, size_t length, const char *b)
