@@ -15,11 +15,7 @@
 
 #define SD2_DROPPED_LAYER 23 /* SD 2.x takes the state before the last layer */
 
-struct renaming {
-    const char *old, *new;
-};
-
-static const struct renaming unet_names[] = {
+static const struct single_file_renaming unet_names[] = {
     {"time_embed.0.", "time_embedding.linear_1."},
     {"time_embed.2.", "time_embedding.linear_2."},
     {"time_embed.cond_proj.", "time_embedding.cond_proj."},
@@ -31,14 +27,14 @@ static const struct renaming unet_names[] = {
     {"middle_block.1.", "mid_block.attentions.0."},
 };
 
-static const struct renaming resnet_names[] = {
+static const struct single_file_renaming resnet_names[] = {
     {"in_layers.0.", "norm1."},          {"in_layers.2.", "conv1."},
     {"out_layers.0.", "norm2."},         {"out_layers.3.", "conv2."},
     {"emb_layers.1.", "time_emb_proj."}, {"skip_connection.", "conv_shortcut."},
     {"nin_shortcut.", "conv_shortcut."},
 };
 
-static const struct renaming vae_attention_names[] = {
+static const struct single_file_renaming vae_attention_names[] = {
     {"norm.", "group_norm."},
     {"q.", "to_q."},
     {"k.", "to_k."},
@@ -50,19 +46,28 @@ static const struct renaming vae_attention_names[] = {
     {"proj_attn.", "to_out.0."},
 };
 
-static const struct renaming open_clip_names[] = {
+static const struct single_file_renaming open_clip_names[] = {
     {"positional_embedding", "embeddings.position_embedding.weight"},
     {"token_embedding.", "embeddings.token_embedding."},
     {"ln_final.", "final_layer_norm."},
 };
 
-static const struct renaming open_clip_layer_names[] = {
+static const struct single_file_renaming open_clip_layer_names[] = {
     {"ln_1.", "layer_norm1."},
     {"ln_2.", "layer_norm2."},
     {"mlp.c_fc.", "mlp.fc1."},
     {"mlp.c_proj.", "mlp.fc2."},
     {"attn.out_proj.", "self_attn.out_proj."},
 };
+
+#define TABLE(name)                                                \
+    const struct single_file_renamings single_file_##name = {name, \
+                                                             ARRAY_LEN(name)}
+TABLE(unet_names);
+TABLE(resnet_names);
+TABLE(vae_attention_names);
+TABLE(open_clip_names);
+TABLE(open_clip_layer_names);
 
 /* -- small things ------------------------------------------------------ */
 
@@ -95,16 +100,18 @@ static bool number_and_point(const char **text, unsigned *out)
     return single_file_number(text, out) && *(*text)++ == '.';
 }
 
-static bool rename_by(char out[SINGLE_FILE_NAME_BYTES], const char *prefix,
-                      const char *name, const struct renaming *table, size_t n)
+bool single_file_rename(char out[SINGLE_FILE_NAME_BYTES], const char *prefix,
+                        const char *name,
+                        const struct single_file_renamings *table, bool to_old)
 {
     const char *rest;
 
-    for (size_t i = 0; i < n; i++) {
-        if (!single_file_strip(name, table[i].old, &rest))
+    for (size_t i = 0; i < table->n; i++) {
+        const struct single_file_renaming *row = &table->rows[i];
+        if (!single_file_strip(name, to_old ? row->new : row->old, &rest))
             continue;
-        snprintf(out, SINGLE_FILE_NAME_BYTES, "%s%s%s", prefix, table[i].new,
-                 rest);
+        snprintf(out, SINGLE_FILE_NAME_BYTES, "%s%s%s", prefix,
+                 to_old ? row->old : row->new, rest);
         return true;
     }
     return false;
@@ -113,7 +120,8 @@ static bool rename_by(char out[SINGLE_FILE_NAME_BYTES], const char *prefix,
 static bool rename_resnet(char out[SINGLE_FILE_NAME_BYTES], const char *prefix,
                           const char *name)
 {
-    if (!rename_by(out, prefix, name, resnet_names, ARRAY_LEN(resnet_names)))
+    if (!single_file_rename(out, prefix, name, &single_file_resnet_names,
+                            false))
         snprintf(out, SINGLE_FILE_NAME_BYTES, "%s%s", prefix, name);
     return true;
 }
@@ -154,7 +162,7 @@ static bool unet_name(char out[SINGLE_FILE_NAME_BYTES], const char *name,
     const char *rest;
     unsigned i;
 
-    if (rename_by(out, "", name, unet_names, ARRAY_LEN(unet_names)))
+    if (single_file_rename(out, "", name, &single_file_unet_names, false))
         return true;
     if (single_file_strip(name, "middle_block.0.", &rest))
         return rename_resnet(out, "mid_block.resnets.0.", rest);
@@ -212,8 +220,8 @@ static bool vae_mid(char out[SINGLE_FILE_NAME_BYTES], const char *half,
         return false;
     *change = CHANGE_SQUEEZE;
     snprintf(prefix, sizeof prefix, "%s.mid_block.attentions.0.", half);
-    return rename_by(out, prefix, rest, vae_attention_names,
-                     ARRAY_LEN(vae_attention_names));
+    return single_file_rename(out, prefix, rest,
+                              &single_file_vae_attention_names, false);
 }
 
 static bool vae_half(char out[SINGLE_FILE_NAME_BYTES], const char *half,
@@ -241,8 +249,8 @@ static bool vae_half(char out[SINGLE_FILE_NAME_BYTES], const char *half,
 
         *change = CHANGE_SQUEEZE;
         snprintf(prefix, sizeof prefix, "%s.mid_block.attentions.0.", half);
-        if (rename_by(out, prefix, tail, vae_attention_names,
-                      ARRAY_LEN(vae_attention_names)))
+        if (single_file_rename(out, prefix, tail,
+                               &single_file_vae_attention_names, false))
             return true;
     }
     snprintf(out, SINGLE_FILE_NAME_BYTES, "%s.%s", half, rest);
@@ -311,8 +319,8 @@ static bool open_clip_layer(struct single_file_target *t, const char *rest,
                  tail);
         return true;
     }
-    return rename_by(t->name, prefix, rest, open_clip_layer_names,
-                     ARRAY_LEN(open_clip_layer_names));
+    return single_file_rename(t->name, prefix, rest,
+                              &single_file_open_clip_layer_names, false);
 }
 
 static bool open_clip_name(struct single_file_target *t, const char *name,
@@ -329,8 +337,8 @@ static bool open_clip_name(struct single_file_target *t, const char *name,
         snprintf(t->name, sizeof t->name, "text_projection.weight");
         return layout->kind != SINGLE_FILE_SD2;
     }
-    return rename_by(t->name, "text_model.", name, open_clip_names,
-                     ARRAY_LEN(open_clip_names));
+    return single_file_rename(t->name, "text_model.", name,
+                              &single_file_open_clip_names, false);
 }
 
 /* -- the whole --------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #define FORMAT_SINGLE_FILE_NAMES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "format/single_file.h"
 
@@ -43,6 +44,25 @@ struct single_file_target {
 /* false: the tensor belongs to no part. */
 bool single_file_target(struct single_file_target *out, const char *name,
                         const struct single_file_layout *layout);
+
+/* Beginnings of names, original and of the diffusers layout.  Where several
+ * originals have one name, the first is what is written. */
+struct single_file_renaming {
+    const char *old, *new;
+};
+struct single_file_renamings {
+    const struct single_file_renaming *rows;
+    size_t n;
+};
+extern const struct single_file_renamings single_file_unet_names,
+    single_file_resnet_names, single_file_vae_attention_names,
+    single_file_open_clip_names, single_file_open_clip_layer_names;
+
+/* `prefix` and the new (to_old: the original) form of `name`; false: it begins
+ * with none of the table's. */
+bool single_file_rename(char out[SINGLE_FILE_NAME_BYTES], const char *prefix,
+                        const char *name,
+                        const struct single_file_renamings *table, bool to_old);
 
 /* The number at *text, which moves behind it; false if there is none or it has
  * more than three digits. */

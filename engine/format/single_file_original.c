@@ -18,56 +18,15 @@
 #define TEXT_PREFIX "text_model."
 #define NAME_BYTES  SINGLE_FILE_NAME_BYTES
 
-struct renaming {
-    const char *new, *old;
-};
-
-static const struct renaming unet_names[] = {
-    {"time_embedding.linear_1.", "time_embed.0."},
-    {"time_embedding.linear_2.", "time_embed.2."},
-    {"time_embedding.cond_proj.", "time_embed.cond_proj."},
-    {"add_embedding.linear_1.", "label_emb.0.0."},
-    {"add_embedding.linear_2.", "label_emb.0.2."},
-    {"conv_in.", "input_blocks.0.0."},
-    {"conv_norm_out.", "out.0."},
-    {"conv_out.", "out.2."},
-};
-
-static const struct renaming resnet_names[] = {
-    {"norm1.", "in_layers.0."},          {"conv1.", "in_layers.2."},
-    {"norm2.", "out_layers.0."},         {"conv2.", "out_layers.3."},
-    {"time_emb_proj.", "emb_layers.1."}, {"conv_shortcut.", "skip_connection."},
-};
-
-static const struct renaming vae_resnet_names[] = {
+static const struct single_file_renaming vae_resnet_rows[] = {
     {"norm1.", "norm1."},
     {"conv1.", "conv1."},
     {"norm2.", "norm2."},
     {"conv2.", "conv2."},
-    {"conv_shortcut.", "nin_shortcut."},
+    {"nin_shortcut.", "conv_shortcut."},
 };
-
-static const struct renaming vae_attention_names[] = {
-    {"group_norm.", "norm."},
-    {"to_q.", "q."},
-    {"to_k.", "k."},
-    {"to_v.", "v."},
-    {"to_out.0.", "proj_out."}};
-
-static const struct renaming open_clip_names[] = {
-    {"embeddings.position_embedding.weight", "positional_embedding"},
-    {"embeddings.token_embedding.", "token_embedding."},
-    {"final_layer_norm.", "ln_final."},
-};
-
-static const struct renaming open_clip_layer_names[] = {
-    {"layer_norm1.", "ln_1."},
-    {"layer_norm2.", "ln_2."},
-    {"mlp.fc1.", "mlp.c_fc."},
-    {"mlp.fc2.", "mlp.c_proj."},
-    {"self_attn.out_proj.", "attn.out_proj."},
-    {"self_attn.q_proj.", "attn.in_proj_"}, /* with k and v behind it        */
-};
+static const struct single_file_renamings vae_resnet_names = {
+    vae_resnet_rows, ARRAY_LEN(vae_resnet_rows)};
 
 /* What the writing of one part depends on. */
 struct part {
@@ -78,22 +37,11 @@ struct part {
 
 /* -- names ----------------------------------------------------------------- */
 
-static bool by_table(char out[NAME_BYTES], const char *prefix, const char *name,
-                     const struct renaming *table, size_t n)
+static bool to_old(char out[NAME_BYTES], const char *prefix, const char *name,
+                   const struct single_file_renamings *table)
 {
-    const char *rest;
-
-    for (size_t i = 0; i < n; i++) {
-        if (!single_file_strip(name, table[i].new, &rest))
-            continue;
-        snprintf(out, NAME_BYTES, "%s%s%s", prefix, table[i].old, rest);
-        return true;
-    }
-    return false;
+    return single_file_rename(out, prefix, name, table, true);
 }
-
-#define BY_TABLE(out, prefix, name, table) \
-    by_table(out, prefix, name, table, ARRAY_LEN(table))
 
 /* "<word>.N." in front of *text, which moves behind it. */
 static bool take_word(const char **text, const char *word, unsigned *number)
@@ -130,7 +78,7 @@ static bool unet_level(char out[NAME_BYTES], const struct part *p, bool is_down,
     first += level * layers;
     if (take_word(&rest, "resnets", &layer)) {
         snprintf(prefix, sizeof prefix, "%s.%u.0.", side, first + layer);
-        return BY_TABLE(out, prefix, rest, resnet_names);
+        return to_old(out, prefix, rest, &single_file_resnet_names);
     }
     if (take_word(&rest, "attentions", &layer)) {
         snprintf(out, NAME_BYTES, "%s.%u.1.%s", side, first + layer, rest);
@@ -153,15 +101,11 @@ static bool unet_name(char out[NAME_BYTES], const struct part *p,
 {
     unsigned i;
 
-    if (BY_TABLE(out, "", name, unet_names))
+    if (to_old(out, "", name, &single_file_unet_names))
         return true;
     if (take_word(&name, "mid_block.resnets", &i))
-        return i < 2 && BY_TABLE(out, i ? "middle_block.2." : "middle_block.0.",
-                                 name, resnet_names);
-    if (take_word(&name, "mid_block.attentions", &i)) {
-        snprintf(out, NAME_BYTES, "middle_block.1.%s", name);
-        return i == 0;
-    }
+        return i < 2 && to_old(out, i ? "middle_block.2." : "middle_block.0.",
+                               name, &single_file_resnet_names);
     if (take_word(&name, "down_blocks", &i))
         return unet_level(out, p, true, i, name);
     return take_word(&name, "up_blocks", &i) &&
@@ -177,7 +121,7 @@ static bool vae_level(char out[NAME_BYTES], const char *half, const char *side,
     if (take_word(&rest, "resnets", &layer)) {
         snprintf(prefix, sizeof prefix, "%s.%s.%u.block.%u.", half, side, level,
                  layer);
-        return BY_TABLE(out, prefix, rest, vae_resnet_names);
+        return to_old(out, prefix, rest, &vae_resnet_names);
     }
     snprintf(prefix, sizeof prefix, "%ssamplers.0.", side);
     if (!single_file_strip(rest, prefix, &rest))
@@ -201,11 +145,12 @@ static bool vae_half(char out[NAME_BYTES], const char *half, const char *rest,
                vae_level(out, half, "up", n_levels - 1 - i, rest);
     if (take_word(&rest, "mid_block.resnets", &i)) {
         snprintf(prefix, sizeof prefix, "%s.mid.block_%u.", half, i + 1);
-        return BY_TABLE(out, prefix, rest, vae_resnet_names);
+        return to_old(out, prefix, rest, &vae_resnet_names);
     }
     if (take_word(&rest, "mid_block.attentions", &i)) {
         snprintf(prefix, sizeof prefix, "%s.mid.attn_1.", half);
-        return i == 0 && BY_TABLE(out, prefix, rest, vae_attention_names);
+        return i == 0 &&
+               to_old(out, prefix, rest, &single_file_vae_attention_names);
     }
     if (single_file_strip(rest, "conv_norm_out.", &tail))
         snprintf(out, NAME_BYTES, "%s.norm_out.%s", half, tail);
@@ -230,6 +175,7 @@ static bool vae_name(char out[NAME_BYTES], const struct part *p,
 
 static bool open_clip_name(char out[NAME_BYTES], const char *name)
 {
+    const char *rest;
     char prefix[96];
     unsigned layer;
 
@@ -239,9 +185,13 @@ static bool open_clip_name(char out[NAME_BYTES], const char *name)
     }
     (void)single_file_strip(name, TEXT_PREFIX, &name);
     if (!take_word(&name, "encoder.layers", &layer))
-        return BY_TABLE(out, "", name, open_clip_names);
+        return to_old(out, "", name, &single_file_open_clip_names);
     snprintf(prefix, sizeof prefix, "transformer.resblocks.%u.", layer);
-    return BY_TABLE(out, prefix, name, open_clip_layer_names);
+    if (single_file_strip(name, "self_attn.q_proj.", &rest)) {
+        snprintf(out, NAME_BYTES, "%sattn.in_proj_%s", prefix, rest);
+        return true; /* with k and v behind it */
+    }
+    return to_old(out, prefix, name, &single_file_open_clip_layer_names);
 }
 
 static bool clip_name(char out[NAME_BYTES], const char *name)
