@@ -4,6 +4,7 @@
  */
 #include "tensor/blocks.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tensor/dtype.h"
@@ -166,43 +167,38 @@ static void load_scales(unsigned char scales[GROUPS],
     }
 }
 
-void blocks_load_q4_k(float *dst, const void *src, size_t n)
+/* Q4_K, and Q5_K, whose fifth bits stand before the halves. */
+static inline void load_groups(float *dst, const unsigned char *p, size_t n,
+                               size_t bytes, bool has_fifth)
 {
-    const unsigned char *p = src;
     unsigned char scales[GROUPS], offsets[GROUPS];
 
-    for (; n > 0; n--, p += Q4_K_BYTES) {
+    for (; n > 0; n--, p += bytes) {
         float scale = load_f16(p), offset = load_f16(p + 2);
 
         load_scales(scales, offsets, p + 4);
         for (size_t g = 0; g < GROUPS; g++, dst += GROUP) {
-            const unsigned char *q = p + 16 + g / 2 * GROUP;
+            const unsigned char *fifth = p + 16;
+            const unsigned char *q = fifth + (has_fifth ? GROUP : 0);
             float a = scale * (float)scales[g], b = offset * (float)offsets[g];
 
-            for (size_t i = 0; i < GROUP; i++)
-                dst[i] = a * (float)(q[i] >> g % 2 * 4 & 15) - b;
+            q += g / 2 * GROUP;
+            for (size_t i = 0; i < GROUP; i++) {
+                int low = q[i] >> g % 2 * 4 & 15;
+                int high = has_fifth ? (fifth[i] >> g & 1) << 4 : 0;
+
+                dst[i] = a * (float)(low | high) - b;
+            }
         }
     }
 }
 
+void blocks_load_q4_k(float *dst, const void *src, size_t n)
+{
+    load_groups(dst, src, n, Q4_K_BYTES, false);
+}
+
 void blocks_load_q5_k(float *dst, const void *src, size_t n)
 {
-    const unsigned char *p = src;
-    unsigned char scales[GROUPS], offsets[GROUPS];
-
-    for (; n > 0; n--, p += Q5_K_BYTES) {
-        float scale = load_f16(p), offset = load_f16(p + 2);
-
-        load_scales(scales, offsets, p + 4);
-        for (size_t g = 0; g < GROUPS; g++, dst += GROUP) {
-            const unsigned char *fifth = p + 16, *q = p + 48 + g / 2 * GROUP;
-            float a = scale * (float)scales[g], b = offset * (float)offsets[g];
-
-            for (size_t i = 0; i < GROUP; i++) {
-                int low = q[i] >> g % 2 * 4 & 15;
-
-                dst[i] = a * (float)(low | (fifth[i] >> g & 1) << 4) - b;
-            }
-        }
-    }
+    load_groups(dst, src, n, Q5_K_BYTES, true);
 }
