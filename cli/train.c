@@ -123,7 +123,8 @@ static const struct opt options[] = {
      .kind = OPT_TEXT,
      .meta = "MODEL",
      .offset = TRAIN(o.init),
-     .help = "start from the weights of this model folder"},
+     .help = "start from the weights of this model folder; with more --layers "
+             "or --attention than it has, those start as the identity"},
     {.name = "objective",
      .kind = OPT_CHOICE,
      .meta = "NAME",

@@ -12,6 +12,7 @@
 #include "base/rng.h"
 #include "base/size.h"
 #include "format/weights.h"
+#include "train/grow.h"
 
 #define ALIGN_FLOATS 16
 
@@ -137,27 +138,74 @@ enum unstir_status params_draw(struct params *s, const struct graph *g,
     return UNSTIR_OK;
 }
 
+static enum unstir_status load_one(float *x, const struct graph_param *gp,
+                                   const struct weights *w, const char *name,
+                                   struct unstir_error *err)
+{
+    const struct tensor_view *t = weights_find(w, name);
+    if (!t)
+        return error_set(err, UNSTIR_ERR_FORMAT, "tensor \"%s\" is missing",
+                         name);
+    int fits = t->rank == gp->rank && t->n == gp->n;
+    for (uint32_t i = 0; fits && i < gp->rank; i++)
+        fits = t->dims[i] == gp->dims[i];
+    if (!fits)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "tensor \"%s\" has %zu elements in %u dimensions; "
+                         "the network wants %zu in %u",
+                         name, t->n, t->rank, gp->n, gp->rank);
+    dtype_load(x, t->data, t->dtype, t->n);
+    return UNSTIR_OK;
+}
+
+/* The first tensor of the file that nothing is named after. */
+static const char *left_over(const struct weights *w, const struct graph *g)
+{
+    for (size_t i = 0; i < weights_len(w); i++) {
+        param_id p = 0;
+        char from[GROW_NAME_MAX];
+        const char *name = weights_at(w, i)->name;
+        for (; p < graph_n_params(g); p++)
+            if (grow_source(g, w, graph_param_at(g, p)->name, from) ==
+                    GROW_TAKEN &&
+                strcmp(from, name) == 0)
+                break;
+        if (p == graph_n_params(g))
+            return name;
+    }
+    return NULL;
+}
+
 enum unstir_status params_load(struct params *s, const struct graph *g,
                                const struct weights *w,
                                struct unstir_error *err)
 {
+    size_t n_taken = 0;
     for (param_id p = 0; p < s->n_params; p++) {
         const struct graph_param *gp = graph_param_at(g, p);
-        const struct tensor_view *t = weights_find(w, gp->name);
-        if (!t)
-            return error_set(err, UNSTIR_ERR_FORMAT, "tensor \"%s\" is missing",
-                             gp->name);
-        int fits = t->rank == gp->rank && t->n == gp->n;
-        for (uint32_t i = 0; fits && i < gp->rank; i++)
-            fits = t->dims[i] == gp->dims[i];
-        if (!fits)
-            return error_set(err, UNSTIR_ERR_FORMAT,
-                             "tensor \"%s\" has %zu elements in %u dimensions; "
-                             "the network wants %zu in %u",
-                             gp->name, t->n, t->rank, gp->n, gp->rank);
-        dtype_load(s->p + s->offset[p], t->data, t->dtype, t->n);
+        float *x = s->p + s->offset[p];
+        char from[GROW_NAME_MAX];
+        switch (grow_source(g, w, gp->name, from)) {
+        case GROW_TAKEN:
+            TRY(load_one(x, gp, w, from, err));
+            n_taken++;
+            break;
+        case GROW_DRAWN:
+            break;
+        case GROW_PASSING:
+            grow_pass(x, gp->dims[0], gp->dims[1]);
+            break;
+        case GROW_ZERO:
+            memset(x, 0, gp->n * sizeof *x);
+            break;
+        }
     }
-    return UNSTIR_OK;
+    if (n_taken == weights_len(w))
+        return UNSTIR_OK;
+    return error_set(err, UNSTIR_ERR_FORMAT,
+                     "tensor \"%s\" has no place in the network: the model has "
+                     "more layers, levels or attention than it",
+                     left_over(w, g));
 }
 
 void params_start_mean(struct params *s)

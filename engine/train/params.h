@@ -40,7 +40,10 @@ void params_fini(struct params *s);
 enum unstir_status params_draw(struct params *s, const struct graph *g,
                                uint64_t seed, struct unstir_error *err);
 
-/* Take every parameter from a file's tensors; names and shapes must agree. */
+/* Take the parameters from a file's tensors, which are all taken; names and
+ * shapes must agree.  The file's network may have fewer layers a block or less
+ * attention: what it lacks keeps its draw, so that the network computes what
+ * the file's does (grow.h).  Call after params_draw(). */
 enum unstir_status params_load(struct params *s, const struct graph *g,
                                const struct weights *w,
                                struct unstir_error *err);

@@ -510,10 +510,10 @@ unstir_trainer_new(struct unstir_trainer **out,
     struct unstir_trainer *t;
     TRY(trainer_build(out, options, err));
     t = *out;
-    enum unstir_status status =
-        t->options.init ? load_init(t, err)
-                        : params_draw(&t->learner.params, t->learner.graph,
-                                      trainer_seed(t, 3, 0), err);
+    enum unstir_status status = params_draw(
+        &t->learner.params, t->learner.graph, trainer_seed(t, 3, 0), err);
+    if (status == UNSTIR_OK && t->options.init)
+        status = load_init(t, err);
     if (status == UNSTIR_OK)
         status = trainer_make_folder(t->options.output, "training", err);
     if (status != UNSTIR_OK) {
