@@ -105,24 +105,25 @@ enum unstir_status error_field(struct unstir_error *err, const char *field,
     return UNSTIR_ERR_ARG;
 }
 
-enum unstir_status error_prefix(struct unstir_error *err, const char *prefix)
+enum unstir_status error_prefix(enum unstir_status status, const char *prefix,
+                                struct unstir_error *err)
 {
-    if (!err)
-        return UNSTIR_ERR_INTERNAL;
+    if (status == UNSTIR_OK || !err)
+        return status;
     char old[sizeof err->detail];
     memcpy(old, err->detail, sizeof old);
     old[sizeof old - 1] = '\0';
     int n = snprintf(err->detail, sizeof err->detail, "%s: %s", prefix, old);
     if (n >= (int)sizeof err->detail)
         clean_utf8(err->detail, sizeof err->detail);
-    return err->status;
+    return status;
 }
 
 enum unstir_status error_within(enum unstir_status status, const char *name,
                                 struct unstir_error *err)
 {
-    if (status != UNSTIR_OK && err && name &&
-        strncmp(err->detail, name, strlen(name)) != 0)
-        (void)error_prefix(err, name); /* the status stays */
-    return status;
+    bool is_named =
+        !name || !err || strncmp(err->detail, name, strlen(name)) == 0;
+
+    return is_named ? status : error_prefix(status, name, err);
 }

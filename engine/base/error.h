@@ -33,11 +33,11 @@ enum unstir_status error_set(struct unstir_error *err,
 enum unstir_status error_field(struct unstir_error *err, const char *field,
                                const char *format, ...) PRINTF_LIKE(3, 4);
 
-/* Put "prefix: " in front of the text of *err; returns err's status. */
-enum unstir_status error_prefix(struct unstir_error *err, const char *prefix);
+/* `status`, whose text gets "prefix: " in front unless it is success. */
+enum unstir_status error_prefix(enum unstir_status status, const char *prefix,
+                                struct unstir_error *err);
 
-/* `status`, whose text gets "name: " in front unless it is success, name is
- * NULL, or the text begins with that name already. */
+/* The same, but for a name of NULL and a text that begins with it already. */
 enum unstir_status error_within(enum unstir_status status, const char *name,
                                 struct unstir_error *err);
 

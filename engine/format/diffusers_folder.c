@@ -123,13 +123,12 @@ static enum unstir_status read_object(struct json **out, const char *folder,
     TRY(path_join(path, MAX_PATH_BYTES, folder, name, err));
     TRY(mapfile_read(&text, &n, path, max_bytes, err));
     json_blank_infinities(text, n);
-    enum unstir_status status = json_parse(out, text, n, err);
-    if (status != UNSTIR_OK)
-        (void)error_prefix(err, path); /* the status stays */
-    else if (json_type(*out) != JSON_OBJECT)
+    enum unstir_status status =
+        error_prefix(json_parse(out, text, n, err), path, err);
+    if (status == UNSTIR_OK && json_type(*out) != JSON_OBJECT)
         status = error_set(err, UNSTIR_ERR_FORMAT, "%s: must be a JSON object",
                            path);
-    else if (digest)
+    if (status == UNSTIR_OK && digest)
         digest_add(digest, name, text, n);
     alloc_free(text);
     if (status != UNSTIR_OK) {

@@ -365,7 +365,7 @@ static enum unstir_status parse(struct lora *lora, const char *bytes, size_t n,
 
     TRY(safetensors_parse(&file, bytes, n, name, err));
     status = lora_from_weights(lora, file, err);
-    return status == UNSTIR_OK ? status : error_prefix(err, name);
+    return error_prefix(status, name, err);
 }
 
 enum unstir_status lora_open(struct lora *lora, const char *path,

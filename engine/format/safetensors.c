@@ -81,8 +81,8 @@ static enum unstir_status parse_header(struct reader *r,
     if (n == 0 || text[0] != '{')
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "%.200s: the header does not begin with '{'", r->file);
-    if (json_parse(&r->header, text, (size_t)n, err) != UNSTIR_OK)
-        return error_prefix(err, r->file);
+    TRY(error_prefix(json_parse(&r->header, text, (size_t)n, err), r->file,
+                     err));
     r->data = r->bytes + 8 + n;
     r->n_data = r->n_bytes - 8 - (size_t)n;
     return UNSTIR_OK;

@@ -491,7 +491,7 @@ enum unstir_status single_file_open(struct single_file *f, const char *path,
     *f = (struct single_file){.file = NULL};
     TRY(weights_open(&file, path, err));
     status = single_file_from_weights(f, file, prediction_type, err);
-    return status == UNSTIR_OK ? status : error_prefix(err, path);
+    return error_prefix(status, path, err);
 }
 
 /* A file in which no name has the part's prefix has it without. */
@@ -527,7 +527,7 @@ enum unstir_status single_file_open_part(struct single_file *f,
     status = fill_part(f, part, err);
     if (status != UNSTIR_OK)
         single_file_close(f);
-    return status == UNSTIR_OK ? status : error_prefix(err, path);
+    return error_prefix(status, path, err);
 }
 
 enum unstir_status single_file_patch(struct single_file *f,

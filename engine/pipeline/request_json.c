@@ -238,7 +238,7 @@ enum unstir_status request_read(const struct unstir_model *model,
     if (st == UNSTIR_ERR_NOMEM)
         return st;
     if (st) {
-        error_prefix(err, "the request");
+        (void)error_prefix(st, "the request", err); /* of the file's form */
         if (err)
             err->status = UNSTIR_ERR_FORMAT;
         return UNSTIR_ERR_FORMAT;

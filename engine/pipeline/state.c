@@ -163,10 +163,7 @@ static enum unstir_status meta_json(const struct weights *w, const char *key,
 
     *out = NULL;
     TRY(meta_get(w, key, &text, err));
-    enum unstir_status st = json_parse(out, text, strlen(text), err);
-    if (st)
-        error_prefix(err, key);
-    return st;
+    return error_prefix(json_parse(out, text, strlen(text), err), key, err);
 }
 
 /* A tensor of exactly this type and shape. */

@@ -31,7 +31,7 @@ static enum unstir_status read_config(struct json **out, const char *folder,
     TRY(mapfile_read(&text, &n_text, path, MAX_CONFIG_BYTES, err));
     st = json_parse(out, text, n_text, err);
     alloc_free(text);
-    return st ? error_prefix(err, path) : UNSTIR_OK;
+    return error_prefix(st, path, err);
 }
 
 static enum unstir_status check(const struct tiny_decoder *d,
@@ -88,11 +88,9 @@ enum unstir_status tiny_decoder_open(struct tiny_decoder *d,
 
     *d = (struct tiny_decoder){0};
     st = load(d, m, folder, options, err);
-    if (st) {
+    if (st)
         tiny_decoder_fini(d);
-        return error_prefix(err, "the tiny decoder");
-    }
-    return UNSTIR_OK;
+    return error_prefix(st, "the tiny decoder", err);
 }
 
 void tiny_decoder_fini(struct tiny_decoder *d)

@@ -467,7 +467,7 @@ enum unstir_status bpe_open_merges(struct bpe **out, const char *path,
     texts.merges = text;
     status = bpe_parse(out, &texts, err);
     alloc_free(text);
-    return status == UNSTIR_OK ? status : error_prefix(err, path);
+    return error_prefix(status, path, err);
 }
 
 /* The file's text; NULL in *text if there is no such file. */
@@ -542,5 +542,5 @@ enum unstir_status bpe_open_folder(struct bpe **out, const char *folder,
     alloc_free(parts.merges);
     alloc_free(parts.config);
     alloc_free(parts.added);
-    return status == UNSTIR_OK ? status : error_prefix(err, folder);
+    return error_prefix(status, folder, err);
 }

@@ -168,7 +168,7 @@ enum unstir_status inversions_open(struct inversions *set, const char *path,
     TRY(safetensors_open(&w, path, err));
     status = inversions_add(set, w, stem, err);
     weights_close(w);
-    return status == UNSTIR_OK ? status : error_prefix(err, path);
+    return error_prefix(status, path, err);
 }
 
 void inversions_fini(struct inversions *set)

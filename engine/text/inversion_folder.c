@@ -93,12 +93,10 @@ enum unstir_status inversions_open_folder(struct inversions *set,
 
     if (!dir)
         return UNSTIR_OK;
-    status = list(&names, dir, err);
+    status = error_prefix(list(&names, dir, err), folder, err);
     closedir(dir);
     if (status == UNSTIR_OK)
         status = open_all(set, folder, &names, err);
-    else
-        (void)error_prefix(err, folder); /* the status stays */
     names_fini(&names);
     return status;
 }

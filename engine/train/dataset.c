@@ -212,9 +212,8 @@ static enum unstir_status add_png(struct collector *c, const char *path,
     TRY(mapfile_read(&bytes, &n, path, PNG_MAX_BYTES, err));
     enum unstir_status status = unstir_png_decode(
         (unsigned char *)bytes, n, c->size ? 8192 : DATASET_MAX_EDGE, &im, err);
-    if (status != UNSTIR_OK)
-        error_prefix(err, path);
-    else
+    status = error_prefix(status, path, err);
+    if (status == UNSTIR_OK)
         status = collector_add(c, &im, label, path, err);
     unstir_image_fini(&im);
     alloc_free(bytes);

@@ -244,7 +244,7 @@ enum unstir_status unstir_trainer_resume(struct unstir_trainer **out,
     if (status != UNSTIR_OK) {
         unstir_trainer_free(*out);
         *out = NULL;
-        return error_prefix(err, path);
+        return error_prefix(status, path, err);
     }
     learner_repack(&(*out)->learner);
     return UNSTIR_OK;

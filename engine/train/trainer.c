@@ -496,8 +496,7 @@ static enum unstir_status load_init(struct unstir_trainer *t,
     TRY(diffusers_folder_open(&f, t->options.init, false, err));
     enum unstir_status status =
         params_load(&t->learner.params, t->learner.graph, f.unet_weights, err);
-    if (status != UNSTIR_OK)
-        error_prefix(err, t->options.init);
+    status = error_prefix(status, t->options.init, err);
     diffusers_folder_close(&f);
     return status;
 }

@@ -37,7 +37,8 @@ static void error_is_filled(void **state)
     assert_int_equal(error_field(&err, "steps", "%d", 0), UNSTIR_ERR_ARG);
     assert_string_equal(err.field, "steps");
     assert_string_equal(err.detail, "0");
-    assert_int_equal(error_prefix(&err, "unet"), UNSTIR_ERR_ARG);
+    assert_int_equal(error_prefix(UNSTIR_ERR_ARG, "unet", &err),
+                     UNSTIR_ERR_ARG);
     assert_string_equal(err.detail, "unet: 0");
 }
 
@@ -46,7 +47,9 @@ static void error_may_be_null(void **state)
     (void)state;
     assert_int_equal(error_set(NULL, UNSTIR_ERR_IO, "x"), UNSTIR_ERR_IO);
     assert_int_equal(error_field(NULL, "f", "x"), UNSTIR_ERR_ARG);
-    assert_int_not_equal(error_prefix(NULL, "x"), UNSTIR_OK);
+    assert_int_equal(error_prefix(UNSTIR_ERR_IO, "x", NULL), UNSTIR_ERR_IO);
+    assert_int_equal(error_prefix(UNSTIR_OK, "x", NULL), UNSTIR_OK);
+    assert_int_equal(error_within(UNSTIR_ERR_IO, "x", NULL), UNSTIR_ERR_IO);
 }
 
 /* Cut text stays UTF-8, whatever the character at the cut. */
@@ -72,7 +75,7 @@ static void error_is_cut_between_characters(void **state)
                 fail_msg("letter of %zu bytes, shift %zu: cut at %zu", n, shift,
                          got);
             assert_memory_equal(err.detail, text, got);
-            (void)error_prefix(&err, "p");
+            (void)error_prefix(UNSTIR_ERR_IO, "p", &err);
             assert_int_equal((strlen(err.detail) - 3 - shift) % n, 0);
         }
     }
