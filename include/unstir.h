@@ -273,7 +273,8 @@ struct unstir_model_info {
     uint32_t min_size, max_size, size_multiple; /* pixels                   */
     uint32_t n_train_timesteps; /* ceiling of forward t                       */
     uint32_t default_steps, max_steps;
-    const char *default_sampler;
+    const char *default_sampler;  /* suggested alone, where a note says that
+                                     the model's own one cannot run           */
     const char *default_schedule; /* of the default sampler; NULL: its own    */
 
     /* What it is asked by: classes or texts. */

@@ -63,6 +63,8 @@ struct unstir_model {
     uint32_t factor;          /* pixels an edge of its pixels; 1: pictures */
     struct checkpoint_sampler samplers[SAMPLER_COUNT];
     size_t default_sampler;
+    char no_default[160]; /* why the folder's own sampler cannot run: then a
+                             request names another; "": it can              */
     const struct sampler_schedule *default_schedule; /* or NULL              */
     bool is_frugal;            /* options' low_memory, if it has a decoder   */
     char fingerprint[112];     /* the network's, and what else changes bits  */

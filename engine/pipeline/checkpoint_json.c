@@ -107,6 +107,7 @@ static enum unstir_status read_default_sampler(struct unstir_model *m,
                          "suit this model: %s",
                          name, m->samplers[sampler_index(s)].reason);
     m->default_sampler = sampler_index(s);
+    m->no_default[0] = '\0';
     return UNSTIR_OK;
 }
 

@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "base/compiler.h"
 #include "format/json.h"
 #include "pipeline/checkpoint_inside.h"
 
@@ -14,6 +15,23 @@ static void refuse(struct checkpoint_sampler *s, const char *why)
     s->is_usable = false;
     (void)snprintf(s->reason, sizeof s->reason, "%.150s",
                    why); /* cut is fine */
+}
+
+/* The folder's own sampler cannot run.  Another may, if a request names it. */
+static enum unstir_status lose_default(struct unstir_model *m, const char *why,
+                                       struct unstir_error *err)
+{
+    size_t i = SAMPLER_DDIM;
+
+    if (m->no_default[0] == '\0')
+        (void)snprintf(m->no_default, sizeof m->no_default, "%.150s",
+                       why); /* cut is fine */
+    while (i < SAMPLER_COUNT && !m->samplers[i].is_usable)
+        i++;
+    if (i == SAMPLER_COUNT)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED, "%s", m->no_default);
+    m->default_sampler = i;
+    return UNSTIR_OK;
 }
 
 static enum unstir_status samplers_fill(struct unstir_model *m,
@@ -34,7 +52,7 @@ static enum unstir_status samplers_fill(struct unstir_model *m,
         s->is_usable = true;
         enum unstir_status st =
             sampler_schedule_init(samplers[i], &s->schedule, config, &why);
-        if (st && (i == m->default_sampler || st == UNSTIR_ERR_NOMEM))
+        if (st == UNSTIR_ERR_NOMEM)
             return error_set(err, st, "%s", why.detail);
         if (st)
             refuse(s, why.detail);
@@ -42,8 +60,20 @@ static enum unstir_status samplers_fill(struct unstir_model *m,
     return UNSTIR_OK;
 }
 
-/* The folder's own sampler must work; another one that this configuration
- * does not suit is merely not offered. */
+/* What a class that is not here drives, told by what its file says. */
+static bool guess_kin(const struct json *config, enum schedule_kin *kin)
+{
+    static const char *const keys[] = {"beta_schedule", "beta_start",
+                                       "trained_betas"};
+
+    *kin = KIN_BETAS;
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (json_get(config, keys[i]))
+            return true;
+    return false;
+}
+
+/* A sampler that this configuration does not suit is merely not offered. */
 enum unstir_status checkpoint_samplers_load(struct unstir_model *m,
                                             const struct json *config,
                                             struct unstir_error *err)
@@ -57,18 +87,20 @@ enum unstir_status checkpoint_samplers_load(struct unstir_model *m,
     const struct sampler *own = config && json_get(config, "_class_name")
                                     ? sampler_of_config(config)
                                     : sampler_of_class(class_name);
-    if (!schedule_kin_of_class(class_name, &kin) || (!own && kin != KIN_BETAS))
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "class \"%.60s\" is not "
-                         "something this version can run",
-                         class_name);
+    char missing[128];
+    (void)snprintf(missing, sizeof missing,
+                   "class \"%.60s\" is not something this version can run",
+                   class_name);
+    if (!own && !guess_kin(config, &kin))
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED, "%s", missing);
+    if (own)
+        kin = schedule_kin_of(own->method);
+    TRY(samplers_fill(m, config, kin, err));
     if (!own)
-        TRY(checkpoint_note(m, err,
-                            "its own sampler %.60s is not here; ddim takes its "
-                            "place",
-                            class_name));
-    m->default_sampler = own ? sampler_index(own) : SAMPLER_DDIM;
-    return samplers_fill(m, config, kin, err);
+        return lose_default(m, missing, err);
+    m->default_sampler = sampler_index(own);
+    struct checkpoint_sampler *s = &m->samplers[m->default_sampler];
+    return s->is_usable ? UNSTIR_OK : lose_default(m, s->reason, err);
 }
 
 /* Some methods need a few steps to begin with; what a run of them refuses, it
@@ -80,8 +112,7 @@ static uint32_t few_steps(const struct sampler *s, const struct schedule *c)
     return most < 4 ? most : 4;
 }
 
-/* A sampler that wants output channels that the network lacks is no use; the
- * folder's own one must be. */
+/* A sampler that wants output channels that the network lacks is no use. */
 enum unstir_status checkpoint_samplers_check(struct unstir_model *m,
                                              struct unstir_error *err)
 {
@@ -98,10 +129,17 @@ enum unstir_status checkpoint_samplers_check(struct unstir_model *m,
         enum unstir_status st =
             sampler_run_init(&run, samplers[i], &s->schedule, &o, &why);
         sampler_run_fini(&run);
-        if (st && (i == m->default_sampler || st == UNSTIR_ERR_NOMEM))
+        if (st == UNSTIR_ERR_NOMEM)
             return error_set(err, st, "%s", why.detail);
         if (st)
             refuse(s, why.detail);
     }
-    return UNSTIR_OK;
+    struct checkpoint_sampler *own = &m->samplers[m->default_sampler];
+    if (!own->is_usable)
+        TRY(lose_default(m, own->reason, err));
+    return m->no_default[0] ? checkpoint_note(m, err,
+                                              "its own sampler cannot run "
+                                              "(%s); requests name another",
+                                              m->no_default)
+                            : UNSTIR_OK;
 }

@@ -128,15 +128,34 @@ static void check_class(struct check *c)
         c->out->label = labels_name(info, c->out->class_id);
 }
 
+/* "ddim, pndm, ..." */
+static void list_samplers(const struct unstir_model *m, char *out, size_t size)
+{
+    size_t n = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < SAMPLER_COUNT && n < size; i++)
+        if (m->samplers[i].is_usable)
+            n += (size_t)snprintf(out + n, size - n, "%s%s", n ? ", " : "",
+                                  samplers[i]->info->name); /* cut is fine */
+}
+
 static const struct sampler *check_sampler(struct check *c)
 {
     const char *name = c->request->sampler;
     const struct unstir_model *m = c->model;
     const struct sampler *s = samplers[m->default_sampler];
-    char text[64];
+    char text[64], others[256];
 
-    if (name && *name)
+    if (name && *name) {
         s = sampler_find_scheduled(name, &c->schedule);
+    } else if (m->no_default[0]) {
+        list_samplers(m, others, sizeof others);
+        violate(c, "sampler", quote(text, sizeof text, s->info->name),
+                "the model's own sampler cannot run: %s; name another: %s",
+                m->no_default, others);
+        return NULL;
+    }
     if (!s) {
         const struct sampler *near = sampler_nearest(name);
         violate(c, "sampler",
@@ -231,7 +250,12 @@ static void check_strength(struct check *c, const struct sampler *s)
     start_plan(&plan, c->model, c->out, s);
     if (plan.first < plan.end && (!c->model->keeps_steps || strength > 0))
         return;
-    (void)snprintf(nearest, sizeof nearest, "%g", ceil(1e4 / steps) / 1e4);
+    struct unstir_request whole = *c->out;
+    whole.strength = 1;
+    start_plan(&plan, c->model, &whole, s);
+    double least = fmax(1, steps - plan.end + 1);
+    (void)snprintf(nearest, sizeof nearest, "%g",
+                   ceil(1e4 * least / steps) / 1e4);
     violate(c, "strength", nearest,
             "strength %g leaves none of %u steps to run; at least %s", strength,
             c->out->steps, nearest);

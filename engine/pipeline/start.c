@@ -32,9 +32,13 @@ void start_plan(struct start *s, const struct unstir_model *model,
                 const struct unstir_request *resolved,
                 const struct sampler *sampler)
 {
-    uint32_t n = resolved->steps, skipped;
+    uint32_t n = resolved->steps, skipped, end;
 
-    *s = (struct start){.end = n,
+    end = sampler_count_steps(
+        sampler, &model->samplers[sampler_index(sampler)].schedule,
+        resolved->schedule ? sampler_schedule_find(resolved->schedule) : NULL,
+        n);
+    *s = (struct start){.end = end,
                         .variation_seed = resolved->variation_seed,
                         .variation = resolved->variation_strength};
     if (!resolved->init_image)
@@ -50,7 +54,7 @@ void start_plan(struct start *s, const struct unstir_model *model,
         return;
     }
     s->first = s->is_inverse ? 0 : skipped;
-    s->end = s->is_inverse ? n - skipped : n;
+    s->end = s->is_inverse ? n - skipped : end;
 }
 
 /* -- pictures ---------------------------------------------------------------- */

@@ -63,15 +63,16 @@ static void dpmpp_advance(const struct sampler_run *run, uint32_t step,
     solver_advance(run, step, io, state);
 }
 
-#define DPMPP(id, steps_back, sde, heun)                                     \
-    {                                                                        \
-        .info = &sampler_infos[id], .method = METHOD_DPMPP,                  \
-        .order = steps_back, .is_sde = sde, .is_heun = heun,                 \
-        .n_history = steps_back, .sigma_kinds = SIGMA_USUAL | SIGMA_BIT(LU), \
-        .has_spacings = true, .adapt = dpmpp_adapt,                          \
-        .prepare = sampler_prepare_solver, .check = dpmpp_check,             \
-        .max_steps = sampler_max_steps_solver, .mixture = solver_mixture,    \
-        .advance = dpmpp_advance,                                            \
+#define DPMPP(id, steps_back, sde, heun)                                      \
+    {                                                                         \
+        .info = &sampler_infos[id], .method = METHOD_DPMPP,                   \
+        .order = steps_back, .is_sde = sde, .is_heun = heun,                  \
+        .n_history = steps_back, .sigma_kinds = SIGMA_USUAL | SIGMA_BIT(LU),  \
+        .has_spacings = true, .adapt = dpmpp_adapt,                           \
+        .prepare = sampler_prepare_solver, .check = dpmpp_check,              \
+        .max_steps = sampler_max_steps_solver,                                \
+        .count_steps = sampler_count_steps_solver, .mixture = solver_mixture, \
+        .advance = dpmpp_advance,                                             \
     }
 
 const struct sampler sampler_dpmpp_2m =

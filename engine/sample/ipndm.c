@@ -6,6 +6,9 @@
  *
  * history: noises, newest first.
  *
+ * trained_betas of a file are the levels themselves, whatever number of steps
+ * is asked for: between L of them lie L - 1.
+ *
  * Sources.  Zhang and Chen, arXiv:2204.13902 (iPNDM: PNDM that begins with
  * lower orders instead of Runge-Kutta); Liu et al., arXiv:2202.09778, eq. 12
  * (weights); diffusers 0.42.1, IPNDMScheduler (order of operations).
@@ -13,6 +16,7 @@
  * SPDX-License-Identifier: MIT
  */
 #include <math.h>
+#include <string.h>
 
 #include "sample/sampler.h"
 
@@ -24,17 +28,36 @@ static float signal_of(float beta)
     return sqrtf(1 - beta * beta);
 }
 
+static uint32_t ipndm_count_steps(const struct sampler_run *run)
+{
+    const struct schedule_config *c = &run->schedule->config;
+
+    return c->trained_betas ? c->n_trained_betas - 1 : run->n_asked;
+}
+
+static void fill_levels(const struct sampler_run *run)
+{
+    const float *trained = run->schedule->config.trained_betas;
+    uint32_t n = run->n_steps;
+
+    if (trained) {
+        memcpy(run->sigmas, trained, (n + 1) * sizeof *trained);
+        return;
+    }
+    schedule_linspace_f32(run->sigmas, 1, 0, n + 1);
+    for (uint32_t i = 0; i <= n; i++) {
+        float s = sinf(run->sigmas[i] * PI / 2);
+        run->sigmas[i] = s * s;
+    }
+}
+
 static enum unstir_status ipndm_prepare(struct sampler_run *run,
                                         struct unstir_error *err)
 {
     uint32_t n = run->n_steps;
 
     (void)err;
-    schedule_linspace_f32(run->sigmas, 1, 0, n + 1);
-    for (uint32_t i = 0; i <= n; i++) {
-        float s = sinf(run->sigmas[i] * PI / 2);
-        run->sigmas[i] = s * s;
-    }
+    fill_levels(run);
     for (uint32_t i = 0; i < n; i++)
         run->times[i] =
             atan2f(run->sigmas[i], signal_of(run->sigmas[i])) / PI * 2;
@@ -91,6 +114,7 @@ const struct sampler sampler_ipndm = {
     .n_history = ORDER,
     .prepare = ipndm_prepare,
     .max_steps = ipndm_max_steps,
+    .count_steps = ipndm_count_steps,
     .mixture = ipndm_mixture,
     .advance = ipndm_advance,
 };

@@ -389,24 +389,15 @@ static void level_solver(struct sampler_run *run, double *levels)
         run->sigmas[n] = run->sigmas[n - 1];
 }
 
-/* Trailing steps keep their distance where lambda is clipped, so there may be
- * fewer. */
-static enum unstir_status check_trailing(const struct sampler_run *run,
-                                         uint32_t last,
-                                         struct unstir_error *err)
+uint32_t sampler_count_steps_solver(const struct sampler_run *run)
 {
     uint32_t n_all = run->schedule->config.n_timesteps;
+    uint32_t last = last_timestep(run->schedule);
 
     if (last == n_all || run->spacing != SPACING_TRAILING ||
         run->sigma_kind != SIGMAS_SPACED)
-        return UNSTIR_OK;
-    uint32_t n = schedule_trailing_count(n_all, run->n_steps, last);
-    if (n == run->n_steps)
-        return UNSTIR_OK;
-    return error_field(err, "steps",
-                       "lambda_min_clipped and trailing spacing leave %u of "
-                       "the %u steps asked for",
-                       n, run->n_steps);
+        return run->n_asked;
+    return schedule_trailing_count(n_all, run->n_asked, last);
 }
 
 enum unstir_status sampler_prepare_solver(struct sampler_run *run,
@@ -417,9 +408,8 @@ enum unstir_status sampler_prepare_solver(struct sampler_run *run,
     void *levels;
 
     TRY(check_prediction(run, err));
-    TRY(check_trailing(run, last, err));
     if (run->sigma_kind == SIGMAS_SPACED)
-        TRY(schedule_timesteps_solver(s, run->spacing, run->n_steps, last,
+        TRY(schedule_timesteps_solver(s, run->spacing, run->n_asked, last,
                                       run->timesteps, err));
     TRY(alloc_zero(&levels, run->n_steps, sizeof(double), err));
     level_solver(run, levels);

@@ -99,6 +99,28 @@ static enum unstir_status choose_schedule(struct sampler_run *run,
     return UNSTIR_OK;
 }
 
+static uint32_t count_steps(const struct sampler_run *run)
+{
+    const struct sampler *s = run->sampler;
+
+    return s->count_steps ? s->count_steps(run) : run->n_asked;
+}
+
+uint32_t sampler_count_steps(const struct sampler *s,
+                             const struct schedule *schedule,
+                             const struct sampler_schedule *asked,
+                             uint32_t n_asked)
+{
+    struct sampler_run run = {.sampler = s,
+                              .schedule = schedule,
+                              .spacing = schedule->config.spacing,
+                              .sigma_kind = schedule->config.sigmas,
+                              .n_asked = n_asked};
+
+    (void)choose_schedule(&run, asked, NULL); /* refused when it is to run */
+    return count_steps(&run);
+}
+
 static enum unstir_status prepare_spaced(struct sampler_run *run,
                                          struct unstir_error *err)
 {
@@ -121,6 +143,7 @@ enum unstir_status sampler_run_init(struct sampler_run *run,
         .spacing = schedule->config.spacing,
         .sigma_kind = schedule->config.sigmas,
         .n_steps = options->n_steps,
+        .n_asked = options->n_steps,
         .first = options->first,
         .n = options->n,
         .first_scale = 1,
@@ -134,13 +157,14 @@ enum unstir_status sampler_run_init(struct sampler_run *run,
     if (run->n_steps == 0 || run->n_steps > schedule->config.n_timesteps)
         return error_field(err, "steps", "steps must be 1 to %u, not %u",
                            sampler_max_steps(sampler, schedule), run->n_steps);
-    if (run->first >= run->n_steps)
-        return error_field(err, "strength", "no step of %u is left to run",
-                           run->n_steps);
     if (!(options->eta >= 0 && options->eta <= 1))
         return error_field(err, "eta", "eta must be 0 to 1, not %g",
                            options->eta);
     TRY(choose_schedule(run, options->schedule, err));
+    run->n_steps = count_steps(run);
+    if (run->first >= run->n_steps)
+        return error_field(err, "strength", "no step of %u is left to run",
+                           run->n_steps);
     TRY(take_memory(run, err));
     TRY(sampler->prepare ? sampler->prepare(run, err)
                          : prepare_spaced(run, err));

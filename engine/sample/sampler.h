@@ -107,6 +107,9 @@ struct sampler {
                                 struct unstir_error *err);
     /* Most steps of a configuration; NULL: by the spacing. */
     uint32_t (*max_steps)(const struct schedule *s);
+    /* Steps that a run really has, where the configuration says more or less
+     * than was asked for; NULL: as many. */
+    uint32_t (*count_steps)(const struct sampler_run *run);
     uint32_t (*n_evals)(const struct sampler_run *run, uint32_t step);
     double (*timestep)(const struct sampler_run *run, uint32_t step,
                        uint32_t eval);
@@ -188,6 +191,12 @@ enum unstir_status sampler_schedule_init(const struct sampler *s,
                                          struct unstir_error *err);
 uint32_t sampler_max_steps(const struct sampler *s,
                            const struct schedule *schedule);
+/* Steps of a run of which `n_asked` were asked for; `asked` as in the run's
+ * options. */
+uint32_t sampler_count_steps(const struct sampler *s,
+                             const struct schedule *schedule,
+                             const struct sampler_schedule *asked,
+                             uint32_t n_asked);
 
 struct sampler_run {
     const struct sampler *sampler;
@@ -200,6 +209,7 @@ struct sampler_run {
     float *sigmas;       /* [n_steps + 1] levels, of methods that use them   */
     float *middle_times, *middle_sigmas; /* [n_steps] of second evaluations  */
     uint32_t n_steps;
+    uint32_t n_asked;  /* steps that the spacing is of: see count_steps       */
     uint32_t first;    /* step that the run begins with                      */
     size_t n;          /* floats of a sample                                 */
     float first_scale; /* of the first noise                                 */
@@ -301,6 +311,9 @@ enum unstir_status sampler_prepare_exploding(struct sampler_run *run,
 enum unstir_status sampler_prepare_solver(struct sampler_run *run,
                                           struct unstir_error *err);
 uint32_t sampler_max_steps_solver(const struct schedule *s);
+/* Trailing steps keep their distance where lambda_min_clipped cuts the table:
+ * there are fewer. */
+uint32_t sampler_count_steps_solver(const struct sampler_run *run);
 /* Levels must be finite and fall from step to step. */
 enum unstir_status sampler_check_levels(const struct sampler_run *run,
                                         struct unstir_error *err);

@@ -236,8 +236,9 @@ static void timesteps_trailing(uint32_t *out, uint32_t n, uint32_t n_train,
 {
     double ratio = (double)n_train / n;
     double delta = (last - ratio) - last;
+    uint32_t count = schedule_trailing_count(n_train, n, last);
 
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n && i < count; i++) {
         double t = rint(last + i * delta) - 1;
         out[i] = t > 0 ? (uint32_t)t : 0;
     }

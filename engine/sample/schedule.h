@@ -162,7 +162,8 @@ struct schedule_config {
     uint32_t n_timesteps; /* T: training steps                               */
     double beta_start, beta_end;
     enum beta_schedule beta_schedule;
-    float *trained_betas; /* [T], owned; NULL: by beta_schedule              */
+    float *trained_betas; /* [n_trained_betas], owned; NULL: by beta_schedule */
+    uint32_t n_trained_betas; /* T, but of IPNDM                             */
     enum prediction prediction;
     enum spacing spacing;
     uint32_t steps_offset;
@@ -230,8 +231,6 @@ const char *schedule_class_name(enum schedule_method m);
 const char *schedule_twin(const char *class_name);
 bool schedule_has_betas(enum schedule_method m);
 enum schedule_kin schedule_kin_of(enum schedule_method m);
-/* Of a class that may have no sampler here; false if it is not known. */
-bool schedule_kin_of_class(const char *class_name, enum schedule_kin *out);
 const char *schedule_kin_text(enum schedule_kin kin);
 
 /* Methods that know no betas (schedule_has_betas) have no tables: NULL. */

@@ -146,26 +146,6 @@ bool schedule_has_betas(enum schedule_method m)
     return method_rows[m].kin == KIN_BETAS;
 }
 
-bool schedule_kin_of_class(const char *class_name, enum schedule_kin *out)
-{
-    static const char *const others[] = {
-        "DPMSolverMultistepInverseScheduler",
-        "SASolverScheduler",
-    };
-
-    class_name = schedule_twin(class_name);
-    *out = KIN_BETAS;
-    for (size_t i = 0; i < METHOD_COUNT; i++)
-        if (strcmp(method_rows[i].class_name, class_name) == 0) {
-            *out = method_rows[i].kin;
-            return true;
-        }
-    for (size_t i = 0; i < ARRAY_LEN(others); i++)
-        if (strcmp(others[i], class_name) == 0)
-            return true;
-    return false;
-}
-
 const char *schedule_kin_text(enum schedule_kin kin)
 {
     static const char *const texts[KIN_COUNT] = {
@@ -497,15 +477,70 @@ static enum unstir_status read_field(struct schedule_config *c,
 
 /* -- what is more than a field ---------------------------------------------- */
 
+/* The list that trained_betas says, or NULL. */
+static const struct json *trained_list(const struct json *object)
+{
+    const struct json *list = json_get(object, "trained_betas");
+
+    return list && json_type(list) != JSON_NULL ? list : NULL;
+}
+
+static enum unstir_status get_trained(const struct json *list,
+                                      struct schedule_config *c,
+                                      struct unstir_error *err)
+{
+    void *betas;
+
+    if (json_type(list) != JSON_ARRAY)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "trained_betas is not a list of numbers");
+    size_t n = json_len(list);
+    if (n < 1 || n > SCHEDULE_MAX_TIMESTEPS)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "trained_betas has %zu entries, allowed is 1 to %d", n,
+                         SCHEDULE_MAX_TIMESTEPS);
+    TRY(alloc_zero(&betas, n, sizeof(float), err));
+    c->trained_betas = betas;
+    c->n_trained_betas = (uint32_t)n;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct json *v = json_at(list, i);
+        if (json_type(v) != JSON_INT && json_type(v) != JSON_REAL)
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "trained_betas[%u] is not a number", i);
+        c->trained_betas[i] = (float)json_real(v);
+    }
+    return UNSTIR_OK;
+}
+
+/* IPNDM's are the levels of a run: one more than its steps. */
+static enum unstir_status get_levels(const struct json *object,
+                                     struct schedule_config *c,
+                                     struct unstir_error *err)
+{
+    const struct json *list = trained_list(object);
+
+    if (!list)
+        return UNSTIR_OK;
+    TRY(get_trained(list, c, err));
+    if (c->n_trained_betas < 2)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "trained_betas has one entry, and no step");
+    for (uint32_t i = 0; i < c->n_trained_betas; i++)
+        if (!(c->trained_betas[i] >= 0 && c->trained_betas[i] <= 1))
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "trained_betas[%u] is %g, allowed is 0 to 1", i,
+                             (double)c->trained_betas[i]);
+    return UNSTIR_OK;
+}
+
 static enum unstir_status get_betas(const struct json *object,
                                     struct schedule_config *c,
                                     struct unstir_error *err)
 {
-    const struct json *list = json_get(object, "trained_betas");
+    const struct json *list = trained_list(object);
     unsigned kind = c->beta_schedule;
-    void *betas;
 
-    if (!list || json_type(list) == JSON_NULL) {
+    if (!list) {
         TRY(get_name(object, "beta_schedule", beta_names, BETA_COUNT, &kind,
                      err));
         if (kind == BETA_EXP && c->method != METHOD_HEUN)
@@ -519,23 +554,12 @@ static enum unstir_status get_betas(const struct json *object,
     const char *name = json_string(json_get(object, "beta_schedule"));
     if (strcmp(name, beta_names[BETA_COSINE]) == 0)
         c->beta_schedule = BETA_COSINE;
-    if (json_type(list) != JSON_ARRAY)
+    TRY(get_trained(list, c, err));
+    if (c->n_trained_betas != c->n_timesteps)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "trained_betas is not a list of numbers");
-    if (json_len(list) != c->n_timesteps)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "trained_betas has %zu entries, num_train_timesteps "
+                         "trained_betas has %u entries, num_train_timesteps "
                          "says %u",
-                         json_len(list), c->n_timesteps);
-    TRY(alloc_zero(&betas, c->n_timesteps, sizeof(float), err));
-    c->trained_betas = betas;
-    for (uint32_t i = 0; i < c->n_timesteps; i++) {
-        const struct json *v = json_at(list, i);
-        if (json_type(v) != JSON_INT && json_type(v) != JSON_REAL)
-            return error_set(err, UNSTIR_ERR_FORMAT,
-                             "trained_betas[%u] is not a number", i);
-        c->trained_betas[i] = (float)json_real(v);
-    }
+                         c->n_trained_betas, c->n_timesteps);
     return UNSTIR_OK;
 }
 
@@ -747,6 +771,8 @@ static enum unstir_status parse(struct schedule_config *c, const struct json *o,
         TRY(get_offset(o, c, err));
         TRY(get_sigmas(o, c, err));
     }
+    if (m == METHOD_IPNDM)
+        TRY(get_levels(o, c, err));
     if (m == METHOD_UNIPC)
         TRY(get_uncorrected(o, c, err));
     if (MULTISTEPS >> m & 1)

@@ -167,23 +167,53 @@ static void test_ids(void **state)
     }
 }
 
-/* Samplers that are not here give way to one that is, with a note. */
-static void test_kin_scheduler(void **state)
+/* A model whose own sampler cannot run is there for others, which a request
+ * names; asked for without a name it says why, and which they are. */
+static void test_own_sampler_refused(void **state)
 {
-    struct texts texts = {
-        .scheduler =
-            "{\"_class_name\":\"SASolverScheduler\",\"steps_offset\":1,"
-            "\"beta_schedule\":\"scaled_linear\"}",
-        .unstir = "{\"colour\":\"blue\"}"};
-    struct opened o;
+    static const struct {
+        const char *scheduler, *said;
+    } rows[] = {
+        {"{\"_class_name\":\"SASolverScheduler\",\"steps_offset\":1,"
+         "\"beta_schedule\":\"scaled_linear\"}",
+         "SASolverScheduler"},
+        {"{\"_class_name\":\"NewestScheduler\",\"beta_start\":0.001}",
+         "NewestScheduler"},
+        {"{\"variance_type\":\"fixed_large_log\"}", "fixed_large_log"},
+        {"{\"variance_type\":\"learned\"}", "learned"},
+        {"{\"_class_name\":\"DPMSolverMultistepScheduler\","
+         "\"use_karras_sigmas\":true,\"use_lu_lambdas\":true}",
+         "use_lu_lambdas"},
+    };
 
-    must_open(&o, &texts, "folder");
-    const struct unstir_model_info *info = unstir_model_info(o.model);
-    assert_string_equal(info->default_sampler, "ddim");
-    assert_int_equal(info->n_notes, 2);
-    assert_non_null(strstr(info->notes[0], "SASolverScheduler"));
-    assert_non_null(strstr(info->notes[1], "colour"));
-    close_texts(&o);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct texts texts = {.scheduler = rows[i].scheduler};
+        struct unstir_request r = UNSTIR_REQUEST_INIT, full;
+        struct unstir_error err = {0};
+        struct opened o;
+
+        must_open(&o, &texts, "folder");
+        const struct unstir_model_info *info = unstir_model_info(o.model);
+        assert_int_equal(info->n_notes, 1);
+        assert_non_null(strstr(info->notes[0], rows[i].said));
+        assert_int_equal(
+            unstir_request_check(o.model, &r, &full, NULL, NULL, &err),
+            UNSTIR_ERR_ARG);
+        assert_string_equal(err.field, "sampler");
+        if (!strstr(err.detail, rows[i].said) || !strstr(err.detail, "euler"))
+            fail_msg("row %zu: %s", i, err.detail);
+        r.sampler = "euler";
+        if (unstir_request_check(o.model, &r, &full, NULL, NULL, &err))
+            fail_msg("row %zu: %s", i, err.detail);
+        close_texts(&o);
+        texts.unstir = "{\"defaults\":{\"sampler\":\"euler\"}}";
+        r.sampler = NULL;
+        must_open(&o, &texts, "folder");
+        if (unstir_request_check(o.model, &r, &full, NULL, NULL, &err))
+            fail_msg("row %zu: %s", i, err.detail);
+        assert_string_equal(full.sampler, "euler");
+        close_texts(&o);
+    }
 }
 
 /* DDPM cannot take this configuration, DDIM can: one is offered. */
@@ -348,8 +378,9 @@ static void test_refusals(void **state)
         {{NULL, "{\"_class_name\":\"SCMScheduler\"}", NULL, NULL},
          "SCMScheduler"},
         {{NULL, "{\"_class_name\":7}", NULL, NULL}, "_class_name"},
-        {{NULL, "{\"variance_type\":\"fixed_large_log\"}", NULL, NULL},
-         "fixed_large_log"},
+        {{NULL, "{\"variance_type\":\"fixed_large_log\",\"beta_end\":2}", NULL,
+          NULL},
+         "beta_end"},
         {{",\"in_channels\":4,\"out_channels\":4", NULL, NULL, NULL},
          "4 channels"},
         {{",\"in_channels\":3,\"out_channels\":1", NULL, NULL, NULL},
@@ -439,10 +470,6 @@ static void test_learned_variance(void **state)
     unstir_executor_free(exec);
     close_texts(&o);
     texts.unet = GREY;
-    assert_int_equal(open_texts(&o, &texts, "folder", &err),
-                     UNSTIR_ERR_UNSUPPORTED);
-    assert_non_null(strstr(err.detail, "learned"));
-    close_texts(&o);
     texts.scheduler = "{\"_class_name\":\"DDIMScheduler\","
                       "\"variance_type\":\"learned\"}";
     must_open(&o, &texts, "folder");
@@ -488,7 +515,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_derived_defaults),
         cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_kin_scheduler),
+        cmocka_unit_test(test_own_sampler_refused),
         cmocka_unit_test(test_unusable_sampler),
         cmocka_unit_test(test_id2label),
         cmocka_unit_test(test_no_null_class),

@@ -167,6 +167,11 @@ def draw_config(r, cls):
         config["variance_type"] = "learned_range" if cls == "UnCLIP" else None
     if cls == "UnCLIP":
         config.pop("beta_schedule", None)
+    if cls == "IPNDM" and r.random() < 0.3:  # levels of a run, not betas
+        n = r.randint(2, 12)
+        config["trained_betas"] = [
+            round(math.sin(math.pi / 2 * (1 - i / n) ** 1.2), 6)
+            for i in range(n + 1)]
     if cls in ("DDPM", "HeunDiscrete") and r.random() < 0.2:
         config["beta_schedule"] = r.choice(
             ("sigmoid", "laplace") if cls == "DDPM" else ("exp",))
@@ -325,7 +330,9 @@ def is_odd(s, case):
         levels = levels[::2]
     falls = all(a > b for a, b in zip(levels, levels[1:]))
     rises = all(a < b for a, b in zip(levels, levels[1:]))
-    is_short = order == 1 and len(times) < case["steps"]
+    is_cut = case["config"].get("lambda_min_clipped") \
+        or "trained_betas" in case["config"]
+    is_short = order == 1 and len(times) < case["steps"] and not is_cut
     has_prk = not s.config.get("skip_prk_steps", True)
     is_spaced = "timestep_spacing" in s.config
     return (-1 in times or not (falls or rises) or is_short
