@@ -7,14 +7,16 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum unstir_status path_join(char *out, size_t size, const char *folder,
+enum unstir_status path_join(char out[PATH_BYTES], const char *folder,
                              const char *name, struct unstir_error *err)
 {
-    int n = snprintf(out, size, "%s/%s", folder, name);
+    int n = snprintf(out, PATH_BYTES, "%s/%s", folder, name);
 
-    if (n < 0 || (size_t)n >= size)
-        return error_set(err, UNSTIR_ERR_ARG, "path too long: %.200s...",
-                         folder);
+    if (n < 0 || n >= PATH_BYTES)
+        return error_set(err, UNSTIR_ERR_ARG,
+                         "%.200s.../%.100s: a path of %d bytes, at most %d "
+                         "are allowed",
+                         folder, name, n, PATH_BYTES - 1);
     return UNSTIR_OK;
 }
 

@@ -6,12 +6,14 @@
 #define BASE_PATH_H
 
 #include <stdbool.h>
-#include <stddef.h>
 
 #include "base/error.h"
 
-/* "folder/name" into `size` bytes. */
-enum unstir_status path_join(char *out, size_t size, const char *folder,
+/* A path with its NUL, as long as Linux takes one (PATH_MAX). */
+#define PATH_BYTES 4096
+
+/* "folder/name"; UNSTIR_ERR_ARG if it is too long. */
+enum unstir_status path_join(char out[PATH_BYTES], const char *folder,
                              const char *name, struct unstir_error *err);
 
 /* Something is there. */

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/affix.h"
 #include "base/alloc.h"
 #include "base/mapfile.h"
 #include "base/path.h"
@@ -38,7 +39,6 @@
 #define MAX_INDEX_BYTES  (64u << 20)
 #define MAX_SHARDS       256u
 #define MAX_NOTES        64u
-#define MAX_PATH_BYTES   1024u
 #define MAX_WEIGHT_NAME  128u
 #define UNET_STEM        "diffusion_pytorch_model"
 #define TEXT_STEM        "model"
@@ -76,15 +76,9 @@ static const struct {
 static bool has_file(const char *folder, const char *name)
 {
     struct stat st;
-    char path[MAX_PATH_BYTES];
-    return path_join(path, MAX_PATH_BYTES, folder, name, NULL) == UNSTIR_OK &&
+    char path[PATH_BYTES];
+    return path_join(path, folder, name, NULL) == UNSTIR_OK &&
            stat(path, &st) == 0 && S_ISREG(st.st_mode);
-}
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
 }
 
 static enum unstir_status add_note(struct diffusers_folder *f,
@@ -114,13 +108,13 @@ static enum unstir_status read_object(struct json **out, const char *folder,
                                       struct digest *digest,
                                       struct unstir_error *err)
 {
-    char path[MAX_PATH_BYTES];
+    char path[PATH_BYTES];
     char *text;
     size_t n;
     *out = NULL;
     if (!has_file(folder, name))
         return UNSTIR_OK;
-    TRY(path_join(path, MAX_PATH_BYTES, folder, name, err));
+    TRY(path_join(path, folder, name, err));
     TRY(mapfile_read(&text, &n, path, max_bytes, err));
     json_blank_infinities(text, n);
     enum unstir_status status =
@@ -145,7 +139,7 @@ static enum unstir_status check_shard_name(const char *index, const char *name,
 {
     if (name[0] == '\0' || name[0] == '.' || strpbrk(name, "/\\") ||
         strstr(name, "..") || strlen(name) > 255 ||
-        !ends_with(name, ".safetensors"))
+        !affix_ends(name, ".safetensors"))
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "%.200s: \"%.100s\" cannot be the name of a shard: "
                          "must be a plain file name ending in .safetensors",
@@ -159,12 +153,12 @@ static enum unstir_status add_shard(struct weights *all, const char *folder,
                                     const struct json *map,
                                     struct unstir_error *err)
 {
-    char path[MAX_PATH_BYTES];
+    char path[PATH_BYTES];
     struct weights *w;
     size_t i = 0;
     const char *tensor;
     const struct json *v;
-    TRY(path_join(path, MAX_PATH_BYTES, folder, shard, err));
+    TRY(path_join(path, folder, shard, err));
     if (!has_file(folder, shard))
         return error_set(err, UNSTIR_ERR_IO,
                          "%.300s: there is no such file; %.200s names it as a "
@@ -216,8 +210,8 @@ static enum unstir_status open_sharded(struct weights **out, const char *folder,
 {
     struct json *index = NULL;
     struct weights *w = NULL;
-    char path[MAX_PATH_BYTES];
-    TRY(path_join(path, MAX_PATH_BYTES, folder, name, err));
+    char path[PATH_BYTES];
+    TRY(path_join(path, folder, name, err));
     TRY(read_object(&index, folder, name, MAX_INDEX_BYTES, NULL, err));
     enum unstir_status status = weights_new(&w, err);
     if (status == UNSTIR_OK)
@@ -242,9 +236,9 @@ static enum unstir_status no_weights(const char *folder, const char *stem,
         n += (size_t)snprintf(names + n, sizeof names - n, "%s%s%s",
                               i ? ", " : "", stem, weight_files[i]);
     for (size_t i = 0; i < ARRAY_LEN(pickle_files); i++) {
-        char path[MAX_PATH_BYTES];
+        char path[PATH_BYTES];
 
-        TRY(path_join(path, sizeof path, folder, pickle_files[i], err));
+        TRY(path_join(path, folder, pickle_files[i], err));
         if (path_exists(path))
             return pickle_refuse(path, err);
     }
@@ -270,11 +264,11 @@ enum unstir_status diffusers_folder_weights(struct weights **out,
                                             const char *stem,
                                             struct unstir_error *err)
 {
-    char path[MAX_PATH_BYTES], name[MAX_WEIGHT_NAME];
+    char path[PATH_BYTES], name[MAX_WEIGHT_NAME];
     *out = NULL;
     if (!find_weights(name, folder, stem))
         return no_weights(folder, stem, err);
-    if (ends_with(name, ".json")) {
+    if (affix_ends(name, ".json")) {
         TRY(open_sharded(out, folder, name, err));
         enum unstir_status status = weights_seal(*out, err);
         if (status != UNSTIR_OK) {
@@ -283,7 +277,7 @@ enum unstir_status diffusers_folder_weights(struct weights **out,
         }
         return status;
     }
-    TRY(path_join(path, MAX_PATH_BYTES, folder, name, err));
+    TRY(path_join(path, folder, name, err));
     return safetensors_open(out, path, err);
 }
 
@@ -307,10 +301,11 @@ static enum unstir_status open_weights(struct diffusers_folder *f,
 /* Buffers and copies that stand in public files and that no network reads. */
 static bool is_ignorable(const char *name)
 {
-    return ends_with(name, "position_ids") || ends_with(name, "time_proj.W") ||
-           ends_with(name, "pos_embed.pos_embed") ||
-           ends_with(name, ".num_batches_tracked") ||
-           strncmp(name, "model_ema.", 10) == 0;
+    return affix_ends(name, "position_ids") ||
+           affix_ends(name, "time_proj.W") ||
+           affix_ends(name, "pos_embed.pos_embed") ||
+           affix_ends(name, ".num_batches_tracked") ||
+           affix_begins(name, "model_ema.");
 }
 
 /* ...attentions.0.query.weight -> ...attentions.0.to_q.weight; false if the
@@ -342,7 +337,7 @@ static bool squeeze(struct tensor_view *t)
                                        ".to_v.weight", ".to_out.0.weight"};
     bool is_attention = false;
     for (size_t i = 0; i < ARRAY_LEN(ends); i++)
-        is_attention |= ends_with(t->name, ends[i]);
+        is_attention |= affix_ends(t->name, ends[i]);
     if (!is_attention || t->rank != 4 || t->dims[2] != 1 || t->dims[3] != 1)
         return false;
     t->rank = 2;
@@ -424,14 +419,14 @@ static enum unstir_status check_pipeline(struct diffusers_folder *f,
 }
 
 /* The subfolder of a component, or the root. */
-static enum unstir_status component_folder(char out[MAX_PATH_BYTES],
+static enum unstir_status component_folder(char out[PATH_BYTES],
                                            const char *root, const char *name,
                                            struct unstir_error *err)
 {
-    TRY(path_join(out, MAX_PATH_BYTES, root, name, err));
+    TRY(path_join(out, root, name, err));
     if (!path_is_folder(out))
-        TRY(path_join(out, MAX_PATH_BYTES, root, ".", err));
-    if (ends_with(out, "/."))
+        TRY(path_join(out, root, ".", err));
+    if (affix_ends(out, "/."))
         out[strlen(out) - 2] = '\0';
     return UNSTIR_OK;
 }
@@ -451,7 +446,7 @@ static enum unstir_status read_network(struct diffusers_folder *f,
                                        struct digest *digest,
                                        struct unstir_error *err)
 {
-    char folder[MAX_PATH_BYTES];
+    char folder[PATH_BYTES];
     struct weights *w;
     TRY(component_folder(folder, f->path, c->name, err));
     TRY(alloc_strdup(c->folder, folder, err));
@@ -484,8 +479,8 @@ static enum unstir_status read_tokenizer(struct diffusers_folder *f,
     static const char *const files[] = {
         "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json",
         "special_tokens_map.json"};
-    char folder[MAX_PATH_BYTES], path[MAX_PATH_BYTES];
-    TRY(path_join(folder, MAX_PATH_BYTES, f->path, name, err));
+    char folder[PATH_BYTES], path[PATH_BYTES];
+    TRY(path_join(folder, f->path, name, err));
     if (!path_is_folder(folder))
         return error_set(err, UNSTIR_ERR_IO,
                          "%.200s: no %s folder beside the text encoder",
@@ -496,7 +491,7 @@ static enum unstir_status read_tokenizer(struct diffusers_folder *f,
         size_t n;
         if (!has_file(folder, files[i]))
             continue;
-        TRY(path_join(path, MAX_PATH_BYTES, folder, files[i], err));
+        TRY(path_join(path, folder, files[i], err));
         TRY(mapfile_read(&text, &n, path, MAX_TOKENIZER_BYTES, err));
         digest_add(digest, files[i], text, n);
         alloc_free(text);
@@ -555,7 +550,7 @@ static enum unstir_status read_scheduler(struct diffusers_folder *f,
                                          struct digest *digest,
                                          struct unstir_error *err)
 {
-    char folder[MAX_PATH_BYTES];
+    char folder[PATH_BYTES];
     TRY(component_folder(folder, f->path, "scheduler", err));
     TRY(alloc_strdup(&f->scheduler_folder, folder, err));
     TRY(read_object(&f->scheduler_config, folder, "scheduler_config.json",

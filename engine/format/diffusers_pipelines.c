@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/alloc.h"
 #include "format/json.h"
 
 #define OLD_VERSION_MINOR 9 /* 0.9.0: sample_size is right from there on     */
@@ -120,16 +119,10 @@ static void copy_members(struct json_writer *w, const struct json *object,
 static enum unstir_status replace(struct json **json, struct json_writer *w,
                                   struct unstir_error *err)
 {
-    enum unstir_status status;
     struct json *changed;
-    char *text;
 
     json_close(w);
-    TRY(json_finish(&text, w, false, err));
-    status = json_parse(&changed, text, strlen(text), err);
-    alloc_free(text);
-    if (status != UNSTIR_OK)
-        return status;
+    TRY(json_finish_value(&changed, w, err));
     json_free(*json);
     *json = changed;
     return UNSTIR_OK;

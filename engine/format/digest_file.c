@@ -11,11 +11,11 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/path.h"
 #include "format/digest.h"
 #include "format/pack_file.h"
 #include "format/weights_build.h"
 
-#define MAX_PATH   4096
 #define MAX_MEMO   512
 #define SETTLED_NS INT64_C(3000000000) /* ticks of file systems: up to 2 s   */
 
@@ -67,15 +67,15 @@ static enum unstir_status write_memo(char memo[MAX_MEMO], const char *key,
     return UNSTIR_OK;
 }
 
-static enum unstir_status find_place(char path[MAX_PATH], const char *memos,
+static enum unstir_status find_place(char path[PATH_BYTES], const char *memos,
                                      const char *key, struct unstir_error *err)
 {
     char hex[65];
     int n;
 
     TRY(digest_of(hex, key, strlen(key), err));
-    n = snprintf(path, MAX_PATH, "%s/%.2s.digest", memos, hex);
-    return n > 0 && n < MAX_PATH
+    n = snprintf(path, PATH_BYTES, "%s/%.2s.digest", memos, hex);
+    return n > 0 && n < PATH_BYTES
                ? UNSTIR_OK
                : error_set(err, UNSTIR_ERR_ARG, "%.200s: too long", memos);
 }
@@ -122,7 +122,7 @@ static void remember(const char *path, const char *memos, const char *key,
 enum unstir_status digest_file(char hex[65], const struct mapfile *file,
                                const char *memos, struct unstir_error *err)
 {
-    char key[MAX_MEMO], path[MAX_PATH];
+    char key[MAX_MEMO], path[PATH_BYTES];
 
     if (!memos || !is_settled(file))
         return digest_of(hex, file->bytes, file->n_bytes, err);

@@ -334,9 +334,7 @@ static enum unstir_status make_header(const struct reader *r,
                                       struct json **header,
                                       struct unstir_error *err)
 {
-    enum unstir_status status;
     struct json_writer *w;
-    char *text;
 
     TRY(json_writer_new(&w, err));
     json_open_object(w, NULL);
@@ -346,10 +344,7 @@ static enum unstir_status make_header(const struct reader *r,
             put_text(w, &r->keys[i]);
     json_close(w);
     json_close(w);
-    TRY(json_finish(&text, w, false, err));
-    status = json_parse(header, text, strlen(text), err);
-    alloc_free(text);
-    return status;
+    return json_finish_value(header, w, err);
 }
 
 /* -- tensors ----------------------------------------------------------- */

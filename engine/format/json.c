@@ -45,6 +45,7 @@
 #undef JSON_NULL
 
 #include "base/alloc.h"
+#include "base/mapfile.h"
 
 #define MAX_DEPTH 32
 
@@ -115,6 +116,20 @@ enum unstir_status json_parse(struct json **root, const char *text, size_t n,
                          why.line, why.column);
     *root = (struct json *)doc;
     return UNSTIR_OK;
+}
+
+enum unstir_status json_read(struct json **root, const char *path,
+                             size_t max_bytes, struct unstir_error *err)
+{
+    enum unstir_status status;
+    char *text;
+    size_t n;
+
+    *root = NULL;
+    TRY(mapfile_read(&text, &n, path, max_bytes, err));
+    status = json_parse(root, text, n, err);
+    alloc_free(text);
+    return error_prefix(status, path, err);
 }
 
 void json_widen_integers(char *text, size_t n)
@@ -624,5 +639,18 @@ enum unstir_status json_finish(char **text, struct json_writer *w,
     }
     alloc_free(pretty.text);
     json_writer_free(w);
+    return status;
+}
+
+enum unstir_status json_finish_value(struct json **root, struct json_writer *w,
+                                     struct unstir_error *err)
+{
+    enum unstir_status status;
+    char *text;
+
+    *root = NULL;
+    TRY(json_finish(&text, w, false, err));
+    status = json_parse(root, text, strlen(text), err);
+    alloc_free(text);
     return status;
 }

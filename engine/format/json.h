@@ -22,6 +22,10 @@ enum unstir_status json_parse(struct json **root, const char *text, size_t n,
                               struct unstir_error *err);
 void json_free(struct json *root);
 
+/* The same of a file of at most max_bytes; errors name it. */
+enum unstir_status json_read(struct json **root, const char *path,
+                             size_t max_bytes, struct unstir_error *err);
+
 /* Python's json module writes infinities, which JSON has not, and the
  * reference saves one in its schedulers: outside of strings they become null,
  * in place. */
@@ -95,5 +99,8 @@ void json_put_value(struct json_writer *w, const char *key,
 /* The text, compact or indented; alloc_free().  Ends the writer. */
 enum unstir_status json_finish(char **text, struct json_writer *w,
                                bool is_indented, struct unstir_error *err);
+/* What was written as a document to read; json_free().  Ends the writer. */
+enum unstir_status json_finish_value(struct json **root, struct json_writer *w,
+                                     struct unstir_error *err);
 
 #endif

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/affix.h"
 #include "base/alloc.h"
 #include "base/mapfile.h"
 #include "format/lora_factor.h"
@@ -85,7 +86,7 @@ static enum role cut_role(char name[MAX_NAME_BYTES])
     for (size_t i = 0; i < ARRAY_LEN(roles); i++) {
         size_t m = strlen(roles[i].suffix);
 
-        if (n > m && strcmp(name + n - m, roles[i].suffix) == 0) {
+        if (n > m && affix_ends(name, roles[i].suffix)) {
             name[n - m] = '\0';
             return roles[i].role;
         }
@@ -95,13 +96,13 @@ static enum role cut_role(char name[MAX_NAME_BYTES])
 
 static void flatten(char *name)
 {
-    size_t n = strlen(TEXT_PREFIX);
+    const char *rest;
 
     for (char *p = name; *p; p++)
         if (*p == '.')
             *p = '_';
-    if (strncmp(name, TEXT_PREFIX, n) == 0)
-        memmove(name, name + n, strlen(name + n) + 1);
+    if (affix_strip(name, TEXT_PREFIX, &rest))
+        memmove(name, rest, strlen(rest) + 1);
 }
 
 /* "attn1.processor.to_out" is the layer "attn1.to_out.0". */
@@ -115,7 +116,7 @@ static void drop_processor(char name[MAX_NAME_BYTES])
         return;
     memmove(at + 1, at + sizeof word - 1, strlen(at + sizeof word - 1) + 1);
     n = strlen(name);
-    if (n > 7 && n + 2 < MAX_NAME_BYTES && strcmp(name + n - 7, ".to_out") == 0)
+    if (affix_ends(name, ".to_out") && n + 2 < MAX_NAME_BYTES)
         memcpy(name + n, ".0", 3);
 }
 
@@ -146,8 +147,7 @@ static void modernise(char name[MAX_NAME_BYTES])
     struct single_file_target target;
     size_t i = 0;
 
-    while (i < ARRAY_LEN(blocks) &&
-           strncmp(name, blocks[i], strlen(blocks[i])) != 0)
+    while (i < ARRAY_LEN(blocks) && !affix_begins(name, blocks[i]))
         i++;
     if (i == ARRAY_LEN(blocks))
         return;
@@ -174,7 +174,7 @@ static enum role read_name(char out[MAX_NAME_BYTES], const char **module,
     enum role role;
 
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        if (single_file_strip(name, parts[i].prefix, &rest)) {
+        if (affix_strip(name, parts[i].prefix, &rest)) {
             *part = parts[i].part;
             break;
         }
@@ -407,8 +407,8 @@ const struct lora_layer *lora_find(const struct lora *lora,
     char name[MAX_NAME_BYTES];
     size_t n = strlen(weight);
 
-    if (n < sizeof suffix || n >= sizeof name ||
-        strcmp(weight + n - (sizeof suffix - 1), suffix) != 0 || lora->n == 0)
+    if (n < sizeof suffix || n >= sizeof name || !affix_ends(weight, suffix) ||
+        lora->n == 0)
         return NULL;
     snprintf(name, sizeof name, "%.*s", (int)(n - (sizeof suffix - 1)), weight);
     flatten(name);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/affix.h"
 #include "base/compiler.h"
 #include "format/digest.h"
 #include "format/json.h"
@@ -29,7 +30,7 @@ static const char *kind_of(const struct lora *lora)
     for (size_t i = 0; i < weights_len(lora->file); i++) {
         const char *name = weights_at(lora->file, i)->name;
 
-        if (strncmp(name, "lora_", strlen("lora_")) == 0)
+        if (affix_begins(name, "lora_"))
             return "kohya";
         if (strstr(name, ".lora_A."))
             return "peft";
@@ -54,7 +55,7 @@ static const char *family_by_metadata(const struct lora *lora)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const char *value = weights_metadata(lora->file, rows[i].key);
 
-        if (value && strncmp(value, rows[i].begin, strlen(rows[i].begin)) == 0)
+        if (value && affix_begins(value, rows[i].begin))
             return rows[i].family;
     }
     return NULL;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/affix.h"
 #include "format/json.h"
 #include "format/safetensors.h"
 
@@ -123,20 +124,15 @@ static enum unstir_status adapter_flag(bool *out, const struct lora_factors *f,
                      ADAPTER ": %s must be true or false", key);
 }
 
-static const char *after_prefix(const char *name)
-{
-    size_t n = strlen(TEXT_PREFIX);
-
-    return strncmp(name, TEXT_PREFIX, n) == 0 ? name + n : name;
-}
-
 static bool is_layer(const struct lora_layer *l, const char *pattern)
 {
     bool is_whole = pattern[0] == '^';
-    const char *name = after_prefix(l->module), *at;
+    const char *name = l->module, *at;
     size_t n, n_name;
 
-    pattern = after_prefix(pattern + is_whole);
+    pattern += is_whole;
+    (void)affix_strip(name, TEXT_PREFIX, &name); /* with or without it */
+    (void)affix_strip(pattern, TEXT_PREFIX, &pattern);
     n = strlen(pattern);
     at = strstr(name, ".lora");
     n_name = at ? (size_t)(at - name) : strlen(name);

@@ -9,6 +9,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "base/path.h"
 #include "format/pack_file.h"
 
 #include <dirent.h>
@@ -24,7 +25,6 @@
 
 #define PACK_VERSION 1
 #define SUFFIX       ".pack"
-#define MAX_PATH     4096
 /* A file that a killed process left half written. */
 #define STALE_S 86400
 
@@ -183,7 +183,7 @@ enum unstir_status pack_file_write(const char *path, const struct pack_key *key,
     struct pages pages = {.image = image, .n_bytes = key->n_bytes};
     struct header h = header_of(key, sum_of(image, key->n_bytes));
 
-    if (strlen(path) + sizeof ".XXXXXX" > MAX_PATH)
+    if (strlen(path) + sizeof ".XXXXXX" > PATH_BYTES)
         return fault(err, "pack cache", "its path is too long");
     memcpy(pages.header, &h, sizeof h);
     return mapfile_write_cache(path, put_pages, &pages, err);
@@ -194,7 +194,7 @@ enum unstir_status pack_file_write(const char *path, const struct pack_key *key,
 enum unstir_status pack_folder_make(const char *folder,
                                     struct unstir_error *err)
 {
-    char path[MAX_PATH];
+    char path[PATH_BYTES];
     size_t n = strlen(folder);
 
     if (n == 0 || n >= sizeof path)
@@ -213,7 +213,7 @@ enum unstir_status pack_folder_make(const char *folder,
 }
 
 struct oldest {
-    char path[MAX_PATH];
+    char path[PATH_BYTES];
     struct timespec used;
     uint64_t total; /* of all pack files                                     */
 };
@@ -227,12 +227,10 @@ static bool is_before(struct timespec a, struct timespec b)
 static void look_at(struct oldest *o, const char *folder, const char *name)
 {
     const char *suffix = strstr(name, SUFFIX);
-    char path[MAX_PATH];
+    char path[PATH_BYTES];
     struct stat st;
 
-    if (!suffix ||
-        (size_t)snprintf(path, sizeof path, "%s/%s", folder, name) >=
-            sizeof path ||
+    if (!suffix || path_join(path, folder, name, NULL) != UNSTIR_OK ||
         lstat(path, &st) != 0 || !S_ISREG(st.st_mode))
         return;
     if (strcmp(suffix, SUFFIX) != 0) { /* on its way, or left behind */

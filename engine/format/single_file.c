@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/affix.h"
 #include "base/alloc.h"
 #include "format/diffusers_pipelines.h"
 #include "format/json.h"
@@ -98,8 +99,8 @@ static bool has_text_2_alone(const struct weights *w)
     for (size_t i = 0; i < weights_len(w); i++) {
         const char *name = weights_at(w, i)->name;
 
-        has_text |= single_file_strip(name, "text_encoder.", &rest);
-        has_text_2 |= single_file_strip(name, "text_encoder_2.", &rest);
+        has_text |= affix_strip(name, "text_encoder.", &rest);
+        has_text_2 |= affix_strip(name, "text_encoder_2.", &rest);
     }
     return has_text_2 && !has_text;
 }
@@ -180,7 +181,7 @@ static unsigned unet_layers(const struct single_file *f)
 
         if (!strip_part(f, weights_at(f->file, i)->name, SINGLE_FILE_UNET,
                         &rest) ||
-            !single_file_strip(rest, "input_blocks.", &rest) ||
+            !affix_strip(rest, "input_blocks.", &rest) ||
             !single_file_number(&rest, &index))
             continue;
         if (index > last)
@@ -203,7 +204,7 @@ static unsigned vae_levels(const struct single_file *f)
 
         if (strip_part(f, weights_at(f->file, i)->name, SINGLE_FILE_VAE,
                        &rest) &&
-            single_file_strip(rest, "decoder.up.", &rest) &&
+            affix_strip(rest, "decoder.up.", &rest) &&
             single_file_number(&rest, &index) && index >= n &&
             index < MAX_LEVELS)
             n = index + 1;

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/alloc.h"
+#include "base/affix.h"
 #include "format/diffusers_pipelines.h"
 #include "format/json.h"
 #include "format/safetensors.h"
@@ -81,7 +81,7 @@ static unsigned count(const struct weights *w, const char *format)
 static bool has_prefix(const struct weights *w, const char *prefix)
 {
     for (size_t i = 0; i < weights_len(w); i++)
-        if (strncmp(weights_at(w, i)->name, prefix, strlen(prefix)) == 0)
+        if (affix_begins(weights_at(w, i)->name, prefix))
             return true;
     return false;
 }
@@ -89,14 +89,8 @@ static bool has_prefix(const struct weights *w, const char *prefix)
 static enum unstir_status finish(struct json **out, struct json_writer *w,
                                  struct unstir_error *err)
 {
-    enum unstir_status status;
-    char *text;
-
     json_close(w);
-    TRY(json_finish(&text, w, false, err));
-    status = json_parse(out, text, strlen(text), err);
-    alloc_free(text);
-    return status;
+    return json_finish_value(out, w, err);
 }
 
 static enum unstir_status start(struct json_writer **w, const char *class_name,

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/affix.h"
 #include "base/compiler.h"
 #include "format/single_file_names.h"
 
@@ -71,16 +72,6 @@ TABLE(open_clip_layer_names);
 
 /* -- small things ------------------------------------------------------ */
 
-bool single_file_strip(const char *name, const char *prefix, const char **rest)
-{
-    size_t n = strlen(prefix);
-
-    if (strncmp(name, prefix, n) != 0)
-        return false;
-    *rest = name + n;
-    return true;
-}
-
 bool single_file_number(const char **text, unsigned *out)
 {
     unsigned digits = 0;
@@ -108,7 +99,7 @@ bool single_file_rename(char out[SINGLE_FILE_NAME_BYTES], const char *prefix,
 
     for (size_t i = 0; i < table->n; i++) {
         const struct single_file_renaming *row = &table->rows[i];
-        if (!single_file_strip(name, to_old ? row->new : row->old, &rest))
+        if (!affix_strip(name, to_old ? row->new : row->old, &rest))
             continue;
         snprintf(out, SINGLE_FILE_NAME_BYTES, "%s%s%s", prefix,
                  to_old ? row->old : row->new, rest);
@@ -138,12 +129,12 @@ static bool unet_block(char out[SINGLE_FILE_NAME_BYTES], const char *side,
 
     if (!number_and_point(&rest, &kind))
         return false;
-    if (single_file_strip(rest, "op.", &tail)) {
+    if (affix_strip(rest, "op.", &tail)) {
         snprintf(out, SINGLE_FILE_NAME_BYTES,
                  "%s_blocks.%u.downsamplers.0.conv.%s", side, level, tail);
         return true;
     }
-    if (kind && single_file_strip(rest, "conv.", &tail)) {
+    if (kind && affix_strip(rest, "conv.", &tail)) {
         snprintf(out, SINGLE_FILE_NAME_BYTES, "%s_blocks.%u.upsamplers.0.%s",
                  side, level, rest);
         return true;
@@ -164,14 +155,14 @@ static bool unet_name(char out[SINGLE_FILE_NAME_BYTES], const char *name,
 
     if (single_file_rename(out, "", name, &single_file_unet_names, false))
         return true;
-    if (single_file_strip(name, "middle_block.0.", &rest))
+    if (affix_strip(name, "middle_block.0.", &rest))
         return rename_resnet(out, "mid_block.resnets.0.", rest);
-    if (single_file_strip(name, "middle_block.2.", &rest))
+    if (affix_strip(name, "middle_block.2.", &rest))
         return rename_resnet(out, "mid_block.resnets.1.", rest);
-    if (single_file_strip(name, "input_blocks.", &rest))
+    if (affix_strip(name, "input_blocks.", &rest))
         return number_and_point(&rest, &i) && i > 0 &&
                unet_block(out, "down", i - 1, rest, layers + 1);
-    if (single_file_strip(name, "output_blocks.", &rest))
+    if (affix_strip(name, "output_blocks.", &rest))
         return number_and_point(&rest, &i) &&
                unet_block(out, "up", i, rest, layers + 1);
     snprintf(out, SINGLE_FILE_NAME_BYTES, "%s", name);
@@ -188,15 +179,15 @@ static bool vae_level(char out[SINGLE_FILE_NAME_BYTES], const char *half,
     char prefix[96];
     unsigned j;
 
-    if (single_file_strip(rest, "block.", &rest)) {
+    if (affix_strip(rest, "block.", &rest)) {
         if (!number_and_point(&rest, &j))
             return false;
         snprintf(prefix, sizeof prefix, "%s.%s_blocks.%u.resnets.%u.", half,
                  side, level, j);
         return rename_resnet(out, prefix, rest);
     }
-    if (!single_file_strip(rest, "downsample.", &tail) &&
-        !single_file_strip(rest, "upsample.", &tail))
+    if (!affix_strip(rest, "downsample.", &tail) &&
+        !affix_strip(rest, "upsample.", &tail))
         return false;
     snprintf(out, SINGLE_FILE_NAME_BYTES, "%s.%s_blocks.%u.%ssamplers.0.%s",
              half, side, level, side, tail);
@@ -209,14 +200,14 @@ static bool vae_mid(char out[SINGLE_FILE_NAME_BYTES], const char *half,
     char prefix[96];
     unsigned j;
 
-    if (single_file_strip(rest, "block_", &rest)) {
+    if (affix_strip(rest, "block_", &rest)) {
         if (!number_and_point(&rest, &j) || j < 1)
             return false;
         snprintf(prefix, sizeof prefix, "%s.mid_block.resnets.%u.", half,
                  j - 1);
         return rename_resnet(out, prefix, rest);
     }
-    if (!single_file_strip(rest, "attn_1.", &rest))
+    if (!affix_strip(rest, "attn_1.", &rest))
         return false;
     *change = CHANGE_SQUEEZE;
     snprintf(prefix, sizeof prefix, "%s.mid_block.attentions.0.", half);
@@ -231,20 +222,20 @@ static bool vae_half(char out[SINGLE_FILE_NAME_BYTES], const char *half,
     const char *tail;
     unsigned i;
 
-    if (single_file_strip(rest, "down.", &tail))
+    if (affix_strip(rest, "down.", &tail))
         return number_and_point(&tail, &i) &&
                vae_level(out, half, "down", i, tail);
-    if (single_file_strip(rest, "up.", &tail))
+    if (affix_strip(rest, "up.", &tail))
         return number_and_point(&tail, &i) && i < n_levels &&
                vae_level(out, half, "up", n_levels - 1 - i, tail);
-    if (single_file_strip(rest, "mid.", &tail))
+    if (affix_strip(rest, "mid.", &tail))
         return vae_mid(out, half, tail, change);
-    if (single_file_strip(rest, "norm_out.", &tail)) {
+    if (affix_strip(rest, "norm_out.", &tail)) {
         snprintf(out, SINGLE_FILE_NAME_BYTES, "%s.conv_norm_out.%s", half,
                  tail);
         return true;
     }
-    if (single_file_strip(rest, "mid_block.attentions.0.", &tail)) {
+    if (affix_strip(rest, "mid_block.attentions.0.", &tail)) {
         char prefix[96];
 
         *change = CHANGE_SQUEEZE;
@@ -262,13 +253,13 @@ static bool vae_name(char out[SINGLE_FILE_NAME_BYTES], const char *name,
 {
     const char *rest;
 
-    if (single_file_strip(name, "encoder.", &rest))
+    if (affix_strip(name, "encoder.", &rest))
         return vae_half(out, "encoder", rest, n_levels, change);
-    if (single_file_strip(name, "decoder.", &rest))
+    if (affix_strip(name, "decoder.", &rest))
         return vae_half(out, "decoder", rest, n_levels, change);
     snprintf(out, SINGLE_FILE_NAME_BYTES, "%s", name);
-    return single_file_strip(name, "quant_conv.", &rest) ||
-           single_file_strip(name, "post_quant_conv.", &rest);
+    return affix_strip(name, "quant_conv.", &rest) ||
+           affix_strip(name, "post_quant_conv.", &rest);
 }
 
 /* -- text encoders ----------------------------------------------------- */
@@ -288,7 +279,7 @@ static bool clip_name(struct single_file_target *t, const char *name,
         return t->part == SINGLE_FILE_TEXT_2;
     }
     if (layout->kind == SINGLE_FILE_SD2 &&
-        single_file_strip(name, "text_model.encoder.layers.", &rest) &&
+        affix_strip(name, "text_model.encoder.layers.", &rest) &&
         number_and_point(&rest, &k) && k == SD2_DROPPED_LAYER)
         return false;
     if (tail) {
@@ -313,7 +304,7 @@ static bool open_clip_layer(struct single_file_target *t, const char *rest,
         (layout->kind == SINGLE_FILE_SD2 && k == SD2_DROPPED_LAYER))
         return false;
     snprintf(prefix, sizeof prefix, "text_model.encoder.layers.%u.", k);
-    if (single_file_strip(rest, "attn.in_proj_", &tail)) {
+    if (affix_strip(rest, "attn.in_proj_", &tail)) {
         t->change = CHANGE_SPLIT_QKV;
         snprintf(t->name, sizeof t->name, "%sself_attn.%%c_proj.%.16s", prefix,
                  tail);
@@ -328,7 +319,7 @@ static bool open_clip_name(struct single_file_target *t, const char *name,
 {
     const char *rest;
 
-    if (single_file_strip(name, "transformer.resblocks.", &rest))
+    if (affix_strip(name, "transformer.resblocks.", &rest))
         return open_clip_layer(t, rest, layout);
     if (strcmp(name, "text_projection") == 0 ||
         strcmp(name, "text_projection.weight") == 0) {
@@ -367,7 +358,7 @@ static const struct prefix {
 static const struct prefix *find_prefix(const char *name, const char **rest)
 {
     for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
-        if (single_file_strip(name, prefixes[i].prefix, rest))
+        if (affix_strip(name, prefixes[i].prefix, rest))
             return &prefixes[i];
     return NULL;
 }

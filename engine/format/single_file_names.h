@@ -68,7 +68,4 @@ bool single_file_rename(char out[SINGLE_FILE_NAME_BYTES], const char *prefix,
  * more than three digits. */
 bool single_file_number(const char **text, unsigned *out);
 
-/* Whether `name` begins with `prefix`; *rest is what follows. */
-bool single_file_strip(const char *name, const char *prefix, const char **rest);
-
 #endif

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/affix.h"
 #include "base/alloc.h"
 #include "format/single_file_names.h"
 #include "format/weights_build.h"
@@ -48,7 +49,7 @@ static bool take_word(const char **text, const char *word, unsigned *number)
 {
     const char *rest;
 
-    if (!single_file_strip(*text, word, &rest) || *rest++ != '.' ||
+    if (!affix_strip(*text, word, &rest) || *rest++ != '.' ||
         !single_file_number(&rest, number) || *rest++ != '.')
         return false;
     *text = rest;
@@ -63,7 +64,7 @@ static bool has_attention(const struct weights *w, unsigned up_level)
 
     snprintf(prefix, sizeof prefix, "up_blocks.%u.attentions.", up_level);
     for (size_t i = 0; i < weights_len(w); i++)
-        if (single_file_strip(weights_at(w, i)->name, prefix, &rest))
+        if (affix_strip(weights_at(w, i)->name, prefix, &rest))
             return true;
     return false;
 }
@@ -84,12 +85,12 @@ static bool unet_level(char out[NAME_BYTES], const struct part *p, bool is_down,
         snprintf(out, NAME_BYTES, "%s.%u.1.%s", side, first + layer, rest);
         return true;
     }
-    if (single_file_strip(rest, "downsamplers.0.conv.", &rest)) {
+    if (affix_strip(rest, "downsamplers.0.conv.", &rest)) {
         snprintf(out, NAME_BYTES, "%s.%u.0.op.%s", side, first + layers - 1,
                  rest);
         return is_down;
     }
-    if (!single_file_strip(rest, "upsamplers.0.conv.", &rest))
+    if (!affix_strip(rest, "upsamplers.0.conv.", &rest))
         return false;
     snprintf(out, NAME_BYTES, "%s.%u.%d.conv.%s", side, first + layers - 1,
              has_attention(p->weights, level) ? 2 : 1, rest);
@@ -124,7 +125,7 @@ static bool vae_level(char out[NAME_BYTES], const char *half, const char *side,
         return to_old(out, prefix, rest, &vae_resnet_names);
     }
     snprintf(prefix, sizeof prefix, "%ssamplers.0.", side);
-    if (!single_file_strip(rest, prefix, &rest))
+    if (!affix_strip(rest, prefix, &rest))
         return false;
     snprintf(out, NAME_BYTES, "%s.%s.%u.%ssample.%s", half, side, level, side,
              rest);
@@ -152,11 +153,11 @@ static bool vae_half(char out[NAME_BYTES], const char *half, const char *rest,
         return i == 0 &&
                to_old(out, prefix, rest, &single_file_vae_attention_names);
     }
-    if (single_file_strip(rest, "conv_norm_out.", &tail))
+    if (affix_strip(rest, "conv_norm_out.", &tail))
         snprintf(out, NAME_BYTES, "%s.norm_out.%s", half, tail);
     else
         snprintf(out, NAME_BYTES, "%s.%s", half, rest);
-    return single_file_strip(rest, "conv_", &tail);
+    return affix_strip(rest, "conv_", &tail);
 }
 
 static bool vae_name(char out[NAME_BYTES], const struct part *p,
@@ -164,13 +165,13 @@ static bool vae_name(char out[NAME_BYTES], const struct part *p,
 {
     const char *rest;
 
-    if (single_file_strip(name, "encoder.", &rest))
+    if (affix_strip(name, "encoder.", &rest))
         return vae_half(out, "encoder", rest, p->layout.vae_levels);
-    if (single_file_strip(name, "decoder.", &rest))
+    if (affix_strip(name, "decoder.", &rest))
         return vae_half(out, "decoder", rest, p->layout.vae_levels);
     snprintf(out, NAME_BYTES, "%s", name);
-    return single_file_strip(name, "quant_conv.", &rest) ||
-           single_file_strip(name, "post_quant_conv.", &rest);
+    return affix_strip(name, "quant_conv.", &rest) ||
+           affix_strip(name, "post_quant_conv.", &rest);
 }
 
 static bool open_clip_name(char out[NAME_BYTES], const char *name)
@@ -183,11 +184,11 @@ static bool open_clip_name(char out[NAME_BYTES], const char *name)
         snprintf(out, NAME_BYTES, "text_projection");
         return true;
     }
-    (void)single_file_strip(name, TEXT_PREFIX, &name);
+    (void)affix_strip(name, TEXT_PREFIX, &name);
     if (!take_word(&name, "encoder.layers", &layer))
         return to_old(out, "", name, &single_file_open_clip_names);
     snprintf(prefix, sizeof prefix, "transformer.resblocks.%u.", layer);
-    if (single_file_strip(name, "self_attn.q_proj.", &rest)) {
+    if (affix_strip(name, "self_attn.q_proj.", &rest)) {
         snprintf(out, NAME_BYTES, "%sattn.in_proj_%s", prefix, rest);
         return true; /* with k and v behind it */
     }
@@ -196,7 +197,7 @@ static bool open_clip_name(char out[NAME_BYTES], const char *name)
 
 static bool clip_name(char out[NAME_BYTES], const char *name)
 {
-    (void)single_file_strip(name, TEXT_PREFIX, &name);
+    (void)affix_strip(name, TEXT_PREFIX, &name);
     snprintf(out, NAME_BYTES, TEXT_PREFIX "%s", name);
     return true;
 }
@@ -260,8 +261,8 @@ static bool is_read_back(const struct part *p, const char *original,
         mark[1] = 'q';
         memmove(mark, mark + 1, strlen(mark));
     }
-    (void)single_file_strip(got, TEXT_PREFIX, &got);
-    (void)single_file_strip(name, TEXT_PREFIX, &name);
+    (void)affix_strip(got, TEXT_PREFIX, &got);
+    (void)affix_strip(name, TEXT_PREFIX, &name);
     return strcmp(got, name) == 0;
 }
 

@@ -319,15 +319,10 @@ static enum unstir_status copy_config(struct network *net,
                                       struct unstir_error *err)
 {
     struct json_writer *w;
-    enum unstir_status status;
-    char *text;
 
     TRY(json_writer_new(&w, err));
     json_put_value(w, NULL, config);
-    TRY(json_finish(&text, w, false, err));
-    status = json_parse(&net->config, text, strlen(text), err);
-    alloc_free(text);
-    return status;
+    return json_finish_value(&net->config, w, err);
 }
 
 /* Free the converted parameters that only packing needed, and count what

@@ -12,9 +12,7 @@
 #include "base/compiler.h"
 #include "format/pack_file.h"
 
-#define MAX_PATH PACK_CACHE_PATH
-
-bool pack_cache_folder(char path[PACK_CACHE_PATH], const char *word)
+bool pack_cache_folder(char path[PATH_BYTES], const char *word)
 {
     static const struct {
         const char *variable, *below;
@@ -25,13 +23,13 @@ bool pack_cache_folder(char path[PACK_CACHE_PATH], const char *word)
     if (!word || !*word || strcmp(word, "none") == 0)
         return false;
     if (strcmp(word, "auto") != 0)
-        return snprintf(path, MAX_PATH, "%s", word) < MAX_PATH;
+        return snprintf(path, PATH_BYTES, "%s", word) < PATH_BYTES;
     for (size_t i = 0; i < ARRAY_LEN(places); i++) {
         const char *value = getenv(places[i].variable);
 
         if (value && value[0] == '/')
-            return snprintf(path, MAX_PATH, "%s%s", value, places[i].below) <
-                   MAX_PATH;
+            return snprintf(path, PATH_BYTES, "%s%s", value, places[i].below) <
+                   PATH_BYTES;
     }
     return false;
 }
@@ -44,14 +42,14 @@ const char *pack_source_name(enum pack_source source)
 }
 
 /* Digest, part and fingerprint, in letters that any file system takes. */
-static bool make_path(char path[MAX_PATH], const char *folder,
+static bool make_path(char path[PATH_BYTES], const char *folder,
                       const struct pack_cache *cache, const char *fingerprint)
 {
     size_t start = strlen(folder) + 1;
-    int n = snprintf(path, MAX_PATH, "%s/%.16s-%s-%s.pack", folder,
+    int n = snprintf(path, PATH_BYTES, "%s/%.16s-%s-%s.pack", folder,
                      cache->digest, cache->part, fingerprint);
 
-    if (n < 0 || n >= MAX_PATH)
+    if (n < 0 || n >= PATH_BYTES)
         return false;
     for (char *p = path + start; *p; p++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -63,7 +61,7 @@ static bool make_path(char path[MAX_PATH], const char *folder,
 
 /* Where the packs of a network are kept, and by which key. */
 struct place {
-    char folder[MAX_PATH], path[MAX_PATH], text[PACK_FILE_KEY];
+    char folder[PATH_BYTES], path[PATH_BYTES], text[PACK_FILE_KEY];
     struct pack_key key;
 };
 

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "base/path.h"
 #include "ops/lower.h"
 
 struct pack_cache {
@@ -31,8 +32,7 @@ struct pack_cache {
 /* The folder that a word names: itself; "auto": $UNSTIR_CACHE_DIR,
  * $XDG_CACHE_HOME/unstir or $HOME/.cache/unstir, relative paths passed over.
  * false: none. */
-#define PACK_CACHE_PATH 4096
-bool pack_cache_folder(char path[PACK_CACHE_PATH], const char *word);
+bool pack_cache_folder(char path[PATH_BYTES], const char *word);
 
 enum pack_source {
     PACK_BUILT,  /* no cache, or not for this network                        */

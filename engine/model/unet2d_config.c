@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "base/affix.h"
 #include "format/json.h"
 #include "model/fields.h"
 
@@ -47,10 +48,7 @@ static enum unstir_status parse_block(const char *key, uint32_t i,
                                       enum unet2d_block *out,
                                       struct unstir_error *err)
 {
-    static const char old_prefix[] = "UNetRes";
-
-    if (strncmp(name, old_prefix, strlen(old_prefix)) == 0)
-        name += strlen(old_prefix);
+    (void)affix_strip(name, "UNetRes", &name); /* their old names */
     for (int k = 0; k < UNET2D_BLOCK_COUNT; k++) {
         if (strcmp(name, block_names[k][is_up]) == 0) {
             *out = (enum unet2d_block)k;

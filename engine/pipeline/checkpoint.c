@@ -7,9 +7,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/alloc.h"
+#include "base/path.h"
 #include "format/diffusers_pipelines.h"
 #include "format/json.h"
 #include "model/clip_text.h"
@@ -176,16 +176,14 @@ static enum unstir_status tiny_load(struct unstir_model *m,
                                     struct unstir_error *err)
 {
     const char *path = o ? o->tiny_decoder : NULL;
-    char beside[4096];
-    struct stat st;
+    char beside[PATH_BYTES];
 
     if (!m->decoder || (!path && (!m->source.folder.path || m->source.is_file)))
         return UNSTIR_OK;
     if (path)
         return tiny_decoder_open(&m->tiny, m, path, options, err);
-    int n =
-        snprintf(beside, sizeof beside, "%s/vae_tiny", m->source.folder.path);
-    if (n < 0 || n >= (int)sizeof beside || stat(beside, &st) != 0)
+    TRY(path_join(beside, m->source.folder.path, "vae_tiny", err));
+    if (!path_exists(beside))
         return UNSTIR_OK;
     return tiny_decoder_open(&m->tiny, m, beside, options, err);
 }

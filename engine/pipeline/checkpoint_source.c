@@ -85,7 +85,7 @@ static enum unstir_status read_companion(struct checkpoint_source *s,
                                          const char *path,
                                          struct unstir_error *err)
 {
-    char name[COMPANION_PATH_BYTES];
+    char name[PATH_BYTES];
 
     TRY(companion_path(name, path, err));
     TRY(alloc_strdup(&s->unstir_name, name, err));
@@ -300,7 +300,7 @@ checkpoint_source_open(struct checkpoint_source *s, const char *path,
                        const struct checkpoint_source_options *o,
                        struct unstir_error *err)
 {
-    char memos[PACK_CACHE_PATH];
+    char memos[PATH_BYTES];
     bool has_memos = pack_cache_folder(memos, o->cache);
     enum unstir_status status;
     struct stat st;

@@ -7,9 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/alloc.h"
-#include "base/mapfile.h"
-#include "base/path.h"
 #include "format/json.h"
 
 #define MAX_BYTES ((size_t)1 << 20)
@@ -19,16 +16,15 @@ static enum unstir_status too_long(const char *path, struct unstir_error *err)
     return error_set(err, UNSTIR_ERR_ARG, "path too long: %.200s...", path);
 }
 
-enum unstir_status companion_path(char path[COMPANION_PATH_BYTES],
-                                  const char *model, struct unstir_error *err)
+enum unstir_status companion_path(char path[PATH_BYTES], const char *model,
+                                  struct unstir_error *err)
 {
     const char *slash = strrchr(model, '/');
     const char *dot = strrchr(slash ? slash : model, '.');
     size_t n = dot ? (size_t)(dot - model) : strlen(model);
 
-    if (n >= COMPANION_PATH_BYTES ||
-        snprintf(path, COMPANION_PATH_BYTES, "%.*s.unstir.json", (int)n,
-                 model) >= COMPANION_PATH_BYTES)
+    if (n >= PATH_BYTES || snprintf(path, PATH_BYTES, "%.*s.unstir.json",
+                                    (int)n, model) >= PATH_BYTES)
         return too_long(model, err);
     return UNSTIR_OK;
 }
@@ -36,29 +32,19 @@ enum unstir_status companion_path(char path[COMPANION_PATH_BYTES],
 enum unstir_status companion_read(struct json **json, const char *path,
                                   struct unstir_error *err)
 {
-    enum unstir_status status;
-    char *text;
-    size_t n;
-
     *json = NULL;
-    if (!path_exists(path))
-        return UNSTIR_OK;
-    TRY(mapfile_read(&text, &n, path, MAX_BYTES, err));
-    status = json_parse(json, text, n, err);
-    alloc_free(text);
-    return error_within(status, path, err);
+    return path_exists(path) ? json_read(json, path, MAX_BYTES, err)
+                             : UNSTIR_OK;
 }
 
 /* From the folder that the file at `from` stands in. */
-static enum unstir_status resolve(char out[COMPANION_PATH_BYTES],
-                                  const char *from, const char *path,
-                                  struct unstir_error *err)
+static enum unstir_status resolve(char out[PATH_BYTES], const char *from,
+                                  const char *path, struct unstir_error *err)
 {
     const char *slash = path[0] == '/' ? NULL : strrchr(from, '/');
     int n_folder = slash ? (int)(slash + 1 - from) : 0;
 
-    if (snprintf(out, COMPANION_PATH_BYTES, "%.*s%s", n_folder, from, path) >=
-        COMPANION_PATH_BYTES)
+    if (snprintf(out, PATH_BYTES, "%.*s%s", n_folder, from, path) >= PATH_BYTES)
         return too_long(path, err);
     return UNSTIR_OK;
 }

@@ -11,15 +11,14 @@
 #define PIPELINE_COMPANION_H
 
 #include "base/error.h"
+#include "base/path.h"
 #include "pipeline/model_parts.h"
-
-#define COMPANION_PATH_BYTES 4096
 
 struct json;
 
 /* NAME.unstir.json of a model's file. */
-enum unstir_status companion_path(char path[COMPANION_PATH_BYTES],
-                                  const char *model, struct unstir_error *err);
+enum unstir_status companion_path(char path[PATH_BYTES], const char *model,
+                                  struct unstir_error *err);
 
 /* *json is NULL if there is no such file. */
 enum unstir_status companion_read(struct json **json, const char *path,
@@ -28,7 +27,7 @@ enum unstir_status companion_read(struct json **json, const char *path,
 /* What it wishes for in place of what `wish` leaves open; `path` is its own,
  * and `memory` holds the paths. */
 struct companion_parts {
-    char paths[1 + CONDITIONING_ENCODERS][COMPANION_PATH_BYTES];
+    char paths[1 + CONDITIONING_ENCODERS][PATH_BYTES];
 };
 enum unstir_status companion_wish(struct model_parts_wish *wish,
                                   struct companion_parts *memory,

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/affix.h"
 #include "base/alloc.h"
 #include "base/mapfile.h"
 #include "base/path.h"
@@ -21,8 +22,7 @@
 #include "model/lora_derive.h"
 #include "pipeline/convert_inside.h"
 
-#define MAX_PATH_BYTES 1024
-#define EXTENSION      ".safetensors"
+#define EXTENSION ".safetensors"
 
 const char *convert_stem(enum single_file_part_id part)
 {
@@ -42,13 +42,6 @@ bool convert_leaves_out(const char *component)
     return false;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 enum unstir_status convert_json_to_text(char **text, const struct json *v,
                                         struct unstir_error *err)
 {
@@ -62,18 +55,13 @@ enum unstir_status convert_json_to_text(char **text, const struct json *v,
 static enum unstir_status read_json(struct json **out, const char *folder,
                                     const char *name, struct unstir_error *err)
 {
-    char path[MAX_PATH_BYTES], *text;
-    enum unstir_status status;
-    size_t n;
+    char path[PATH_BYTES];
 
     *out = NULL;
-    TRY(path_join(path, sizeof path, folder, name, err));
+    TRY(path_join(path, folder, name, err));
     if (!path_exists(path))
         return UNSTIR_OK;
-    TRY(mapfile_read(&text, &n, path, CONVERT_CONFIG_BYTES, err));
-    status = json_parse(out, text, n, err);
-    alloc_free(text);
-    return error_within(status, path, err);
+    return json_read(out, path, CONVERT_CONFIG_BYTES, err);
 }
 
 /* -- a single file --------------------------------------------------------- */
@@ -115,12 +103,11 @@ static enum unstir_status read_folder_part(struct conversion *c,
                                            struct unstir_error *err)
 {
     struct conversion_part *part = &c->parts[id];
-    char folder[MAX_PATH_BYTES], path[MAX_PATH_BYTES];
+    char folder[PATH_BYTES], path[PATH_BYTES];
     size_t n;
 
-    TRY(path_join(folder, sizeof folder, c->options->input,
-                  single_file_part_name(id), err));
-    TRY(path_join(path, sizeof path, folder, "config.json", err));
+    TRY(path_join(folder, c->options->input, single_file_part_name(id), err));
+    TRY(path_join(path, folder, "config.json", err));
     if (!path_exists(path))
         return UNSTIR_OK;
     TRY(mapfile_read(&part->config, &n, path, CONVERT_CONFIG_BYTES, err));
@@ -181,8 +168,7 @@ static enum unstir_status read_folder(struct conversion *c,
                          "%s: no unet/config.json and none of vae, "
                          "text_encoder, text_encoder_2",
                          input);
-    TRY(path_join(c->companion_from, sizeof c->companion_from, input,
-                  "unstir.json", err));
+    TRY(path_join(c->companion_from, input, "unstir.json", err));
     TRY(companion_read(&c->companion, c->companion_from, err));
     TRY(read_json(&c->index, input, "model_index.json", err));
     TRY(error_within(check_index(c->index, err), input, err));
@@ -439,7 +425,7 @@ static enum unstir_status check_options(struct conversion *c,
     } types[] = {{"f32", DTYPE_F32}, {"f16", DTYPE_F16}, {"bf16", DTYPE_BF16}};
     const struct unstir_convert_options *o = c->options;
 
-    c->is_to_file = ends_with(o->output, EXTENSION);
+    c->is_to_file = affix_ends(o->output, EXTENSION);
     c->is_from_file = !path_is_folder(o->input);
     TRY(must_be_free(o->output, err));
     for (size_t i = 0; o->dtype && i < ARRAY_LEN(types); i++) {

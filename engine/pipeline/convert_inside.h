@@ -42,8 +42,8 @@ struct conversion {
     /* unstir.json of the input and its parts; where the output's will be.   */
     struct json *companion;
     struct companion_parts *companion_parts;
-    char companion_from[COMPANION_PATH_BYTES];
-    char companion_to[COMPANION_PATH_BYTES];
+    char companion_from[PATH_BYTES];
+    char companion_to[PATH_BYTES];
     struct json *index; /* of an input folder; NULL: none                    */
     struct conversion_part parts[SINGLE_FILE_PARTS];
     struct lora loras[CONVERT_MAX_LORAS];

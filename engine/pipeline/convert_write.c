@@ -22,8 +22,7 @@
 #include "pipeline/convert_inside.h"
 #include "pipeline/standard_tokenizer.h"
 
-#define MAX_PATH_BYTES 1024
-#define EXTENSION      ".safetensors"
+#define EXTENSION ".safetensors"
 
 /* What is copied as it is from folder to folder, if it is there. */
 static const char *const plain_files[] = {
@@ -68,7 +67,7 @@ static enum unstir_status make_folder(const char *path,
 static enum unstir_status make_parent(const char *path,
                                       struct unstir_error *err)
 {
-    char folder[MAX_PATH_BYTES];
+    char folder[PATH_BYTES];
     char *slash;
 
     snprintf(folder, sizeof folder, "%s", path);
@@ -84,9 +83,9 @@ static enum unstir_status write_text(const char *folder, const char *name,
                                      const char *text, size_t n,
                                      struct unstir_error *err)
 {
-    char path[MAX_PATH_BYTES];
+    char path[PATH_BYTES];
 
-    TRY(path_join(path, sizeof path, folder, name, err));
+    TRY(path_join(path, folder, name, err));
     TRY(make_parent(path, err));
     return mapfile_write(path, text, n, err);
 }
@@ -147,18 +146,17 @@ static enum unstir_status write_part(struct conversion *c, size_t i,
                                      struct unstir_error *err)
 {
     const struct conversion_part *part = &c->parts[i];
-    char folder[MAX_PATH_BYTES], path[MAX_PATH_BYTES], name[64];
+    char folder[PATH_BYTES], path[PATH_BYTES], name[64];
 
     if (!part->weights)
         return UNSTIR_OK;
-    TRY(path_join(folder, sizeof folder, c->options->output, folder_of(i),
-                  err));
+    TRY(path_join(folder, c->options->output, folder_of(i), err));
     TRY(make_folder(folder, err));
     TRY(write_text(folder, "config.json", part->config, strlen(part->config),
                    err));
     snprintf(name, sizeof name, "%s" EXTENSION,
              convert_stem((enum single_file_part_id)i));
-    TRY(path_join(path, sizeof path, folder, name, err));
+    TRY(path_join(path, folder, name, err));
     return weights_write(path, part->weights, c->has_dtype ? &c->dtype : NULL,
                          &torch_meta, 1, err);
 }
@@ -167,12 +165,11 @@ static enum unstir_status copy_plain_files(const struct conversion *c,
                                            struct unstir_error *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(plain_files); i++) {
-        char path[MAX_PATH_BYTES], *text;
+        char path[PATH_BYTES], *text;
         enum unstir_status status;
         size_t n;
 
-        TRY(path_join(path, sizeof path, c->options->input, plain_files[i],
-                      err));
+        TRY(path_join(path, c->options->input, plain_files[i], err));
         if (!path_exists(path))
             continue;
         TRY(mapfile_read(&text, &n, path, CONVERT_CONFIG_BYTES, err));
@@ -250,12 +247,11 @@ static enum unstir_status write_index(const struct conversion *c,
                                       const struct json *index,
                                       struct unstir_error *err)
 {
-    char path[MAX_PATH_BYTES];
+    char path[PATH_BYTES];
     enum unstir_status status;
     struct json_writer *w;
 
-    TRY(path_join(path, sizeof path, c->options->output, "model_index.json",
-                  err));
+    TRY(path_join(path, c->options->output, "model_index.json", err));
     TRY(json_writer_new(&w, err));
     status = put_index(c, w, index, err);
     if (status == UNSTIR_OK)
@@ -270,14 +266,14 @@ static enum unstir_status write_index(const struct conversion *c,
 static enum unstir_status write_tokenizer(const struct conversion *c, size_t i,
                                           struct unstir_error *err)
 {
-    char path[MAX_PATH_BYTES];
+    char path[PATH_BYTES];
 
     if (!c->parts[i].weights)
         return UNSTIR_OK;
-    TRY(path_join(path, sizeof path, c->options->input, tokenizer_of(i), err));
+    TRY(path_join(path, c->options->input, tokenizer_of(i), err));
     if (!c->is_from_file && path_is_folder(path))
         return UNSTIR_OK;
-    TRY(path_join(path, sizeof path, c->options->output, tokenizer_of(i), err));
+    TRY(path_join(path, c->options->output, tokenizer_of(i), err));
     TRY(make_folder(path, err));
     return standard_tokenizer_write(
         path, c->options->merges_path,
@@ -289,11 +285,11 @@ static enum unstir_status write_tokenizer(const struct conversion *c, size_t i,
 static enum unstir_status write_scheduler(const struct conversion *c,
                                           struct unstir_error *err)
 {
-    char path[MAX_PATH_BYTES];
+    char path[PATH_BYTES];
     struct json_writer *w;
 
-    TRY(path_join(path, sizeof path, c->options->output,
-                  "scheduler/scheduler_config.json", err));
+    TRY(path_join(path, c->options->output, "scheduler/scheduler_config.json",
+                  err));
     TRY(json_writer_new(&w, err));
     json_put_value(w, NULL, c->file.scheduler_config);
     return write_json(path, w, err);
@@ -312,8 +308,7 @@ static enum unstir_status write_folder(struct conversion *c,
     TRY(write_tokenizer(c, SINGLE_FILE_TEXT_2, err));
     TRY(c->is_from_file ? write_scheduler(c, err) : copy_plain_files(c, err));
     if (c->companion) {
-        TRY(path_join(c->companion_to, sizeof c->companion_to, output,
-                      "unstir.json", err));
+        TRY(path_join(c->companion_to, output, "unstir.json", err));
         TRY(write_companion(c, c->companion_to, err));
     }
     return index ? write_index(c, index, err) : UNSTIR_OK;

@@ -14,8 +14,6 @@
 #include "format/json.h"
 #include "text/bpe.h"
 
-#define MAX_PATH_BYTES 4096
-
 /* OpenCLIP pads with "!", which has number 0. */
 #define CONFIG(pad)                               \
     "{\n"                                         \
@@ -87,9 +85,9 @@ static enum unstir_status vocab_text(char **text, const struct bpe *b,
 static enum unstir_status write_text(const char *folder, const char *name,
                                      const char *text, struct unstir_error *err)
 {
-    char path[MAX_PATH_BYTES];
+    char path[PATH_BYTES];
 
-    TRY(path_join(path, sizeof path, folder, name, err));
+    TRY(path_join(path, folder, name, err));
     return mapfile_write(path, text, strlen(text), err);
 }
 

@@ -4,11 +4,9 @@
  */
 #include "pipeline/tiny_decoder.h"
 
-#include <stdio.h>
 #include <string.h>
 
-#include "base/alloc.h"
-#include "base/mapfile.h"
+#include "base/path.h"
 #include "format/diffusers_folder.h"
 #include "format/json.h"
 #include "format/weights.h"
@@ -16,23 +14,6 @@
 #include "pipeline/checkpoint.h"
 
 #define MAX_CONFIG_BYTES ((size_t)1 << 20)
-
-static enum unstir_status read_config(struct json **out, const char *folder,
-                                      struct unstir_error *err)
-{
-    char path[4096], *text;
-    enum unstir_status st;
-    size_t n_text;
-    int n = snprintf(path, sizeof path, "%s/config.json", folder);
-
-    if (n < 0 || n >= (int)sizeof path)
-        return error_set(err, UNSTIR_ERR_ARG, "path too long: %.200s...",
-                         folder);
-    TRY(mapfile_read(&text, &n_text, path, MAX_CONFIG_BYTES, err));
-    st = json_parse(out, text, n_text, err);
-    alloc_free(text);
-    return error_prefix(st, path, err);
-}
 
 static enum unstir_status check(const struct tiny_decoder *d,
                                 const struct unstir_model *m,
@@ -57,9 +38,11 @@ static enum unstir_status load(struct tiny_decoder *d,
                                struct unstir_error *err)
 {
     struct network_options o = *options;
+    char path[PATH_BYTES];
     const char *name;
 
-    TRY(read_config(&d->config, folder, err));
+    TRY(path_join(path, folder, "config.json", err));
+    TRY(json_read(&d->config, path, MAX_CONFIG_BYTES, err));
     name = json_string(json_get(d->config, "_class_name"));
     if (strcmp(name, "AutoencoderTiny") != 0)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,

@@ -7,19 +7,17 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/mapfile.h"
+#include "base/path.h"
 #include "format/json.h"
 #include "text/bpe.h"
 #include "text/bpe_parts.h"
 
 #define STANDARD_MERGES  48894u
 #define MAX_CONFIG_BYTES (4u << 20)
-#define MAX_PATH_BYTES   1024
 #define WORD_END         "</w>"
 #define BOS              "<|startoftext|>"
 #define EOS              "<|endoftext|>"
@@ -475,14 +473,10 @@ static enum unstir_status read_part(char **text, size_t *n, const char *folder,
                                     const char *name, size_t max_bytes,
                                     struct unstir_error *err)
 {
-    char path[MAX_PATH_BYTES];
-    struct stat st;
-    int length = snprintf(path, sizeof path, "%s/%s", folder, name);
+    char path[PATH_BYTES];
 
-    if (length < 0 || (size_t)length >= sizeof path)
-        return error_set(err, UNSTIR_ERR_ARG, "path too long: %.200s...",
-                         folder);
-    if (stat(path, &st) != 0)
+    TRY(path_join(path, folder, name, err));
+    if (!path_exists(path))
         return UNSTIR_OK;
     return mapfile_read(text, n, path, max_bytes, err);
 }

@@ -12,7 +12,6 @@
 #include "text/inversion.h"
 
 #define EXTENSION ".safetensors"
-#define MAX_PATH  1024
 
 struct names {
     char **list;
@@ -74,10 +73,10 @@ static enum unstir_status open_all(struct inversions *set, const char *folder,
                                    const struct names *names,
                                    struct unstir_error *err)
 {
-    char path[MAX_PATH];
+    char path[PATH_BYTES];
 
     for (size_t i = 0; i < names->n; i++) {
-        TRY(path_join(path, sizeof path, folder, names->list[i], err));
+        TRY(path_join(path, folder, names->list[i], err));
         TRY(inversions_open(set, path, err));
     }
     return UNSTIR_OK;

@@ -15,11 +15,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/affix.h"
 #include "base/alloc.h"
 #include "base/mapfile.h"
+#include "base/path.h"
 #include "base/size.h"
 
-#define PATH_BYTES    4096
 #define PNG_MAX_BYTES ((size_t)64 << 20)
 
 /* Sets that are known by name, with what a model card needs to say. */
@@ -37,16 +38,6 @@ static const struct named_set named_sets[] = {
      .classes = {"t-shirt", "trouser", "pullover", "dress", "coat", "sandal",
                  "shirt", "sneaker", "bag", "ankle boot"}},
 };
-
-static enum unstir_status path_join(char *out, const char *a, const char *b,
-                                    struct unstir_error *err)
-{
-    int n = snprintf(out, PATH_BYTES, "%s/%s", a, b);
-    if (n < 0 || n >= PATH_BYTES)
-        return error_set(err, UNSTIR_ERR_LIMIT, "%s/%s: path above %d bytes", a,
-                         b, PATH_BYTES);
-    return UNSTIR_OK;
-}
 
 /* -- sorted listing ------------------------------------------------------ */
 
@@ -68,12 +59,6 @@ static int listing_order(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static int has_suffix(const char *name, const char *suffix)
-{
-    size_t n = strlen(name), m = strlen(suffix);
-    return n > m && strcmp(name + n - m, suffix) == 0;
-}
-
 /* Entries of `folder` that are folders (want_folders) or PNG files. */
 static enum unstir_status listing_read(struct listing *l, const char *folder,
                                        int want_folders,
@@ -92,7 +77,7 @@ static enum unstir_status listing_read(struct listing *l, const char *folder,
         if (status != UNSTIR_OK || stat(path, &st) != 0)
             continue;
         if (want_folders ? !S_ISDIR(st.st_mode)
-                         : !S_ISREG(st.st_mode) || !has_suffix(path, ".png"))
+                         : !S_ISREG(st.st_mode) || !affix_ends(path, ".png"))
             continue;
         if (l->n >= DATASET_MAX_PICTURES) {
             status = error_set(err, UNSTIR_ERR_LIMIT, "%s: above %u entries",
@@ -285,12 +270,11 @@ static int find_idx(char *path, const char *folder, const char *stem,
 {
     char name[64];
     for (int i = 0; i < 4; i++) {
-        struct stat st;
         const char *mark = i < 2 ? "-" : ".";
         snprintf(name, sizeof name, "%s%s%s-ubyte%s", stem, mark, kind,
                  i % 2 ? "" : ".gz");
-        int n = snprintf(path, PATH_BYTES, "%s/%s", folder, name);
-        if (n > 0 && n < PATH_BYTES && stat(path, &st) == 0)
+        if (path_join(path, folder, name, NULL) == UNSTIR_OK &&
+            path_exists(path))
             return 1;
     }
     return 0;

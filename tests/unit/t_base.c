@@ -1,4 +1,5 @@
-/* t_base.c - error texts, the heap door, arenas, sizes, mapped files.
+/* t_base.c - error texts, the heap door, arenas, sizes, names, paths, mapped
+ * files.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,12 +15,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/affix.h"
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "base/cancel.h"
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/mapfile.h"
+#include "base/path.h"
 #include "base/size.h"
 
 /* -- errors ---------------------------------------------------------------- */
@@ -79,6 +82,39 @@ static void error_is_cut_between_characters(void **state)
             assert_int_equal((strlen(err.detail) - 3 - shift) % n, 0);
         }
     }
+}
+
+/* -- names and paths ------------------------------------------------------ */
+
+static void affixes_are_cut_whole(void **state)
+{
+    (void)state;
+    const char *rest = "as it was";
+    assert_false(affix_strip("unit.x", "unet.", &rest));
+    assert_string_equal(rest, "as it was");
+    assert_true(affix_strip("unet.x", "unet.", &rest));
+    assert_string_equal(rest, "x");
+    assert_true(affix_strip("unet.", "unet.", &rest));
+    assert_string_equal(rest, "");
+    assert_true(affix_begins("a", "") && affix_ends("a", ""));
+    assert_false(affix_begins("un", "unet") || affix_ends("et", "unet"));
+    assert_true(affix_ends("x.png", ".png"));
+    assert_false(affix_ends("x.png.", ".png"));
+}
+
+/* The longest path is taken, one byte more is refused with both numbers. */
+static void a_path_has_its_ceiling(void **state)
+{
+    (void)state;
+    char folder[PATH_BYTES], path[PATH_BYTES];
+    struct unstir_error err;
+    memset(folder, 'f', sizeof folder);
+    folder[PATH_BYTES - 3] = '\0'; /* and "/", one letter, the NUL */
+    assert_int_equal(path_join(path, folder, "n", &err), UNSTIR_OK);
+    assert_int_equal(strlen(path), PATH_BYTES - 1);
+    assert_string_equal(path + PATH_BYTES - 3, "/n");
+    assert_int_equal(path_join(path, folder, "na", &err), UNSTIR_ERR_ARG);
+    assert_non_null(strstr(err.detail, "4096 bytes, at most 4095"));
 }
 
 static void every_status_has_its_name(void **state)
@@ -363,6 +399,8 @@ int main(void)
         cmocka_unit_test(error_is_filled),
         cmocka_unit_test(error_may_be_null),
         cmocka_unit_test(error_is_cut_between_characters),
+        cmocka_unit_test(affixes_are_cut_whole),
+        cmocka_unit_test(a_path_has_its_ceiling),
         cmocka_unit_test(every_status_has_its_name),
         cmocka_unit_test(memory_is_zeroed_and_aligned),
         cmocka_unit_test(impossible_sizes_are_refused),

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/alloc.h"
@@ -272,9 +273,33 @@ static void test_wide_integers(void **state)
     json_widen_integers(text, 0);
 }
 
+/* Of a file: errors name it, and a ceiling is a ceiling. */
+static void test_reading_a_file(void **state)
+{
+    char path[] = "/tmp/unstir-json-XXXXXX";
+    struct unstir_error err = {0};
+    struct json *root;
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "{\"a\":7}", 7), 7);
+    assert_int_equal(json_read(&root, path, 7, &err), UNSTIR_OK);
+    assert_int_equal(json_int(json_get(root, "a")), 7);
+    json_free(root);
+    assert_int_equal(json_read(&root, path, 6, &err), UNSTIR_ERR_LIMIT);
+    assert_null(root);
+    assert_int_equal(write(fd, "}", 1), 1);
+    assert_int_equal(json_read(&root, path, 8, &err), UNSTIR_ERR_FORMAT);
+    assert_null(root);
+    assert_memory_equal(err.detail, path, strlen(path));
+    close(fd);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reading_a_file),
         cmocka_unit_test(test_infinities),
         cmocka_unit_test(test_wide_integers),
         cmocka_unit_test(test_values),

@@ -326,7 +326,7 @@ static void test_the_folder_has_a_ceiling(void **state)
 
 static void check_folder(const char *word, const char *want)
 {
-    char got[PACK_CACHE_PATH] = "";
+    char got[PATH_BYTES] = "";
     bool is_some = pack_cache_folder(got, word);
 
     if (is_some != (want != NULL) || (want && strcmp(got, want) != 0))
