@@ -5,11 +5,6 @@
  *   Q4_0   32 numbers: scale f16, 16 bytes; byte i holds numbers i (low half)
  *          and i + 16 (high half)
  *              x = scale * (q - 8)
- *   Q4_K   256 numbers in 8 groups of 32: scale f16, offset f16, 12 bytes with
- *          a scale and an offset of 6 bits for each group, 128 bytes; of each
- *          32 bytes the low halves are one group, the high halves the next
- *              x = (scale * group scale) * q - (offset * group offset)
- *
  *   Q4_1   as Q4_0, but offset f16 behind the scale
  *              x = scale * q + offset
  *   Q5_0   as Q4_0, but 32 bits behind the scale are the fifth bits of 32
@@ -26,6 +21,10 @@
  *          what is not to be taken away, 64 bytes of 2 bits as in Q2_K, 12
  *          bytes with a scale of 6 bits for each group, scale f16
  *              x = (scale * (group scale - 32)) * (q - 4)
+ *   Q4_K   256 numbers in 8 groups of 32: scale f16, offset f16, 12 bytes with
+ *          a scale and an offset of 6 bits for each group, 128 bytes; of each
+ *          32 bytes the low halves are one group, the high halves the next
+ *              x = (scale * group scale) * q - (offset * group offset)
  *   Q5_K   as Q4_K, but 32 bytes of fifth bits before the halves: bit g of byte
  *          i belongs to number i of group g
  *   Q6_K   256 numbers in 16 groups of 16: 128 bytes of low halves, 64 bytes of

@@ -1,5 +1,6 @@
-/* dtype.c - exact conversions between f32 and the narrower formats.
+/* dtype.c - element types and exact conversions to and from f32.
  *
+ * A type is a row of a table: name, sizes, how a run of it is read and written.
  * Narrowing rounds to nearest even in one place, encode_small(), for every
  * binary format with e exponent and m mantissa bits.
  *
@@ -7,64 +8,14 @@
  */
 #include "tensor/dtype.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/compiler.h"
 #include "tensor/blocks.h"
 
-static const struct {
-    const char *name;
-    size_t size, block;
-} types[] = {
-    [DTYPE_F32] = {"F32", 4, 1},
-    [DTYPE_F16] = {"F16", 2, 1},
-    [DTYPE_BF16] = {"BF16", 2, 1},
-    [DTYPE_F64] = {"F64", 8, 1},
-    [DTYPE_F8_E4M3] = {"F8_E4M3", 1, 1},
-    [DTYPE_F8_E5M2] = {"F8_E5M2", 1, 1},
-    [DTYPE_I8] = {"I8", 1, 1},
-    [DTYPE_U8] = {"U8", 1, 1},
-    [DTYPE_I32] = {"I32", 4, 1},
-    [DTYPE_I64] = {"I64", 8, 1},
-    [DTYPE_Q8_0] = {"Q8_0", Q8_0_BYTES, Q8_0_BLOCK},
-    [DTYPE_Q4_0] = {"Q4_0", Q4_0_BYTES, Q4_0_BLOCK},
-    [DTYPE_Q4_K] = {"Q4_K", Q4_K_BYTES, Q4_K_BLOCK},
-    [DTYPE_Q4_1] = {"Q4_1", Q4_1_BYTES, Q4_1_BLOCK},
-    [DTYPE_Q5_0] = {"Q5_0", Q5_0_BYTES, Q5_0_BLOCK},
-    [DTYPE_Q5_1] = {"Q5_1", Q5_1_BYTES, Q5_1_BLOCK},
-    [DTYPE_Q2_K] = {"Q2_K", Q2_K_BYTES, Q2_K_BLOCK},
-    [DTYPE_Q3_K] = {"Q3_K", Q3_K_BYTES, Q3_K_BLOCK},
-    [DTYPE_Q5_K] = {"Q5_K", Q5_K_BYTES, Q5_K_BLOCK},
-    [DTYPE_Q6_K] = {"Q6_K", Q6_K_BYTES, Q6_K_BLOCK},
-};
-_Static_assert(ARRAY_LEN(types) == DTYPE_COUNT, "a row for every type");
-
-size_t dtype_size(enum dtype t)
-{
-    return (size_t)t < DTYPE_COUNT ? types[t].size : 0;
-}
-
-size_t dtype_block(enum dtype t)
-{
-    return (size_t)t < DTYPE_COUNT ? types[t].block : 1;
-}
-
-const char *dtype_name(enum dtype t)
-{
-    return (size_t)t < DTYPE_COUNT ? types[t].name : "?";
-}
-
-bool dtype_parse(const char *name, enum dtype *out)
-{
-    for (size_t i = 0; i < DTYPE_FIRST_BLOCK; i++) {
-        if (strcmp(name, types[i].name) == 0) {
-            *out = (enum dtype)i;
-            return true;
-        }
-    }
-    return false;
-}
+/* -- one number ------------------------------------------------------------ */
 
 static uint32_t to_bits(float x)
 {
@@ -168,83 +119,6 @@ static uint8_t to_e5m2(float x)
     return (uint8_t)(sign | (code < 0x7c ? code : 0x7c));
 }
 
-#define LOAD_LOOP(type, convert)                                    \
-    do {                                                            \
-        for (size_t i = 0; i < n; i++) {                            \
-            type v;                                                 \
-            memcpy(&v, (const char *)src + i * sizeof v, sizeof v); \
-            dst[i] = convert(v);                                    \
-        }                                                           \
-    } while (0)
-
-void dtype_load(float *dst, const void *src, enum dtype t, size_t n)
-{
-    switch (t) {
-    case DTYPE_F32:
-        memcpy(dst, src, n * sizeof *dst);
-        break;
-    case DTYPE_F16:
-        LOAD_LOOP(uint16_t, dtype_from_f16);
-        break;
-    case DTYPE_BF16:
-        LOAD_LOOP(uint16_t, dtype_from_bf16);
-        break;
-    case DTYPE_F64:
-        LOAD_LOOP(double, (float));
-        break;
-    case DTYPE_F8_E4M3:
-        LOAD_LOOP(uint8_t, from_e4m3);
-        break;
-    case DTYPE_F8_E5M2:
-        LOAD_LOOP(uint8_t, from_e5m2);
-        break;
-    case DTYPE_I8:
-        LOAD_LOOP(int8_t, (float));
-        break;
-    case DTYPE_U8:
-        LOAD_LOOP(uint8_t, (float));
-        break;
-    case DTYPE_I32:
-        LOAD_LOOP(int32_t, (float));
-        break;
-    case DTYPE_I64:
-        LOAD_LOOP(int64_t, (float));
-        break;
-    case DTYPE_Q8_0:
-        blocks_load_q8_0(dst, src, n / Q8_0_BLOCK);
-        break;
-    case DTYPE_Q4_0:
-        blocks_load_q4_0(dst, src, n / Q4_0_BLOCK);
-        break;
-    case DTYPE_Q4_K:
-        blocks_load_q4_k(dst, src, n / Q4_K_BLOCK);
-        break;
-    case DTYPE_Q4_1:
-        blocks_load_q4_1(dst, src, n / Q4_1_BLOCK);
-        break;
-    case DTYPE_Q5_0:
-        blocks_load_q5_0(dst, src, n / Q5_0_BLOCK);
-        break;
-    case DTYPE_Q5_1:
-        blocks_load_q5_1(dst, src, n / Q5_1_BLOCK);
-        break;
-    case DTYPE_Q2_K:
-        blocks_load_q2_k(dst, src, n / Q2_K_BLOCK);
-        break;
-    case DTYPE_Q3_K:
-        blocks_load_q3_k(dst, src, n / Q3_K_BLOCK);
-        break;
-    case DTYPE_Q5_K:
-        blocks_load_q5_k(dst, src, n / Q5_K_BLOCK);
-        break;
-    case DTYPE_Q6_K:
-        blocks_load_q6_k(dst, src, n / Q6_K_BLOCK);
-        break;
-    case DTYPE_COUNT:
-        break;
-    }
-}
-
 /* Whole number nearest to x within [lo, hi]; NaN is 0. */
 static int64_t to_whole(float x, int64_t lo, int64_t hi)
 {
@@ -275,58 +149,115 @@ static int64_t to_i64(float x)
     return to_whole(x, INT64_MIN, INT64_MAX);
 }
 
-#define STORE_LOOP(type, convert)                             \
-    do {                                                      \
-        for (size_t i = 0; i < n; i++) {                      \
-            type v = convert(src[i]);                         \
-            memcpy((char *)dst + i * sizeof v, &v, sizeof v); \
-        }                                                     \
-    } while (0)
+/* -- the table ------------------------------------------------------------- */
+
+/* load_NAME and store_NAME: n elements of a C type, of any alignment. */
+#define ELEMENTS(name, type, from, to)                              \
+    static void load_##name(float *dst, const void *src, size_t n)  \
+    {                                                               \
+        for (size_t i = 0; i < n; i++) {                            \
+            type v;                                                 \
+            memcpy(&v, (const char *)src + i * sizeof v, sizeof v); \
+            dst[i] = from(v);                                       \
+        }                                                           \
+    }                                                               \
+    static void store_##name(void *dst, const float *src, size_t n) \
+    {                                                               \
+        for (size_t i = 0; i < n; i++) {                            \
+            type v = to(src[i]);                                    \
+            memcpy((char *)dst + i * sizeof v, &v, sizeof v);       \
+        }                                                           \
+    }
+
+ELEMENTS(f16, uint16_t, dtype_from_f16, dtype_to_f16)
+ELEMENTS(bf16, uint16_t, dtype_from_bf16, dtype_to_bf16)
+ELEMENTS(f64, double, (float), (double))
+ELEMENTS(e4m3, uint8_t, from_e4m3, to_e4m3)
+ELEMENTS(e5m2, uint8_t, from_e5m2, to_e5m2)
+ELEMENTS(i8, int8_t, (float), to_i8)
+ELEMENTS(u8, uint8_t, (float), to_u8)
+ELEMENTS(i32, int32_t, (float), to_i32)
+ELEMENTS(i64, int64_t, (float), to_i64)
+
+static void load_f32(float *dst, const void *src, size_t n)
+{
+    memcpy(dst, src, n * sizeof *dst);
+}
+
+static void store_f32(void *dst, const float *src, size_t n)
+{
+    memcpy(dst, src, n * sizeof *src);
+}
+
+/* n counts elements, of quantised types blocks; those have no store. */
+static const struct {
+    const char *name;
+    size_t size, block;
+    void (*load)(float *dst, const void *src, size_t n);
+    void (*store)(void *dst, const float *src, size_t n);
+} types[] = {
+    [DTYPE_F32] = {"F32", 4, 1, load_f32, store_f32},
+    [DTYPE_F16] = {"F16", 2, 1, load_f16, store_f16},
+    [DTYPE_BF16] = {"BF16", 2, 1, load_bf16, store_bf16},
+    [DTYPE_F64] = {"F64", 8, 1, load_f64, store_f64},
+    [DTYPE_F8_E4M3] = {"F8_E4M3", 1, 1, load_e4m3, store_e4m3},
+    [DTYPE_F8_E5M2] = {"F8_E5M2", 1, 1, load_e5m2, store_e5m2},
+    [DTYPE_I8] = {"I8", 1, 1, load_i8, store_i8},
+    [DTYPE_U8] = {"U8", 1, 1, load_u8, store_u8},
+    [DTYPE_I32] = {"I32", 4, 1, load_i32, store_i32},
+    [DTYPE_I64] = {"I64", 8, 1, load_i64, store_i64},
+    [DTYPE_Q8_0] = {"Q8_0", Q8_0_BYTES, Q8_0_BLOCK, blocks_load_q8_0, NULL},
+    [DTYPE_Q4_0] = {"Q4_0", Q4_0_BYTES, Q4_0_BLOCK, blocks_load_q4_0, NULL},
+    [DTYPE_Q4_K] = {"Q4_K", Q4_K_BYTES, Q4_K_BLOCK, blocks_load_q4_k, NULL},
+    [DTYPE_Q4_1] = {"Q4_1", Q4_1_BYTES, Q4_1_BLOCK, blocks_load_q4_1, NULL},
+    [DTYPE_Q5_0] = {"Q5_0", Q5_0_BYTES, Q5_0_BLOCK, blocks_load_q5_0, NULL},
+    [DTYPE_Q5_1] = {"Q5_1", Q5_1_BYTES, Q5_1_BLOCK, blocks_load_q5_1, NULL},
+    [DTYPE_Q2_K] = {"Q2_K", Q2_K_BYTES, Q2_K_BLOCK, blocks_load_q2_k, NULL},
+    [DTYPE_Q3_K] = {"Q3_K", Q3_K_BYTES, Q3_K_BLOCK, blocks_load_q3_k, NULL},
+    [DTYPE_Q5_K] = {"Q5_K", Q5_K_BYTES, Q5_K_BLOCK, blocks_load_q5_k, NULL},
+    [DTYPE_Q6_K] = {"Q6_K", Q6_K_BYTES, Q6_K_BLOCK, blocks_load_q6_k, NULL},
+};
+_Static_assert(ARRAY_LEN(types) == DTYPE_COUNT, "a row for every type");
+
+size_t dtype_size(enum dtype t)
+{
+    return (size_t)t < DTYPE_COUNT ? types[t].size : 0;
+}
+
+size_t dtype_block(enum dtype t)
+{
+    return (size_t)t < DTYPE_COUNT ? types[t].block : 1;
+}
+
+bool dtype_is_float(enum dtype t)
+{
+    return t <= DTYPE_F8_E5M2 || t >= DTYPE_FIRST_BLOCK;
+}
+
+const char *dtype_name(enum dtype t)
+{
+    return (size_t)t < DTYPE_COUNT ? types[t].name : "?";
+}
+
+bool dtype_parse(const char *name, enum dtype *out)
+{
+    for (size_t i = 0; i < DTYPE_FIRST_BLOCK; i++) {
+        if (strcmp(name, types[i].name) == 0) {
+            *out = (enum dtype)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+void dtype_load(float *dst, const void *src, enum dtype t, size_t n)
+{
+    assert((size_t)t < DTYPE_COUNT);
+    types[t].load(dst, src, n / types[t].block);
+}
 
 void dtype_store(void *dst, enum dtype t, const float *src, size_t n)
 {
-    switch (t) {
-    case DTYPE_F32:
-        memcpy(dst, src, n * sizeof *src);
-        break;
-    case DTYPE_F16:
-        STORE_LOOP(uint16_t, dtype_to_f16);
-        break;
-    case DTYPE_BF16:
-        STORE_LOOP(uint16_t, dtype_to_bf16);
-        break;
-    case DTYPE_F64:
-        STORE_LOOP(double, (double));
-        break;
-    case DTYPE_F8_E4M3:
-        STORE_LOOP(uint8_t, to_e4m3);
-        break;
-    case DTYPE_F8_E5M2:
-        STORE_LOOP(uint8_t, to_e5m2);
-        break;
-    case DTYPE_I8:
-        STORE_LOOP(int8_t, to_i8);
-        break;
-    case DTYPE_U8:
-        STORE_LOOP(uint8_t, to_u8);
-        break;
-    case DTYPE_I32:
-        STORE_LOOP(int32_t, to_i32);
-        break;
-    case DTYPE_I64:
-        STORE_LOOP(int64_t, to_i64);
-        break;
-    case DTYPE_Q8_0:
-    case DTYPE_Q4_0:
-    case DTYPE_Q4_K:
-    case DTYPE_Q4_1:
-    case DTYPE_Q5_0:
-    case DTYPE_Q5_1:
-    case DTYPE_Q2_K:
-    case DTYPE_Q3_K:
-    case DTYPE_Q5_K:
-    case DTYPE_Q6_K:
-    case DTYPE_COUNT:
-        break;
-    }
+    assert(t < DTYPE_FIRST_BLOCK);
+    types[t].store(dst, src, n);
 }

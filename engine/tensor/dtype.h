@@ -40,8 +40,9 @@ enum dtype {
 /* For messages. */
 #define DTYPE_BLOCK_NAMES "Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K to Q6_K"
 
-size_t dtype_size(enum dtype t);  /* bytes of an element, or of a block      */
-size_t dtype_block(enum dtype t); /* elements a block; 1: not quantised      */
+size_t dtype_size(enum dtype t);   /* bytes of an element, or of a block      */
+size_t dtype_block(enum dtype t);  /* elements a block; 1: not quantised      */
+bool dtype_is_float(enum dtype t); /* quantised ones too; else whole numbers */
 /* Bytes of n elements, n a multiple of the block. */
 static inline size_t dtype_bytes(enum dtype t, size_t n)
 {
