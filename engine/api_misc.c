@@ -4,7 +4,7 @@
  */
 #include "base/alloc.h"
 #include "base/nearest.h"
-#include "format/safetensors.h"
+#include "format/safetensors_write.h"
 
 void unstir_free(void *pointer)
 {

@@ -18,9 +18,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/mapfile.h"
 #include "base/size.h"
 #include "format/json.h"
+#include "format/safetensors.h"
 #include "format/weights_build.h"
 
 #define MAGIC             "GGUF"
@@ -32,7 +32,6 @@
 #define DEFAULT_ALIGNMENT 32u
 #define MAX_ALIGNMENT     (1u << 20)
 #define MAX_TEXT_BYTES    4096u /* of a value that is kept                   */
-#define METADATA          "__metadata__"
 #define ORIGINAL_SHAPE    "comfy.gguf.orig_shape."
 
 enum value_type {
@@ -338,7 +337,7 @@ static enum unstir_status make_header(const struct reader *r,
 
     TRY(json_writer_new(&w, err));
     json_open_object(w, NULL);
-    json_open_object(w, METADATA);
+    json_open_object(w, SAFETENSORS_METADATA);
     for (uint64_t i = 0; i < r->n_keys; i++)
         if (r->keys[i].type == VALUE_TEXT)
             put_text(w, &r->keys[i]);
@@ -582,52 +581,21 @@ static enum unstir_status read_all(struct reader *r, struct unstir_error *err)
     return weights_seal(r->weights, err);
 }
 
-/* `map` is taken over; it is empty for memory of the caller's. */
-static enum unstir_status read_file(struct weights **out, struct mapfile map,
-                                    const void *bytes, size_t n_bytes,
-                                    const char *name, struct unstir_error *err)
-{
-    struct reader r = {.file = name, .bytes = bytes, .n_bytes = n_bytes};
-    struct weights_source source = {.map = map};
-    enum unstir_status status = weights_new(&r.weights, err);
-
-    if (status == UNSTIR_OK)
-        status = read_all(&r, err);
-    if (status == UNSTIR_OK)
-        status = make_header(&r, &source.header, err);
-    if (status == UNSTIR_OK)
-        status = weights_add_source(r.weights, &source, err);
-    else
-        mapfile_close(&source.map);
-    alloc_free(r.keys);
-    if (status != UNSTIR_OK) {
-        weights_close(r.weights);
-        r.weights = NULL;
-    }
-    *out = r.weights;
-    return status;
-}
-
 bool gguf_is(const void *bytes, size_t n)
 {
     return n >= sizeof MAGIC - 1 && memcmp(bytes, MAGIC, sizeof MAGIC - 1) == 0;
 }
 
-enum unstir_status gguf_open(struct weights **out, const char *path,
-                             struct unstir_error *err)
+enum unstir_status gguf_read(struct weights *w, struct json **header,
+                             const char *name, const unsigned char *bytes,
+                             size_t n_bytes, struct unstir_error *err)
 {
-    struct mapfile map;
+    struct reader r = {
+        .file = name, .bytes = bytes, .n_bytes = n_bytes, .weights = w};
+    enum unstir_status status = read_all(&r, err);
 
-    *out = NULL;
-    TRY(mapfile_open(&map, path, 0, err));
-    return read_file(out, map, map.bytes, map.n_bytes, path, err);
-}
-
-enum unstir_status gguf_parse(struct weights **out, const void *bytes,
-                              size_t n_bytes, const char *name,
-                              struct unstir_error *err)
-{
-    struct mapfile none = {0};
-
-    return read_file(out, none, bytes, n_bytes, name, err);
+    if (status == UNSTIR_OK)
+        status = make_header(&r, header, err);
+    alloc_free(r.keys);
+    return status;
 }

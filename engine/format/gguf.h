@@ -4,7 +4,8 @@
  * loaded (tensor/dtype.h): an opened file takes no memory of its own beside
  * names.  Dimensions come in the order of the other formats, outermost first
  * (the file has them the other way round).  Types: F32, F16, BF16, F64, I8,
- * I32, I64 and those of tensor/blocks.h; another one is UNSTIR_ERR_UNSUPPORTED by its name.
+ * I32, I64 and those of tensor/blocks.h; another one is UNSTIR_ERR_UNSUPPORTED
+ * by its name.
  *
  * Everything in the file is taken for hostile.  A breach is UNSTIR_ERR_FORMAT
  * naming file, tensor or key, and reason: counts and lengths above a ceiling
@@ -26,18 +27,15 @@
 
 #include "base/error.h"
 
+struct json;
 struct weights;
 
 /* Whether n bytes at the start of a file are this format's. */
 bool gguf_is(const void *bytes, size_t n);
 
-/* Map a file and read its tables.  weights_close(). */
-enum unstir_status gguf_open(struct weights **out, const char *path,
-                             struct unstir_error *err);
-
-/* The same over memory, which must outlive *out. `name` is for errors. */
-enum unstir_status gguf_parse(struct weights **out, const void *bytes,
-                              size_t n_bytes, const char *name,
-                              struct unstir_error *err);
+/* A weights_read_fn of weights_build.h; weights_open() finds it by itself. */
+enum unstir_status gguf_read(struct weights *w, struct json **header,
+                             const char *name, const unsigned char *bytes,
+                             size_t n_bytes, struct unstir_error *err);
 
 #endif

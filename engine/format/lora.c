@@ -19,6 +19,7 @@
 #include "format/lora_factor.h"
 #include "format/safetensors.h"
 #include "format/single_file_names.h"
+#include "format/weights.h"
 
 #define MAX_NAME_BYTES SINGLE_FILE_NAME_BYTES
 #define TEXT_PREFIX    "text_model_"
@@ -224,11 +225,6 @@ static enum unstir_status take_layer(struct lora *lora,
     return UNSTIR_OK;
 }
 
-static bool is_float(enum dtype t)
-{
-    return t <= DTYPE_F8_E5M2;
-}
-
 static enum unstir_status not_a_role(const char *name, struct unstir_error *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
@@ -253,7 +249,7 @@ static enum unstir_status add_tensor(struct lora *lora,
 
     if (role == ROLE_NONE)
         return not_a_role(t->name, err);
-    if (!is_float(t->dtype) || (role == ROLE_ALPHA && t->n != 1) ||
+    if (!dtype_is_float(t->dtype) || (role == ROLE_ALPHA && t->n != 1) ||
         (role != ROLE_ALPHA && t->rank < 2))
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "tensor \"%.200s\": wanted: %s of floats", t->name,

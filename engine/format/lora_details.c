@@ -17,7 +17,6 @@
 #include "base/compiler.h"
 #include "format/digest.h"
 #include "format/json.h"
-#include "format/safetensors.h"
 #include "format/weights.h"
 
 /* Of tag counts: parsing takes a multiple of it. */

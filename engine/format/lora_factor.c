@@ -11,7 +11,7 @@
 
 #include "base/affix.h"
 #include "format/json.h"
-#include "format/safetensors.h"
+#include "format/weights.h"
 
 #define ADAPTER     "lora_adapter_metadata"
 #define TRAINER     "ss_network_alpha"

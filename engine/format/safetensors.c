@@ -1,4 +1,4 @@
-/* safetensors.c - the reader and writer of the safetensors format.
+/* safetensors.c - the reader of the safetensors format.
  *
  * File: 8 bytes little-endian header length N, N bytes of JSON, tensor data.
  * Everything in it is taken for hostile; the rules are those of the format's
@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/alloc.h"
-#include "base/mapfile.h"
 #include "base/size.h"
 #include "format/json.h"
 #include "format/pickle.h"
@@ -21,17 +19,12 @@
 
 #define MAX_HEADER_BYTES 100000000u /* the format's own ceiling              */
 #define MAX_TENSORS      100000u
-#define MAX_NAME_BYTES   512u
-#define MAX_RANK         8u
-#define METADATA         "__metadata__"
 
 /* Types of the format that no network here can use. */
 static const char *const foreign_types[] = {
     "BOOL",        "F4",  "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3FNUZ",
     "F8_E5M2FNUZ", "I16", "U16",     "U32",     "C64",     "U64",
 };
-
-/* -- reading --------------------------------------------------------------- */
 
 struct reader {
     const char *file; /* for errors                                          */
@@ -97,11 +90,13 @@ static enum unstir_status check_metadata(const struct reader *r,
     const struct json *value;
     if (json_type(all) != JSON_OBJECT)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         "%.200s: " METADATA " must be an object", r->file);
+                         "%.200s: " SAFETENSORS_METADATA " must be an object",
+                         r->file);
     while (json_each(all, &i, &key, &value))
         if (json_type(value) != JSON_STRING)
             return error_set(err, UNSTIR_ERR_FORMAT,
-                             "%.200s: " METADATA " \"%.100s\" must be a string",
+                             "%.200s: " SAFETENSORS_METADATA
+                             " \"%.100s\" must be a string",
                              r->file, key);
     return UNSTIR_OK;
 }
@@ -135,7 +130,7 @@ static enum unstir_status read_shape(const struct reader *r,
 {
     if (json_type(v) != JSON_ARRAY)
         return bad(r, t->name, "has no \"shape\" array", err);
-    if (json_len(v) > MAX_RANK)
+    if (json_len(v) > SAFETENSORS_MAX_RANK)
         return bad(r, t->name, "has more than 8 dimensions", err);
     t->rank = (uint32_t)json_len(v);
     t->n = 1;
@@ -195,7 +190,7 @@ static enum unstir_status read_tensor(struct reader *r, const char *name,
     size_t i = 0;
     const char *key;
     const struct json *member;
-    if (strlen(name) > MAX_NAME_BYTES)
+    if (strlen(name) > SAFETENSORS_MAX_NAME)
         return bad(r, name, "has a name of more than 512 bytes", err);
     if (name[0] == '\0')
         return bad(r, name, "has an empty name", err);
@@ -259,14 +254,14 @@ static enum unstir_status read_all(struct reader *r, struct unstir_error *err)
     size_t i = 0;
     const char *name;
     const struct json *v;
-    size_t n_tensors =
-        json_len(r->header) - (json_get(r->header, METADATA) != NULL);
+    size_t n_tensors = json_len(r->header) -
+                       (json_get(r->header, SAFETENSORS_METADATA) != NULL);
     if (n_tensors > MAX_TENSORS)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "%.200s: %zu tensors, at most %u are allowed", r->file,
                          n_tensors, MAX_TENSORS);
     while (json_each(r->header, &i, &name, &v)) {
-        if (strcmp(name, METADATA) == 0)
+        if (strcmp(name, SAFETENSORS_METADATA) == 0)
             TRY(check_metadata(r, v, err));
         else
             TRY(read_tensor(r, name, v, err));
@@ -275,200 +270,30 @@ static enum unstir_status read_all(struct reader *r, struct unstir_error *err)
     return weights_seal(r->weights, err);
 }
 
-/* `map` is taken over; it is empty for memory of the caller's. */
-static enum unstir_status read_file(struct weights **out, struct mapfile map,
-                                    const void *bytes, size_t n_bytes,
-                                    const char *name, struct unstir_error *err)
+enum unstir_status safetensors_read(struct weights *w, struct json **header,
+                                    const char *name,
+                                    const unsigned char *bytes, size_t n_bytes,
+                                    struct unstir_error *err)
 {
-    struct reader r = {.file = name, .bytes = bytes, .n_bytes = n_bytes};
-    struct weights_source source = {.map = map};
-    enum unstir_status status = weights_new(&r.weights, err);
-    if (status == UNSTIR_OK)
-        status = parse_header(&r, err);
+    struct reader r = {
+        .file = name, .bytes = bytes, .n_bytes = n_bytes, .weights = w};
+    enum unstir_status status = parse_header(&r, err);
+
+    *header = r.header;
     if (status == UNSTIR_ERR_FORMAT && pickle_is(bytes, n_bytes))
-        status = pickle_refuse(name, err);
-    source.header = r.header;
-    if (status != UNSTIR_OK) {
-        json_free(source.header);
-        mapfile_close(&source.map);
-        goto out;
-    }
-    status = weights_add_source(r.weights, &source, err);
-    if (status == UNSTIR_OK)
-        status = read_all(&r, err);
-out:
-    if (status != UNSTIR_OK) {
-        weights_close(r.weights);
-        r.weights = NULL;
-    }
-    *out = r.weights;
-    return status;
+        return pickle_refuse(name, err);
+    return status == UNSTIR_OK ? read_all(&r, err) : status;
 }
 
 enum unstir_status safetensors_open(struct weights **out, const char *path,
                                     struct unstir_error *err)
 {
-    struct mapfile map;
-    *out = NULL;
-    TRY(mapfile_open(&map, path, 0, err));
-    return read_file(out, map, map.bytes, map.n_bytes, path, err);
+    return weights_open_as(out, path, safetensors_read, err);
 }
 
 enum unstir_status safetensors_parse(struct weights **out, const void *bytes,
                                      size_t n_bytes, const char *name,
                                      struct unstir_error *err)
 {
-    struct mapfile none = {0};
-    return read_file(out, none, bytes, n_bytes, name, err);
-}
-
-/* -- writing --------------------------------------------------------------- */
-
-struct placed {
-    const struct safetensors_entry *entry;
-    size_t n, n_bytes;
-};
-
-static enum unstir_status place(struct placed *p,
-                                const struct safetensors_entry *e,
-                                struct unstir_error *err)
-{
-    bool fits = true;
-    if (e->name[0] == '\0' || strlen(e->name) > MAX_NAME_BYTES ||
-        strcmp(e->name, METADATA) == 0)
-        return error_set(err, UNSTIR_ERR_ARG,
-                         "\"%.100s\" cannot be the name of a tensor", e->name);
-    if (e->rank > MAX_RANK || (unsigned)e->dtype >= DTYPE_COUNT)
-        return error_set(err, UNSTIR_ERR_ARG,
-                         "tensor \"%.100s\": rank %u or type out of range",
-                         e->name, e->rank);
-    p->entry = e;
-    p->n = 1;
-    for (uint32_t i = 0; i < e->rank; i++)
-        fits &= size_mul(p->n, (size_t)e->dims[i], &p->n);
-    if (!fits || !size_mul(p->n, dtype_size(e->dtype), &p->n_bytes))
-        return error_set(err, UNSTIR_ERR_ARG, "tensor \"%.100s\": overflow",
-                         e->name);
-    return UNSTIR_OK;
-}
-
-/* Widest types first, so that every tensor is aligned to its own size. */
-static int compare_entries(const void *a, const void *b)
-{
-    const struct safetensors_entry *x = ((const struct placed *)a)->entry;
-    const struct safetensors_entry *y = ((const struct placed *)b)->entry;
-    size_t p = dtype_size(x->dtype), q = dtype_size(y->dtype);
-    return p != q ? (p > q ? -1 : 1) : strcmp(x->name, y->name);
-}
-
-static enum unstir_status write_header(char **text, const struct placed *p,
-                                       size_t n,
-                                       const struct safetensors_meta *meta,
-                                       size_t n_meta, struct unstir_error *err)
-{
-    struct json_writer *w;
-    size_t offset = 0;
-    TRY(json_writer_new(&w, err));
-    json_open_object(w, NULL);
-    if (n_meta > 0) {
-        json_open_object(w, METADATA);
-        for (size_t i = 0; i < n_meta; i++)
-            json_put_string(w, meta[i].key, meta[i].value);
-        json_close(w);
-    }
-    for (size_t i = 0; i < n; i++) {
-        json_open_object(w, p[i].entry->name);
-        json_put_string(w, "dtype", dtype_name(p[i].entry->dtype));
-        json_open_array(w, "shape");
-        for (uint32_t d = 0; d < p[i].entry->rank; d++)
-            json_put_int(w, NULL, (int64_t)p[i].entry->dims[d]);
-        json_close(w);
-        json_open_array(w, "data_offsets");
-        json_put_int(w, NULL, (int64_t)offset);
-        offset += p[i].n_bytes;
-        json_put_int(w, NULL, (int64_t)offset);
-        json_close(w);
-        json_close(w);
-    }
-    return json_finish(text, w, false, err);
-}
-
-static void store_data(unsigned char *to, const struct placed *p)
-{
-    enum dtype t = p->entry->dtype;
-    if (p->n_bytes == 0)
-        return;
-    if (t == DTYPE_F16 || t == DTYPE_BF16)
-        dtype_store(to, t, p->entry->data, p->n);
-    else
-        memcpy(to, p->entry->data, p->n_bytes);
-}
-
-static enum unstir_status assemble(unsigned char **bytes, size_t *n_bytes,
-                                   const struct placed *p, size_t n,
-                                   const char *header, struct unstir_error *err)
-{
-    size_t n_text = strlen(header), n_header = size_align(n_text, 8);
-    size_t total = 8 + n_header;
-    void *file;
-    for (size_t i = 0; i < n; i++)
-        if (!size_add(total, p[i].n_bytes, &total))
-            return error_set(err, UNSTIR_ERR_ARG, "tensors overflow memory");
-    TRY(alloc_zero(&file, total, 1, err));
-    unsigned char *at = file;
-    for (int i = 0; i < 8; i++)
-        at[i] = (unsigned char)((uint64_t)n_header >> 8 * i);
-    memcpy(at + 8, header, n_text);
-    memset(at + 8 + n_text, ' ', n_header - n_text);
-    at += 8 + n_header;
-    for (size_t i = 0; i < n; i++) {
-        store_data(at, &p[i]);
-        at += p[i].n_bytes;
-    }
-    *bytes = file;
-    *n_bytes = total;
-    return UNSTIR_OK;
-}
-
-enum unstir_status safetensors_build(unsigned char **bytes, size_t *n_bytes,
-                                     const struct safetensors_entry *entries,
-                                     size_t n,
-                                     const struct safetensors_meta *meta,
-                                     size_t n_meta, struct unstir_error *err)
-{
-    void *memory = NULL;
-    char *header = NULL;
-    enum unstir_status status;
-    *bytes = NULL;
-    *n_bytes = 0;
-    TRY(alloc_zero(&memory, n, sizeof(struct placed), err));
-    struct placed *p = memory;
-    status = UNSTIR_OK;
-    for (size_t i = 0; status == UNSTIR_OK && i < n; i++)
-        status = place(&p[i], &entries[i], err);
-    if (status != UNSTIR_OK)
-        goto out;
-    if (n > 1)
-        qsort(p, n, sizeof(*p), compare_entries);
-    status = write_header(&header, p, n, meta, n_meta, err);
-    if (status == UNSTIR_OK)
-        status = assemble(bytes, n_bytes, p, n, header, err);
-out:
-    alloc_free(header);
-    alloc_free(memory);
-    return status;
-}
-
-enum unstir_status safetensors_write(const char *path,
-                                     const struct safetensors_entry *entries,
-                                     size_t n,
-                                     const struct safetensors_meta *meta,
-                                     size_t n_meta, struct unstir_error *err)
-{
-    unsigned char *bytes;
-    size_t n_bytes;
-    TRY(safetensors_build(&bytes, &n_bytes, entries, n, meta, n_meta, err));
-    enum unstir_status status = mapfile_write(path, bytes, n_bytes, err);
-    alloc_free(bytes);
-    return status;
+    return weights_parse_as(out, bytes, n_bytes, name, safetensors_read, err);
 }

@@ -1,9 +1,14 @@
-/* safetensors.h - the reader and writer of the safetensors format.
+/* safetensors.h - the reader of the safetensors format.
  *
- * The reader enforces every rule of the format (REFERENCE: header size, UTF-8,
- * no duplicate names, tensors contiguous from 0 without holes or trailing
- * bytes, sizes that agree); a breach is UNSTIR_ERR_FORMAT naming file, tensor
- * and reason.
+ * It enforces every rule of the format (size of the header, UTF-8, no
+ * duplicate names, tensors from byte 0 on without holes or bytes behind them,
+ * sizes that agree); a breach is UNSTIR_ERR_FORMAT naming file, tensor and
+ * reason, a type that no network here can use UNSTIR_ERR_UNSUPPORTED.  Files
+ * of PyTorch's own format are refused with advice (format/pickle.h).
+ *
+ * Any thread.  safetensors_write.h writes them.
+ *
+ * Source: the format's description, huggingface/safetensors README.md.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,6 +16,12 @@
 #define FORMAT_SAFETENSORS_H
 
 #include "format/weights.h"
+
+struct json;
+
+#define SAFETENSORS_METADATA "__metadata__" /* texts beside the tensors     */
+#define SAFETENSORS_MAX_NAME 512u
+#define SAFETENSORS_MAX_RANK 8u /* that of struct tensor_view             */
 
 /* Map a file and read its header.  weights_close(). */
 enum unstir_status safetensors_open(struct weights **out, const char *path,
@@ -21,31 +32,10 @@ enum unstir_status safetensors_parse(struct weights **out, const void *bytes,
                                      size_t n_bytes, const char *name,
                                      struct unstir_error *err);
 
-/* __metadata__ entry or NULL. */
-const char *weights_metadata(const struct weights *w, const char *key);
-
-/* Writing: tensors sorted by alignment then name, header padded to 8. */
-struct safetensors_entry {
-    const char *name;
-    enum dtype dtype; /* stored as; data is f32 for float types, else raw    */
-    uint32_t rank;
-    uint64_t dims[8];
-    const void *data; /* f32 for F32/F16/BF16, raw bytes for others         */
-};
-struct safetensors_meta {
-    const char *key, *value;
-};
-/* The file in memory; alloc_free(). */
-enum unstir_status safetensors_build(unsigned char **bytes, size_t *n_bytes,
-                                     const struct safetensors_entry *entries,
-                                     size_t n,
-                                     const struct safetensors_meta *meta,
-                                     size_t n_meta, struct unstir_error *err);
-/* mapfile_write() of it. */
-enum unstir_status safetensors_write(const char *path,
-                                     const struct safetensors_entry *entries,
-                                     size_t n,
-                                     const struct safetensors_meta *meta,
-                                     size_t n_meta, struct unstir_error *err);
+/* A weights_read_fn of weights_build.h. */
+enum unstir_status safetensors_read(struct weights *w, struct json **header,
+                                    const char *name,
+                                    const unsigned char *bytes, size_t n_bytes,
+                                    struct unstir_error *err);
 
 #endif

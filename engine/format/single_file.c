@@ -16,7 +16,6 @@
 #include "base/alloc.h"
 #include "format/diffusers_pipelines.h"
 #include "format/json.h"
-#include "format/safetensors.h"
 #include "format/single_file_config.h"
 #include "format/single_file_names.h"
 #include "format/weights_build.h"

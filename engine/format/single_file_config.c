@@ -14,7 +14,6 @@
 #include "base/affix.h"
 #include "format/diffusers_pipelines.h"
 #include "format/json.h"
-#include "format/safetensors.h"
 #include "format/single_file.h"
 #include "format/weights.h"
 

@@ -138,6 +138,53 @@ enum unstir_status weights_seal(struct weights *w, struct unstir_error *err)
     return UNSTIR_OK;
 }
 
+/* -- opening ----------------------------------------------------------- */
+
+static enum unstir_status read_source(struct weights **out,
+                                      struct weights_source *source,
+                                      const char *name, const void *bytes,
+                                      size_t n_bytes, weights_read_fn read,
+                                      struct unstir_error *err)
+{
+    enum unstir_status status = weights_new(out, err);
+
+    if (status == UNSTIR_OK)
+        status = read(*out, &source->header, name, bytes, n_bytes, err);
+    if (status == UNSTIR_OK)
+        status = weights_add_source(*out, source, err);
+    else
+        source_fini(source);
+    if (status != UNSTIR_OK) {
+        weights_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+enum unstir_status weights_open_as(struct weights **out, const char *path,
+                                   weights_read_fn read,
+                                   struct unstir_error *err)
+{
+    struct weights_source source = {.header = NULL};
+
+    *out = NULL;
+    TRY(mapfile_open(&source.map, path, 0, err));
+    return read_source(out, &source, path, source.map.bytes, source.map.n_bytes,
+                       read, err);
+}
+
+enum unstir_status weights_parse_as(struct weights **out, const void *bytes,
+                                    size_t n_bytes, const char *name,
+                                    weights_read_fn read,
+                                    struct unstir_error *err)
+{
+    struct weights_source none = {.header = NULL};
+
+    return read_source(out, &none, name, bytes, n_bytes, read, err);
+}
+
+/* -- reading ----------------------------------------------------------- */
+
 size_t weights_len(const struct weights *w)
 {
     return w->n;
@@ -160,7 +207,8 @@ const struct tensor_view *weights_find(const struct weights *w,
 const char *weights_metadata(const struct weights *w, const char *key)
 {
     for (size_t i = 0; i < w->n_sources; i++) {
-        const struct json *all = json_get(w->sources[i].header, "__metadata__");
+        const struct json *all =
+            json_get(w->sources[i].header, SAFETENSORS_METADATA);
         const struct json *v = json_get(all, key);
         if (json_type(v) == JSON_STRING)
             return json_string(v);

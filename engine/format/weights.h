@@ -36,6 +36,9 @@ const struct tensor_view *weights_find(const struct weights *w,
                                        const char *name);
 void weights_close(struct weights *w);
 
+/* A text of the files' metadata, or NULL; lives with w. */
+const char *weights_metadata(const struct weights *w, const char *key);
+
 /* After reading much: pages of the files need not stay in memory. */
 void weights_forget(const struct weights *w);
 

@@ -44,6 +44,23 @@ enum unstir_status weights_add_source(struct weights *w,
  * are read there as long as it keeps it.  NULL: no block of w's does. */
 void *weights_take_block(struct weights *w, const void *data);
 
+/* The reader of one format: add the tensors of n bytes to the empty w and seal
+ * it.  *header (NULL before) gets the document whose metadata
+ * weights_metadata() reads; it may own the tensors' names and belongs to the
+ * caller, also on failure.  `name` is for errors. */
+typedef enum unstir_status (*weights_read_fn)(
+    struct weights *w, struct json **header, const char *name,
+    const unsigned char *bytes, size_t n_bytes, struct unstir_error *err);
+
+/* A mapped file, or memory that must outlive *out. */
+enum unstir_status weights_open_as(struct weights **out, const char *path,
+                                   weights_read_fn read,
+                                   struct unstir_error *err);
+enum unstir_status weights_parse_as(struct weights **out, const void *bytes,
+                                    size_t n_bytes, const char *name,
+                                    weights_read_fn read,
+                                    struct unstir_error *err);
+
 /* Move everything of `from` to the end of w; `from` is ended in any case. */
 enum unstir_status weights_merge(struct weights *w, struct weights *from,
                                  struct unstir_error *err);

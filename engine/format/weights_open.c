@@ -2,20 +2,21 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "base/mapfile.h"
 #include "format/gguf.h"
 #include "format/safetensors.h"
+#include "format/weights_build.h"
+
+static enum unstir_status read_any(struct weights *w, struct json **header,
+                                   const char *name, const unsigned char *bytes,
+                                   size_t n_bytes, struct unstir_error *err)
+{
+    return gguf_is(bytes, n_bytes)
+               ? gguf_read(w, header, name, bytes, n_bytes, err)
+               : safetensors_read(w, header, name, bytes, n_bytes, err);
+}
 
 enum unstir_status weights_open(struct weights **out, const char *path,
                                 struct unstir_error *err)
 {
-    struct mapfile map;
-    bool is_gguf;
-
-    *out = NULL;
-    TRY(mapfile_open(&map, path, 0, err));
-    is_gguf = gguf_is(map.bytes, map.n_bytes);
-    mapfile_close(&map);
-    return is_gguf ? gguf_open(out, path, err)
-                   : safetensors_open(out, path, err);
+    return weights_open_as(out, path, read_any, err);
 }

@@ -18,7 +18,7 @@
 #include "base/path.h"
 #include "format/diffusers_folder.h"
 #include "format/json.h"
-#include "format/safetensors.h"
+#include "format/weights.h"
 #include "model/lora_derive.h"
 #include "pipeline/convert_inside.h"
 

@@ -16,9 +16,10 @@
 #include "base/path.h"
 #include "format/diffusers_pipelines.h"
 #include "format/json.h"
+#include "format/safetensors_write.h"
 #include "format/single_file_config.h"
 #include "format/single_file_original.h"
-#include "format/weights_write.h"
+#include "format/weights.h"
 #include "pipeline/convert_inside.h"
 #include "pipeline/standard_tokenizer.h"
 
@@ -157,8 +158,9 @@ static enum unstir_status write_part(struct conversion *c, size_t i,
     snprintf(name, sizeof name, "%s" EXTENSION,
              convert_stem((enum single_file_part_id)i));
     TRY(path_join(path, folder, name, err));
-    return weights_write(path, part->weights, c->has_dtype ? &c->dtype : NULL,
-                         &torch_meta, 1, err);
+    return safetensors_write_weights(path, part->weights,
+                                     c->has_dtype ? &c->dtype : NULL,
+                                     &torch_meta, 1, err);
 }
 
 static enum unstir_status copy_plain_files(const struct conversion *c,
@@ -364,9 +366,9 @@ static enum unstir_status write_tensors(struct conversion *c,
     fill_meta(&meta, c, scheduler);
     TRY(single_file_assemble(&all, &c->has_original_names, parts, c->kind,
                              err));
-    status =
-        weights_write(c->options->output, all, c->has_dtype ? &c->dtype : NULL,
-                      meta.rows, meta.n, err);
+    status = safetensors_write_weights(c->options->output, all,
+                                       c->has_dtype ? &c->dtype : NULL,
+                                       meta.rows, meta.n, err);
     weights_close(all);
     return status;
 }

@@ -12,6 +12,8 @@
 #include "base/alloc.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "format/safetensors_write.h"
+#include "format/weights.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/generation.h"
 #include "pipeline/request.h"

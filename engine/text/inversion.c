@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "format/safetensors.h"
+#include "format/weights.h"
 
 #define MAX_FILE_TENSORS 64u
 #define MAX_STEM_BYTES   256u

@@ -16,7 +16,7 @@
 #include "base/alloc.h"
 #include "base/mapfile.h"
 #include "format/json.h"
-#include "format/safetensors.h"
+#include "format/safetensors_write.h"
 #include "ops/graph.h"
 
 #define DEFAULT_STEPS       25

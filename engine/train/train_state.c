@@ -19,6 +19,8 @@
 #include "format/digest.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "format/safetensors_write.h"
+#include "format/weights.h"
 #include "ops/graph.h"
 
 #define STATE_NAME   "training/state.safetensors"

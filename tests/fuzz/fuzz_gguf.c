@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "format/gguf.h"
-#include "format/safetensors.h"
+#include "format/weights_build.h"
 
 #define PIECE 256u /* whole blocks of every type */
 
@@ -17,7 +17,7 @@ void fuzz_gguf(const uint8_t *bytes, size_t n)
     struct unstir_error err;
     float x[PIECE];
 
-    if (gguf_parse(&w, bytes, n, "fuzz", &err) != UNSTIR_OK)
+    if (weights_parse_as(&w, bytes, n, "fuzz", gguf_read, &err) != UNSTIR_OK)
         return;
     for (size_t i = 0; i < weights_len(w); i++) {
         const struct tensor_view *t = weights_at(w, i);

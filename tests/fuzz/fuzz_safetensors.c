@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "format/safetensors.h"
+#include "format/weights.h"
 
 void fuzz_safetensors(const uint8_t *bytes, size_t n)
 {

@@ -21,7 +21,6 @@
 #include "base/alloc.h"
 #include "base/pool.h"
 #include "format/json.h"
-#include "format/safetensors.h"
 #include "format/weights_build.h"
 #include "golden.h"
 #include "json_file.h"

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "format/safetensors.h"
+#include "format/weights.h"
 #include "golden.h"
 #include "unstir.h"
 

@@ -30,6 +30,7 @@
 #include "base/pool.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "format/weights.h"
 #include "kernels/kernels.h"
 #include "model/network.h"
 #include "must.h"

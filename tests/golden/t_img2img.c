@@ -22,7 +22,6 @@
 
 #include "base/compiler.h"
 #include "format/json.h"
-#include "format/safetensors.h"
 #include "format/weights.h"
 #include "golden.h"
 #include "json_file.h"

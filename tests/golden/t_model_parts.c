@@ -13,7 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/mapfile.h"
-#include "format/safetensors.h"
+#include "format/safetensors_write.h"
 #include "format/weights.h"
 #include "golden.h"
 #include "must.h"

@@ -24,7 +24,7 @@
 #include "base/compiler.h"
 #include "base/cpu.h"
 #include "format/json.h"
-#include "format/safetensors.h"
+#include "format/weights.h"
 #include "golden.h"
 #include "json_file.h"
 #include "kernels/kernels.h"

@@ -16,6 +16,8 @@
 #include "base/alloc.h"
 #include "base/cpu.h"
 #include "format/safetensors.h"
+#include "format/safetensors_write.h"
+#include "format/weights.h"
 #include "must.h"
 #include "unstir.h"
 

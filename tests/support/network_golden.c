@@ -17,7 +17,6 @@
 #include "base/compiler.h"
 #include "base/rng.h"
 #include "format/json.h"
-#include "format/safetensors.h"
 #include "format/weights.h"
 #include "golden.h"
 #include "model/model.h"

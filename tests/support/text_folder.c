@@ -17,8 +17,8 @@
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "format/json.h"
+#include "format/safetensors_write.h"
 #include "format/weights_build.h"
-#include "format/weights_write.h"
 #include "golden.h"
 #include "json_file.h"
 #include "model/model.h"
@@ -71,7 +71,7 @@ static void write_file(struct made *m, const char *path)
 {
     struct unstir_error err;
 
-    must(weights_write(path, m->all, NULL, NULL, 0, &err), &err);
+    must(safetensors_write_weights(path, m->all, NULL, NULL, 0, &err), &err);
     weights_close(m->all);
     for (size_t i = 0; i < m->n; i++)
         free(m->blocks[i]);

@@ -20,7 +20,8 @@
 #include "base/mapfile.h"
 #include "format/diffusers_folder.h"
 #include "format/json.h"
-#include "format/safetensors.h"
+#include "format/safetensors_write.h"
+#include "format/weights.h"
 
 #define PLAIN  "diffusion_pytorch_model.safetensors"
 #define INDEX  "diffusion_pytorch_model.safetensors.index.json"

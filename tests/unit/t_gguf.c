@@ -16,8 +16,8 @@
 #include "base/compiler.h"
 #include "format/gguf.h"
 #include "format/json.h"
-#include "format/safetensors.h"
 #include "format/single_file_names.h"
+#include "format/weights_build.h"
 #include "scratch.h"
 #include "tensor/dtype.h"
 
@@ -228,7 +228,8 @@ static void expect_refused(const struct file *f, enum unstir_status status,
 {
     struct unstir_error err = {0};
     struct weights *w;
-    enum unstir_status got = gguf_parse(&w, f->bytes, f->n, "model.gguf", &err);
+    enum unstir_status got =
+        weights_parse_as(&w, f->bytes, f->n, "model.gguf", gguf_read, &err);
 
     if (got != status || !strstr(err.detail, words) ||
         !strstr(err.detail, "model.gguf"))
@@ -242,7 +243,7 @@ static void expect_accepted(const struct file *f, size_t n_tensors)
     struct unstir_error err = {0};
     struct weights *w;
 
-    if (gguf_parse(&w, f->bytes, f->n, "model.gguf", &err))
+    if (weights_parse_as(&w, f->bytes, f->n, "model.gguf", gguf_read, &err))
         fail_msg("%s", err.detail);
     assert_int_equal(weights_len(w), n_tensors);
     weights_close(w);
@@ -351,7 +352,7 @@ static void test_original_shape(void **state)
     struct file f;
 
     put_reshaped(&f, 5, good, 4);
-    if (gguf_parse(&w, f.bytes, f.n, "model.gguf", &err))
+    if (weights_parse_as(&w, f.bytes, f.n, "model.gguf", gguf_read, &err))
         fail_msg("%s", err.detail);
     t = weights_find(w, "conv.weight");
     assert_int_equal(t->rank, 4);
@@ -453,8 +454,9 @@ static void test_pairs(void **state)
         if (!rows[i].words)
             expect_accepted(&f, 2);
         else if (strstr(rows[i].words, "twice")) /* known when sealed */
-            assert_int_equal(gguf_parse(&(struct weights *){NULL}, f.bytes, f.n,
-                                        "model.gguf", NULL),
+            assert_int_equal(weights_parse_as(&(struct weights *){NULL},
+                                              f.bytes, f.n, "model.gguf",
+                                              gguf_read, NULL),
                              UNSTIR_ERR_FORMAT);
         else
             expect_refused(&f, UNSTIR_ERR_FORMAT, rows[i].words);
@@ -483,7 +485,8 @@ static void test_every_cut(void **state)
         unsigned char *cut = malloc(n + 1); /* exact: for the sanitizer */
 
         memcpy(cut + 1, f.bytes, n);
-        if (gguf_parse(&w, cut + 1, n, "cut", &err) == UNSTIR_OK)
+        if (weights_parse_as(&w, cut + 1, n, "cut", gguf_read, &err) ==
+            UNSTIR_OK)
             fail_msg("%zu of %zu bytes are accepted", n, f.n);
         assert_null(w);
         free(cut);
@@ -500,7 +503,7 @@ static void test_no_memory(void **state)
         enum unstir_status status;
 
         alloc_test_fail_after(k);
-        status = gguf_open(&w, DATA "types.gguf", &err);
+        status = weights_open(&w, DATA "types.gguf", &err);
         alloc_test_fail_after(0);
         if (status == UNSTIR_OK)
             break;

@@ -14,6 +14,7 @@
 
 #include "base/compiler.h"
 #include "format/safetensors.h"
+#include "format/weights.h"
 #include "unstir.h"
 
 static void expect_bytes(const char *what, const struct unstir_image *image,

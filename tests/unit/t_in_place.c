@@ -18,6 +18,7 @@
 #include "base/rng.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "format/safetensors_write.h"
 #include "format/weights_build.h"
 #include "golden.h"
 #include "kernels/kernels.h"

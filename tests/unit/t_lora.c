@@ -17,6 +17,8 @@
 #include "format/json.h"
 #include "format/lora.h"
 #include "format/safetensors.h"
+#include "format/safetensors_write.h"
+#include "format/weights.h"
 #include "json_file.h"
 #include "model/lora_derive.h"
 

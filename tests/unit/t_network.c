@@ -18,6 +18,8 @@
 #include "base/pool.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "format/safetensors_write.h"
+#include "format/weights.h"
 #include "golden.h"
 #include "kernels/kernels.h"
 #include "model/network_parts.h"

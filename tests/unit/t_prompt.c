@@ -16,10 +16,10 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
-#include "format/safetensors.h"
-#include "scratch.h"
 #include "format/json.h"
+#include "format/safetensors_write.h"
 #include "json_file.h"
+#include "scratch.h"
 #include "text/bpe.h"
 #include "text/inversion.h"
 #include "text/prompt.h"

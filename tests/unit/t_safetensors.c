@@ -16,6 +16,8 @@
 #include "base/compiler.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "format/safetensors_write.h"
+#include "format/weights.h"
 
 #define MAX_FILE 70000
 

@@ -22,8 +22,10 @@
 #include "base/alloc.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "format/safetensors_write.h"
 #include "format/single_file.h"
 #include "format/single_file_original.h"
+#include "format/weights.h"
 #include "json_file.h"
 #include "scratch.h"
 

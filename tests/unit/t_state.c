@@ -16,6 +16,8 @@
 #include "base/compiler.h"
 #include "format/json.h"
 #include "format/safetensors.h"
+#include "format/safetensors_write.h"
+#include "format/weights.h"
 #include "json_file.h"
 #include "must.h"
 #include "pipeline/checkpoint.h"
