@@ -120,9 +120,9 @@ void buf_clear(struct buf *buf)
         buf->bytes[0] = 0;
 }
 
-/* Room for n more bytes and the final 0.  The rest stays as it is: clearing the
- * half of a large body that is to come would keep the loop for milliseconds. */
-static bool reserve(struct buf *buf, size_t n)
+/* The final 0 has room too.  The rest stays as it is: clearing the half of a
+ * large body that is to come would keep the loop for milliseconds. */
+bool buf_reserve(struct buf *buf, size_t n)
 {
     void *bytes = buf->bytes;
 
@@ -144,7 +144,7 @@ size_t buf_capacity_after(const struct buf *buf, size_t n)
 
 bool buf_add(struct buf *buf, const void *bytes, size_t n)
 {
-    if (!reserve(buf, n))
+    if (!buf_reserve(buf, n))
         return false;
     if (n)
         memcpy(buf->bytes + buf->n, bytes, n);
@@ -171,7 +171,7 @@ bool buf_printf(struct buf *buf, const char *format, ...)
     va_start(args, format);
     n = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    if (n < 0 || !reserve(buf, (size_t)n)) {
+    if (n < 0 || !buf_reserve(buf, (size_t)n)) {
         buf->failed = true;
         return false;
     }

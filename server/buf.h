@@ -57,7 +57,8 @@ void buf_init(struct buf *buf, size_t limit);
 void buf_fini(struct buf *buf);
 void buf_clear(struct buf *buf); /* keeps memory and limit, forgets failure */
 bool buf_add(struct buf *buf, const void *bytes, size_t n);
-/* The capacity that buf_add() of n bytes would leave. */
+bool buf_reserve(struct buf *buf, size_t n); /* room for n more bytes       */
+/* The capacity that either of n bytes would leave. */
 size_t buf_capacity_after(const struct buf *buf, size_t n);
 bool buf_text(struct buf *buf, const char *text);
 bool buf_byte(struct buf *buf, char byte);

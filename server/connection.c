@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "answers.h"
+
 void connection_say_error(const struct connection *connection,
                           enum error_code code)
 {
@@ -22,5 +24,6 @@ void connection_say_error(const struct connection *connection,
                  "Content-Type: application/problem+json\r\n"
                  "Content-Length: %d\r\n\r\n%s",
                  info->status, info->title, n, body);
+    connection->answers->n_problems[code]++;
     (void)send(connection->fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }

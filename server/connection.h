@@ -17,6 +17,7 @@
 #include "problem.h"
 
 struct MHD_Connection;
+struct answers;
 struct exchange;
 
 /* What a connection is doing; a deadline each. */
@@ -32,6 +33,7 @@ struct connection {
     struct connection *prev, *next;
     struct MHD_Connection *mhd;
     struct exchange *exchange; /* the request under way, or NULL             */
+    struct answers *answers;
     int fd;
     bool is_tcp;
     bool is_suspended;

@@ -10,7 +10,7 @@
 
 struct encode {
     struct loop_task task;
-    struct encode_budget *budget;
+    struct budget *budget;
     size_t n_counted; /* in the budget                                        */
     struct unstir_image images[ENCODE_MAX_IMAGES]; /* pixels by mem_zero()   */
     size_t n;
@@ -63,17 +63,11 @@ bool encode_fits(struct encode_sheet *sheet)
 
 static bool count(struct encode *encode, size_t n_bytes)
 {
-    struct encode_budget *b = encode->budget;
-
-    if (b->n_bytes > encode->n_counted &&
-        (b->n_bytes > b->max_bytes || n_bytes > b->max_bytes - b->n_bytes))
-        return false;
-    b->n_bytes += n_bytes;
-    encode->n_counted += n_bytes;
-    return true;
+    return budget_hold(encode->budget, &encode->n_counted,
+                       encode->n_counted + n_bytes);
 }
 
-struct encode *encode_new(struct encode_budget *budget, uint32_t width,
+struct encode *encode_new(struct budget *budget, uint32_t width,
                           uint32_t height, uint32_t channels)
 {
     struct encode *encode = mem_zero(1, sizeof *encode);
@@ -117,7 +111,7 @@ void encode_free(struct encode *encode)
         return;
     for (size_t i = 0; i < encode->n; i++)
         mem_free(encode->images[i].pixels);
-    encode->budget->n_bytes -= encode->n_counted;
+    (void)budget_hold(encode->budget, &encode->n_counted, 0); /* less fits */
     unstir_free(encode->bytes);
     mem_free(encode);
 }

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "budget.h"
 #include "loop.h"
 #include "unstir.h"
 
@@ -29,10 +30,6 @@
 #define ENCODE_MAX_EDGE     16383u /* of WebP; other formats know more */
 
 struct encode;
-
-struct encode_budget {
-    size_t n_bytes, max_bytes;
-};
 
 /* n pictures of width x height. */
 struct encode_sheet {
@@ -62,7 +59,7 @@ struct encode_options {
 
 /* Pictures of one size.  An encode is begun empty, filled, and started.
  * encode_add() is false without memory or room in the budget. */
-struct encode *encode_new(struct encode_budget *budget, uint32_t width,
+struct encode *encode_new(struct budget *budget, uint32_t width,
                           uint32_t height, uint32_t channels);
 bool encode_add(struct encode *encode, const uint8_t *pixels);
 size_t encode_len(const struct encode *encode);

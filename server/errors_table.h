@@ -126,7 +126,9 @@ ERROR(NO_MODEL, 503, "no-model", "no_model", "Model is not available",
 ERROR(NO_MEMORY, 503, "no-memory", "no_memory", "Not enough memory",
       "server_error",
       "The server is short of memory now. Try again after Retry-After "
-      "seconds, or ask for a smaller picture.")
+      "seconds, or ask for a smaller picture. If the answer has X-Job-Id, "
+      "GET /v1/jobs/{id} tells what became of the job: its pictures may be "
+      "made, and only this answer have had no room.")
 ERROR(SHUTTING_DOWN, 503, "shutting-down", "shutting_down",
       "Server is shutting down", "server_error",
       "The server stopped before the job was done. Send it again to the next "

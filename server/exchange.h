@@ -16,6 +16,7 @@
 #ifndef SERVER_EXCHANGE_H
 #define SERVER_EXCHANGE_H
 
+#include "answers.h"
 #include "buf.h"
 #include "reply.h"
 #include "request.h"
@@ -57,6 +58,8 @@ struct exchange {
     bool is_gone; /* the client left, or the server stops              */
 
     /* The answer: reply.c's. */
+    struct answers *answers;
+    size_t n_held; /* of its bytes, in the room for large ones              */
     unsigned status;
     struct request_pair headers[EXCHANGE_MAX_HEADERS];
     size_t n_headers;

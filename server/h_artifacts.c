@@ -145,7 +145,6 @@ void h_reply_artifact(struct request *request, const struct artifact *artifact)
             ? RANGE_NONE
             : read_range(request_header(request, "Range"), size, &first, &n);
     if (range == RANGE_WRONG) {
-        reply_header(request, "Cache-Control", "no-store");
         reply_headerf(request, "Content-Range", "bytes */%zu", size);
         reply_error(request, ERROR_BAD_RANGE, "there are %zu bytes", size);
     } else if (range == RANGE_PART) {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "answers.h"
 #include "buf.h"
 #include "clock.h"
 #include "handlers.h"
@@ -201,14 +202,36 @@ static void write_loras(const struct service *service, struct json_out *out)
     jout_end_object(out);
 }
 
-static void write_bytes(const struct jobs *jobs, struct json_out *out)
+static void write_bytes(const struct service *service, struct json_out *out)
 {
+    const struct answers *answers = http_answers(service->http);
+    const struct jobs *jobs = service->jobs;
+
     jout_object(out, "bytes");
     jout_uint(out, "results", jobs->artifacts.n_bytes);
     jout_uint(out, "results_limit", jobs->artifacts.max_bytes);
     jout_uint(out, "previews", jobs->previews.n_bytes);
     jout_uint(out, "previews_limit", jobs->previews.max_bytes);
     jout_uint(out, "events", jobs->event_bytes);
+    jout_uint(out, "encodes", jobs->encodes.n_bytes);
+    jout_uint(out, "encodes_limit", jobs->encodes.max_bytes);
+    jout_uint(out, "bodies", http_body_bytes(service->http));
+    jout_uint(out, "bodies_limit", service->config->body_bytes);
+    jout_uint(out, "answers", answers->room.n_bytes);
+    jout_uint(out, "answers_limit", answers->room.max_bytes);
+    jout_end_object(out);
+}
+
+/* Every problem that a client was told, by its code; not those of no one. */
+static void write_problems(const struct service *service, struct json_out *out)
+{
+    const struct answers *answers = http_answers(service->http);
+
+    jout_object(out, "problems");
+    for (int i = 0; i < N_ERRORS; i++)
+        if (answers->n_problems[i] > 0)
+            jout_uint(out, error_info((enum error_code)i)->code,
+                      answers->n_problems[i]);
     jout_end_object(out);
 }
 
@@ -232,8 +255,9 @@ void h_status(struct service *service, struct request *request)
     write_queue(service->sched, &out);
     write_workers(service->sched, &out);
     write_jobs(jobs, &out);
-    write_bytes(jobs, &out);
+    write_bytes(service, &out);
     write_loras(service, &out);
+    write_problems(service, &out);
     jout_uint(&out, "streams", jobs->n_streams);
     jout_uint(&out, "connections", http_connections(service->http));
     jout_object(&out, "build");

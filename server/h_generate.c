@@ -21,6 +21,7 @@
 #define MAX_WAIT_S 86400u
 
 #define MULTIPART_BOUNDARY "unstir-picture"
+#define PART_BYTES         512u /* at most, around a picture                */
 
 struct wait {
     struct job_watch watch; /* first member                                  */
@@ -76,20 +77,21 @@ static bool add_part(struct buf *buf, const struct job *job, uint32_t image)
 
 static void reply_multipart(struct request *request, const struct job *job)
 {
+    size_t limit = PART_BYTES;
     struct buf buf;
 
-    buf_init(&buf, job->jobs->artifacts.max_bytes + 65536);
     for (uint32_t i = 0; i < job->req.n; i++)
-        (void)add_part(&buf, job, i); /* buf.failed remembers */
-    if (buf_text(&buf, "--" MULTIPART_BOUNDARY "--\r\n")) {
-        h_picture_headers(request, job, 0);
-        reply_bytes(request, 200,
-                    "multipart/mixed; boundary=" MULTIPART_BOUNDARY, buf.bytes,
-                    buf.n);
-    } else {
-        reply_error(request, ERROR_NO_MEMORY, "out of memory");
-    }
-    buf_fini(&buf);
+        limit += job->pictures[i].n_bytes + PART_BYTES;
+    h_picture_headers(request, job, 0);
+    if (!reply_has_room(request, limit))
+        return;
+    buf_init(&buf, limit);
+    (void)buf_reserve(&buf, limit); /* buf.failed remembers                  */
+    for (uint32_t i = 0; i < job->req.n; i++)
+        (void)add_part(&buf, job, i);
+    (void)buf_text(&buf, "--" MULTIPART_BOUNDARY "--\r\n");
+    reply_buf(request, 200, "multipart/mixed; boundary=" MULTIPART_BOUNDARY,
+              &buf);
 }
 
 static void reply_ended(struct wait *w)

@@ -149,7 +149,10 @@ void h_reply_job(struct request *request, unsigned status, struct job *job,
     /* base64 is 4/3 of the bytes. */
     for (uint32_t i = 0; i < job->req.n; i++)
         limit += job->pictures[i].n_bytes / 3 * 4 + 8;
+    if (!reply_has_room(request, limit))
+        return;
     buf_init(&buf, limit);
+    (void)buf_reserve(&buf, limit); /* buf.failed remembers                  */
     jout_init(&out, &buf);
     job_write(job, &out, NULL, &job->jobs->artifacts);
     reply_json(request, status, &buf);

@@ -277,9 +277,8 @@ static uint32_t count_there(const struct previews *p, uint32_t image,
 
 /* Evenly spaced among the steps that are there, first and last included.  NULL
  * without room. */
-static struct encode *collect(struct encode_budget *budget,
-                              const struct previews *p, uint32_t image,
-                              unsigned view, uint32_t max)
+static struct encode *collect(struct budget *budget, const struct previews *p,
+                              uint32_t image, unsigned view, uint32_t max)
 {
     uint32_t n_there = count_there(p, image, view), n_taken = 0, i = 0;
     struct encode *encode;

@@ -68,7 +68,8 @@ struct http {
     struct connection *first;
     size_t n_connections;
     size_t body_bytes; /* of all large bodies, until their answers are out   */
-    bool is_running;   /* inside MHD_run()                                   */
+    struct answers answers;
+    bool is_running; /* inside MHD_run()                                   */
     bool must_run;   /* something was closed or resumed meanwhile            */
     bool is_closing; /* no connection is kept open any more                  */
 };
@@ -193,6 +194,7 @@ static void connection_open(struct http *http, struct MHD_Connection *mhd,
     if (!connection)
         return;
     connection->mhd = mhd;
+    connection->answers = &http->answers;
     connection->fd =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)
             ->connect_fd;
@@ -264,6 +266,7 @@ static void *on_target(void *cls, const char *target,
     x->http = cls;
     x->connection = connection;
     x->wake = wake;
+    x->answers = connection->answers;
     x->raw_target = target;
     request->exchange = x;
     request->arena = mem_arena_new(REQUEST_ARENA_BYTES);
@@ -280,8 +283,8 @@ static void *on_target(void *cls, const char *target,
     connection->exchange = x;
     if (connection->phase != PHASE_HEAD)
         connection_set_phase(connection, PHASE_HEAD);
-    if (count_bytes(target, strlen(target), '&') >
-        POOL_BYTES / 2 / ITEM_BYTES) {
+    if (strlen(target) > HEAD_BYTES ||
+        count_bytes(target, strlen(target), '&') > HEAD_BYTES / ITEM_BYTES) {
         x->is_gone = true;
         refuse_head(x);
         (void)shutdown(connection->fd, SHUT_RDWR);
@@ -730,6 +733,7 @@ struct http *http_new(struct service *service, struct listener *listener,
     http->service = service;
     http->loop = service->loop;
     http->config = service->config;
+    http->answers.room.max_bytes = (size_t)service->config->answer_bytes;
     http->listener = *listener;
     *listener = (struct listener){.fd = -1};
     http->hangups = hangups_new(http->loop, http->config, leave);
@@ -766,6 +770,16 @@ void http_end_idle(struct http *http)
 size_t http_connections(const struct http *http)
 {
     return http->n_connections;
+}
+
+size_t http_body_bytes(const struct http *http)
+{
+    return http->body_bytes;
+}
+
+const struct answers *http_answers(const struct http *http)
+{
+    return &http->answers;
 }
 
 /* Suspended connections must not be left when the daemon stops. */

@@ -11,7 +11,8 @@
  * Loop-only.  Ceilings: --max-connections; 16 KiB a connection for the
  * request's head; the route's body limit, and --body-bytes for all bodies above
  * 64 KiB together, from their arrival until their answers are out; a stream's
- * own limit.
+ * own limit; --answer-bytes for all answers above 64 KiB together, until they
+ * are out (stored pictures count where they are stored).
  *
  * SPDX-License-Identifier: MIT
  */
@@ -26,6 +27,8 @@
 
 #define HTTP_SWEEP_MS 250u
 
+struct answers;
+
 /* Serve on the listener, whose fd it takes over (also on failure).  NULL and
  * *why on failure.                                                         */
 struct http *http_new(struct service *service, struct listener *listener,
@@ -37,8 +40,11 @@ void http_refuse(struct http *http);
 /* End connections on which no request is under way. */
 void http_end_idle(struct http *http);
 
-/* Open connections. */
+/* Open connections, bytes of large bodies, and what all answers share
+ * (answers.h). */
 size_t http_connections(const struct http *http);
+size_t http_body_bytes(const struct http *http);
+const struct answers *http_answers(const struct http *http);
 
 /* End everything: `gone` is called for each open request.  Stops watching,
  * frees; NULL allowed.                                                     */

@@ -53,7 +53,7 @@ struct jobs {
     struct job *forgotten; /* deleted while somebody held them, by next_hash */
     struct artifacts artifacts;
     struct preview_budget previews;
-    struct encode_budget encodes; /* of steps that clients ask for           */
+    struct budget encodes; /* of steps that clients ask for           */
     struct jobs_counters counters;
     size_t n_streams;
     bool is_draining; /* jobs.c refuses new ones                            */

@@ -400,16 +400,37 @@ static bool take_int(struct reader *reader, const struct json_field *field,
     return true;
 }
 
+/* A whole number, written as one or like 3.0 or 1e3, which JSON Schema takes
+ * for the same; above 2^53-1 a real does not say which one is meant.        */
+static bool is_whole(const json_t *value, int64_t *out)
+{
+    double real;
+
+    if (json_is_integer(value)) {
+        *out = json_integer_value(value);
+        return true;
+    }
+    real = json_is_real(value) ? json_real_value(value) : 0.5;
+    if (real != floor(real) || fabs(real) > (double)JSON_SAFE_INTEGER)
+        return false;
+    *out = (int64_t)real;
+    return true;
+}
+
 static bool take_seed(struct reader *reader, const struct json_field *field,
                       const json_t *value, uint64_t *out)
 {
     const char *text = json_string_value(value);
-    const char *nearest = json_is_integer(value) ? "[0]" : NULL;
+    const char *nearest = NULL;
     char *end = NULL;
+    int64_t whole;
 
-    if (json_is_integer(value) && json_integer_value(value) >= 0) {
-        *out = (uint64_t)json_integer_value(value);
-        return true;
+    if (is_whole(value, &whole)) {
+        if (whole >= 0) {
+            *out = (uint64_t)whole;
+            return true;
+        }
+        nearest = "[0]";
     }
     if (text && *text && strspn(text, "0123456789") == strlen(text)) {
         errno = 0;
@@ -449,11 +470,12 @@ static const char *take_label(struct reader *reader,
                               const struct json_field *field,
                               const json_t *value)
 {
+    int64_t whole;
+
     if (json_is_string(value))
         return take_text(reader, field, value);
-    if (json_is_integer(value))
-        return mem_arena_printf(reader->problem->arena, "%" PRId64,
-                                (int64_t)json_integer_value(value));
+    if (is_whole(value, &whole))
+        return mem_arena_printf(reader->problem->arena, "%" PRId64, whole);
     violation(reader, field->name, value, NULL,
               "must be a string or a whole number");
     return NULL;

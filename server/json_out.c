@@ -224,12 +224,13 @@ void jout_base64(struct json_out *out, const char *key, const void *bytes,
     static const char digits[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *p = bytes;
-    char four[4];
-    size_t i;
+    char text[1024];
+    size_t i, at = 0;
 
     begin_value(out, key);
     (void)buf_byte(out->buf, '"');
     for (i = 0; i < n; i += 3) {
+        char *four = text + at;
         unsigned second = i + 1 < n ? p[i + 1] : 0;
         unsigned third = i + 2 < n ? p[i + 2] : 0;
         unsigned bits = (unsigned)p[i] << 16 | second << 8 | third;
@@ -242,7 +243,12 @@ void jout_base64(struct json_out *out, const char *key, const void *bytes,
             four[2] = '=';
         if (i + 2 >= n)
             four[3] = '=';
-        (void)buf_add(out->buf, four, sizeof four);
+        at += 4;
+        if (at == sizeof text) {
+            (void)buf_add(out->buf, text, at);
+            at = 0;
+        }
     }
+    (void)buf_add(out->buf, text, at);
     (void)buf_byte(out->buf, '"');
 }

@@ -79,6 +79,14 @@ static void set_default(struct exchange *x, const char *name, const char *value)
         reply_header(&x->request, name, value);
 }
 
+static void drop_header(struct exchange *x, const char *name)
+{
+    struct request_pair *slot = header_slot(x, name);
+
+    if (slot && slot < &x->headers[x->n_headers])
+        *slot = x->headers[--x->n_headers];
+}
+
 void exchange_finish_headers(struct exchange *x)
 {
     set_default(x, "X-Request-Id", x->request.id ? x->request.id : "-");
@@ -144,6 +152,26 @@ void reply_shared(struct request *request, unsigned status,
     finish_answer(x);
 }
 
+/* A small answer always finds room. */
+static bool hold(struct exchange *x, size_t n_bytes)
+{
+    return budget_hold(&x->answers->room, &x->n_held,
+                       n_bytes > SMALL_ANSWER_BYTES ? n_bytes : 0);
+}
+
+bool reply_has_room(struct request *request, size_t n_bytes)
+{
+    struct exchange *x = request->exchange;
+
+    if (hold(x, n_bytes))
+        return true;
+    reply_error(request, ERROR_NO_MEMORY,
+                "answers that other clients have yet to take fill the %zu "
+                "bytes that there are for large ones",
+                x->answers->room.max_bytes);
+    return false;
+}
+
 /* Takes `bytes` (ended by mem_free); NULL answers 500 with a fixed body. */
 static void answer_owned(struct request *request, unsigned status,
                          const char *content_type, char *bytes, size_t n)
@@ -153,6 +181,10 @@ static void answer_owned(struct request *request, unsigned status,
     struct exchange *x = request->exchange;
 
     if (!begin_answer(x, bytes ? status : 500)) {
+        mem_free(bytes);
+        return;
+    }
+    if (!reply_has_room(request, n)) {
         mem_free(bytes);
         return;
     }
@@ -167,21 +199,29 @@ static void answer_owned(struct request *request, unsigned status,
 void reply_bytes(struct request *request, unsigned status,
                  const char *content_type, const void *bytes, size_t n)
 {
-    char *copy = mem_zero(n, 1);
+    char *copy;
 
+    if (!reply_has_room(request, n))
+        return;
+    copy = mem_zero(n, 1);
     if (copy && n)
         memcpy(copy, bytes, n);
     answer_owned(request, status, content_type, copy, n);
 }
 
-void reply_json(struct request *request, unsigned status, struct buf *body)
+void reply_buf(struct request *request, unsigned status,
+               const char *content_type, struct buf *body)
 {
     size_t n;
-    char *bytes;
+    char *bytes = buf_take(body, &n);
 
+    answer_owned(request, status, content_type, bytes, n);
+}
+
+void reply_json(struct request *request, unsigned status, struct buf *body)
+{
     (void)buf_byte(body, '\n'); /* for people at a terminal                  */
-    bytes = buf_take(body, &n);
-    answer_owned(request, status, "application/json", bytes, n);
+    reply_buf(request, status, "application/json", body);
 }
 
 void reply_empty(struct request *request, unsigned status)
@@ -204,18 +244,32 @@ struct problem *reply_problem_new(struct request *request)
     return problem;
 }
 
+/* A problem is not the thing that was asked for: what was said of that, as far
+ * as it had come, does not hold.  Who has to wait is told how long.         */
+static void amend_headers(struct exchange *x, unsigned status)
+{
+    static const char *const others[] = {"ETag", "Content-Location",
+                                         "Repr-Digest", "Accept-Ranges"};
+
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        drop_header(x, others[i]);
+    drop_header(x, "Cache-Control"); /* no-store follows                     */
+    if (status == 429 || status == 503)
+        set_default(x, "Retry-After", "1");
+}
+
 void reply_problem(struct request *request, const struct problem *problem)
 {
+    struct exchange *x = request->exchange;
+    unsigned status = error_info(problem->code)->status;
     struct buf body;
-    size_t n;
-    char *bytes;
 
+    amend_headers(x, status);
+    x->answers->n_problems[problem->code]++;
     buf_init(&body, PROBLEM_MAX_BYTES);
     problem_write(problem, request->id, &body);
     (void)buf_byte(&body, '\n');
-    bytes = buf_take(&body, &n);
-    answer_owned(request, error_info(problem->code)->status,
-                 "application/problem+json", bytes, n);
+    reply_buf(request, status, "application/problem+json", &body);
 }
 
 void reply_error(struct request *request, enum error_code code,
@@ -317,17 +371,27 @@ static void compact(struct exchange *x)
     x->out_at = 0;
 }
 
-bool stream_write(struct request *request, const void *bytes, size_t n)
+bool stream_reserve(struct request *request, size_t n)
 {
     struct exchange *x = request->exchange;
-    bool is_added;
+    bool has_room;
 
     if (x->state != EXCHANGE_STREAMING || x->is_gone)
         return false;
     if (x->out_at && n > x->out.limit - x->out.n)
         compact(x);
-    is_added = buf_add(&x->out, bytes, n);
-    x->out.failed = false; /* a later, smaller piece may fit                 */
+    has_room =
+        hold(x, buf_capacity_after(&x->out, n)) && buf_reserve(&x->out, n);
+    x->out.failed = false;          /* a later, smaller piece may fit        */
+    (void)hold(x, x->out.capacity); /* if the memory was not there: less     */
+    return has_room;
+}
+
+bool stream_write(struct request *request, const void *bytes, size_t n)
+{
+    struct exchange *x = request->exchange;
+    bool is_added = stream_reserve(request, n) && buf_add(&x->out, bytes, n);
+
     if (is_added && n) {
         x->has_news = true;
         x->wake(x);
@@ -369,6 +433,10 @@ size_t exchange_take(struct exchange *x, char *out, size_t max)
     if (x->out_at == x->out.n) {
         x->out_at = 0;
         buf_clear(&x->out);
+        if (x->out.capacity > SMALL_ANSWER_BYTES) {
+            buf_fini(&x->out);
+            (void)hold(x, 0);
+        }
     }
     return n;
 }
@@ -387,6 +455,7 @@ void exchange_free(struct exchange *x)
     mem_free(x->owned);
     buf_fini(&x->body);
     buf_fini(&x->out);
+    (void)hold(x, 0);
     mem_arena_free(x->request.arena);
     mem_free(x);
 }

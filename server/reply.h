@@ -34,6 +34,13 @@
 #include "problem.h"
 #include "request.h"
 
+/* ------------------------------------------------------------------- room */
+
+/* Answers above 64 KiB share the room of --answer-bytes until they are out;
+ * one that finds none becomes 503.  Those that are costly to make ask before:
+ * false, 503 was sent.                                                      */
+bool reply_has_room(struct request *request, size_t n_bytes);
+
 /* ---------------------------------------------------------------- headers */
 
 /* Add a response header; copied.  Before the reply call.  A value with CR,
@@ -49,6 +56,10 @@ void reply_headerf(struct request *request, const char *name,
 void reply_bytes(struct request *request, unsigned status,
                  const char *content_type, const void *bytes, size_t n);
 
+/* Takes what is in `body` (emptied).  A failed buf answers 500.            */
+void reply_buf(struct request *request, unsigned status,
+               const char *content_type, struct buf *body);
+
 /* The bytes live as long as the program. */
 void reply_static(struct request *request, unsigned status,
                   const char *content_type, const void *bytes, size_t n);
@@ -59,8 +70,7 @@ void reply_shared(struct request *request, unsigned status,
                   const char *content_type, const void *bytes, size_t n,
                   void (*release)(void *user), void *user);
 
-/* application/json; takes what is in `body` (emptied).  A failed buf answers
- * 500.                                                                     */
+/* The same as application/json, with a line's end. */
 void reply_json(struct request *request, unsigned status, struct buf *body);
 
 /* No body: 204, 304. */
@@ -121,6 +131,9 @@ void reply_stream(struct request *request, const struct reply_stream *stream);
 /* Copy n bytes into the stream's buffer.  False, and nothing added, when
  * that would pass the limit: the client is slow.                           */
 bool stream_write(struct request *request, const void *bytes, size_t n);
+
+/* Whether n more bytes will be taken; then they are, in any pieces.        */
+bool stream_reserve(struct request *request, size_t n);
 
 /* Bytes waiting. */
 size_t stream_pending(const struct request *request);

@@ -63,8 +63,7 @@ static bool write_event(struct stream *s, uint32_t id, const char *kind,
 
     if (data->failed)
         return true; /* no memory for this one: a gap, not an end */
-    return stream_pending(s->request) + (size_t)n + data->n + 2 <=
-               LIMIT_BYTES &&
+    return stream_reserve(s->request, (size_t)n + data->n + 2) &&
            stream_write(s->request, head, (size_t)n) &&
            stream_write(s->request, data->bytes, data->n) &&
            stream_write(s->request, "\n\n", 2);
@@ -128,8 +127,7 @@ static bool write_part(struct stream *s, const char *media_type,
                      media_type, n_png, step);
     static const char end[] = "\r\n--" BOUNDARY;
 
-    return stream_pending(s->request) + (size_t)n + n_png + sizeof end <=
-               LIMIT_BYTES &&
+    return stream_reserve(s->request, (size_t)n + n_png + sizeof end) &&
            stream_write(s->request, head, (size_t)n) &&
            stream_write(s->request, png, n_png) &&
            stream_write(s->request, end, sizeof end - 1);
@@ -162,10 +160,13 @@ static void encoded(void *user, unsigned char *png, size_t n_png)
     s->encode = NULL;
     s->cursor = event->id;
     (void)snprintf(step, sizeof step, "%u", event->step);
-    /* Cannot be over the limit: the cursor moves only below FULL_BYTES. */
-    if (s->options.form == STREAM_EVENTS)
-        (void)write_preview(s, event, png, n_png);
-    else if (png != NULL)
+    /* Cannot be over the stream's own limit: the cursor moves only below
+     * FULL_BYTES.  Where all large answers have no room for it, the link does
+     * (a film leaves it out). */
+    if (s->options.form == STREAM_EVENTS) {
+        if (!write_preview(s, event, png, n_png))
+            (void)write_preview(s, event, NULL, 0);
+    } else if (png != NULL)
         (void)write_part(
             s, unstir_format_info(s->job->req.preview_file.format)->media_type,
             png, n_png, step);

@@ -47,7 +47,7 @@ static void test_fits(void **state)
 static void test_budget(void **state)
 {
     static uint8_t pixels[4 * 4];
-    struct encode_budget budget = {.max_bytes = 40};
+    struct budget budget = {.max_bytes = 40};
     struct encode *a = encode_new(&budget, 4, 4, 1), *b;
 
     (void)state;

@@ -206,6 +206,11 @@ static void test_fields(void **state)
     assert_false(made.has_steps);
     assert_true(made.has_seed);
     assert_string_equal(made.label, "boot");
+    assert_true(
+        read_into("{\"seed\":1e3,\"class\":7.0}", &made, &problem, arena));
+    assert_true(made.seed == 1000);
+    assert_string_equal(made.label, "7");
+    assert_false(read_into("{\"seed\":1e16}", &made, &problem, arena));
     mem_arena_free(arena);
 }
 
@@ -263,6 +268,8 @@ static void test_violations(void **state)
          "\"18446744073709551616\"", NULL},
         {"{\"seed\":\" 1\"}", "/seed", "\" 1\"", NULL},
         {"{\"seed\":1.5}", "/seed", "1.5", NULL},
+        {"{\"seed\":-2.0}", "/seed", "-2", "[0]"},
+        {"{\"class\":2.5}", "/class", "2.5", NULL},
         {"{\"prompt\":\"123456789\"}", "/prompt", "\"123456789\"", NULL},
         {"{\"class\":[]}", "/class", "\"an array\"", NULL},
         {"{\"on_disconnect\":\"cancle\"}", "/on_disconnect", "\"cancle\"",

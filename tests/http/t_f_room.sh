@@ -1,0 +1,58 @@
+# t_f_room.sh - large answers share a room: what finds none is told, keeps its
+# job, and costs nothing when it is over.
+#
+# SPDX-License-Identifier: MIT
+. tests/http/lib.sh
+start_server --answer-bytes 512KiB
+
+# Waiters of one job are answered in one turn of the loop, before any of them
+# has taken a byte: each answer is above 100 KiB, and not all of them fit.
+N=10
+for i in $(seq $N); do
+    curl -s -m 60 -D "$TMP/h$i" -o "$TMP/b$i" -H 'Idempotency-Key: one' \
+        -H 'Accept: application/json' -H 'Content-Type: application/json' \
+        -d "{$SLOW,\"n\":16}" "$URL/generate" &
+    eval "waiter$i=$!"
+done
+until [ "$(get /v1/status | jq '.connections')" -gt $N ]; do :; done
+until [ "$(get /v1/status | jq '.jobs.replayed')" -ge $((N - 1)) ]; do :; done
+id=$(get '/v1/jobs?limit=1' | jq -r '.data[0].id')
+wait_step "$id" 1
+post "/v1/jobs/$id/cancel" '{"mode":"finish"}' >/dev/null
+for i in $(seq $N); do
+    eval "wait \$waiter$i"
+done
+job=$(wait_job "$id")
+is "the job is done" "$(printf %s "$job" | jq -r .status)" succeeded
+
+ok=0
+crowded=0
+wrong=
+for i in $(seq $N); do
+    case $(head -n 1 "$TMP/h$i" | cut -d' ' -f2) in
+    200)
+        ok=$((ok + 1))
+        [ "$(jq '[.images[].b64_json | length > 0] | all' "$TMP/b$i")" = true ] ||
+            wrong="$wrong $i"
+        ;;
+    503)
+        crowded=$((crowded + 1))
+        [ "$(header "$TMP/h$i" Retry-After) $(header "$TMP/h$i" X-Job-Id) $(jq -r .code "$TMP/b$i")" = "1 $id no_memory" ] ||
+            wrong="$wrong $i"
+        ;;
+    *) wrong="$wrong $i" ;;
+    esac
+done
+is "each has its picture or is told" "$wrong" ""
+is "some had room" "$([ $ok -ge 1 ] && echo yes)" yes
+is "not all of them" "$([ $crowded -ge 1 ] && echo yes)" yes
+is "counted" "$(get /v1/status | jq .problems.no_memory)" $crowded
+is "the room is free again" "$(get /v1/status | jq -c '[.bytes.answers, .bytes.answers_limit]')" '[0,524288]'
+is "one more has room" "$(post /generate "{$SLOW,\"n\":16}" -H 'Idempotency-Key: one' -H 'Accept: application/json' -o /dev/null -w '%{http_code}')" 200
+
+# The same as parts, and pictures as they are stored, which need no room.
+first=$(printf %s "$job" | jq -r '.images[0].url')
+is "stored pictures are served" "$(status "$URL$first")" 200
+is "as parts too" "$(post /generate "{$SLOW,\"n\":16}" -H 'Idempotency-Key: one' -H 'Accept: multipart/mixed' -o "$TMP/parts" -w '%{http_code}')" 200
+is "with each picture in them" "$(grep -a -c '^Content-Location: /v1/artifacts/' "$TMP/parts")" 16
+finish
