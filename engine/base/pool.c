@@ -11,6 +11,13 @@
  * Sleeping threads wait on `epoch`, which changes with each opening; the
  * caller waits on the gate itself.
  *
+ * A thread set aside in the middle of a chunk does hold the caller up, for as
+ * long as others keep its CPU, and nothing can take a begun chunk over from
+ * it.  So each thread watches whether it is in the way (base/crowd.h): a
+ * started one then rests, a held caller leaves its core and has thread 1 rest
+ * as long, so that there is a core for it.  A rest ends by itself: loops find
+ * fewer threads coming in, nothing else.
+ *
  * SPDX-License-Identifier: MIT
  */
 #include "base/pool.h"
@@ -29,6 +36,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/crowd.h"
 
 #define MAX_THREADS CORES_MAX
 
@@ -50,25 +58,33 @@ struct pool {
     _Alignas(64) atomic_uint epoch;
     atomic_uint n_asleep;
     atomic_bool is_caller_asleep;
-    atomic_bool is_ending;
+    atomic_uint is_ending; /* a word, since those who rest sleep on it      */
     unsigned n_threads;
     int64_t spin_ns; /* 0 where waiting would steal a worker's CPU           */
     int nice;
     struct cores_place place;
     int cpu[MAX_THREADS]; /* of thread i, where pinned                       */
-    cpu_set_t callers;    /* the caller's mask while it is held              */
     bool is_held;
+    bool may_move;        /* held, and with `callers` to come back to        */
+    bool is_placed;       /* on cpu[0]                                       */
+    cpu_set_t callers;    /* the caller's mask before it was held            */
+    struct crowd watch;   /* of the caller                                   */
+    struct crowd left;    /* its clocks when it was held last                */
+    atomic_llong away_ns; /* on the clock: the caller keeps off until then   */
     struct worker {
         pthread_t thread;
         struct pool *pool;
+        struct crowd watch;
         unsigned id;
     } workers[MAX_THREADS];
 };
 
-/* Returns at a wake-up, when *word != seen, or for no reason at all. */
-static void futex_wait(atomic_uint *word, unsigned seen)
+/* Returns at a wake-up, when *word != seen, after `limit` if there is one, or
+ * for no reason at all. */
+static void futex_wait(atomic_uint *word, unsigned seen,
+                       const struct timespec *limit)
 {
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, limit, NULL, 0);
 }
 
 static void futex_wake(atomic_uint *word, int n)
@@ -138,7 +154,7 @@ static void gate_leave(struct pool *p)
 }
 
 /* Wait until the epoch is no longer `seen`; returns the new one. */
-static unsigned wait_epoch(struct pool *p, unsigned seen)
+static unsigned wait_epoch(struct pool *p, struct worker *w, unsigned seen)
 {
     unsigned e;
     struct spin spin = {0};
@@ -147,11 +163,37 @@ static unsigned wait_epoch(struct pool *p, unsigned seen)
         if (e != seen)
             return e;
     } while (spin_on(&spin, p->spin_ns));
+    int64_t start = now_ns();
     atomic_fetch_add(&p->n_asleep, 1);
     while ((e = atomic_load(&p->epoch)) == seen)
-        futex_wait(&p->epoch, seen);
+        futex_wait(&p->epoch, seen, NULL);
     atomic_fetch_sub(&p->n_asleep, 1);
+    w->watch.now_ns += now_ns() - start; /* slept of its own will */
     return e;
+}
+
+/* How long thread w is not to compute.  Relaxed: it may as well see a loop
+ * later where the caller went. */
+static int64_t rest_ns(struct pool *p, struct worker *w, int64_t now)
+{
+    int64_t own = crowd_look(&w->watch, now, p->n_threads);
+    int64_t room = 0;
+    if (w->id == 1)
+        room = atomic_load_explicit(&p->away_ns, memory_order_relaxed) - now;
+    return own > room ? own : room;
+}
+
+/* Sleep where no opening wakes, if others want this CPU. */
+static void rest(struct pool *p, struct worker *w)
+{
+    int64_t now = now_ns(), left = rest_ns(p, w, now), end = now + left;
+    if (left <= 0)
+        return;
+    for (; left > 0 && atomic_load(&p->is_ending) == 0; left = end - now_ns()) {
+        struct timespec limit = {left / 1000000000, left % 1000000000};
+        futex_wait(&p->is_ending, 0, &limit);
+    }
+    w->watch = crowd_now();
 }
 
 static void *worker_main(void *arg)
@@ -159,16 +201,18 @@ static void *worker_main(void *arg)
     struct worker *w = arg;
     struct pool *p = w->pool;
     unsigned seen = 0;
+    w->watch = crowd_now();
     if (p->nice != 0) /* a thread that may not be nice works all the same */
         (void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), p->nice);
     for (;;) {
-        seen = wait_epoch(p, seen);
-        if (atomic_load_explicit(&p->is_ending, memory_order_acquire))
+        seen = wait_epoch(p, w, seen);
+        if (atomic_load_explicit(&p->is_ending, memory_order_acquire) != 0)
             return NULL;
         if (!gate_enter(p))
             continue;
         run_chunks(p, p->fn, p->arg, p->n, w->id);
         gate_leave(p);
+        rest(p, w);
     }
 }
 
@@ -190,10 +234,51 @@ static void wait_inside(struct pool *p)
         if ((g & GATE_INSIDE) == 0)
             return;
     } while (spin_on(&spin, p->spin_ns));
+    int64_t start = now_ns();
     atomic_store(&p->is_caller_asleep, true);
     while (((g = atomic_load(&p->gate)) & GATE_INSIDE) != 0)
-        futex_wait(&p->gate, g);
+        futex_wait(&p->gate, g, NULL);
     atomic_store(&p->is_caller_asleep, false);
+    p->watch.now_ns += now_ns() - start; /* slept of its own will */
+}
+
+static cpu_set_t only(int cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((unsigned)cpu, &set);
+    return set;
+}
+
+static void take_core(struct pool *p)
+{
+    cpu_set_t own = only(p->cpu[0]);
+    p->is_placed = sched_setaffinity(0, sizeof own, &own) == 0;
+}
+
+static void leave_core(struct pool *p)
+{
+    (void)sched_setaffinity(0, sizeof p->callers,
+                            &p->callers); /* was its own */
+    p->is_placed = false;
+}
+
+/* A held caller after a loop: off its core while others want it.  Relaxed:
+ * nobody else writes the time. */
+static void keep_place(struct pool *p)
+{
+    int64_t now = now_ns();
+    int64_t away = crowd_look(&p->watch, now, p->n_threads);
+    if (away > 0)
+        atomic_store_explicit(&p->away_ns, now + away, memory_order_relaxed);
+    if (!p->may_move)
+        return;
+    bool is_away =
+        now < atomic_load_explicit(&p->away_ns, memory_order_relaxed);
+    if (p->is_placed && is_away)
+        leave_core(p);
+    else if (!p->is_placed && !is_away)
+        take_core(p);
 }
 
 void pool_run(struct pool *p, size_t n, pool_fn fn, void *arg)
@@ -213,33 +298,31 @@ void pool_run(struct pool *p, size_t n, pool_fn fn, void *arg)
     run_chunks(p, fn, arg, n, 0);
     atomic_fetch_and_explicit(&p->gate, ~GATE_OPEN, memory_order_acq_rel);
     wait_inside(p);
-}
-
-static cpu_set_t only(int cpu)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET((unsigned)cpu, &set);
-    return set;
+    if (p->is_held)
+        keep_place(p);
 }
 
 void pool_hold(struct pool *p)
 {
-    if (!p || !p->place.is_pinned || p->is_held ||
-        sched_getaffinity(0, sizeof p->callers, &p->callers) != 0 ||
-        CPU_COUNT(&p->callers) < 2)
+    if (!p || p->n_threads == 1 || p->is_held)
         return;
-    cpu_set_t own = only(p->cpu[0]);
-    p->is_held = sched_setaffinity(0, sizeof own, &own) == 0;
+    struct crowd now = crowd_now();
+    crowd_skip(&p->watch, &p->left, &now);
+    p->is_held = true;
+    p->may_move = p->place.is_pinned &&
+                  sched_getaffinity(0, sizeof p->callers, &p->callers) == 0 &&
+                  CPU_COUNT(&p->callers) > 1;
+    keep_place(p);
 }
 
 void pool_release(struct pool *p)
 {
     if (!p || !p->is_held)
         return;
-    (void)sched_setaffinity(0, sizeof p->callers,
-                            &p->callers); /* was its own */
+    if (p->is_placed)
+        leave_core(p);
     p->is_held = false;
+    p->left = crowd_now();
 }
 
 /* From outside the thread, so that whoever counts gangs after pool_new() sees
@@ -294,6 +377,7 @@ enum unstir_status pool_new_placed(struct pool **out, unsigned n_threads,
     TRY(alloc_aligned(&memory, 1, sizeof(struct pool), err));
     struct pool *p = memory;
     p->n_threads = 1;
+    p->watch = p->left = crowd_now();
     p->nice = nice;
     p->place = cores_place(&cores, n, pin);
     p->spin_ns = p->place.is_shared ? 0 : POOL_SPIN_NS;
@@ -318,7 +402,8 @@ void pool_free(struct pool *p)
 {
     if (!p)
         return;
-    atomic_store_explicit(&p->is_ending, true, memory_order_release);
+    atomic_store(&p->is_ending, 1);
+    futex_wake(&p->is_ending, (int)MAX_THREADS);
     ring(p);
     for (unsigned i = 1; i < p->n_threads; i++)
         (void)pthread_join(p->workers[i].thread, NULL); /* ours, joinable */

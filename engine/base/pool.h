@@ -12,7 +12,11 @@
  * caller.
  *
  * Started threads are pinned as base/cores.h says.  The caller's own affinity
- * is changed between pool_hold() and pool_release() only.
+ * is changed between pool_hold() and pool_release() only.  Threads whose CPU
+ * others use rest for a while, as base/crowd.h says, since a gang is as fast as
+ * its slowest thread: on a machine that is taken the caller computes alone,
+ * wherever the kernel finds room for it.  No rest is longer than
+ * CROWD_MOST_NS, so a loop that waits for a thread gets it.
  *
  * A pool serves one caller at a time.  pool_run must not be nested.
  *
@@ -52,10 +56,11 @@ struct cores_place pool_place(const struct pool *pool);
 /* pool NULL: everything in the caller, worker 0. */
 void pool_run(struct pool *pool, size_t n, pool_fn fn, void *arg);
 
-/* Around a series of loops of one caller, optional: keep the calling thread on
- * its own core of the gang.  pool_release() gives the affinity back that the
- * thread had; both do nothing for NULL, unpinned pools and threads that are
- * pinned already. */
+/* Around a series of loops of one caller which computes all the while,
+ * optional: keep the calling thread on its own core of the gang, unless others
+ * want that.  pool_release() gives the affinity back that the thread had, which
+ * stays as it is in unpinned pools and of threads that are pinned already.
+ * Both do nothing for NULL. */
 void pool_hold(struct pool *pool);
 void pool_release(struct pool *pool);
 
