@@ -13,7 +13,7 @@
 #include "pipeline/picture.h"
 #include "pipeline/state.h"
 
-/* -- executors -------------------------------------------------------------- */
+/* -- executors ------------------------------------------------------------- */
 
 enum unstir_status
 unstir_executor_new(struct unstir_executor **out,
@@ -33,7 +33,7 @@ unsigned unstir_executor_threads(const struct unstir_executor *executor)
     return executor_threads(executor->inner);
 }
 
-/* -- generations ------------------------------------------------------------ */
+/* -- generations ----------------------------------------------------------- */
 
 enum unstir_status unstir_generation_begin(struct unstir_generation **out,
                                            const struct unstir_model *model,

@@ -199,7 +199,7 @@ static enum unstir_status conv_all(struct conv_bench *b,
     return UNSTIR_OK;
 }
 
-/* -- linear layers ----------------------------------------------------------- */
+/* -- linear layers --------------------------------------------------------- */
 
 /* Tokens, inputs, outputs at 64x64: projections, feed-forward, and the keys and
  * values of a text. */
@@ -374,7 +374,7 @@ enum unstir_status bench_rows_linear(struct bench_rows *to,
     return status;
 }
 
-/* -- both -------------------------------------------------------------------- */
+/* -- both ------------------------------------------------------------------ */
 
 typedef enum unstir_status (*all_fn)(struct conv_bench *,
                                      struct unstir_error *);

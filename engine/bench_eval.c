@@ -49,7 +49,7 @@ static uint32_t first_of(uint32_t a, uint32_t b, uint32_t c)
     return a ? a : b ? b : c;
 }
 
-/* -- what goes in ------------------------------------------------------------ */
+/* -- what goes in ---------------------------------------------------------- */
 
 static enum unstir_status find_size(struct eval_bench *b,
                                     struct unstir_error *err)
@@ -122,7 +122,7 @@ static enum unstir_status make_io(struct eval_bench *b,
     return UNSTIR_OK;
 }
 
-/* -- the network ------------------------------------------------------------- */
+/* -- the network ----------------------------------------------------------- */
 
 static enum unstir_status find_factor(struct eval_bench *b,
                                       const struct json *vae_config,
@@ -225,7 +225,7 @@ static enum unstir_status take_profile(struct eval_bench *b,
     return status;
 }
 
-/* -- the answer -------------------------------------------------------------- */
+/* -- the answer ------------------------------------------------------------ */
 
 static enum unstir_status report_layers(const struct eval_bench *b,
                                         struct json_writer *w,

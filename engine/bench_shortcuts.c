@@ -1,11 +1,11 @@
 /* bench_shortcuts.c - what shortcuts gain in time and cost in likeness.
  *
  * A shortcut is a request that differs from the full one by a field:
- * deep_cache, or guidance in a part of the steps.  Each of `repeat` seeds is run
- * in full, guided in every step, and by every shortcut, one after the other, so
- * that whoever shares the machine slows all of them alike.  The gain is that of
- * the whole time, likeness the PSNR of the bytes of all pictures together
- * against those of the full runs.
+ * deep_cache, or guidance in a part of the steps.  Each of `repeat` seeds is
+ * run in full, guided in every step, and by every shortcut, one after the
+ * other, so that whoever shares the machine slows all of them alike.  The gain
+ * is that of the whole time, likeness the PSNR of the bytes of all pictures
+ * together against those of the full runs.
  *
  * SPDX-License-Identifier: MIT
  */

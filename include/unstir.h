@@ -381,7 +381,7 @@ int unstir_schedule_find(const char *name);
 
 #define UNSTIR_CLASS_UNSET (-2) /* the model's null class, or its only one  */
 #define UNSTIR_CLASS_NULL  (-1)
-#define UNSTIR_UNSET_F     (-1e30) /* a double field that takes the default     */
+#define UNSTIR_UNSET_F     (-1e30) /* a double field that takes the default   */
 
 /* One picture.  Start from UNSTIR_REQUEST_INIT; zero, NULL and _UNSET mean
  * the model's default.  unstir_generation_begin() copies strings and what it
@@ -452,9 +452,9 @@ struct unstir_request {
 void unstir_request_picture(struct unstir_request *request, uint32_t i);
 
 /* Check every field against the model.  Calls `report` once a violation
- * (field as in SETTLED words: "steps"; nearest: a JSON value text such as
- * "1000" or "\"euler\"", or NULL); returns UNSTIR_ERR_ARG if there was any.
- * On success *resolved (may be NULL) has every default filled in; its
+ * (field: its name in the canonical JSON, "steps"; nearest: a JSON value text
+ * such as "1000" or "\"euler\"", or NULL); returns UNSTIR_ERR_ARG if there was
+ * any.  On success *resolved (may be NULL) has every default filled in; its
  * prompts stay the request's, its other strings belong to the model.  Pictures
  * need no pixels for this: their shape is enough; where width and height are
  * unset, they are init_image's, cut to a size that the model makes.         */
@@ -782,7 +782,7 @@ enum unstir_status unstir_generation_restore(struct unstir_generation **out,
                                              size_t n_bytes,
                                              struct unstir_error *err);
 
-/* ---------------------------------------------------- the forward process -- */
+/* ---------------------------------------------------- the forward process - */
 
 /* Noise to add to a picture at any step of a chain.  NULL model: the schedule
  * named by `schedule` ("linear", "cosine", "scaled-linear") with T steps.   */

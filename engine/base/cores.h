@@ -47,7 +47,7 @@ void cores_name(char *name, unsigned i, unsigned n);
 /* Threads that may compute at one time: the mask cut by the quota. */
 unsigned cores_cpus(const struct cores *cores);
 
-/* Threads of a gang that is to use everything: one a core, at most the quota. */
+/* Threads of a gang that uses everything: one a core, at most the quota. */
 unsigned cores_gang(const struct cores *cores);
 
 struct cores_place {

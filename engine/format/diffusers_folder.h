@@ -2,11 +2,11 @@
  *
  *   model_index.json, unet/{config.json, diffusion_pytorch_model.safetensors},
  *   scheduler/scheduler_config.json; latent models have an autoencoder beside
- *   (vae/ or vqvae/), and DiT's network is transformer/; old repositories keep config, weights and
- *   scheduler at the root; weights may be sharded by an index, or stand as an
- *   fp16 or bf16 variant; old attention names are brought up to date.  Pickle files
- *   are refused with advice.  unstir.json beside them gives labels and
- *   defaults.
+ *   (vae/ or vqvae/), and DiT's network is transformer/; old repositories keep
+ *   config, weights and scheduler at the root; weights may be sharded by an
+ *   index, or stand as an fp16 or bf16 variant; old attention names are brought
+ *   up to date.  Pickle files are refused with advice.  unstir.json beside them
+ *   gives labels and defaults.
  *
  * SPDX-License-Identifier: MIT
  */

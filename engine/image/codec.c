@@ -21,7 +21,7 @@ const struct unstir_format_info *unstir_format_info(enum unstir_format format)
     return &codecs[format]->info;
 }
 
-/* -- shared by the formats -------------------------------------------------- */
+/* -- shared by the formats ------------------------------------------------- */
 
 enum unstir_status codec_check_edges(const char *format, uint32_t width,
                                      uint32_t height, uint32_t max_edge,
@@ -77,7 +77,7 @@ enum unstir_status codec_copy(const void *from, size_t n, unsigned char **bytes,
     return UNSTIR_OK;
 }
 
-/* -- reading ---------------------------------------------------------------- */
+/* -- reading --------------------------------------------------------------- */
 
 static enum unstir_status look(const unsigned char *bytes, size_t n,
                                uint32_t max_edge, enum unstir_format *format,
@@ -139,7 +139,7 @@ enum unstir_status unstir_image_decode(const unsigned char *bytes,
     return st;
 }
 
-/* -- writing ---------------------------------------------------------------- */
+/* -- writing --------------------------------------------------------------- */
 
 enum unstir_status
 unstir_image_encode(const struct unstir_image *image,

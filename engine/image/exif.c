@@ -13,7 +13,7 @@
 enum { TAG_ORIENTATION = 0x0112, TAG_EXIF_IFD = 0x8769, TAG_COMMENT = 0x9286 };
 enum { TYPE_SHORT = 3, TYPE_LONG = 4, TYPE_UNDEFINED = 7 };
 
-/* -- reading ---------------------------------------------------------------- */
+/* -- reading --------------------------------------------------------------- */
 
 struct reader {
     const unsigned char *bytes;
@@ -91,7 +91,7 @@ enum unstir_status exif_turn(struct unstir_image *image, unsigned orientation,
     return UNSTIR_OK;
 }
 
-/* -- writing ---------------------------------------------------------------- */
+/* -- writing --------------------------------------------------------------- */
 
 static unsigned char *put(unsigned char *to, uint32_t v, unsigned n)
 {

@@ -53,7 +53,7 @@ static unsigned get16(const unsigned char *p)
     return (unsigned)p[0] << 8 | p[1];
 }
 
-/* -- reading ---------------------------------------------------------------- */
+/* -- reading --------------------------------------------------------------- */
 
 static bool is_jpeg(const unsigned char *bytes, size_t n)
 {
@@ -225,7 +225,7 @@ static enum unstir_status jpeg_decode(const unsigned char *bytes, size_t n,
     return st;
 }
 
-/* -- writing ---------------------------------------------------------------- */
+/* -- writing --------------------------------------------------------------- */
 
 /* A segment of an id and a body, or nothing when it has no room. */
 static unsigned char *put_segment(unsigned char *to, const char *id,

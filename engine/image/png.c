@@ -35,7 +35,7 @@
 #define MAX_CHUNK_BYTES   (8u << 20)
 #define MAX_CHUNKS        1000u
 #define FAST_LEVEL        1
-#define CHUNK_FRAME       12u /* length, name and checksum of a chunk          */
+#define CHUNK_FRAME       12u /* length, name and checksum of a chunk         */
 
 /* -- what both directions share ------------------------------------------- */
 

@@ -33,7 +33,7 @@ static enum unstir_status no_memory(struct unstir_error *err)
     return error_set(err, UNSTIR_ERR_NOMEM, "WebP: out of memory");
 }
 
-/* -- reading ---------------------------------------------------------------- */
+/* -- reading --------------------------------------------------------------- */
 
 static bool is_webp(const unsigned char *bytes, size_t n)
 {
@@ -110,7 +110,7 @@ static enum unstir_status webp_decode(const unsigned char *bytes, size_t n,
     return st;
 }
 
-/* -- writing ---------------------------------------------------------------- */
+/* -- writing --------------------------------------------------------------- */
 
 static enum unstir_status configure(WebPConfig *config, int quality, int effort,
                                     struct unstir_error *err)
@@ -234,7 +234,7 @@ const struct codec codec_webp = {
     .encode = webp_encode,
 };
 
-/* -- films ------------------------------------------------------------------ */
+/* -- films ----------------------------------------------------------------- */
 
 static enum unstir_status add_frames(WebPAnimEncoder *encoder,
                                      const struct unstir_image *images,

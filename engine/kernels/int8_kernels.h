@@ -61,7 +61,7 @@ struct int8_kernels {
     bool is_used;        /* by the layers that the rules give to it           */
     unsigned mr, nr, ku; /* tile rows and columns, k side by side in a panel  */
     unsigned a_bytes;    /* of an operand of A                                */
-    /* n floats to operands, zeros behind them to a multiple of ku; the scale. */
+    /* n floats to operands, zeros behind to a multiple of ku; the scale. */
     float (*quantise)(void *dst, const float *x, size_t n);
     void (*tile)(const struct int8_tile *t);
 };

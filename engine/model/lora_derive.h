@@ -1,9 +1,9 @@
 /* lora_derive.h - a model's weights with LoRAs added.
  *
- * Tensors that no LoRA touches are shared with the base; the others are f32
- * in memory, whatever the base stores: the reference adds in f32 and so do we,
- * and a sum rounded to the 10 bits of f16 is another model.  The base is not changed, so taking a LoRA away is using the
- * base again.
+ * Tensors that no LoRA touches are shared with the base; the others are f32 in
+ * memory, whatever the base stores: the reference adds in f32 and so do we, and
+ * a sum rounded to the 10 bits of f16 is another model.  The base is not
+ * changed, so taking a LoRA away is using the base again.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -1,10 +1,10 @@
 /* network.c - opening a network: configuration, parameters, packing.
  *
- * Every tensor that the graph names must be in the checkpoint with its shape;
- * a trailing run of ones is forgiven (old files keep linear layers as 1x1
+ * Every tensor that the graph names must be in the checkpoint with its shape; a
+ * trailing run of ones is forgiven (old files keep linear layers as 1x1
  * convolutions).  The weights of a big network's products are used in place,
- * whatever their type (ops/weight_rows.h).  Of the rest, f32 tensors are used in
- * place while packing and, if aligned, afterwards; others are converted, and
+ * whatever their type (ops/weight_rows.h).  Of the rest, f32 tensors are used
+ * in place while packing and, if aligned, afterwards; others are converted, and
  * dropped again once packed.
  *
  * SPDX-License-Identifier: MIT

@@ -45,10 +45,9 @@ struct network_options {
                                 weight_bytes are those of opening it whole   */
 };
 
-/* Build from a component's config.json and its weights.  `weights` is
- * borrowed until network_free() (a big network reads its tensors where they
- * are); NULL
- * draws the parameters by the rule of network_draw() from `seed`. Missing and
+/* Build from a component's config.json and its weights.  `weights` is borrowed
+ * until network_free() (a big network reads its tensors where they are); NULL
+ * draws the parameters by the rule of network_draw() from `seed`.  Missing and
  * misshapen tensors are UNSTIR_ERR_FORMAT; unexpected ones are notes. */
 enum unstir_status network_open(struct network **out, const struct json *config,
                                 const struct weights *weights, uint64_t seed,

@@ -49,7 +49,7 @@ void profile_free(struct profile *p)
     alloc_free(p);
 }
 
-/* -- taking ------------------------------------------------------------------- */
+/* -- taking ---------------------------------------------------------------- */
 
 static void name_step(char name[MAX_NAME], const struct plan *plan, size_t i)
 {
@@ -115,7 +115,7 @@ enum unstir_status profile_run(struct profile *p, const struct plan *plan,
     return UNSTIR_OK;
 }
 
-/* -- telling ------------------------------------------------------------------ */
+/* -- telling --------------------------------------------------------------- */
 
 static int by_falling_time(const void *a, const void *b)
 {

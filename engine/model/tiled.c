@@ -11,7 +11,8 @@
  * (lower_inference_stage), so all stages share the packed weights.  Bands are
  * as wide as the picture and overlap by HALO_ROWS above and below, more than a
  * stage's convolutions reach; what those rows give is dropped.  At the
- * picture's own edges there is no overlap: the zeros seen there are the whole's.
+ * picture's own edges there is no overlap: the zeros seen there are the
+ * whole's.
  *
  * What is more than twice as large as the values it is made of, without a norm
  * between, is not kept but computed again by the stages that read it.  A
@@ -73,7 +74,7 @@ struct work {
     size_t bytes, peak;
 };
 
-/* -- laying out the stages -------------------------------------------------- */
+/* -- laying out the stages ------------------------------------------------- */
 
 static bool is_decoder(const struct graph *g)
 {
@@ -219,7 +220,7 @@ static bool lay_out(struct work *w)
     return true;
 }
 
-/* -- memory ----------------------------------------------------------------- */
+/* -- memory ---------------------------------------------------------------- */
 
 static void hold(struct work *w, size_t bytes)
 {
@@ -289,7 +290,7 @@ static enum unstir_status take_rooms(struct work *w, struct unstir_error *err)
     return UNSTIR_OK;
 }
 
-/* -- norms ------------------------------------------------------------------ */
+/* -- norms ----------------------------------------------------------------- */
 
 /* Pixels of the operand come in order; whole blocks of them are taken in. */
 static void take_pixels(struct work *w, const float *x, size_t n, size_t c)
@@ -335,7 +336,7 @@ static void finish_norm(struct work *w, const struct stage *s)
     group_norm_join(&args, w->blocks);
 }
 
-/* -- running ---------------------------------------------------------------- */
+/* -- running --------------------------------------------------------------- */
 
 /* Externals of a stage's plan: sample and output of the graph, the given
  * values, the stage's own value, the norms. */
@@ -491,7 +492,7 @@ static enum unstir_status run_picture(struct work *w, const float *sample,
     return UNSTIR_OK;
 }
 
-/* -- the whole -------------------------------------------------------------- */
+/* -- the whole ------------------------------------------------------------- */
 
 static void work_fini(struct work *w)
 {

@@ -3,7 +3,8 @@
  *
  *     encode:  conv_in, down blocks, middle, norm, SiLU, conv_out, quant_conv
  *              -> moments: mean and logarithm of the variance
- *     decode:  post_quant_conv, conv_in, middle, up blocks, norm, SiLU, conv_out
+ *     decode:  post_quant_conv, conv_in, middle, up blocks, norm, SiLU,
+ *              conv_out
  *
  * Latents are as the network sees them: scaling_factor, latents_mean and
  * latents_std are the pipeline's (struct vae_scaling).

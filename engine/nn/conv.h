@@ -1,7 +1,7 @@
 /* conv.h - the plain convolutions of networks.
  *
- * They keep the picture's size: zeros stand around all but the 1x1 one.  Parameters
- * "prefix.weight" [cout][cin][k][k] and "prefix.bias" [cout].
+ * They keep the picture's size: zeros stand around all but the 1x1 one.
+ * Parameters "prefix.weight" [cout][cin][k][k] and "prefix.bias" [cout].
  *
  * Guarded by tests/golden/t_blocks.c (every block contains one).
  *

@@ -13,7 +13,7 @@
 #include "ops/graph.h"
 #include "ops/winograd.h"
 
-/* -- algorithms ------------------------------------------------------------- */
+/* -- algorithms ------------------------------------------------------------ */
 
 /* What a rung, or a packing, must have. */
 enum needs {
@@ -135,7 +135,7 @@ bool choose_packs_dots(const struct kernel_table *k, uint32_t cin,
     return packs(k, CONV_DOTS, cin, cout, 0, 0);
 }
 
-/* -- algorithms of adjoints -------------------------------------------------- */
+/* -- algorithms of adjoints ------------------------------------------------ */
 
 /* The first row that fits is taken.  0: no condition.
  *
@@ -203,7 +203,7 @@ enum adjoint_way choose_weights_adjoint(const struct kernel_table *k,
     return choose_adjoint(k, s, true);
 }
 
-/* -- names --------------------------------------------------------------------- */
+/* -- names ----------------------------------------------------------------- */
 
 const char *choose_name(const struct kernel_table *k, enum conv_way way)
 {
@@ -233,7 +233,7 @@ const char *choose_operand_name(const struct kernel_table *k, enum conv_way way)
     return k->gemm.operand == DTYPE_BF16 ? "bf16" : "bf16 in f32";
 }
 
-/* -- operands ---------------------------------------------------------------- */
+/* -- operands -------------------------------------------------------------- */
 
 /* Under operands of bf16 the first and the last product keep f32 if they have
  * few channels: the noisy picture itself is not rounded to 8 bits, nor what
@@ -284,7 +284,7 @@ enum choose_operands choose_operands(const struct kernel_table *k,
     return OPERANDS_RUNG;
 }
 
-/* -- roles ------------------------------------------------------------------- */
+/* -- roles ----------------------------------------------------------------- */
 
 /* Inputs that are the same for all pixels of a picture. */
 static const char *const step_inputs[] = {"timestep", "label", "text_embeds",

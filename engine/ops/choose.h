@@ -20,7 +20,7 @@
 
 struct graph;
 
-/* -- operands: what weights are packed for ---------------------------------- */
+/* -- operands: what weights are packed for --------------------------------- */
 
 enum choose_operands {
     OPERANDS_RUNG,  /* those of the table's products                         */
@@ -53,7 +53,7 @@ bool choose_in_place(uint64_t n_weights);
 enum unstir_status choose_roles(enum product_role *roles, const struct graph *g,
                                 struct unstir_error *err);
 
-/* -- algorithms -------------------------------------------------------------- */
+/* -- algorithms ------------------------------------------------------------ */
 
 enum conv_way {
     CONV_TILES,    /* tiles of direct products                               */

@@ -1,5 +1,4 @@
-/* elementwise.h - sums, scalings, copies, vectors a picture, embeddings;
- * losses and the optimiser's passes over parameters.
+/* elementwise.h - sums, scalings, copies, vectors a picture; their adjoints.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -72,72 +71,5 @@ struct div_vec_args {
     float *y;
 };
 void div_vec(const struct op_ctx *ctx, const void *args);
-
-/* Sinusoidal embedding of t[i] (REFERENCE: Timesteps): y [n][dim]. */
-struct time_embed_args {
-    uint32_t n, dim;
-    bool is_cos_first; /* flip_sin_to_cos */
-    float freq_shift, scale, max_period;
-    const float *t;
-    float *y;
-};
-void time_embed(const struct op_ctx *ctx, const void *args);
-
-/* Gaussian Fourier features of ln(sigma[i]): y [n][2m] = [sin | cos]. */
-struct fourier_embed_args {
-    uint32_t n, m;
-    bool is_cos_first, is_log;
-    const float *sigma, *freq; /* [n], [m] */
-    float *y;
-};
-void fourier_embed(const struct op_ctx *ctx, const void *args);
-
-/* y[i] = table[(size_t)id[i]] for n numbers; they are floats holding whole numbers inside
- * the table (checked by the caller). */
-struct lookup_args {
-    uint32_t n, c;
-    uint32_t rows;
-    const float *id, *table;
-    float *y;
-};
-void lookup(const struct op_ctx *ctx, const void *args);
-
-/* dtable[id[i]] += dy[i], in order of i. */
-struct lookup_bwd_args {
-    uint32_t n, c, rows;
-    const float *id, *dy;
-    float *dtable;
-};
-void lookup_bwd(const struct op_ctx *ctx, const void *args);
-
-/* Weighted squared error: loss[i] = weight[i] * mean over m of (y - target)^2;
- * dy = 2 weight[i] (y - target) / (m * n).  weight NULL: 1. */
-struct squared_error_args {
-    uint32_t n;
-    size_t m;
-    const float *y, *target, *weight;
-    float *dy, *loss;
-};
-void squared_error(const struct op_ctx *ctx, const void *args);
-
-/* Sum of squares of n floats, in fixed chunks; double result. */
-struct sum_squares_args {
-    size_t n;
-    const float *x;
-    double *out;
-};
-size_t sum_squares_scratch(size_t n);
-void sum_squares(const struct op_ctx *ctx, const void *args);
-
-/* AdamW on n parameters (decoupled decay, bias correction by the caller's
- * c1 = 1 - beta1^t, c2 = 1 - beta2^t), as torch.optim.AdamW orders it; then
- * the running mean: ema += (1 - ema_decay) * (p - ema).  Gradients are
- * multiplied by grad_scale (clipping) first and zeroed after. */
-struct adamw_args {
-    size_t n;
-    float lr, beta1, beta2, eps, weight_decay, c1, c2, grad_scale, ema_decay;
-    float *p, *g, *m, *v, *ema;
-};
-void adamw(const struct op_ctx *ctx, const void *args);
 
 #endif

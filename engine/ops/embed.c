@@ -6,11 +6,12 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "ops/embed.h"
+
 #include <math.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
-#include "ops/elementwise.h"
 
 static void put_pair(float *y, uint32_t half, uint32_t i, float angle,
                      bool is_cos_first)

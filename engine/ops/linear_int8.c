@@ -2,8 +2,8 @@
  *
  * Packed weights: a scale and a sum a column, then the panels.
  *
- * A product runs in two passes with the pool between: all rows are quantised, each behind its
- * norm and activation; then row blocks meet groups of panels.
+ * A product runs in two passes with the pool between: all rows are quantised,
+ * each behind its norm and activation; then row blocks meet groups of panels.
  *
  * SPDX-License-Identifier: MIT
  */

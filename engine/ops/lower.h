@@ -103,9 +103,8 @@ uint64_t packs_layout(const struct packs *packs);
 /* Packs of a network that differs from that of `base` in the parameters
  * touched[p] alone: products of untouched ones are the base's, which must
  * outlive *out and is not changed; the others keep their weights as the base
- * does.  packs_derive_wants() says which parameters
- * must be given for that; the others may be what packs_param() of the base
- * gives, or NULL. */
+ * does.  packs_derive_wants() says which parameters must be given for that; the
+ * others may be what packs_param() of the base gives, or NULL. */
 void packs_derive_wants(bool *wanted, const struct packs *base,
                         const struct graph *g, const bool *touched);
 enum unstir_status packs_derive(struct packs **out, const struct packs *base,
@@ -118,8 +117,8 @@ enum unstir_status packs_derive(struct packs **out, const struct packs *base,
 /* Bytes that packs_new() and the parameters beside it will take, weights that
  * are read in place included, without reading any; with `touched` those of
  * packs_derive().  *peak_bytes (or NULL) with all the parameters that are given
- * for that, before what packs_needs() denies is dropped.  stored: [p] or NULL, as in packs_params; of data only
- * whether it is NULL counts. */
+ * for that, before what packs_needs() denies is dropped.  stored: [p] or NULL,
+ * as in packs_params; of data only whether it is NULL counts. */
 enum unstir_status packs_measure(size_t *bytes, size_t *peak_bytes,
                                  const struct graph *g,
                                  const struct kernel_table *table,

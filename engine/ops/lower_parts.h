@@ -2,7 +2,8 @@
  *
  * lower.c walks the graph and has the design; lower_forms.c turns forms into
  * stored values; lower_products.c lowers convolutions and linear layers;
- * lower_plain.c what stands alone, lower_tokens.c what transformers need.  Names are inner to ops/.
+ * lower_plain.c what stands alone, lower_tokens.c what transformers need.
+ * Names are inner to ops/.
  *
  * SPDX-License-Identifier: MIT
  */

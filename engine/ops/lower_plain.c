@@ -8,6 +8,7 @@
 
 #include "ops/attention.h"
 #include "ops/elementwise.h"
+#include "ops/embed.h"
 #include "ops/resample.h"
 
 void lower_sum(struct lowering *l, const struct graph_op *op)

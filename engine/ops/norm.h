@@ -7,7 +7,8 @@
  * Sums are taken in a fixed order.
  *
  *   scale[i][c] = gamma[c] * rstd[i][g(c)] * (1 + e[i][c])
- *   shift[i][c] = (beta[c] - mean * gamma[c] * rstd) * (1 + e[i][c]) + e[i][C + c]
+ *   shift[i][c] = (beta[c] - mean * gamma[c] * rstd) * (1 + e[i][c])
+ *                 + e[i][C + c]
  *
  * SPDX-License-Identifier: MIT
  */

@@ -5,12 +5,13 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include "ops/optim.h"
+
 #include <math.h>
 
 #include "base/pool.h"
 #include "kernels/kernels.h"
 #include "ops/chunks.h"
-#include "ops/elementwise.h"
 
 struct job {
     const struct op_ctx *ctx;

@@ -15,7 +15,8 @@
  *         { offsetof(struct conv2d_args, x0), x, PLAN_READ },
  *         { offsetof(struct conv2d_args, y), y, PLAN_WRITE },
  *     };
- *     plan_add(b, "conv_in", conv2d_run, &args, sizeof args, scratch, slots, 2);
+ *     plan_add(b, "conv_in", conv2d_run, &args, sizeof args, scratch,
+ *              slots, 2);
  *     plan_finish(&plan, b, err);
  *     ...
  *     plan_run(plan, pool, arena, externals, cancel);

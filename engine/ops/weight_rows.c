@@ -51,7 +51,7 @@ static struct room room_of(void *memory)
     return (struct room){p, p + LINES_FLOATS, p + LINES_FLOATS + MADE_FLOATS};
 }
 
-/* -- rows -------------------------------------------------------------------- */
+/* -- rows ------------------------------------------------------------------ */
 
 /* Taps of a channel in the rows. */
 static uint32_t taps_of(const struct weight_rows *w)
@@ -121,7 +121,7 @@ void weight_rows_load(float *dst, const struct weight_rows *w, uint32_t o,
     }
 }
 
-/* -- lines ------------------------------------------------------------------- */
+/* -- lines ----------------------------------------------------------------- */
 
 static bool is_spreadable(enum dtype type)
 {
@@ -184,7 +184,7 @@ void weight_narrow_lines(const struct gemm_kernels *g, void *dst,
         g->narrow(dst, lines, n * g->nr);
 }
 
-/* -- panels ------------------------------------------------------------------ */
+/* -- panels ---------------------------------------------------------------- */
 
 /* A block of the panel at dst, whose taps are `tap_bytes` apart. */
 static void put_block(const struct kernel_table *k, char *dst, size_t tap_bytes,
@@ -229,7 +229,7 @@ void weight_panel(const struct kernel_table *k, void *dst,
     }
 }
 
-/* -- transformed ones -------------------------------------------------------- */
+/* -- transformed ones ------------------------------------------------------ */
 
 void weight_filters(const struct kernel_table *k, char *dst, size_t plane,
                     const struct weight_rows *w, uint32_t p, uint32_t c,

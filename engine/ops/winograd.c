@@ -38,12 +38,12 @@
 /* V and M of all tiles may take this much before blocks are preferred. */
 #define PHASES_MAX_BYTES ((size_t)48 << 20)
 
-/* Weights of this many bytes do not stay in a core's share of the last cache. */
+/* So many bytes of weights do not stay in a core's share of the last cache. */
 #define STREAMED_BYTES ((size_t)4 << 20)
 
 /* Of weights that are transformed when used, for F(2x2), a slice of panels at a
- * time is there: by phases as many as stay in the last caches of the threads, by
- * blocks, which transform their inputs anew for each slice, far more. */
+ * time is there: by phases as many as stay in the last caches of the threads,
+ * by blocks, which transform their inputs anew for each slice, far more. */
 #define SLICE_THREAD_BYTES ((size_t)2 << 20)
 #define SLICE_BLOCKS_BYTES ((size_t)64 << 20)
 

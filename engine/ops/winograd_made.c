@@ -119,7 +119,7 @@ static unsigned char *thread_scratch(const struct made *m, unsigned worker)
     return m->scratch + worker * m->thread_bytes;
 }
 
-/* -- patches ---------------------------------------------------------------- */
+/* -- patches --------------------------------------------------------------- */
 
 /* Row `i` of the tiles at hand. */
 static void transform_row(void *arg, size_t i, unsigned worker)
@@ -142,7 +142,7 @@ static void transform_row(void *arg, size_t i, unsigned worker)
     }
 }
 
-/* -- products --------------------------------------------------------------- */
+/* -- products -------------------------------------------------------------- */
 
 /* A group of panels. */
 struct group {
@@ -232,7 +232,7 @@ static void multiply_block(void *arg, size_t i, unsigned worker)
     put_tiles(m, &g, from, from + n);
 }
 
-/* -- all --------------------------------------------------------------------- */
+/* -- all ------------------------------------------------------------------- */
 
 size_t winograd_made_scratch(const struct kernel_table *k, unsigned n_threads,
                              const struct conv2d_shape *s)

@@ -42,7 +42,7 @@ enum unstir_status checkpoint_note(struct unstir_model *m,
     return UNSTIR_OK;
 }
 
-/* -- network ---------------------------------------------------------------- */
+/* -- network --------------------------------------------------------------- */
 
 /* Of a latent model: what turns its latents into pictures. */
 static enum unstir_status decoder_load(struct unstir_model *m,

@@ -16,7 +16,7 @@
 
 #define FEW_STEPS 4 /* of distilled models: 1 to 4 by their makers          */
 
-/* -- unstir.json ------------------------------------------------------------ */
+/* -- unstir.json ----------------------------------------------------------- */
 
 static enum unstir_status
 check_keys(struct unstir_model *m, const struct json *object, const char *where,
@@ -250,7 +250,7 @@ static enum unstir_status read_id(struct unstir_model *m,
     return UNSTIR_OK;
 }
 
-/* -- defaults --------------------------------------------------------------- */
+/* -- defaults -------------------------------------------------------------- */
 
 static uint32_t round_down(uint32_t v, uint32_t unit)
 {

@@ -8,7 +8,7 @@
 #include "format/json.h"
 #include "pipeline/checkpoint_inside.h"
 
-/* -- samplers --------------------------------------------------------------- */
+/* -- samplers -------------------------------------------------------------- */
 
 static void refuse(struct checkpoint_sampler *s, const char *why)
 {

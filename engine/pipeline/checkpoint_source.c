@@ -177,7 +177,7 @@ static enum unstir_status name_given(struct checkpoint_source *s,
     return UNSTIR_OK;
 }
 
-/* -- textual inversions ----------------------------------------------------- */
+/* -- textual inversions ---------------------------------------------------- */
 
 /* They change pictures, so they count in the digest. */
 static enum unstir_status digest_inversions(struct checkpoint_source *s,

@@ -2,10 +2,11 @@
  * that evaluate its shallow layers alone.
  *
  * Every `every`-th step of a run is whole and leaves behind what its deep
- * layers made of each of its pictures (two or three with guidance); the steps between
- * build upon the last of these.  A step that needs a picture more than there
- * are, where guidance begins, is whole as well.  Ma et al., arXiv:2312.00858,
- * with uniform steps and the skip branch behind the second layer.
+ * layers made of each of its pictures (two or three with guidance); the steps
+ * between build upon the last of these.  A step that needs a picture more than
+ * there are, where guidance begins, is whole as well.  Ma et al.,
+ * arXiv:2312.00858, with uniform steps and the skip branch behind the second
+ * layer.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -13,10 +13,10 @@
  *
  * It may act in a part of the steps only: guided steps cost two evaluations.
  *
- * Sources.  Brooks et al., arXiv:2211.09800, section 3.2 (two scales); Ho and Salimans, arXiv:2207.12598, in the form the reference's
- * pipelines use; Lin et al., arXiv:2305.08891, section 3.4 (rescaling);
- * Kynkaanniemi et al., arXiv:2404.07724 (interval; counted in steps as the
- * reference's guiders do).
+ * Sources.  Brooks et al., arXiv:2211.09800, section 3.2 (two scales); Ho and
+ * Salimans, arXiv:2207.12598, in the form the reference's pipelines use; Lin et
+ * al., arXiv:2305.08891, section 3.4 (rescaling); Kynkaanniemi et al.,
+ * arXiv:2404.07724 (interval; counted in steps as the reference's guiders do).
  *
  * SPDX-License-Identifier: MIT
  */

@@ -21,7 +21,7 @@
 #include "model/tiled.h"
 #include "pipeline/checkpoint.h"
 
-/* Layers of a decoder that hold more make it work in bands.  Four of such may be
+/* Layers of a decoder that hold more make it work in bands.  Four may be
  * there at once: Stable Diffusion's decoder is whole up to 700 x 700 pixels,
  * with little memory up to 250 x 250. */
 #define MAX_WHOLE        ((size_t)512 << 20)
@@ -58,7 +58,7 @@ size_t latent_picture_floats(const struct unstir_model *m, uint32_t width,
     return (size_t)m->info.channels * height * width;
 }
 
-/* -- decoding ---------------------------------------------------------------- */
+/* -- decoding -------------------------------------------------------------- */
 
 struct tiling latent_tiling(bool is_frugal)
 {
@@ -130,7 +130,7 @@ enum unstir_status latent_decode_by(const struct unstir_model *m,
     return status;
 }
 
-/* -- encoding ---------------------------------------------------------------- */
+/* -- encoding -------------------------------------------------------------- */
 
 bool latent_is_encodable(const struct unstir_model *m)
 {
@@ -197,7 +197,7 @@ enum unstir_status latent_encode(const struct unstir_model *m,
     return st;
 }
 
-/* -- sketches ---------------------------------------------------------------- */
+/* -- sketches -------------------------------------------------------------- */
 
 static const struct colours *colours_of(const struct unstir_model *m)
 {

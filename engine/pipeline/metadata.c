@@ -31,7 +31,7 @@
 /* A JPEG's segment has room for 65,535 bytes with its heading. */
 #define MAX_XMP_BYTES 65000u
 
-/* -- XMP --------------------------------------------------------------------- */
+/* -- XMP ------------------------------------------------------------------- */
 
 struct text {
     char *at; /* NULL: only count */
@@ -94,7 +94,7 @@ static enum unstir_status write_xmp(const struct unstir_generation *g,
     return UNSTIR_OK;
 }
 
-/* -- texts ------------------------------------------------------------------- */
+/* -- texts ----------------------------------------------------------------- */
 
 static void add(struct metadata *m, const char *key, const char *value)
 {

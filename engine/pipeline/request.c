@@ -513,7 +513,7 @@ static void check_variation(struct check *c, const struct sampler *s)
     }
 }
 
-/* -- texts ------------------------------------------------------------------ */
+/* -- texts ----------------------------------------------------------------- */
 
 /* Models without a text encoder.  The prompt is a label: check_class(). */
 static void check_no_texts(struct check *c)

@@ -40,7 +40,7 @@ bool request_is_guided_at(const struct unstir_model *model,
                           const struct unstir_request *resolved, uint32_t step);
 
 /* Pictures that a step (0-based) evaluates: with guidance the unguided one, of
- * models that edit the one with the picture alone, and last the one with all. */
+ * models that edit the one with the picture alone, last the one with all. */
 uint32_t request_images_at(const struct unstir_model *model,
                            const struct unstir_request *resolved,
                            uint32_t step);
@@ -54,13 +54,14 @@ extern const struct unstir_image request_absent_picture;
 
 /* The canonical JSON: model, class (of models that read a text: prompt,
  * negative_prompt if there is one, clip_skip if not 1, prompt_syntax if
- * "plain"), seed, variation_seed and variation_strength (above 0), steps, sampler, schedule (if it is
- * not the model's own), guidance_scale, image_guidance_scale (of models that edit), guidance_rescale (if it changes
- * something), guidance_start and guidance_end (by request_has_interval()),
- * eta, deep_cache (above 1), width, height, and from a picture strength, init_image_sha256 and
- * mask_sha256, in this order, compact; a body that can be posted again.
- * Digests are those of `start`, or if it is NULL made of the pictures.
- * *json is ended by alloc_free(). */
+ * "plain"), seed, variation_seed and variation_strength (above 0), steps,
+ * sampler, schedule (if it is not the model's own), guidance_scale,
+ * image_guidance_scale (of models that edit), guidance_rescale (if it changes
+ * something), guidance_start and guidance_end (by request_has_interval()), eta,
+ * deep_cache (above 1), width, height, and from a picture strength,
+ * init_image_sha256 and mask_sha256, in this order, compact; a body that can be
+ * posted again.  Digests are those of `start`, or if it is NULL made of the
+ * pictures.  *json is ended by alloc_free(). */
 enum unstir_status request_write(const struct unstir_model *model,
                                  const struct unstir_request *resolved,
                                  const struct start *start, char **json,

@@ -12,7 +12,7 @@
 #include "pipeline/checkpoint.h"
 #include "pipeline/start.h"
 
-/* -- writing ---------------------------------------------------------------- */
+/* -- writing --------------------------------------------------------------- */
 
 static enum unstir_status write_digest(struct json_writer *w, const char *key,
                                        const char *known,
@@ -124,7 +124,7 @@ enum unstir_status request_write(const struct unstir_model *model,
     return json_finish(json, w, false, err);
 }
 
-/* -- reading ----------------------------------------------------------------- */
+/* -- reading --------------------------------------------------------------- */
 
 static enum unstir_status read_seed(const struct json *v, uint64_t *seed,
                                     struct unstir_error *err)

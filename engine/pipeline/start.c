@@ -17,7 +17,7 @@
 
 #define MASK_CUT 128 /* 0.5 of 255, rounded up                               */
 
-/* -- the plan --------------------------------------------------------------- */
+/* -- the plan -------------------------------------------------------------- */
 
 /* The product is cut in f64, as the reference's int() does: 0.29 of 100 steps
  * are 28. */
@@ -57,7 +57,7 @@ void start_plan(struct start *s, const struct unstir_model *model,
     s->end = s->is_inverse ? n - skipped : end;
 }
 
-/* -- pictures ---------------------------------------------------------------- */
+/* -- pictures -------------------------------------------------------------- */
 
 enum unstir_status start_digest(const struct unstir_image *image, char hex[65],
                                 struct unstir_error *err)
@@ -249,7 +249,7 @@ void start_fini(struct start *s)
     s->memory = s->known = s->noise = s->mask = NULL;
 }
 
-/* -- samples ------------------------------------------------------------------ */
+/* -- samples --------------------------------------------------------------- */
 
 /* Sines of smaller angles say nothing about the direction. */
 #define LEAST_SINE 1e-6

@@ -48,9 +48,9 @@
  * to grey and cut at 128, and taken to latents by their nearest pixel.
  *
  * Sources.  Shoemake, "Animating rotation with quaternion curves", SIGGRAPH
- * 1985 (the arc); Meng et al., arXiv:2108.01073 (picture to picture); Lugmayr et al.,
- * arXiv:2201.09865, eq. 8 without resampling (keeping); diffusers 0.42.1,
- * StableDiffusionImg2ImgPipeline.get_timesteps and prepare_latents,
+ * 1985 (the arc); Meng et al., arXiv:2108.01073 (picture to picture); Lugmayr
+ * et al., arXiv:2201.09865, eq. 8 without resampling (keeping); diffusers
+ * 0.42.1, StableDiffusionImg2ImgPipeline.get_timesteps and prepare_latents,
  * StableDiffusionInpaintPipeline.__call__ (the case of 4 channels),
  * StableDiffusionInstructPix2PixPipeline.prepare_image_latents,
  * LatentConsistencyModelImg2ImgPipeline.__call__.

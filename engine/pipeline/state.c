@@ -21,7 +21,7 @@
 #define STATE_FORMAT "unstir-state-1"
 #define RNG_WORDS    624
 
-/* -- save ------------------------------------------------------------------- */
+/* -- save ------------------------------------------------------------------ */
 
 static enum unstir_status write_progress(const struct unstir_generation *g,
                                          char **json, struct unstir_error *err)
@@ -120,7 +120,7 @@ enum unstir_status state_save(const struct unstir_generation *g,
     return st;
 }
 
-/* -- restore ---------------------------------------------------------------- */
+/* -- restore --------------------------------------------------------------- */
 
 static enum unstir_status meta_get(const struct weights *w, const char *key,
                                    const char **out, struct unstir_error *err)

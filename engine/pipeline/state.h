@@ -2,9 +2,9 @@
  *
  * Tensors: sample, estimate f32 [channels][height][width]; history f32
  * [n_held][channels][height][width] when the sampler holds one; rng i32 [624],
- * the generator's words; of a run from a picture known, noise (and mask, masked)
- * f32 [channels][height][width]; with deep_cache deep f32 [pictures][floats],
- * once there is one.  Metadata, all of it text:
+ * the generator's words; of a run from a picture known, noise (and mask,
+ * masked) f32 [channels][height][width]; with deep_cache deep f32
+ * [pictures][floats], once there is one.  Metadata, all of it text:
  *
  *   format        "unstir-state-1"
  *   model_digest  SHA-256 of weights and configuration

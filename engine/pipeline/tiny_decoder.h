@@ -25,7 +25,7 @@ struct tiny_decoder {
     struct weights *weights;
 };
 
-/* For a model whose other parts are open.  tiny_decoder_fini() in every case. */
+/* For a model whose other parts are open.  tiny_decoder_fini() always. */
 enum unstir_status tiny_decoder_open(struct tiny_decoder *d,
                                      const struct unstir_model *m,
                                      const char *folder,

@@ -1,9 +1,9 @@
 /* binomial.c - drawing pictures of bits by the chain of binomial.h.
  *
- * Bits are -1 and 1.  The network says the log-odds that the rest of the picture
- * gives each bit for being 1; every step keeps or turns each bit by the exact
- * posterior, mixed by that chance.  Any number of steps up to T will do: the
- * chain is walked in strides.
+ * Bits are -1 and 1.  The network says the log-odds that the rest of the
+ * picture gives each bit for being 1; every step keeps or turns each bit by the
+ * exact posterior, mixed by that chance.  Any number of steps up to T will do:
+ * the chain is walked in strides.
  *
  * A bit of a fair coin is the sign of a normal draw, which is how a run
  * begins; and a picture x_0 on its way to noise is the sign of a x_0 + s z,

@@ -1,4 +1,4 @@
-/* dpmpp_2s_a.c - DPM-Solver++ of second order, singlestep, with ancestral noise.
+/* dpmpp_2s_a.c - DPM-Solver++ of second order, singlestep, ancestral noise.
  *
  * A step estimates the picture at its start, goes half of the way to sigma_down
  * in ln sigma with it, estimates again there, and goes the whole way from its

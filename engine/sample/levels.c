@@ -108,7 +108,7 @@ static enum unstir_status check_prediction(const struct sampler_run *run,
                                "a flow");
 }
 
-/* -- Euler's family --------------------------------------------------------- */
+/* -- Euler's family -------------------------------------------------------- */
 
 /* linspace spacing is not rounded here; leading spacing that runs past the
  * table means its end, where only a curve's ends are taken from it. */
@@ -273,7 +273,7 @@ void sampler_estimate_exploding(const struct sampler_run *run, float sigma,
     }
 }
 
-/* -- multistep solvers ------------------------------------------------------ */
+/* -- multistep solvers ----------------------------------------------------- */
 
 /* T, or less by the steps whose log-SNR lies below the configured one. */
 static uint32_t last_timestep(const struct schedule *s)

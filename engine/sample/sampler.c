@@ -36,7 +36,7 @@ static enum unstir_status check_signal(const struct sampler_run *run,
                      t);
 }
 
-/* -- schedules -------------------------------------------------------------- */
+/* -- schedules ------------------------------------------------------------- */
 
 enum unstir_status sampler_schedule_init(const struct sampler *s,
                                          struct schedule *schedule,
@@ -61,7 +61,7 @@ uint32_t sampler_max_steps(const struct sampler *s,
     return s->max_steps ? s->max_steps(schedule) : schedule_max_steps(schedule);
 }
 
-/* -- runs ------------------------------------------------------------------- */
+/* -- runs ------------------------------------------------------------------ */
 
 static enum unstir_status take_memory(struct sampler_run *run,
                                       struct unstir_error *err)
@@ -258,7 +258,7 @@ float sampler_view_scale(const struct sampler_run *run, uint32_t step)
     return a == 1 ? 1 / sqrtf(s * s + 1) : 1;
 }
 
-/* -- history ---------------------------------------------------------------- */
+/* -- history --------------------------------------------------------------- */
 
 float *sampler_history(const struct sampler_run *run,
                        const struct sampler_state *state, size_t i)
@@ -278,7 +278,7 @@ float *sampler_push(const struct sampler_run *run, struct sampler_state *state,
     return front;
 }
 
-/* -- estimates -------------------------------------------------------------- */
+/* -- estimates ------------------------------------------------------------- */
 
 /* Bits of |x|: they order as the numbers do. */
 static uint32_t magnitude_bits(float x)
@@ -415,7 +415,7 @@ struct sampler_ancestral sampler_ancestral_split(float sigma, float next)
     return (struct sampler_ancestral){up < next ? up : next, down};
 }
 
-/* -- distilled models ------------------------------------------------------- */
+/* -- distilled models ------------------------------------------------------ */
 
 enum unstir_status sampler_prepare_distilled(struct sampler_run *run,
                                              struct unstir_error *err)

@@ -164,10 +164,10 @@ enum sampler_id {
 extern const struct sampler *const samplers[SAMPLER_COUNT];
 extern const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT];
 
-/* By name or alias, case and blanks ignored ("Euler a"), also with k-diffusion's
- * k in front, or by a class of the reference; NULL if unknown.  A name may end
- * with that of a schedule ("DPM++ 2M Karras"): then *schedule is it, else
- * NULL. */
+/* By name or alias, case and blanks ignored ("Euler a"), also with
+ * k-diffusion's k in front, or by a class of the reference; NULL if unknown.  A
+ * name may end with that of a schedule ("DPM++ 2M Karras"): then *schedule is
+ * it, else NULL. */
 const struct sampler *sampler_find(const char *name);
 const struct sampler *
 sampler_find_scheduled(const char *name,

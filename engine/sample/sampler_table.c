@@ -46,8 +46,8 @@ const struct sampler *const samplers[SAMPLER_COUNT] = {
     [SAMPLER_DPMPP_2M_SDE_HEUN] = &sampler_dpmpp_2m_sde_heun,
 };
 
-/* Name, title, other spellings, draws noise after the first, order (unipc, deis:
- * unless a folder says otherwise), source. */
+/* Name, title, other spellings, draws noise after the first, order (unipc,
+ * deis: unless a folder says otherwise), source. */
 const struct unstir_sampler_info sampler_infos[SAMPLER_COUNT] = {
     [SAMPLER_DDIM] = {"ddim", "DDIM", "", false, 1, "arXiv:2010.02502"},
     [SAMPLER_DDPM] = {"ddpm", "DDPM", "ancestral", true, 1, "arXiv:2006.11239"},

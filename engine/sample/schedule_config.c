@@ -161,7 +161,7 @@ const char *schedule_kin_text(enum schedule_kin kin)
     return texts[kin];
 }
 
-/* -- defaults --------------------------------------------------------------- */
+/* -- defaults -------------------------------------------------------------- */
 
 static void defaults_latent(struct schedule_config *c)
 {
@@ -289,7 +289,7 @@ void schedule_config_defaults(struct schedule_config *c, enum schedule_method m)
     }
 }
 
-/* -- fields ----------------------------------------------------------------- */
+/* -- fields ---------------------------------------------------------------- */
 
 enum field_kind { FIELD_BOOL, FIELD_UINT, FIELD_REAL, FIELD_NAME };
 
@@ -475,7 +475,7 @@ static enum unstir_status read_field(struct schedule_config *c,
     return UNSTIR_OK;
 }
 
-/* -- what is more than a field ---------------------------------------------- */
+/* -- what is more than a field --------------------------------------------- */
 
 /* The list that trained_betas says, or NULL. */
 static const struct json *trained_list(const struct json *object)

@@ -76,7 +76,7 @@ void sigmas_exponential(double *out, uint32_t n, double most, double least)
         out[i] = exp(sigmas_linspace(start, end, n, i));
 }
 
-/* -- the quantiles of a beta distribution ----------------------------------- */
+/* -- the quantiles of a beta distribution ---------------------------------- */
 
 /* The continued fraction of the incomplete beta function, by Lentz's method. */
 static double beta_fraction(double x, double a, double b)
@@ -144,7 +144,7 @@ void sigmas_beta(double *out, uint32_t n, double most, double least)
                              (most - least);
 }
 
-/* -- align your steps ------------------------------------------------------- */
+/* -- align your steps ------------------------------------------------------ */
 
 void sigmas_align_your_steps(double *out, uint32_t n, bool is_xl)
 {

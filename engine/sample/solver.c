@@ -48,7 +48,7 @@ bool solver_is_of_noise(const struct schedule_config *c)
     return c->algorithm == ALGORITHM_DPM || c->algorithm == ALGORITHM_SDE_DPM;
 }
 
-/* -- terms ------------------------------------------------------------------ */
+/* -- terms ----------------------------------------------------------------- */
 
 static struct solver_terms terms_dpmpp(struct solver_point t,
                                        struct solver_point s, unsigned order,
@@ -145,7 +145,7 @@ struct solver_terms solver_terms_of(const struct schedule_config *c,
     return terms_dpmpp(t, s, order, is_midpoint);
 }
 
-/* -- outputs ---------------------------------------------------------------- */
+/* -- outputs --------------------------------------------------------------- */
 
 static void picture_of_output(const struct sampler_run *run,
                               struct solver_point at, const float *output,
@@ -224,7 +224,7 @@ void solver_convert(const struct sampler_run *run, struct solver_point at,
         converted[i] = (sample[i] - at.signal * estimate[i]) / at.noise;
 }
 
-/* -- steps ------------------------------------------------------------------ */
+/* -- steps ----------------------------------------------------------------- */
 
 static void step_first(const struct sampler_run *run, struct solver_terms k,
                        const float *m0, float *x)

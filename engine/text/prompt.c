@@ -255,7 +255,7 @@ static bool starts_with(const char *text, size_t n, const char *head)
     return n >= length && memcmp(text, head, length) == 0;
 }
 
-/* "<lora:...>" at r->at: its length in *length, or 0 if it is something else. */
+/* "<lora:...>" at r->at: its length in *length, or 0 if it is none. */
 static enum unstir_status take_lora(struct reader *r, size_t *length)
 {
     struct prompt *p = r->p;

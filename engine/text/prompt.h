@@ -8,8 +8,8 @@
  *     (word:1.3)            1.3 times
  *     \( \) \[ \] \\        the character itself
  *     BREAK                 the next piece begins here
- *     <lora:name:0.8>       also name:text:unet, name:te=0.5:unet=1, <lyco:...>;
- *                           taken out of the text
+ *     <lora:name:0.8>       also name:text:unet, name:te=0.5:unet=1,
+ *                           <lyco:...>; taken out of the text
  *   A bracket that is never closed counts to the end; one that was never
  *   opened is text.  Words that change with the steps ([from:to:0.5], [a|b])
  *   and prompts joined by AND have no meaning here: they are text, weaker in

@@ -15,8 +15,10 @@
 #include "base/alloc.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
+#include "ops/embed.h"
 #include "ops/norm.h"
 #include "ops/resample.h"
+#include "ops/optim.h"
 #include "train/bit_loss.h"
 #include "train/train_lower.h"
 

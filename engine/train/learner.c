@@ -11,7 +11,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "model/network.h"
-#include "ops/elementwise.h"
+#include "ops/optim.h"
 #include "ops/plan.h"
 
 #define ADAM_EPS  1e-8f
@@ -75,7 +75,7 @@ enum unstir_status learner_gradients(struct learner *l,
     return UNSTIR_OK;
 }
 
-/* -- the update plan -------------------------------------------------------- */
+/* -- the update plan ------------------------------------------------------- */
 
 /* Arguments of the update plan's own operations. */
 struct update_args {
@@ -176,7 +176,7 @@ void learner_forget(struct learner *l)
         memset(l->lanes[i].params.g, 0, l->params.n * sizeof *l->params.g);
 }
 
-/* -- building ---------------------------------------------------------------- */
+/* -- building -------------------------------------------------------------- */
 
 static enum unstir_status open_lane(struct learner *l, uint32_t i,
                                     struct unstir_error *err)

@@ -52,7 +52,7 @@ struct learner_batch {
     float *loss; /* [batch], written                                         */
 };
 
-/* AdamW of one step; see ops/elementwise.h. */
+/* AdamW of one step; see ops/optim.h. */
 struct learner_update {
     double lr, weight_decay, beta1, beta2;
     double clip; /* largest norm of the gradient; 0: any                     */

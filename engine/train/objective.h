@@ -17,9 +17,9 @@
  * the weight c0^2 / (2 beta_t) (x0), times (s/a)^2 (epsilon).
  *
  *   origin-bits  the same paper's chain of bits (sample/binomial.h) on pictures
- *              of pure black and white.  The head says the log-odds that
- *              the other bits give each bit of x_0; the loss is the divergence of the step itself
- *              (bit_loss.h) times T: the bound, in nats a bit.
+ *              of pure black and white.  The head says the log-odds that the
+ *              other bits give each bit of x_0; the loss is the divergence of
+ *              the step itself (bit_loss.h) times T: the bound, in nats a bit.
  *   score      pictures lie in 0..1, x = x_0 + sigma e; target -e / sigma, the
  *              gradient of the noisy density [2], weight sigma^2.  The
  *              network is told sigma and divides its output by it.

@@ -11,6 +11,7 @@
 
 #include "ops/attention.h"
 #include "ops/elementwise.h"
+#include "ops/embed.h"
 #include "ops/norm.h"
 #include "ops/resample.h"
 

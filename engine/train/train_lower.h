@@ -1,5 +1,5 @@
-/* train_lower.h - what train_forward.c and adjoint.c share while a training plan is
- * being built.
+/* train_lower.h - what train_forward.c and adjoint.c share while they build a
+ * training plan.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -261,7 +261,7 @@ void history_add(struct history *h, const struct history_row *row)
         history_halve(h);
 }
 
-/* -- building --------------------------------------------------------------- */
+/* -- building -------------------------------------------------------------- */
 
 enum unstir_status trainer_path(char out[4096], const char *folder,
                                 const char *name, struct unstir_error *err)

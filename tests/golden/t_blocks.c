@@ -24,6 +24,7 @@
 #include "nn/resblock.h"
 #include "nn/upsample.h"
 #include "ops/elementwise.h"
+#include "ops/embed.h"
 #include "ops/graph.h"
 
 #define TOLERANCE 1e-5

@@ -9,6 +9,8 @@
 
 #include "base/compiler.h"
 #include "ops/elementwise.h"
+#include "ops/embed.h"
+#include "ops/optim.h"
 
 #define EACH_RUNG(k)                        \
     struct kernel_table tables_[MAX_RUNGS]; \

@@ -9,6 +9,8 @@
 #include "base/compiler.h"
 #include "ops/attention.h"
 #include "ops/elementwise.h"
+#include "ops/embed.h"
+#include "ops/optim.h"
 #include "ops/norm.h"
 #include "ops/resample.h"
 
