@@ -152,17 +152,37 @@ uint64_t cli_random_seed(void)
     return seed & MAX_EXACT;
 }
 
+/* Bytes of the UTF-8 character at p (RFC 3629, section 4), 0 for none. */
+static size_t utf8_bytes(const unsigned char *p)
+{
+    if (p[0] < 0x80)
+        return 1;
+    size_t n = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    if (p[0] > 0xf4 || (p[0] == 0xe0 && p[1] < 0xa0) ||
+        (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+        (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    return n;
+}
+
+/* A file's name is bytes, a JSON text is UTF-8: what is none becomes U+FFFD. */
 void cli_json_string(FILE *out, const char *text)
 {
     fputc('"', out);
-    for (const char *p = text; *p; p++) {
-        unsigned char c = (unsigned char)*p;
-        if (c == '"' || c == '\\')
-            fprintf(out, "\\%c", c);
-        else if (c < 0x20)
-            fprintf(out, "\\u%04x", c);
+    for (const unsigned char *p = (const unsigned char *)text; *p;) {
+        size_t n = utf8_bytes(p);
+        if (n == 0)
+            fputs("\\ufffd", out);
+        else if (*p == '"' || *p == '\\')
+            fprintf(out, "\\%c", *p);
+        else if (*p < 0x20)
+            fprintf(out, "\\u%04x", *p);
         else
-            fputc(c, out);
+            fwrite(p, 1, n, out);
+        p += n > 0 ? n : 1;
     }
     fputc('"', out);
 }
@@ -194,7 +214,7 @@ const char *cli_shared_file(const char *name)
 {
     static const char *const places[] = {"/../share/unstir/models",
                                          "/../models", "/../../models"};
-    static char path[2 * PATH_MAX];
+    static char path[2 * PATH_MAX], whole[PATH_MAX];
     char exe[PATH_MAX];
     struct stat st;
     ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
@@ -204,8 +224,8 @@ const char *cli_shared_file(const char *name)
         *slash = '\0';
     for (size_t i = 0; slash && i < sizeof(places) / sizeof(*places); i++) {
         snprintf(path, sizeof(path), "%s%s/%s", exe, places[i], name);
-        if (stat(path, &st) == 0)
-            return path;
+        if (realpath(path, whole))
+            return whole;
     }
     snprintf(path, sizeof(path), "models/%s", name);
     return stat(path, &st) == 0 ? path : NULL;

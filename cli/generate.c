@@ -4,6 +4,7 @@
  */
 #include "generate.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -381,7 +382,7 @@ static int collect_prompts(struct generate_job *job)
         return read_prompts(job, "stdin", stdin);
     FILE *f = fopen(prompt + 1, "r");
     if (!f) {
-        cli_error("%s: cannot open", prompt + 1);
+        cli_error("%s: %s", prompt + 1, strerror(errno));
         return CLI_FAILED;
     }
     int rc = read_prompts(job, prompt + 1, f);

@@ -45,6 +45,12 @@ static const struct command *find(const char *name)
 static int unknown_command(const char *name)
 {
     const char *names[N_COMMANDS];
+    if (name[0] == '-') {
+        cli_error("%.80s: unknown option; a command comes first (unstir --help "
+                  "lists them)",
+                  name);
+        return CLI_USAGE;
+    }
     for (size_t i = 0; i < N_COMMANDS; i++)
         names[i] = commands[i]->name;
     return opts_unknown_value("command", name, names, N_COMMANDS);

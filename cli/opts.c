@@ -147,23 +147,19 @@ static int out_of_range(const struct hit *h, const char *text, double min,
 static int parse_u64(const struct hit *h, const char *text, uint64_t max,
                      uint64_t *out)
 {
-    char *end;
-    double min = h->opt->min;
+    char *end, top[24] = "2^64-1"; /* its digits are nobody's to count */
     errno = 0;
     unsigned long long x = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end) {
-        if (h->opt->kind == OPT_U64 && h->opt->max == 0)
-            cli_error("%s %.80s: must be a whole number, 0 .. 2^64-1", h->shown,
-                      text);
-        else
-            cli_error("%s %.80s: must be a whole number, %.15g..%.15g",
-                      h->shown, text, min, (double)max);
-        return CLI_USAGE;
+    bool is_number = text[0] >= '0' && text[0] <= '9' && !*end;
+    if (is_number && errno != ERANGE && x <= max && (double)x >= h->opt->min) {
+        *out = x;
+        return OPTS_GO_ON;
     }
-    if (errno == ERANGE || x > max || (double)x < min)
-        return out_of_range(h, text, min, (double)max);
-    *out = x;
-    return OPTS_GO_ON;
+    if (max != UINT64_MAX)
+        snprintf(top, sizeof(top), "%llu", (unsigned long long)max);
+    cli_error("%s %.80s: must be %s%.15g..%s", h->shown, text,
+              is_number ? "" : "a whole number, ", h->opt->min, top);
+    return CLI_USAGE;
 }
 
 static int parse_real(const struct hit *h, const char *text, double *out)
@@ -393,7 +389,9 @@ int opts_parse(const struct command *c, int argc, char **argv, void *values)
             rc = parse_short(&p, argc, argv, &i);
     }
     if (rc == OPTS_GO_ON && p.common->n_operands < c->min_operands) {
-        cli_error("usage: unstir %s %s", c->name, c->synopsis);
+        cli_error("%s needs %zu argument%s, not %zu; usage: unstir %s %s",
+                  c->name, c->min_operands, c->min_operands == 1 ? "" : "s",
+                  p.common->n_operands, c->name, c->synopsis);
         rc = CLI_USAGE;
     }
     return rc;

@@ -26,12 +26,13 @@ static bool exists(const char *path)
 /* Told before the work, not after it. */
 static int check_folder(const char *path)
 {
-    char folder[PATH_MAX];
+    char folder[PATH_MAX] = ".";
     const char *slash = strrchr(path, '/');
-    int n = slash ? (int)(slash - path) : 0;
-    if (n == 0 || n >= (int)sizeof(folder))
-        return CLI_OK;
-    snprintf(folder, sizeof(folder), "%.*s", n, path);
+    size_t n = slash ? (size_t)(slash - path) + 1 : 0; /* "/" of "/x.png" */
+    if (n >= sizeof(folder))
+        return CLI_OK; /* told when it is opened */
+    if (n > 0)
+        snprintf(folder, sizeof(folder), "%.*s", (int)n, path);
     if (access(folder, W_OK | X_OK) == 0)
         return CLI_OK;
     cli_error("%s: folder %s: %s", path, folder, strerror(errno));

@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@ struct train_values {
     uint32_t nice;
     uint64_t stop_after, sample_every;
     double save_every;
-    bool full_precision;
+    bool full_precision, is_forced;
 };
 
 #define TRAIN(field) offsetof(struct train_values, field)
@@ -78,6 +79,10 @@ static const struct opt options[] = {
      .offset = TRAIN(o.output),
      .help = "the model being made; state, curve and sheets in DIR/training",
      .group = "Result"},
+    {.name = "force",
+     .kind = OPT_FLAG,
+     .offset = TRAIN(is_forced),
+     .help = "replace the model that is there already"},
     {.name = "full-precision",
      .kind = OPT_FLAG,
      .offset = TRAIN(full_precision),
@@ -440,7 +445,7 @@ static enum unstir_status keep(struct training *t, bool with_grid,
     enum unstir_status status = unstir_trainer_save(t->trainer, err);
     if (status == UNSTIR_OK)
         status = unstir_trainer_export(t->trainer, t->folder,
-                                       !t->v->full_precision, err);
+                                       unstir_trainer_is_half(t->trainer), err);
     if (status == UNSTIR_OK)
         status = unstir_trainer_report(t->trainer, with_grid, err);
     t->saved_s = cli_now_s();
@@ -564,6 +569,44 @@ static int check_data(const char *data)
     return CLI_FAILED;
 }
 
+/* What --resume takes: the rest was settled when the training began. */
+static int check_resume(const struct train_values *v)
+{
+    static const char *const free_to_change[] = {
+        "resume", "threads", "stop-after", "save-every", "sample-every"};
+    for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
+        const char *name = options[i].name;
+        bool is_free = !opts_is_given(&command_train, v, name);
+        for (size_t k = 0; k < sizeof(free_to_change) / sizeof(*free_to_change);
+             k++)
+            is_free = is_free || strcmp(name, free_to_change[k]) == 0;
+        if (is_free)
+            continue;
+        cli_error("--%s: not beside --resume, which goes on with the options "
+                  "of %s's saved state",
+                  name, v->resume);
+        return CLI_USAGE;
+    }
+    return OPTS_GO_ON;
+}
+
+/* Hours of somebody's computing are not written over by accident. */
+static int check_output(const struct train_values *v)
+{
+    static const char *const marks[] = {"training/state.safetensors",
+                                        "model_index.json"};
+    char path[PATH_MAX];
+    for (size_t i = 0; v->o.output && !v->is_forced && i < 2; i++) {
+        snprintf(path, sizeof(path), "%s/%s", v->o.output, marks[i]);
+        if (access(path, F_OK) != 0)
+            continue;
+        cli_error("--output %s: holds a model already;%s --force replaces it",
+                  v->o.output, i == 0 ? " --resume goes on with it," : "");
+        return CLI_USAGE;
+    }
+    return OPTS_GO_ON;
+}
+
 static int open_trainer(struct training *t, struct unstir_error *err)
 {
     struct train_values *v = t->v;
@@ -590,8 +633,12 @@ static int train_main(int argc, char **argv)
     int rc = opts_parse(&command_train, argc, argv, &v);
     if (rc == OPTS_GO_ON)
         rc = read_lists(&v);
-    if (rc == OPTS_GO_ON && !v.resume)
+    if (rc == OPTS_GO_ON && v.resume)
+        rc = check_resume(&v);
+    else if (rc == OPTS_GO_ON)
         rc = check_data(v.o.data);
+    if (rc == OPTS_GO_ON && !v.resume)
+        rc = check_output(&v);
     if (rc != OPTS_GO_ON)
         return rc;
     cli_catch_interrupts();

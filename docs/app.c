@@ -30,10 +30,12 @@ int main(void)
             return fprintf(stderr, "%s\n", err.detail), 1;
     if (unstir_generation_png(gen, NULL, &png, &n, &err))
         return fprintf(stderr, "%s\n", err.detail), 1;
-    fwrite(png, 1, n, stdout);
+    int is_whole = fwrite(png, 1, n, stdout) == n && fflush(stdout) == 0;
+    if (!is_whole)
+        perror("stdout");
     unstir_free(png);
     unstir_generation_free(gen);
     unstir_executor_free(exec);
     unstir_model_close(model);
-    return 0;
+    return is_whole ? 0 : 1;
 }

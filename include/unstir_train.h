@@ -122,8 +122,9 @@ enum unstir_status unstir_trainer_report(struct unstir_trainer *trainer,
                                          bool with_grid,
                                          struct unstir_error *err);
 
-/* The objective's name, also of a resumed training. */
+/* The objective's name and the model's precision, also of a resumed training. */
 const char *unstir_trainer_objective(const struct unstir_trainer *trainer);
+bool unstir_trainer_is_half(const struct unstir_trainer *trainer);
 
 /* What the averaged weights know of the pictures, a dimension: mean log2
  * density of pictures in -1..1 with a uniform part of a byte added; with

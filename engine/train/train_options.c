@@ -353,8 +353,9 @@ enum unstir_status train_options_check(struct unstir_train_options *o,
                            o->sigma_max, o->sigma_min);
     if ((o->steps > 0) + (o->epochs > 0) + (o->minutes > 0) != 1)
         return error_field(err, "steps",
-                           "exactly one of steps, epochs and minutes says how "
-                           "long to train");
+                           "one of steps, epochs and minutes says how long to "
+                           "train; %d are given",
+                           (o->steps > 0) + (o->epochs > 0) + (o->minutes > 0));
     if (o->accumulate && o->batch % o->accumulate)
         return error_field(err, "accumulate", "%u: must divide the batch of %u",
                            o->accumulate, o->batch);

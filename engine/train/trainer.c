@@ -180,6 +180,11 @@ const char *unstir_trainer_objective(const struct unstir_trainer *t)
     return objective_names[t->objective];
 }
 
+bool unstir_trainer_is_half(const struct unstir_trainer *t)
+{
+    return t->options.half;
+}
+
 bool unstir_trainer_is_done(const struct unstir_trainer *t)
 {
     return fraction_done(t) >= 1;
@@ -453,6 +458,22 @@ static enum unstir_status check_bits(const struct dataset *d,
     return UNSTIR_OK;
 }
 
+/* Each level but the first halves the edges, and they are doubled again. */
+static enum unstir_status check_edges(const struct unstir_train_options *o,
+                                      const struct dataset *d,
+                                      struct unstir_error *err)
+{
+    uint32_t step = UINT32_C(1) << (o->n_levels - 1);
+    if (d->width % step == 0 && d->height % step == 0)
+        return UNSTIR_OK;
+    uint32_t edge = d->width > step ? d->width : step;
+    return error_field(err, "size",
+                       "pictures of %u x %u cannot be halved %u times, as a "
+                       "network of %u levels does; nearest: %u",
+                       d->width, d->height, o->n_levels - 1, o->n_levels,
+                       (edge + step / 2) / step * step);
+}
+
 static enum unstir_status build_parts(struct unstir_trainer *t,
                                       struct unstir_error *err)
 {
@@ -460,6 +481,7 @@ static enum unstir_status build_parts(struct unstir_trainer *t,
     TRY(dataset_open(&t->data, t->options.data, t->options.size,
                      t->options.max_pictures, err));
     train_options_fit(&t->options, &t->data);
+    TRY(check_edges(&t->options, &t->data, err));
     (void)objective_parse(&t->objective, t->options.objective); /* checked */
     if (t->objective == OBJECTIVE_ORIGIN_BITS)
         TRY(check_bits(&t->data, err));

@@ -68,6 +68,7 @@ gen() {
 # -- usage and help ---------------------------------------------------------
 expect no_command 2 "usage: unstir COMMAND" "$U"
 expect unknown_command 2 "did you mean generate?" "$U" generat
+expect option_first 2 "--json: unknown option; a command comes first" "$U" --json
 expect overview 0 "inspect" "$U" --help
 expect version 0 "unstir 0." "$U" --version
 for c in serve generate train noise inspect convert bench healthcheck version; do
@@ -99,7 +100,7 @@ expect negative_count 2 "-n -1: must be a whole number" gen -n -1
 expect bad_real 2 "--eta nan: must be a number" gen --eta nan
 expect eta_above 2 "--eta 1.5: must be 0..1" gen --eta 1.5
 expect bad_seed 2 "2^64-1" gen --seed -1
-expect seed_above 2 "--seed" gen --seed 18446744073709551616
+expect seed_above 2 "--seed 18446744073709551616: must be 0..2^64-1" gen --seed 18446744073709551616
 expect unknown_sampler 2 "did you mean ddim?" gen --sampler ddmi
 expect sampler_help 0 "ddpm" "$U" generate --sampler help
 expect unknown_isa 2 "--isa avx3: this CPU runs" gen --isa avx3
@@ -383,6 +384,17 @@ expect train_score_samples 0 "s.png" "$U" generate -m roll6 --steps 3 --seed 1 -
 expect noise_of_scores 0 "ns.png" "$U" noise -m roll6 s.png -o ns.png
 expect noise_of_bits 0 "nb.png" "$U" noise -m beat b.png -o nb.png
 expect train_sigma_order 2 "sigma_max" tiny_training -o roll7 --objective score --sigma-min 1 --sigma-max 0.5
+expect train_keeps_a_model 2 "roll: holds a model already; --resume goes on with it, --force replaces it" tiny_training -o roll
+equal train_kept_files "$(cksum roll/unet/* roll/training/state.safetensors)" "$before"
+expect train_force 0 "roll2: 3 steps" tiny_training -o roll2 --force
+expect train_resume_alone 2 "--lr: not beside --resume" "$U" train --resume roll --lr 1
+mkdir pictures && cp a.png pictures
+expect train_size 2 "--size: pictures of 5 x 5 cannot be halved 1 times, as a network of 2 levels does; nearest: 6" \
+    "$U" train --data pictures --size 5 --channels 8,8 --head-dim 8 --steps 1 -o roll9
+expect train_length 2 "one of steps, epochs and minutes says how long to train; 0 are given" "$U" train --data swiss-roll -o roll9
+tiny_training -o whole --full-precision --sample-every 0 --stop-after 1 >whole.out 2>&1
+"$U" train --resume whole --sample-every 0 >>whole.out 2>&1
+equal train_resume_keeps_precision "$(header whole/unet/diffusion_pytorch_model.safetensors | jq -r '[.[].dtype? // empty] | unique[]')" F32
 expect train_sample_of_two_pixels 0 "p.png" "$U" generate -m roll --steps 2 --seed 1 -o p.png --force
 expect generate_by_the_shipped_model 0 "shipped.png" "$U" generate -p dress --steps 1 -o shipped.png
 
