@@ -7,13 +7,14 @@
 #   make fuzz FUZZ_SECONDS=600  hostile bytes into every parser (needs clang);
 #                               FUZZ="lora json" for some of them
 #   make bench                  speed: kernels, evaluations, HTTP under load
-#   make install PREFIX=/usr/local DESTDIR=
+#   make install PREFIX=/usr/local DESTDIR=     make uninstall takes it away
+#   make format, make clean     clang-format on every file; remove $(BUILD)
+#   make help                   this text
 #   SAN=address,undefined or SAN=thread: the same in build/san-<name>/
 #   BUILD=dir, CC=clang, DEBUG=1 as expected
 #
 # A new .c file in a folder below is picked up by itself; nothing is listed twice.
 
-VERSION := 0.1.0
 PREFIX ?= /usr/local
 DESTDIR ?=
 SAN ?=
@@ -72,7 +73,7 @@ FUZZERS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
 SERVER_FUZZ_OBJ := $(call obj,$(SERVER_FUZZ_SRC))
 SERVER_FUZZERS := $(patsubst tests/fuzz/server/%.c,$(BUILD)/tests/fuzz/%,$(SERVER_FUZZ_SRC))
 
-.PHONY: all check check-bins bench fuzz fuzzers lint install clean format
+.PHONY: all check check-bins bench fuzz fuzzers lint install uninstall clean format help
 .DELETE_ON_ERROR:
 all: $(BUILD)/unstir $(BUILD)/libunstir.a $(BUILD)/libunstir.so
 
@@ -190,8 +191,15 @@ lint:
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
+INSTALL = BUILD='$(BUILD)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' sh deploy/install.sh
 install: all
-	BUILD=$(BUILD) DESTDIR=$(DESTDIR) PREFIX=$(PREFIX) VERSION=$(VERSION) sh deploy/install.sh
+	$(INSTALL) install
+
+uninstall:
+	$(INSTALL) uninstall
+
+help:
+	@sed -n '/^$$/q;s/^# \{0,1\}//p' Makefile
 
 clean:
 	rm -rf $(BUILD)

@@ -1,43 +1,95 @@
 #!/bin/sh
-# install.sh - what `make install` does: program, library, headers, models,
-# man page, shell completions, pkg-config file, systemd unit.
+# install.sh - what `make install` and `make uninstall` do: program, library,
+# headers, shipped models, man page, shell completions, pkg-config file,
+# systemd unit.
 #
-#   BUILD=build DESTDIR= PREFIX=/usr/local VERSION=0.1.0 sh deploy/install.sh
+#   BUILD=build DESTDIR= PREFIX=/usr/local sh deploy/install.sh [install|uninstall]
+#
+# Every file is named once, by a call of put; uninstall takes away what install
+# of the same clone put there, and no folder but share/unstir.
 #
 # SPDX-License-Identifier: MIT
 set -eu
 cd "$(dirname "$0")/.."
+action=${1:-install}
 BUILD=${BUILD:-build}
 PREFIX=${PREFIX:-/usr/local}
 root=${DESTDIR:-}$PREFIX
+# Models of the reader's own may stand beside them.
+shipped="clip-bpe fashion fashion-score"
 
-install -d "$root/bin" "$root/lib/pkgconfig" "$root/include" \
-    "$root/share/man/man1" "$root/share/unstir/models" \
-    "$root/share/bash-completion/completions" "$root/share/zsh/site-functions" \
-    "$root/share/fish/vendor_completions.d" "$root/lib/systemd/system"
-install -m 755 "$BUILD/unstir" "$root/bin/unstir"
-install -m 644 "$BUILD/libunstir.a" "$root/lib/libunstir.a"
-install -m 755 "$BUILD/libunstir.so" "$root/lib/libunstir.so.0"
-ln -sf libunstir.so.0 "$root/lib/libunstir.so"
-install -m 644 include/unstir.h include/unstir_train.h include/unstir_bench.h "$root/include/"
-"$BUILD/unstir" help --man >"$root/share/man/man1/unstir.1"
-"$BUILD/unstir" help --completion bash >"$root/share/bash-completion/completions/unstir"
-"$BUILD/unstir" help --completion zsh >"$root/share/zsh/site-functions/_unstir"
-"$BUILD/unstir" help --completion fish >"$root/share/fish/vendor_completions.d/unstir.fish"
-sed "s|^ExecStart=/usr/|ExecStart=$PREFIX/|" deploy/unstir.service \
-    >"$root/lib/systemd/system/unstir.service"
-(cd models && find . -type f) | while IFS= read -r f; do
-    install -D -m 644 "models/$f" "$root/share/unstir/models/$f"
-done
-cat >"$root/lib/pkgconfig/unstir.pc" <<PC
-prefix=$PREFIX
+case $PREFIX in
+/*) ;;
+*)
+    echo "install: PREFIX=$PREFIX: must be an absolute path" >&2
+    exit 2
+    ;;
+esac
+
+# put MODE FILE COMMAND...: the file below the prefix holds what the command
+# prints.  Renamed into place: a program that runs keeps its own.
+case $action in
+install)
+    put() {
+        mode=$1 file=$root/$2
+        shift 2
+        mkdir -p "${file%/*}"
+        "$@" >"$file.new"
+        chmod "$mode" "$file.new"
+        mv -f "$file.new" "$file"
+    }
+    ;;
+uninstall)
+    put() {
+        rm -f "$root/$2"
+    }
+    ;;
+*)
+    echo "install: unknown '$action'; allowed: install (default), uninstall" >&2
+    exit 2
+    ;;
+esac
+
+pkg_config() {
+    cat <<PC
+prefix=$(printf '%s' "$PREFIX" | sed 's/ /\\ /g')
 libdir=\${prefix}/lib
 includedir=\${prefix}/include
 
 Name: unstir
 Description: Pictures from noise by reverse diffusion
-Version: ${VERSION:-0.1.0}
+Version: $("$BUILD/unstir" version | sed -n '1s/^unstir //p')
 Libs: -L\${libdir} -lunstir
 Libs.private: -lopenblas -ljansson -lpng -lturbojpeg -lwebpmux -lwebp -lz -lnettle -lutf8proc -lm -lpthread
 Cflags: -I\${includedir}
 PC
+}
+
+unit() {
+    sed "s|^ExecStart=/usr/bin/unstir|ExecStart=\"$PREFIX/bin/unstir\"|" deploy/unstir.service
+}
+
+put 755 bin/unstir cat "$BUILD/unstir"
+put 644 lib/libunstir.a cat "$BUILD/libunstir.a"
+put 755 lib/libunstir.so.0 cat "$BUILD/libunstir.so"
+for header in unstir.h unstir_train.h unstir_bench.h; do
+    put 644 "include/$header" cat "include/$header"
+done
+put 644 lib/pkgconfig/unstir.pc pkg_config
+put 644 share/man/man1/unstir.1 "$BUILD/unstir" help --man
+put 644 share/bash-completion/completions/unstir "$BUILD/unstir" help --completion bash
+put 644 share/zsh/site-functions/_unstir "$BUILD/unstir" help --completion zsh
+put 644 share/fish/vendor_completions.d/unstir.fish "$BUILD/unstir" help --completion fish
+put 644 lib/systemd/system/unstir.service unit
+for model in $shipped; do
+    find "models/$model" -name training -prune -o -type f -print
+done | while IFS= read -r file; do
+    put 644 "share/unstir/$file" cat "$file"
+done
+
+if [ "$action" = install ]; then
+    ln -sf libunstir.so.0 "$root/lib/libunstir.so"
+else
+    rm -f "$root/lib/libunstir.so"
+    [ ! -d "$root/share/unstir" ] || find "$root/share/unstir" -depth -type d -empty -delete
+fi

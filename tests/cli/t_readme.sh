@@ -62,3 +62,21 @@ HOME=$W/home PREFIX=$W/home/.local sh -e "$W/script" >"$W/out" 2>&1
 verdict library $?
 head -c 8 "$W/sneaker.png" | od -An -tx1 | grep -q '89 50 4e 47'
 verdict library_makes_a_picture $?
+
+# A package, at a path with a blank; what the clone has beside the shipped
+# models stays out of it; nothing of it is left behind.
+package() {
+    BUILD=$BUILD DESTDIR="$W/pack age" PREFIX=/usr sh deploy/install.sh "$@" >"$W/out" 2>&1
+}
+package install
+verdict package $?
+models=$(cd "$W/pack age/usr/share/unstir/models" && echo *)
+[ "$models" = "clip-bpe fashion fashion-score" ]
+verdict package_models $?
+grep -q '^ExecStart="/usr/bin/unstir" serve$' "$W/pack age/usr/lib/systemd/system/unstir.service"
+verdict package_unit $?
+package uninstall
+verdict package_removed $?
+find "$W/pack age" ! -type d >"$W/out"
+[ ! -s "$W/out" ]
+verdict package_leaves_nothing $?
