@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "buf.h"
@@ -350,48 +349,4 @@ int server_main(int argc, char **argv)
     config_fini(&server->config);
     mem_free(server);
     return code;
-}
-
-/* ------------------------------------------------------------ health check */
-
-int server_healthcheck(const char *url, int timeout_ms)
-{
-    static const char default_url[] = "http://127.0.0.1:8080";
-    const char *address = url;
-    char host[160];
-    const char *path = "/health/ready";
-    char text[512];
-    ssize_t n;
-    int fd;
-
-    if (!address)
-        address = getenv("UNSTIR_LISTEN");
-    if (!address || !*address)
-        address = default_url;
-    if (strncmp(address, "http://", 7) == 0)
-        address += 7;
-    (void)snprintf(host, sizeof host, "%s", address);
-    if (strncmp(host, "unix:", 5) != 0 && strchr(host, '/')) {
-        if (strlen(strchr(address, '/')) > 1)
-            path = strchr(address, '/');
-        *strchr(host, '/') = 0;
-    }
-    fd = listener_connect(host, timeout_ms);
-    if (fd < 0)
-        return fail(EXIT_FAILED, "healthcheck: cannot connect");
-    n = snprintf(text, sizeof text,
-                 "GET %.200s HTTP/1.1\r\nHost: localhost\r\n"
-                 "Connection: close\r\n\r\n",
-                 path);
-    n = send(fd, text, (size_t)n, MSG_NOSIGNAL) == n
-            ? recv(fd, text, sizeof text - 1, MSG_WAITALL)
-            : -1;
-    (void)close(fd);
-    if (n > 12 && strncmp(text, "HTTP/1.1 200", 12) == 0)
-        return 0;
-    text[n > 0 ? n : 0] = 0;
-    text[strcspn(text, "\r\n")] = 0;
-    (void)fprintf(stderr, "unstir: healthcheck: %s\n",
-                  n > 0 ? text : "no answer in time");
-    return EXIT_FAILED;
 }

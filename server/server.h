@@ -12,7 +12,7 @@
 
 /* `unstir serve`: parse argv (without the command's name) by the table of
  * config_table.h together with UNSTIR_* and a file, run until SIGTERM or
- * SIGINT has drained, return the exit code of CLI.md or SERVER_HELP.        */
+ * SIGINT has drained, return the exit code (README) or SERVER_HELP.         */
 int server_main(int argc, char **argv);
 
 /* An option of `serve` as help shows it. */

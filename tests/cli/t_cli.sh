@@ -345,7 +345,7 @@ equal noise_json "$("$U" noise a.png --seed 3 -o n.png --json | jq -c .)" '{"fil
 expect noise_schedule_unknown 2 "did you mean cosine?" "$U" noise a.png --schedule cosin
 expect noise_not_a_png 3 "PNG" "$U" noise prompts
 expect noise_missing 1 "nofile.png" "$U" noise nofile.png
-expect healthcheck_nobody 1 "" "$U" healthcheck --timeout-ms 500 http://127.0.0.1:1/health/ready
+expect healthcheck_nobody 1 "healthcheck: 127.0.0.1:1: Connection refused" "$U" healthcheck --timeout-ms 500 http://127.0.0.1:1/health/ready
 
 # -- train ------------------------------------------------------------------
 # A log file that stands where a terminal could: lines, the first step's and
