@@ -58,21 +58,42 @@ static void put_text(struct log_line *line, const char *text)
     (void)put(line, text, strlen(text));
 }
 
-/* ASCII but quotes, backslash and controls as is; all else as \u00XX: the
- * bytes of the client, one escape a byte, never a byte of their own.        */
+/* The character at *p, which moves behind it; a byte that is no part of one
+ * stands for itself (an overlong form does no harm here).                   */
+static uint32_t next_character(const unsigned char **p)
+{
+    const unsigned char *at = *p;
+    size_t n = *at < 0xc2 ? 0 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : 3, i = 1;
+    uint32_t c = *at & (0x3fu >> n);
+
+    for (; i <= n && (at[i] & 0xc0) == 0x80; i++)
+        c = c << 6 | (at[i] & 0x3fu);
+    if (n == 0 || i <= n || c - 0xd800u < 0x800u || c > 0x10ffff) {
+        *p = at + 1;
+        return *at;
+    }
+    *p = at + n + 1;
+    return c;
+}
+
+/* ASCII but quotes, backslash and controls as is; all else as \uXXXX, two of
+ * them beyond the basic plane: no byte of a client reaches a terminal.      */
 static void put_escaped(struct log_line *line, const char *text)
 {
     const unsigned char *p = (const unsigned char *)text;
-    char escape[8];
+    char escape[16];
 
-    for (; *p; p++) {
-        if (*p >= 0x20 && *p < 0x7f && *p != '"' && *p != '\\') {
-            if (!put(line, (const char *)p, 1))
-                return;
-            continue;
-        }
-        (void)snprintf(escape, sizeof escape, "\\u%04x", *p);
-        if (!put(line, escape, 6))
+    while (*p) {
+        uint32_t c = next_character(&p);
+        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')
+            (void)snprintf(escape, sizeof escape, "%c", (char)c);
+        else if (c < 0x10000)
+            (void)snprintf(escape, sizeof escape, "\\u%04x", (unsigned)c);
+        else
+            (void)snprintf(escape, sizeof escape, "\\u%04x\\u%04x",
+                           (unsigned)(0xd7c0 + (c >> 10)),
+                           (unsigned)(0xdc00 + (c & 0x3ff)));
+        if (!put(line, escape, strlen(escape)))
             return;
     }
 }
