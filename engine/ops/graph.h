@@ -60,7 +60,6 @@ enum op_kind {
     OP_SLICE,         /* some channels of x                                 */
     OP_MUL_VEC,       /* in: x, v [n][1][1][c]                              */
     OP_ADD_ROWS,      /* in: x, r [1][h][w][c], added to each picture       */
-    OP_TABLE_ROWS,    /* the first rows of params: table, [1][1][rows][c]   */
     OP_GRID_EMBED,    /* [1][h][w][c], of places alone                      */
     OP_UNPATCH,       /* [n][h][w][p p c] to [n][p h][p w][c]               */
     OP_NEAREST,       /* each pixel the nearest row of params: table        */
@@ -184,9 +183,6 @@ value_id graph_glu(struct graph *g, value_id x, enum act act);
 value_id graph_slice(struct graph *g, value_id x, uint32_t first, uint32_t c);
 value_id graph_mul_vec(struct graph *g, value_id x, value_id v);
 value_id graph_add_rows(struct graph *g, value_id x, value_id r);
-/* The first n_rows of a table [rows][c]. */
-value_id graph_table_rows(struct graph *g, const char *param_name,
-                          uint32_t rows, uint32_t n_rows, uint32_t c);
 value_id graph_grid_embed(struct graph *g, uint32_t h, uint32_t w, uint32_t c,
                           float extent);
 value_id graph_unpatch(struct graph *g, value_id x, uint32_t patch);

@@ -71,21 +71,6 @@ value_id graph_add_rows(struct graph *g, value_id x, value_id r)
     return graph_append(g, graph_op2(OP_ADD_ROWS, x, r), a);
 }
 
-value_id graph_table_rows(struct graph *g, const char *param_name,
-                          uint32_t rows, uint32_t n_rows, uint32_t c)
-{
-    struct graph_op op = graph_op0(OP_TABLE_ROWS);
-
-    if (g->status != UNSTIR_OK)
-        return GRAPH_NO_VALUE;
-    if (n_rows > rows)
-        return FAIL(g, "%s: %u rows asked for, it has %u", param_name, n_rows,
-                    rows);
-    op.param[0] = graph_param(g, param_name, PARAM_TABLE, 1, 2,
-                              (const uint32_t[]){rows, c});
-    return graph_append(g, op, (struct shape){1, 1, n_rows, c});
-}
-
 value_id graph_grid_embed(struct graph *g, uint32_t h, uint32_t w, uint32_t c,
                           float extent)
 {

@@ -34,6 +34,37 @@
 #include "base/alloc.h"
 #include "ops/lower_parts.h"
 
+/* What each kind of operation becomes; inputs are bound before. */
+static void (*const kinds[OP_COUNT])(struct lowering *l,
+                                     const struct graph_op *op) = {
+    [OP_CONV2D] = lower_product,
+    [OP_LINEAR] = lower_product,
+    [OP_GROUP_NORM] = lower_group_norm,
+    [OP_ACT] = lower_act,
+    [OP_ADD] = lower_sum,
+    [OP_ADD_VEC] = lower_add_vec,
+    [OP_SCALE_SHIFT] = lower_scale_shift,
+    [OP_AFFINE] = lower_sum,
+    [OP_CONCAT] = lower_concat,
+    [OP_UPSAMPLE] = lower_upsample,
+    [OP_AVG_POOL2] = lower_avg_pool2,
+    [OP_FIR] = lower_fir,
+    [OP_ATTENTION] = lower_attention,
+    [OP_RESHAPE] = lower_reshape,
+    [OP_TIME_EMBED] = lower_time_embed,
+    [OP_FOURIER_EMBED] = lower_fourier,
+    [OP_LOOKUP] = lower_lookup,
+    [OP_DIV_VEC] = lower_div_vec,
+    [OP_LAYER_NORM] = lower_layer_norm,
+    [OP_GLU] = lower_glu,
+    [OP_SLICE] = lower_slice,
+    [OP_MUL_VEC] = lower_mul_vec,
+    [OP_ADD_ROWS] = lower_add_rows,
+    [OP_GRID_EMBED] = lower_grid_embed,
+    [OP_UNPATCH] = lower_unpatch,
+    [OP_NEAREST] = lower_nearest,
+};
+
 void lower_op(struct lowering *l, size_t i)
 {
     const struct graph_op *op = graph_op_at(l->g, i);
@@ -41,89 +72,8 @@ void lower_op(struct lowering *l, size_t i)
     if (l->is_done[i])
         return;
     l->is_done[i] = true;
-    switch (op->kind) {
-    case OP_INPUT:
-        break;
-    case OP_CONV2D:
-    case OP_LINEAR:
-        lower_product(l, i, op);
-        break;
-    case OP_GROUP_NORM:
-        lower_group_norm(l, i, op);
-        break;
-    case OP_ACT:
-        lower_act(l, op);
-        break;
-    case OP_ADD:
-    case OP_AFFINE:
-        lower_sum(l, op);
-        break;
-    case OP_ADD_VEC:
-        lower_add_vec(l, op);
-        break;
-    case OP_SCALE_SHIFT:
-        lower_scale_shift(l, op);
-        break;
-    case OP_CONCAT:
-        lower_concat(l, op);
-        break;
-    case OP_UPSAMPLE:
-        lower_upsample(l, op);
-        break;
-    case OP_AVG_POOL2:
-        lower_avg_pool2(l, op);
-        break;
-    case OP_FIR:
-        lower_fir(l, op);
-        break;
-    case OP_ATTENTION:
-        lower_attention(l, op);
-        break;
-    case OP_RESHAPE:
-        lower_reshape(l, op);
-        break;
-    case OP_TIME_EMBED:
-        lower_time_embed(l, op);
-        break;
-    case OP_FOURIER_EMBED:
-        lower_fourier(l, op);
-        break;
-    case OP_LOOKUP:
-        lower_lookup(l, op);
-        break;
-    case OP_DIV_VEC:
-        lower_div_vec(l, op);
-        break;
-    case OP_LAYER_NORM:
-        lower_layer_norm(l, op);
-        break;
-    case OP_GLU:
-        lower_glu(l, op);
-        break;
-    case OP_SLICE:
-        lower_slice(l, op);
-        break;
-    case OP_MUL_VEC:
-        lower_mul_vec(l, op);
-        break;
-    case OP_ADD_ROWS:
-        lower_add_rows(l, op);
-        break;
-    case OP_TABLE_ROWS:
-        lower_table_rows(l, op);
-        break;
-    case OP_GRID_EMBED:
-        lower_grid_embed(l, op);
-        break;
-    case OP_UNPATCH:
-        lower_unpatch(l, op);
-        break;
-    case OP_NEAREST:
-        lower_nearest(l, op);
-        break;
-    case OP_COUNT:
-        break;
-    }
+    if (kinds[op->kind])
+        kinds[op->kind](l, op);
 }
 
 static void count_readers(struct lowering *l)

@@ -266,12 +266,12 @@ static const struct form *lowered_form(struct lowering *l, value_id v)
     return &l->values[v].form;
 }
 
-void lower_group_norm(struct lowering *l, size_t i, const struct graph_op *op)
+void lower_group_norm(struct lowering *l, const struct graph_op *op)
 {
     struct form f =
         lower_form_upon(l, op->in[0], !has_compute(lowered_form(l, op->in[0])));
 
-    f.norm = i;
+    f.norm = index_of(l, op);
     set_form(l, op->out, f);
 }
 

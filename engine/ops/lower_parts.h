@@ -67,6 +67,13 @@ static inline struct shape shape_of(const struct lowering *l, value_id v)
     return graph_shape(l->g, v);
 }
 
+/* Its place in the graph. */
+static inline size_t index_of(const struct lowering *l,
+                              const struct graph_op *op)
+{
+    return graph_value_at(l->g, op->out)->op;
+}
+
 static inline size_t n_floats(struct shape s)
 {
     return (size_t)s.n * s.h * s.w * s.c;
@@ -131,7 +138,7 @@ struct place lower_contiguous(struct lowering *l, value_id v);
 /* A form that reads v: v's own if it can be built upon, else v stored. */
 struct form lower_form_upon(struct lowering *l, value_id v, bool may_build);
 
-void lower_group_norm(struct lowering *l, size_t i, const struct graph_op *op);
+void lower_group_norm(struct lowering *l, const struct graph_op *op);
 void lower_act(struct lowering *l, const struct graph_op *op);
 void lower_upsample(struct lowering *l, const struct graph_op *op);
 void lower_concat(struct lowering *l, const struct graph_op *op);
@@ -140,7 +147,7 @@ void lower_scale_shift(struct lowering *l, const struct graph_op *op);
 
 /* -- lower_products.c ------------------------------------------------------ */
 
-void lower_product(struct lowering *l, size_t i, const struct graph_op *op);
+void lower_product(struct lowering *l, const struct graph_op *op);
 
 /* -- lower_plain.c --------------------------------------------------------- */
 
@@ -161,7 +168,6 @@ void lower_glu(struct lowering *l, const struct graph_op *op);
 void lower_slice(struct lowering *l, const struct graph_op *op);
 void lower_mul_vec(struct lowering *l, const struct graph_op *op);
 void lower_add_rows(struct lowering *l, const struct graph_op *op);
-void lower_table_rows(struct lowering *l, const struct graph_op *op);
 void lower_grid_embed(struct lowering *l, const struct graph_op *op);
 void lower_unpatch(struct lowering *l, const struct graph_op *op);
 void lower_nearest(struct lowering *l, const struct graph_op *op);

@@ -271,8 +271,9 @@ static void lower_joined(struct lowering *l, size_t leader)
     }
 }
 
-void lower_product(struct lowering *l, size_t i, const struct graph_op *op)
+void lower_product(struct lowering *l, const struct graph_op *op)
 {
+    size_t i = index_of(l, op);
     const struct op_pack *pack = packs_op(l->packs, i);
     struct tail t;
     struct form f;

@@ -81,19 +81,6 @@ void lower_add_rows(struct lowering *l, const struct graph_op *op)
     lower_set_stored(l, op->out, y);
 }
 
-void lower_table_rows(struct lowering *l, const struct graph_op *op)
-{
-    struct table_rows_args args = {
-        .n = n_floats(shape_of(l, op->out)),
-        .table = packs_param(l->packs, op->param[0]),
-    };
-    struct place y = lower_new_place(l, op->out);
-    struct plan_slot slots[] = {WRITE(table_rows_args, y, y)};
-
-    ADD_STEP(l, "table_rows", table_rows, args, 0, slots);
-    lower_set_stored(l, op->out, y);
-}
-
 void lower_grid_embed(struct lowering *l, const struct graph_op *op)
 {
     struct shape s = shape_of(l, op->out);

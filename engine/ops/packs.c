@@ -23,7 +23,7 @@
 #include "ops/weight_rows.h"
 #include "ops/winograd.h"
 
-bool packs_is_product(enum op_kind kind)
+static bool is_product(enum op_kind kind)
 {
     return kind == OP_CONV2D || kind == OP_LINEAR;
 }
@@ -55,7 +55,7 @@ static void join(struct packs *packs, const struct graph *g)
         struct op_pack *pack = &packs->ops[i], *leader;
 
         pack->leader = i;
-        if (!packs_is_product(op->kind))
+        if (!is_product(op->kind))
             continue;
         if (packs->mode == LOWER_FUSED && op->kind == OP_LINEAR)
             pack->leader = find_leader(g, i);
@@ -84,15 +84,13 @@ struct conv2d_pack_job packs_job(const struct packs *packs,
 
 bool packs_is_leader(const struct packs *packs, const struct graph *g, size_t i)
 {
-    return packs_is_product(graph_op_at(g, i)->kind) &&
-           packs->ops[i].leader == i;
+    return is_product(graph_op_at(g, i)->kind) && packs->ops[i].leader == i;
 }
 
 bool packs_is_led(const struct packs *packs, const struct graph *g, size_t op,
                   size_t i)
 {
-    return packs_is_product(graph_op_at(g, op)->kind) &&
-           packs->ops[op].leader == i;
+    return is_product(graph_op_at(g, op)->kind) && packs->ops[op].leader == i;
 }
 
 /* What stands in `params`, or is loaded now: *own is alloc_free()d. */
@@ -364,7 +362,7 @@ static uint64_t n_weights(const struct packs *packs, const struct graph *g)
     for (size_t i = 0; i < packs->n_ops; i++) {
         const struct graph_op *op = graph_op_at(g, i);
 
-        if (packs_is_product(op->kind))
+        if (is_product(op->kind))
             n += graph_param_at(g, op->param[0])->n;
     }
     return n;
@@ -388,7 +386,7 @@ void packs_drop_packed(struct packs *packs, const struct graph *g)
         const struct graph_op *op = graph_op_at(g, i);
         bool is_joined = packs->ops[packs->ops[i].leader].n_joined > 1;
 
-        if (!packs_is_product(op->kind))
+        if (!is_product(op->kind))
             continue;
         packs->params[op->param[0]] = NULL;
         if (is_joined && op->param[1] != GRAPH_NO_PARAM)
@@ -412,7 +410,7 @@ static void touch_ops(bool *touched_ops, const struct packs *packs,
     for (size_t i = 0; i < packs->n_ops; i++) {
         const struct graph_op *op = graph_op_at(g, i);
 
-        if (packs_is_product(op->kind) && is_op_touched(op, touched))
+        if (is_product(op->kind) && is_op_touched(op, touched))
             touched_ops[packs->ops[i].leader] = true;
     }
 }
@@ -441,12 +439,12 @@ void packs_derive_wants(bool *wanted, const struct packs *base,
         const struct graph_op *op = graph_op_at(g, i);
         size_t leader = base->ops[i].leader;
 
-        if (!packs_is_product(op->kind) || !is_op_touched(op, touched))
+        if (!is_product(op->kind) || !is_op_touched(op, touched))
             continue;
         for (size_t j = leader; j < base->n_ops; j++) {
             const struct graph_op *other = graph_op_at(g, j);
 
-            if (!packs_is_product(other->kind) || base->ops[j].leader != leader)
+            if (!is_product(other->kind) || base->ops[j].leader != leader)
                 continue;
             wanted[other->param[0]] |= !base->ops[leader].is_in_place;
             if (other->param[1] != GRAPH_NO_PARAM)
@@ -740,7 +738,7 @@ bool packs_reads_once(const struct graph *g, param_id p)
         for (size_t k = 0; k < ARRAY_LEN(op->param); k++) {
             if (op->param[k] != p)
                 continue;
-            if (!packs_is_product(op->kind) || k > 0)
+            if (!is_product(op->kind) || k > 0)
                 return false;
             is_read = true;
         }

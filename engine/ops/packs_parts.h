@@ -30,7 +30,6 @@ struct packs {
     struct mapfile map; /* else the file around it                           */
 };
 
-bool packs_is_product(enum op_kind kind);
 /* A product that leads others, or no other. */
 bool packs_is_leader(const struct packs *packs, const struct graph *g,
                      size_t op);

@@ -106,16 +106,6 @@ void plan_builder_free(struct plan_builder *b)
     alloc_free(b);
 }
 
-const struct kernel_table *plan_builder_table(const struct plan_builder *b)
-{
-    return b->plan->table;
-}
-
-unsigned plan_builder_threads(const struct plan_builder *b)
-{
-    return b->plan->n_threads;
-}
-
 /* Make room for `more` items of `size` behind n; false keeps the error. */
 static bool grow(struct plan_builder *b, void **array, size_t *cap, size_t n,
                  size_t more, size_t size)

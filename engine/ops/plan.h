@@ -65,8 +65,6 @@ enum unstir_status plan_builder_new(struct plan_builder **out,
                                     unsigned n_threads,
                                     struct unstir_error *err);
 void plan_builder_free(struct plan_builder *b); /* if it is not finished     */
-const struct kernel_table *plan_builder_table(const struct plan_builder *b);
-unsigned plan_builder_threads(const struct plan_builder *b);
 
 buffer_id plan_buffer(struct plan_builder *b, size_t bytes);
 /* Kept for the whole run (its bytes are not reused). */

@@ -83,14 +83,6 @@ void add_rows(const struct op_ctx *ctx, const void *args)
     vec_run(ctx, a->n * chunks_of(a->m, STREAM_CHUNK), add_rows_piece, args);
 }
 
-void table_rows(const struct op_ctx *ctx, const void *args)
-{
-    const struct table_rows_args *a = args;
-
-    (void)ctx;
-    memcpy(a->y, a->table, a->n * sizeof *a->y);
-}
-
 /* [sin | cos] of an angle, `quarter` apart. */
 static void put_wave(float *y, uint32_t quarter, double angle)
 {

@@ -48,14 +48,6 @@ struct add_rows_args {
 };
 void add_rows(const struct op_ctx *ctx, const void *args);
 
-/* The first n floats of a parameter. */
-struct table_rows_args {
-    size_t n;
-    const float *table;
-    float *y;
-};
-void table_rows(const struct op_ctx *ctx, const void *args);
-
 /* Sines and cosines of the places of a grid: y[i][j] = [sin jw | cos jw |
  * sin iw | cos iw] with c / 4 frequencies w = 10000^(-k / (c / 4)).  Places run
  * to `extent` at every size. */

@@ -483,7 +483,6 @@ static void emit(struct train_lowering *l, uint32_t at)
     case OP_SLICE:
     case OP_MUL_VEC:
     case OP_ADD_ROWS:
-    case OP_TABLE_ROWS:
     case OP_GRID_EMBED:
     case OP_UNPATCH:
     case OP_NEAREST:

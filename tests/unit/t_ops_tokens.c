@@ -90,17 +90,6 @@ static void test_vectors_and_rows(void **state)
     numbers_free(r);
 }
 
-static void test_table_rows(void **state)
-{
-    float *table = numbers_random(50, 5, 1), *y = numbers_new(30);
-    struct table_rows_args a = {30, table, y};
-
-    run_everywhere(table_rows, &a, y, 30);
-    assert_memory_equal(table, y, 30 * sizeof *y);
-    numbers_free(table);
-    numbers_free(y);
-}
-
 /* A grid of 6 x 10 whose places run to 4: the column comes first. */
 static void test_grid_embed(void **state)
 {
@@ -179,7 +168,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm_and_glu_in_pieces),
         cmocka_unit_test(test_vectors_and_rows),
-        cmocka_unit_test(test_table_rows),
         cmocka_unit_test(test_grid_embed),
         cmocka_unit_test(test_unpatch),
         cmocka_unit_test(test_nearest),
