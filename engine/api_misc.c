@@ -4,6 +4,7 @@
  */
 #include "base/alloc.h"
 #include "base/nearest.h"
+#include "format/safetensors.h"
 #include "format/safetensors_write.h"
 
 void unstir_free(void *pointer)
@@ -22,7 +23,16 @@ unstir_tensors_write(const char *path, const struct unstir_tensor *tensors,
                      size_t n_metadata, struct unstir_error *err)
 {
     void *entries = NULL, *meta = NULL;
-    enum unstir_status status =
+    enum unstir_status status;
+
+    for (size_t i = 0; i < n_tensors; i++)
+        if (tensors[i].rank > SAFETENSORS_MAX_RANK)
+            return error_set(err, UNSTIR_ERR_ARG,
+                             "tensor \"%.100s\": %zu dimensions, at most %u "
+                             "are allowed",
+                             tensors[i].name, tensors[i].rank,
+                             SAFETENSORS_MAX_RANK);
+    status =
         alloc_zero(&entries, n_tensors, sizeof(struct safetensors_entry), err);
     if (status == UNSTIR_OK)
         status =
@@ -36,7 +46,7 @@ unstir_tensors_write(const char *path, const struct unstir_tensor *tensors,
                                         .dtype = DTYPE_F32,
                                         .rank = (uint32_t)t->rank,
                                         .data = t->data};
-        for (size_t k = 0; k < t->rank && k < 8; k++)
+        for (size_t k = 0; k < t->rank; k++)
             e->dims[k] = t->dims[k];
     }
     for (size_t i = 0; i < n_metadata; i++)

@@ -239,7 +239,7 @@ static enum unstir_status find_table(const struct tensor_view **out,
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "tensor %s is missing from the weights", full.text);
     if (v->rank != 2 || v->dims[0] < rows || v->dims[1] != t->config.channels ||
-        !param_is_float(v->dtype))
+        !dtype_is_float(v->dtype))
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "tensor %s: wanted: %u x %u numbers", full.text, rows,
                          t->config.channels);

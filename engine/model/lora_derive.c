@@ -103,7 +103,7 @@ static const struct lora_layer *find(const struct lora_use *use,
                                      const struct tensor_view *t,
                                      enum single_file_part_id part)
 {
-    return param_is_float(t->dtype) ? lora_find(use->lora, part, t->name)
+    return dtype_is_float(t->dtype) ? lora_find(use->lora, part, t->name)
                                     : NULL;
 }
 

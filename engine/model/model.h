@@ -1,9 +1,9 @@
 /* model.h - the families of networks that the engine knows.
  *
  * A family is a row of functions that turn a component's config.json into
- * facts and into a graph.  A new one (UNet2DConditionModel, AutoencoderKL,
- * DiT ...) is a file beside unet2d.c and a row in model.c; what loads, packs,
- * plans and runs networks (network.c) stays as it is.
+ * facts and into a graph.  A new one is a file beside unet2d.c and a row in
+ * model.c; what loads, packs, plans and runs networks (network.c) stays as it
+ * is.
  *
  * SPDX-License-Identifier: MIT
  */

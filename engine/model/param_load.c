@@ -10,21 +10,6 @@
 #include "base/alloc.h"
 #include "ops/graph.h"
 
-bool param_is_float(enum dtype t)
-{
-    switch (t) {
-    case DTYPE_F32:
-    case DTYPE_F16:
-    case DTYPE_BF16:
-    case DTYPE_F64:
-    case DTYPE_F8_E4M3:
-    case DTYPE_F8_E5M2:
-        return true;
-    default:
-        return dtype_block(t) > 1; /* quantised */
-    }
-}
-
 static bool is_shape_right(const struct tensor_view *t,
                            const struct graph_param *p)
 {
@@ -79,21 +64,12 @@ static enum unstir_status find(const struct tensor_view **out,
                          "tensor %s is missing from the weights", want->name);
     if (!is_shape_right(t, want))
         return wrong_shape(t, want, err);
-    if (!param_is_float(t->dtype))
+    if (!dtype_is_float(t->dtype))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "tensor %s is stored as %s; supported: F32, F16, "
                          "BF16, F64, F8_E4M3, F8_E5M2, " DTYPE_BLOCK_NAMES,
                          want->name, dtype_name(t->dtype));
     return UNSTIR_OK;
-}
-
-enum unstir_status param_check(const struct graph_param *want,
-                               const struct weights *weights,
-                               struct unstir_error *err)
-{
-    const struct tensor_view *t;
-
-    return find(&t, want, weights, err);
 }
 
 enum unstir_status param_load(const float **param, float **own,
@@ -122,9 +98,10 @@ enum unstir_status param_load_all(const float **values, float **own,
 {
     for (size_t i = 0; i < graph_n_params(s->g); i++) {
         const struct graph_param *want = graph_param_at(s->g, (param_id)i);
+        const struct tensor_view *t;
 
         if (packs_reads_once(s->g, (param_id)i))
-            TRY(param_check(want, s->weights, err));
+            TRY(find(&t, want, s->weights, err)); /* to see that it is right */
         else
             TRY(param_load(&values[i], &own[i], want, s->weights, err));
     }

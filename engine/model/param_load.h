@@ -12,9 +12,6 @@
 #include "ops/graph.h"
 #include "ops/lower.h"
 
-/* Whether values of that type can be parameters. */
-bool param_is_float(enum dtype t);
-
 /* The f32 data of a parameter: *param points into the file where it is f32
  * and aligned, else *own is new memory (alloc_free) and *param points there.
  * A tensor that is missing or of another shape (trailing ones aside: old
@@ -23,11 +20,6 @@ enum unstir_status param_load(const float **param, float **own,
                               const struct graph_param *want,
                               const struct weights *weights,
                               struct unstir_error *err);
-
-/* Only see whether that would work, but for memory. */
-enum unstir_status param_check(const struct graph_param *want,
-                               const struct weights *weights,
-                               struct unstir_error *err);
 
 /* Where all parameters of a graph lie for as long as the weights do and `own`
  * is kept: in own memory where there is some, else in the file.  `stored` has a

@@ -332,16 +332,16 @@ static value_id head(struct builder *b, value_id x, value_id t)
     return x;
 }
 
-enum unstir_status unet2d_build(struct graph *g, const struct unet2d_config *c,
-                                uint32_t n, uint32_t h, uint32_t w,
-                                struct unstir_error *err)
+static void build(struct graph *g, const struct unet2d_config *c,
+                  const struct model_size *size)
 {
+    struct shape sample = {size->n, size->h, size->w, c->in_channels};
     struct builder b = {.g = g, .c = c};
     value_id x, t;
 
-    x = graph_input(g, "sample", (struct shape){n, h, w, c->in_channels});
-    t = graph_input(g, "timestep", (struct shape){n, 1, 1, 1});
-    add_conditioning(&b, t, n);
+    x = graph_input(g, "sample", sample);
+    t = graph_input(g, "timestep", (struct shape){size->n, 1, 1, 1});
+    add_conditioning(&b, t, size->n);
     if (c->is_centering)
         x = graph_affine(g, x, 2, -1);
     b.picture = x;
@@ -355,7 +355,6 @@ enum unstir_status unet2d_build(struct graph *g, const struct unet2d_config *c,
     for (uint32_t i = 0; i < c->n_levels; i++)
         x = up_block(&b, i, x);
     graph_output(g, "out", head(&b, x, t));
-    return graph_status(g, err);
 }
 
 enum unstir_status unet2d_facts(struct model_facts *facts,
@@ -390,5 +389,6 @@ enum unstir_status unet2d_build_config(struct graph *g,
     struct unet2d_config c;
 
     TRY(unet2d_parse(&c, config, err));
-    return unet2d_build(g, &c, size->n, size->h, size->w, err);
+    build(g, &c, size);
+    return graph_status(g, err);
 }

@@ -85,10 +85,6 @@ enum unstir_status unet2d_parse(struct unet2d_config *c,
                                 const struct json *config,
                                 struct unstir_error *err);
 
-enum unstir_status unet2d_build(struct graph *g, const struct unet2d_config *c,
-                                uint32_t n, uint32_t h, uint32_t w,
-                                struct unstir_error *err);
-
 /* The row of model.c. */
 enum unstir_status unet2d_facts(struct model_facts *facts,
                                 const struct json *config,

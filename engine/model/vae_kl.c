@@ -83,7 +83,8 @@ enum unstir_status vae_parse(struct vae_config *c, const struct json *config,
                          &c->has_post_quant_conv, err);
 }
 
-uint32_t vae_factor(const struct vae_config *c)
+/* A picture's edges are so many times its latent's: 2^(levels - 1). */
+static uint32_t factor_of(const struct vae_config *c)
 {
     return 1U << (c->n_levels - 1);
 }
@@ -306,10 +307,10 @@ enum unstir_status vae_decode_facts(struct model_facts *facts,
     *facts = (struct model_facts){
         .in_channels = c.latent_channels,
         .out_channels = c.out_channels,
-        .sample_h = c.sample_h / vae_factor(&c),
-        .sample_w = c.sample_w / vae_factor(&c),
+        .sample_h = c.sample_h / factor_of(&c),
+        .sample_w = c.sample_w / factor_of(&c),
         .size_multiple = 1,
-        .up = vae_factor(&c),
+        .up = factor_of(&c),
         .down = 1,
     };
     return UNSTIR_OK;
@@ -344,9 +345,9 @@ enum unstir_status vae_encode_facts(struct model_facts *facts,
         .out_channels = 2 * c.latent_channels,
         .sample_h = c.sample_h,
         .sample_w = c.sample_w,
-        .size_multiple = vae_factor(&c),
+        .size_multiple = factor_of(&c),
         .up = 1,
-        .down = vae_factor(&c),
+        .down = factor_of(&c),
     };
     return UNSTIR_OK;
 }

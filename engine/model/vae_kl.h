@@ -54,9 +54,6 @@ value_id vae_encoder(struct graph *g, const struct vae_config *c, value_id x,
                      bool is_double);
 value_id vae_decoder(struct graph *g, const struct vae_config *c, value_id z);
 
-/* A picture's edges are 2^(levels - 1) times its latent's. */
-uint32_t vae_factor(const struct vae_config *c);
-
 /* latent of the autoencoder = (latent of the pipeline) deviation / factor +
  * mean; factor without the key 0.18215, but 1 of AutoencoderTiny; mean and
  * deviation, latents_mean and latents_std, 0 and 1 unless both are there.

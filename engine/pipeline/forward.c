@@ -18,8 +18,10 @@
 #include "pipeline/checkpoint.h"
 #include "pipeline/picture.h"
 
-void forward_noise(const struct schedule *s, uint32_t t, uint64_t seed,
-                   const float *x0, float *out, size_t n)
+/* out = x_t of n floats, noise from rng_seed(seed); out is not x0.  t below the
+ * schedule's T. */
+static void add_noise(const struct schedule *s, uint32_t t, uint64_t seed,
+                      const float *x0, float *out, size_t n)
 {
     float signal = sqrtf(s->abar[t]), noise = sqrtf(1 - s->abar[t]);
     struct rng rng;
@@ -93,7 +95,7 @@ static enum unstir_status noise_by(const struct sampler *sampler,
     struct sampler_run run;
 
     if (s->abar) { /* also of a schedule by name, which has no sampler */
-        forward_noise(s, t, seed, x0, out, n);
+        add_noise(s, t, seed, x0, out, n);
         return UNSTIR_OK;
     }
     o.n_steps = sampler_max_steps(sampler, s);

@@ -14,13 +14,7 @@
 
 #include "base/error.h"
 
-struct schedule;
-
-/* out = x_t of n floats, noise from rng_seed(seed); out may be x0's copy's
- * place, not x0 itself.  t below the schedule's T. */
-void forward_noise(const struct schedule *s, uint32_t t, uint64_t seed,
-                   const float *x0, float *out, size_t n);
-
+/* unstir_forward_image().  Any thread. */
 enum unstir_status forward_image(const struct unstir_forward *f,
                                  const struct unstir_image *image, int32_t t,
                                  struct unstir_image *out,

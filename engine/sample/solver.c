@@ -256,7 +256,9 @@ static void step_third(const struct sampler_run *run, struct solver_terms k,
     }
 }
 
-void solver_multistep(const struct sampler_run *run, struct solver_terms k,
+/* x (in place) = terms of x, newest output first; r0, r1: the earlier steps
+ * as shares of this one. */
+static void multistep(const struct sampler_run *run, struct solver_terms k,
                       unsigned order, float r0, float r1, const float *m0,
                       const float *noise, float *x)
 {
@@ -311,6 +313,6 @@ void solver_advance(const struct sampler_run *run, uint32_t step,
         rng_normal_f32(&state->rng, io->noise, run->n);
     if (h == 0)
         return; /* a last step that stands still */
-    solver_multistep(run, k, order, r0, r1, m0, is_sde ? io->noise : NULL,
-                     state->sample);
+    multistep(run, k, order, r0, r1, m0, is_sde ? io->noise : NULL,
+              state->sample);
 }

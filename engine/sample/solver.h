@@ -39,12 +39,6 @@ void solver_convert(const struct sampler_run *run, struct solver_point at,
 bool solver_is_sde(const struct schedule_config *c);
 bool solver_is_of_noise(const struct schedule_config *c);
 
-/* x (in place) = terms of x, newest output first; r0, r1: the earlier steps
- * as shares of this one. */
-void solver_multistep(const struct sampler_run *run, struct solver_terms k,
-                      unsigned order, float r0, float r1, const float *m0,
-                      const float *noise, float *x);
-
 /* The order of a multistep step with `n_held` outputs, its own included. */
 unsigned solver_order_at(const struct sampler_run *run, uint32_t step,
                          uint32_t n_held);

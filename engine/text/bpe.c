@@ -305,8 +305,8 @@ bool bpe_merge(const struct bpe *b, size_t i, uint32_t *left, uint32_t *right)
     return true;
 }
 
-enum unstir_status bpe_ids_add(struct bpe_ids *ids, uint32_t id,
-                               struct unstir_error *err)
+static enum unstir_status ids_add(struct bpe_ids *ids, uint32_t id,
+                                  struct unstir_error *err)
 {
     void *memory = ids->ids;
 
@@ -412,7 +412,7 @@ static enum unstir_status encode_word(struct merging *m, struct bpe_ids *ids,
     for (size_t i = 0; i < m->n; i++) {
         uint32_t id = m->symbols[i];
 
-        TRY(bpe_ids_add(ids, id == BPE_NO_ID ? m->b->info.unk : id, err));
+        TRY(ids_add(ids, id == BPE_NO_ID ? m->b->info.unk : id, err));
     }
     return UNSTIR_OK;
 }
@@ -462,7 +462,7 @@ static enum unstir_status encode_points(struct merging *m, struct bpe_ids *ids,
             continue;
         }
         TRY(encode_words(m, ids, points + begin, at - begin, err));
-        TRY(bpe_ids_add(ids, a->id, err));
+        TRY(ids_add(ids, a->id, err));
         at += a->n_points;
         begin = at;
     }
@@ -531,7 +531,7 @@ enum unstir_status bpe_encode(const struct bpe *b, struct bpe_ids *ids,
             continue;
         }
         TRY(encode_section(b, ids, text + begin, at - begin, err));
-        TRY(bpe_ids_add(ids, a->id, err));
+        TRY(ids_add(ids, a->id, err));
         at += a->n_bytes;
         begin = at;
     }

@@ -69,8 +69,6 @@ struct bpe_ids {
     uint32_t *ids;
     size_t n, capacity;
 };
-enum unstir_status bpe_ids_add(struct bpe_ids *ids, uint32_t id,
-                               struct unstir_error *err);
 void bpe_ids_fini(struct bpe_ids *ids);
 
 /* Append the ids of a text, without BOS and EOS and without a limit on their

@@ -28,12 +28,6 @@ static enum unstir_status bad_shape(const struct tensor_view *t,
                      t->name, INVERSION_MAX_VECTORS, INVERSION_MAX_CHANNELS);
 }
 
-static bool is_float(enum dtype t)
-{
-    return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 ||
-           t == DTYPE_F64;
-}
-
 static enum unstir_status load(struct inversion *v, unsigned encoder,
                                const struct tensor_view *t,
                                struct unstir_error *err)
@@ -43,7 +37,7 @@ static enum unstir_status load(struct inversion *v, unsigned encoder,
     void *memory;
 
     if (t->rank < 1 || t->rank > 2 || n < 1 || n > INVERSION_MAX_VECTORS ||
-        c < 1 || c > INVERSION_MAX_CHANNELS || !is_float(t->dtype))
+        c < 1 || c > INVERSION_MAX_CHANNELS || !dtype_is_float(t->dtype))
         return bad_shape(t, err);
     if (v->n_vectors && v->n_vectors != n)
         return error_set(err, UNSTIR_ERR_FORMAT,
@@ -131,9 +125,11 @@ static enum unstir_status add_webui(struct inversions *set,
     return status;
 }
 
-enum unstir_status inversions_add(struct inversions *set,
-                                  const struct weights *w, const char *stem,
-                                  struct unstir_error *err)
+/* Add the words of a file; `stem` is the file's name without folder and
+ * extension.  A word that is there already is UNSTIR_ERR_ARG. */
+static enum unstir_status add_file(struct inversions *set,
+                                   const struct weights *w, const char *stem,
+                                   struct unstir_error *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(webui_tensors); i++)
         if (weights_find(w, webui_tensors[i].tensor))
@@ -167,7 +163,7 @@ enum unstir_status inversions_open(struct inversions *set, const char *path,
 
     stem_of(stem, path);
     TRY(safetensors_open(&w, path, err));
-    status = inversions_add(set, w, stem, err);
+    status = add_file(set, w, stem, err);
     weights_close(w);
     return error_prefix(status, path, err);
 }

@@ -28,7 +28,6 @@
 #define INVERSION_MAX_CHANNELS 8192u
 #define INVERSION_ENCODERS     2
 
-struct weights;
 
 struct inversion {
     char *name;
@@ -45,11 +44,6 @@ struct inversions {
     uint32_t n_rows;
 };
 
-/* Add the words of a file; `stem` is the file's name without folder and
- * extension.  A word that is there already is UNSTIR_ERR_ARG. */
-enum unstir_status inversions_add(struct inversions *set,
-                                  const struct weights *w, const char *stem,
-                                  struct unstir_error *err);
 enum unstir_status inversions_open(struct inversions *set, const char *path,
                                    struct unstir_error *err);
 /* All .safetensors files of a folder, in the order of their names; a folder

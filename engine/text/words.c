@@ -57,7 +57,8 @@ size_t words_utf8(unsigned char out[4], int32_t point)
     return (size_t)utf8proc_encode_char(point, out);
 }
 
-size_t words_point(int32_t *point, const char *text, size_t n)
+/* One code point of n >= 1 bytes; 0 bytes: no UTF-8. */
+static size_t take_point(int32_t *point, const char *text, size_t n)
 {
     utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)text,
                                              (utf8proc_ssize_t)n, point);
@@ -77,13 +78,13 @@ bool words_joined(const char *text, size_t n, size_t at)
     size_t before = at;
     int32_t point;
 
-    if (at == 0 || at >= n || words_point(&point, text + at, n - at) == 0 ||
+    if (at == 0 || at >= n || take_point(&point, text + at, n - at) == 0 ||
         !is_inside_word(point))
         return false;
     do
         before--;
     while (before && ((unsigned char)text[before] & 0xc0) == 0x80);
-    return words_point(&point, text + before, at - before) &&
+    return take_point(&point, text + before, at - before) &&
            is_inside_word(point);
 }
 
@@ -108,12 +109,11 @@ bool words_go_on(const char *text, size_t n, size_t begin, size_t end)
     size_t before = begin;
     int32_t point;
 
-    if (end < n && words_point(&point, text + end, n - end) &&
-        is_of_word(point))
+    if (end < n && take_point(&point, text + end, n - end) && is_of_word(point))
         return true;
     while (before && ((unsigned char)text[--before] & 0xc0) == 0x80)
         continue;
-    return begin && words_point(&point, text + before, begin - before) &&
+    return begin && take_point(&point, text + before, begin - before) &&
            is_of_word(point);
 }
 
@@ -133,7 +133,7 @@ static enum unstir_status bad_utf8(const char *text, size_t n,
     int32_t point;
 
     for (size_t used; at < n; at += used) {
-        used = words_point(&point, text + at, n - at);
+        used = take_point(&point, text + at, n - at);
         if (used == 0)
             break;
     }

@@ -54,7 +54,4 @@ bool words_go_on_points(const int32_t *points, size_t n, size_t begin,
 /* UTF-8 of one code point: its bytes, at most 4. */
 size_t words_utf8(unsigned char out[4], int32_t point);
 
-/* One code point of n >= 1 bytes; 0 bytes: no UTF-8. */
-size_t words_point(int32_t *point, const char *text, size_t n);
-
 #endif

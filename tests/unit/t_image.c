@@ -178,9 +178,13 @@ static void test_tensors_write(void **state)
     assert_memory_equal(weights_find(w, "sample")->data, x, sizeof(x));
     assert_string_equal(weights_metadata(w, "request"), "{}");
     weights_close(w);
-    const struct unstir_tensor bad = {"r", x, 9, {1}};
-    assert_int_equal(unstir_tensors_write(path, &bad, 1, NULL, 0, NULL),
-                     UNSTIR_ERR_ARG);
+    /* also a rank that 32 bits would cut to an allowed one */
+    const size_t bad_ranks[] = {9, ((size_t)1 << 32) + 3};
+    for (size_t i = 0; i < ARRAY_LEN(bad_ranks); i++) {
+        const struct unstir_tensor bad = {"r", x, bad_ranks[i], {1, 2, 3}};
+        assert_int_equal(unstir_tensors_write(path, &bad, 1, NULL, 0, NULL),
+                         UNSTIR_ERR_ARG);
+    }
     (void)unlink(path);
 }
 
