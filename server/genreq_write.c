@@ -99,7 +99,10 @@ static void write_upload(struct json_out *out, const char *key,
     jout_string(out, key, hex);
 }
 
-static void write_service_part(const struct genreq *req, struct json_out *out)
+/* With `is_whole` also what changes nothing of the job's result, and is left to
+ * the address that is used: a key means the same job at all of them. */
+static void write_service_part(const struct genreq *req, struct json_out *out,
+                               bool is_whole)
 {
     jout_object(out, "output");
     jout_string(out, "format", unstir_format_info(req->file.format)->name);
@@ -128,8 +131,9 @@ static void write_service_part(const struct genreq *req, struct json_out *out)
     else
         jout_null(out, "deadline_s");
     jout_int(out, "priority", req->priority);
-    jout_string(out, "on_disconnect",
-                req->continues_on_disconnect ? "continue" : "cancel");
+    if (is_whole)
+        jout_string(out, "on_disconnect",
+                    req->continues_on_disconnect ? "continue" : "cancel");
     jout_number(out, "ttl_s", req->ttl_s);
     write_text(out, "tag", req->tag);
 }
@@ -155,7 +159,7 @@ void genreq_write(const struct genreq *req, struct json_out *out,
     jout_object(out, key);
     write_engine_part(req, out);
     write_seeds(req, out, true);
-    write_service_part(req, out);
+    write_service_part(req, out, true);
     jout_end_object(out);
 }
 
@@ -172,7 +176,7 @@ bool genreq_digest(const struct genreq *req, uint8_t digest[SHA256_BYTES])
     write_seeds(req, &out, false);
     write_upload(&out, "init_image", &req->init_image);
     write_upload(&out, "mask", &req->mask);
-    write_service_part(req, &out);
+    write_service_part(req, &out, false);
     jout_end_object(&out);
     is_good = !buf.failed;
     if (is_good)

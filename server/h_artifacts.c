@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "buf.h"
 #include "h_jobs.h"
@@ -25,10 +26,11 @@ static void reply_piece(struct request *request, unsigned status,
                  release_blob, blob_hold(blob));
 }
 
-void h_reply_blob(struct request *request, const char *content_type,
-                  struct blob *blob)
+static void reply_whole(struct request *request,
+                        const struct artifact *artifact)
 {
-    reply_piece(request, 200, content_type, blob, 0, blob->n_bytes);
+    reply_piece(request, 200, artifact->content_type, artifact->blob, 0,
+                artifact->blob->n_bytes);
 }
 
 /* RFC 9530: sha-256=:base64:. */
@@ -69,7 +71,6 @@ static void add_seeds(struct request *request, const struct job *job,
 void h_picture_headers(struct request *request, const struct job *job,
                        uint32_t image)
 {
-    const struct artifact *artifact = jobs_artifact(job, image);
     int64_t queue_ms = (job->started_ns - job->created_ns) / 1000000;
 
     reply_header(request, "X-Job-Id", job->id);
@@ -79,19 +80,22 @@ void h_picture_headers(struct request *request, const struct job *job,
                   "queue;dur=%" PRId64 ", text;dur=%" PRId64
                   ", denoise;dur=%" PRId64 ", png;dur=%" PRId64,
                   queue_ms, job->begin_ms, job->denoise_ms, job->encode_ms);
-    if (job->req.n > 1 || artifact == NULL)
-        return;
+}
+
+void h_reply_picture(struct request *request, const struct artifact *artifact)
+{
     reply_headerf(request, "Content-Location", "/v1/artifacts/%s",
                   artifact->hex);
     reply_headerf(request, "ETag", "\"%s\"", artifact->hex);
     add_digest(request, artifact->digest);
+    reply_whole(request, artifact);
 }
 
 /* ------------------------------------------------------------------ range */
 
 enum range { RANGE_NONE, RANGE_PART, RANGE_WRONG };
 
-/* "bytes=0-99", "bytes=100-", "bytes=-50".  Several ranges and other units are
+/* "bytes=0-99", "bytes=100-", "bytes=-50", of GET alone (RFC 9110 14.2).  Several ranges and other units are
  * passed over, as RFC 9110 allows: the whole is sent. */
 static enum range read_range(const char *text, size_t size, size_t *first,
                              size_t *n)
@@ -101,7 +105,7 @@ static enum range read_range(const char *text, size_t size, size_t *first,
     const char *dash;
     bool has_from, has_to;
 
-    if (text == NULL || strncmp(text, "bytes=", 6) != 0)
+    if (text == NULL || strncasecmp(text, "bytes=", 6) != 0)
         return RANGE_NONE;
     text += 6;
     dash = strchr(text, '-');
@@ -141,7 +145,7 @@ void h_reply_artifact(struct request *request, const struct artifact *artifact)
     add_digest(request, artifact->digest);
     reply_header(request, "Accept-Ranges", "bytes");
     range =
-        if_range != NULL && strcmp(if_range, etag) != 0
+        request->is_head || (if_range != NULL && strcmp(if_range, etag) != 0)
             ? RANGE_NONE
             : read_range(request_header(request, "Range"), size, &first, &n);
     if (range == RANGE_WRONG) {
@@ -153,7 +157,7 @@ void h_reply_artifact(struct request *request, const struct artifact *artifact)
         reply_piece(request, 206, artifact->content_type, artifact->blob, first,
                     n);
     } else {
-        h_reply_blob(request, artifact->content_type, artifact->blob);
+        reply_whole(request, artifact);
     }
 }
 

@@ -55,7 +55,7 @@ static void reply_picture(struct request *request, const struct job *job)
         return;
     }
     h_picture_headers(request, job, 0);
-    h_reply_blob(request, artifact->content_type, artifact->blob);
+    h_reply_picture(request, artifact);
 }
 
 static bool add_part(struct buf *buf, const struct job *job, uint32_t image)

@@ -54,12 +54,12 @@ void h_refuse(struct request *request, const struct jobs_refusal *refusal);
 /* Bytes of an artifact, Range and If-None-Match obeyed. */
 void h_reply_artifact(struct request *request, const struct artifact *artifact);
 
-/* The headers that go with a picture in an answer. */
+/* The headers that go with a job's pictures in an answer of any form. */
 void h_picture_headers(struct request *request, const struct job *job,
                        uint32_t image);
 
-/* An artifact's blob as the whole answer, status 200. */
-void h_reply_blob(struct request *request, const char *content_type,
-                  struct blob *blob);
+/* The bytes as the answer to a request that made them: digest and address are
+ * those of the picture, so no other form has them. */
+void h_reply_picture(struct request *request, const struct artifact *artifact);
 
 #endif

@@ -28,6 +28,10 @@ post /v1/generate '{"class":7,"seed":"7"}' -o "$TMP/b.png" -D "$TMP/h2"
 is "alias, class by number, seed as text" "$(header "$TMP/h2" X-Seed) $(is_png "$TMP/b.png")" "7 png"
 
 post /generate '{"prompt":"sneaker","seed":7}' -H 'Accept: application/json' >"$TMP/j"
+for form in application/json multipart/mixed; do
+    post /generate '{"prompt":"sneaker","seed":7}' -H "Accept: $form" -o /dev/null -D "$TMP/h"
+    is "$form is not the picture: no digest, ETag, address of it" "$(tr -d '\r' <"$TMP/h" | grep -ciE '^(Repr-Digest|ETag|Content-Location):')" 0
+done
 is "JSON: a job that succeeded" "$(jq -r '.object+" "+.status' "$TMP/j")" "job succeeded"
 is "JSON: seed" "$(jq -c '[.request.seed,.images[0].seed]' "$TMP/j")" "[7,7]"
 jq -r '.images[0].b64_json' "$TMP/j" | base64 -d >"$TMP/c.png"
@@ -94,6 +98,10 @@ is "same key: told as a replay" "$(header "$TMP/h" Idempotency-Replayed)" true
 is "same key: the same bytes of a drawn seed" "$(sha "$TMP/2")" "$(sha "$TMP/1")"
 is "same key, other body: 422" "$(post /generate '{"prompt":"coat"}' -H "$key" | jq -r .code)" idempotency_key_reuse
 is "same key by /v1/jobs: the same job" "$(post /v1/jobs '{"prompt":"bag","on_disconnect":"cancel"}' -H "$key" | jq -r .id)" "$first"
+post /v1/jobs '{"prompt":"bag"}' -H 'Idempotency-Key: k-3' >"$TMP/j"
+post /generate '{"prompt":"bag"}' -H 'Idempotency-Key: k-3' -o "$TMP/1" -D "$TMP/h"
+is "a key of /v1/jobs by /generate, which waits" "$(header "$TMP/h" X-Job-Id) $(is_png "$TMP/1")" "$(jq -r .id "$TMP/j") png"
+is "and by respond-async" "$(post /generate '{"prompt":"bag"}' -H 'Idempotency-Key: k-3' -H 'Prefer: respond-async' | jq -r .id)" "$(jq -r .id "$TMP/j")"
 is "a key is not used up by a refused request" "$(status "$URL/generate" -d '{"steps":0}' -H 'Idempotency-Key: k-2'; status "$URL/generate" -d '{}' -H 'Idempotency-Key: k-2')" 422200
 is "a key too long: 400" "$(status "$URL/generate" -d '{}' -H "Idempotency-Key: $(printf '%0256d' 0)")" 400
 finish
