@@ -184,8 +184,9 @@ function describe() {
 /* ---- a job's life */
 
 function showState() {
-    const over = isOver(job);
+    const over = isOver(job), hadFocus = $("running").contains(document.activeElement);
     $("running").hidden = over;
+    if (over && hadFocus) $("viewer").focus({ preventScroll: true });
     $("finish").disabled = $("cancel").disabled = job.status === "canceling";
     $("finished").hidden = !over;
     $("variations").hidden = job.status !== "succeeded" || job.request.strength != null;
@@ -252,6 +253,18 @@ function watch() {
     };
 }
 
+/* The server has started anew, or needed the room: its request is all that is
+ * left of it. */
+function vanished() {
+    Object.assign(job, { status: "expired", images: [], preview: null });
+    showState();
+    describe();
+    title(nameOf(job.request));
+    ended(job);
+}
+
+const isNowhere = error => error.status === 404 || error.status === 410;
+
 /* The stream is over and cannot be had again: is the job still there? */
 async function lost() {
     stopWatching();
@@ -260,7 +273,8 @@ async function lost() {
         if (isOver(now)) over(now);
         else say("The connection was lost; reload the page to go on.", true);
     } catch (error) {
-        say(error.message, true);
+        if (isNowhere(error)) vanished();
+        else say(error.message, true);
     }
 }
 
@@ -345,7 +359,8 @@ export function listen(actions) {
             await remove(gone.urls.self);
             actions.forgotten(gone);
         } catch (error) {
-            say(error.message, true);
+            if (isNowhere(error)) actions.forgotten(gone);
+            else say(error.message, true);
         }
     });
 }

@@ -283,6 +283,34 @@ def coming_back(v):
     check("so does Back", v.text("#curl"), asked)
 
 
+def vanishing(v):
+    """The stream breaks and the job is not there any more, as after a new start
+    of the server."""
+    v.page.do("window.kept = EventSource; window.EventSource = class {"
+              " static CLOSED = 2; readyState = 2; addEventListener() {}"
+              " close() {} constructor() { window.broken = this; } }; 0")
+    job = v.make(RUNS)
+    urllib.request.urlopen(urllib.request.Request(
+        v.url + job["urls"]["self"], method="DELETE")).close()
+    v.page.do("document.querySelector('#cancel').focus(); broken.onerror(); 0")
+    v.page.wait(OVER)
+    check("a job that has gone", v.text("#caption"),
+          "It is not kept any more.")
+    check("nothing to stop or to fetch, its settings to use", v.shown(
+        "#running", "#download", "#steps", "#again"),
+        [False, False, False, True])
+    check("the focus is not lost", v.page.do("document.activeElement.id"),
+          "viewer")
+    v.page.click("#forget")
+    v.page.wait("document.querySelector('#caption').textContent == "
+                "'Forgotten.'")
+    v.page.do("window.EventSource = kept; 0")
+    check("only the job was missing", [fault for fault in v.page.faults
+                                       if "404" not in fault and
+                                       "410" not in fault], [])
+    v.page.faults.clear()
+
+
 def other_models(v):
     v.set("[name=model]", "tiny-text")
     check("texts, no classes", v.shown(
@@ -335,7 +363,8 @@ def main():
     with browser.Browser(browser.find()) as page:
         visit = Visit(page, url, folder)
         for part in [first_picture, several, stopping, refusals, pictures,
-                     terminal, coming_back, other_models, looks]:
+                     terminal, coming_back, vanishing, other_models,
+                     looks]:
             part(visit)
         schema = visit.api["components"]["schemas"]["Generate"]
         bodies = [json.loads(body) for body in visit.bodies()]
