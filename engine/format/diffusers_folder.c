@@ -19,6 +19,7 @@
  */
 #include "format/diffusers_folder.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -73,12 +74,14 @@ static const struct {
 
 /* -- small things ---------------------------------------------------------- */
 
+/* Also of a folder that may not be looked into: opening the file says so. */
 static bool has_file(const char *folder, const char *name)
 {
     struct stat st;
     char path[PATH_BYTES];
-    return path_join(path, folder, name, NULL) == UNSTIR_OK &&
-           stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    if (path_join(path, folder, name, NULL) != UNSTIR_OK)
+        return false;
+    return stat(path, &st) == 0 ? S_ISREG(st.st_mode) : errno == EACCES;
 }
 
 static enum unstir_status add_note(struct diffusers_folder *f,
@@ -617,8 +620,9 @@ enum unstir_status diffusers_folder_open_by(struct diffusers_folder *f,
     *f = (struct diffusers_folder){.pipeline_class = "",
                                    .digest_memos = digest_memos};
     if (stat(path, &st) != 0)
-        return error_set(err, UNSTIR_ERR_IO, "%.300s: no such model folder",
-                         path);
+        return error_set(err, UNSTIR_ERR_IO, "%.300s: %s", path,
+                         errno == ENOENT ? "no such model folder"
+                                         : strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "%.300s: is a file; wanted a folder in the diffusers "

@@ -332,7 +332,15 @@ equal inspect_nothing_odd "$(jq -c '.odd' i.json)" '{"missing":[],"misshapen":[]
 equal inspect_tensors "$(jq '.tensors | length' i.json)" 145
 holds inspect_memory [ "$(jq '.peak_memory_bytes > 1000000' i.json)" = true ]
 expect inspect_plain 0 "family: UNet2DModel" "$U" inspect "$M/tiny"
-expect inspect_needs_a_model 2 "usage: unstir inspect" "$U" inspect
+expect inspect_below_a_file 1 "a.png/x: Not a directory" "$U" inspect a.png/x
+if [ "$(id -u)" -ne 0 ]; then
+    cp -r "$M/tiny" shut && chmod 000 shut/unet
+    expect inspect_shut 1 "shut/unet/config.json: cannot open: Permission denied" "$U" inspect shut
+    chmod 700 shut/unet
+else
+    echo "skip cli_inspect_shut: root may read everything"
+fi
+expect inspect_needs_a_model 2 "inspect needs 1 argument, not 0; usage: unstir inspect" "$U" inspect
 cp -r "$M/tiny" odd
 sed 's/"layers_per_block": 1/"layers_per_block": 2/' "$M/tiny/unet/config.json" >odd/unet/config.json
 equal inspect_missing "$("$U" inspect odd --json | jq -c '[.can_run, (.odd.missing | length > 0)]')" '[false,true]'
