@@ -6,10 +6,16 @@
 #include "base/nearest.h"
 #include "format/safetensors.h"
 #include "format/safetensors_write.h"
+#include "kernels/kernels.h"
 
 void unstir_free(void *pointer)
 {
     alloc_free(pointer);
+}
+
+const char *unstir_cpu_rungs(void)
+{
+    return kernels_rungs();
 }
 
 int unstir_nearest(const char *text, const char *const *candidates, size_t n)

@@ -1,4 +1,5 @@
-/* api_model.c - public doors: models, samplers, requests, the forward process.
+/* api_model.c - public doors: models, LoRAs, samplers, requests, the forward
+ * process.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -6,14 +7,16 @@
 
 #include "base/error.h"
 #include "format/lora_details.h"
-#include "kernels/kernels.h"
-#include "model/network.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/convert.h"
 #include "pipeline/effort.h"
 #include "pipeline/forward.h"
+#include "pipeline/inspect.h"
 #include "pipeline/model_labels.h"
 #include "pipeline/request.h"
 #include "text/prompt.h"
+
+/* -- models ---------------------------------------------------------------- */
 
 enum unstir_status unstir_model_open(struct unstir_model **out,
                                      const char *path,
@@ -25,6 +28,64 @@ enum unstir_status unstir_model_open(struct unstir_model **out,
         return error_set(err, UNSTIR_ERR_ARG, "no path of a model given");
     return checkpoint_open(out, path, options, err);
 }
+
+void unstir_model_unload(struct unstir_model *model)
+{
+    checkpoint_unload(model);
+}
+
+void unstir_model_close(struct unstir_model *model)
+{
+    checkpoint_free(model);
+}
+
+const struct unstir_model_info *
+unstir_model_info(const struct unstir_model *model)
+{
+    return &model->info;
+}
+
+static uint32_t n_embeds(const struct unstir_model *model)
+{
+    return model->info.n_classes + (model->info.null_class >= 0);
+}
+
+enum unstir_status unstir_model_find_class(const struct unstir_model *model,
+                                           const char *label, int64_t *class_id,
+                                           struct unstir_error *err)
+{
+    *class_id = UNSTIR_CLASS_NULL;
+    if (!label)
+        return error_field(err, "class", "no label given");
+    return labels_find(&model->info, n_embeds(model), label, class_id, err);
+}
+
+enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
+                                            uint32_t width, uint32_t height,
+                                            size_t *bytes,
+                                            struct unstir_error *err)
+{
+    return effort_arena_bytes(model, width, height, bytes, err);
+}
+
+enum unstir_status unstir_inspect(const char *path,
+                                  const struct unstir_model_options *options,
+                                  bool with_tensors, char **json,
+                                  struct unstir_error *err)
+{
+    return inspect_checkpoint(path, options, with_tensors, json, err);
+}
+
+enum unstir_status unstir_convert(const struct unstir_convert_options *options,
+                                  char **json, struct unstir_error *err)
+{
+    *json = NULL;
+    if (!options->input || !options->output)
+        return error_set(err, UNSTIR_ERR_ARG, "input and output are wanted");
+    return convert_model(options, json, err);
+}
+
+/* -- LoRAs ----------------------------------------------------------------- */
 
 enum unstir_status unstir_model_derive(struct unstir_model **out,
                                        const struct unstir_model *base,
@@ -86,68 +147,7 @@ enum unstir_status unstir_prompt_loras(const char *prompt,
     return prompt_lora_tags(prompt, tags, n, err);
 }
 
-void unstir_model_unload(struct unstir_model *model)
-{
-    checkpoint_unload(model);
-}
-
-void unstir_model_close(struct unstir_model *model)
-{
-    checkpoint_free(model);
-}
-
-const struct unstir_model_info *
-unstir_model_info(const struct unstir_model *model)
-{
-    return &model->info;
-}
-
-static uint32_t n_embeds(const struct unstir_model *model)
-{
-    return model->info.n_classes + (model->info.null_class >= 0);
-}
-
-enum unstir_status unstir_model_find_class(const struct unstir_model *model,
-                                           const char *label, int64_t *class_id,
-                                           struct unstir_error *err)
-{
-    *class_id = UNSTIR_CLASS_NULL;
-    if (!label)
-        return error_field(err, "class", "no label given");
-    return labels_find(&model->info, n_embeds(model), label, class_id, err);
-}
-
-enum unstir_status unstir_model_arena_bytes(const struct unstir_model *model,
-                                            uint32_t width, uint32_t height,
-                                            size_t *bytes,
-                                            struct unstir_error *err)
-{
-    struct unstir_request r = UNSTIR_REQUEST_INIT, resolved;
-    size_t decoder;
-    bool is_guided =
-        model->info.takes_guidance && !model->conditioner.guidance_width;
-    uint32_t n_images = !is_guided ? 1 : model->reads_picture ? 3 : 2;
-
-    *bytes = 0;
-    r.width = width;
-    r.height = height;
-    r.class_id = n_embeds(model) ? 0 : UNSTIR_CLASS_UNSET;
-    if (model->reads_mask || model->reads_picture)
-        r.init_image = &request_absent_picture;
-    if (model->reads_mask)
-        r.mask = &request_absent_picture;
-    TRY(request_check(model, &r, &resolved, NULL, NULL, err));
-    /* Guidance evaluates two or three pictures at once. */
-    TRY(network_arena_bytes(model->net, n_images, height / model->factor,
-                            width / model->factor, bytes, err));
-    if (!model->decoder)
-        return UNSTIR_OK;
-    TRY(network_arena_bytes(model->decoder, 1, height / model->factor,
-                            width / model->factor, &decoder, err));
-    if (decoder > *bytes)
-        *bytes = decoder;
-    return UNSTIR_OK;
-}
+/* -- samplers -------------------------------------------------------------- */
 
 const struct unstir_sampler_info *unstir_samplers(size_t *n)
 {
@@ -183,10 +183,7 @@ int unstir_schedule_find(const char *name)
     return s ? (int)(s - sampler_schedules) : -1;
 }
 
-const char *unstir_cpu_rungs(void)
-{
-    return kernels_rungs();
-}
+/* -- requests -------------------------------------------------------------- */
 
 enum unstir_status unstir_request_check(const struct unstir_model *model,
                                         const struct unstir_request *request,
@@ -219,6 +216,8 @@ enum unstir_status unstir_request_json(const struct unstir_model *model,
     TRY(request_check(model, resolved, &again, NULL, NULL, err));
     return request_write(model, &again, NULL, json, err);
 }
+
+/* -- the forward process --------------------------------------------------- */
 
 enum unstir_status unstir_forward_image(const struct unstir_forward *forward,
                                         const struct unstir_image *image,

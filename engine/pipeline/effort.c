@@ -1,4 +1,4 @@
-/* effort.c - what a request makes the network do, counted in evaluations.
+/* effort.c - what a request costs: evaluations of the network, bytes of arena.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -72,4 +72,36 @@ double effort_of_request(const struct unstir_model *m,
         sum = sum_of_steps(m, resolved, &run, &start);
     sampler_run_fini(&run);
     return sum;
+}
+
+enum unstir_status effort_arena_bytes(const struct unstir_model *model,
+                                      uint32_t width, uint32_t height,
+                                      size_t *bytes, struct unstir_error *err)
+{
+    struct unstir_request r = UNSTIR_REQUEST_INIT, resolved;
+    const struct unstir_model_info *info = &model->info;
+    size_t decoder;
+    bool is_guided = info->takes_guidance && !model->conditioner.guidance_width;
+    uint32_t n_embeds = info->n_classes + (info->null_class >= 0);
+    uint32_t n_images = !is_guided ? 1 : model->reads_picture ? 3 : 2;
+
+    *bytes = 0;
+    r.width = width;
+    r.height = height;
+    r.class_id = n_embeds ? 0 : UNSTIR_CLASS_UNSET;
+    if (model->reads_mask || model->reads_picture)
+        r.init_image = &request_absent_picture;
+    if (model->reads_mask)
+        r.mask = &request_absent_picture;
+    TRY(request_check(model, &r, &resolved, NULL, NULL, err));
+    /* Guidance evaluates two or three pictures at once. */
+    TRY(network_arena_bytes(model->net, n_images, height / model->factor,
+                            width / model->factor, bytes, err));
+    if (!model->decoder)
+        return UNSTIR_OK;
+    TRY(network_arena_bytes(model->decoder, 1, height / model->factor,
+                            width / model->factor, &decoder, err));
+    if (decoder > *bytes)
+        *bytes = decoder;
+    return UNSTIR_OK;
 }

@@ -1,4 +1,4 @@
-/* effort.h - what a request makes the network do, counted in evaluations.
+/* effort.h - what a request costs: evaluations of the network, bytes of arena.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -6,6 +6,7 @@
 #define PIPELINE_EFFORT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "pipeline/deep.h"
 
@@ -23,5 +24,10 @@ double effort_of(const struct unstir_model *m, enum deep_mode mode,
 /* As unstir_request_evaluations(). */
 double effort_of_request(const struct unstir_model *m,
                          const struct unstir_request *resolved);
+
+/* As unstir_model_arena_bytes(). */
+enum unstir_status effort_arena_bytes(const struct unstir_model *model,
+                                      uint32_t width, uint32_t height,
+                                      size_t *bytes, struct unstir_error *err);
 
 #endif

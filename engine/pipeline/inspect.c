@@ -1,4 +1,4 @@
-/* api_inspect.c - what a checkpoint is, without running it or trusting it.
+/* inspect.c - what a checkpoint is, without running it or trusting it.
  *
  * The configuration gives the graph, and the graph the list of tensors that
  * the network needs; the file's headers give the list that is there.  Where
@@ -7,7 +7,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <stdio.h>
+#include "pipeline/inspect.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@
 #include "model/network.h"
 #include "ops/graph.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/effort.h"
 
 /* Names listed under "odd" in one list; the rest is counted. */
 #define MAX_LISTED 100
@@ -293,10 +295,10 @@ static enum unstir_status put_model(struct inspection *s,
                                     const struct unstir_model *model,
                                     struct unstir_error *err)
 {
-    const struct unstir_model_info *info = unstir_model_info(model);
+    const struct unstir_model_info *info = &model->info;
     size_t arena = 0;
-    TRY(unstir_model_arena_bytes(model, info->default_width,
-                                 info->default_height, &arena, err));
+    TRY(effort_arena_bytes(model, info->default_width, info->default_height,
+                           &arena, err));
     json_put_string(s->json, "id", info->id);
     put_optional(s->json, "title", info->title);
     json_put_string(s->json, "family", info->family);
@@ -340,7 +342,7 @@ static enum unstir_status open_model(const struct inspection *s,
         o = *s->options;
     if (!is_large(s))
         o.pack_cache = NULL; /* to look at a model leaves no packs behind */
-    status = unstir_model_open(model, path, &o, why);
+    status = checkpoint_open(model, path, &o, why);
     return status == UNSTIR_ERR_UNSUPPORTED ? UNSTIR_OK : status;
 }
 
@@ -360,17 +362,16 @@ static enum unstir_status write_all(struct inspection *s, const char *path,
         json_put_string(s->json, "why_not", why.detail);
     if (model)
         status = put_model(s, model, err);
-    put_odd(s, model ? unstir_model_info(model) : NULL);
+    put_odd(s, model ? &model->info : NULL);
     if (with_tensors)
         put_tensors(s);
-    unstir_model_close(model);
+    checkpoint_free(model);
     return status;
 }
 
-enum unstir_status unstir_inspect(const char *path,
-                                  const struct unstir_model_options *options,
-                                  bool with_tensors, char **json,
-                                  struct unstir_error *err)
+enum unstir_status
+inspect_checkpoint(const char *path, const struct unstir_model_options *options,
+                   bool with_tensors, char **json, struct unstir_error *err)
 {
     struct inspection s = {.options = options};
     struct checkpoint_source_options o = {
