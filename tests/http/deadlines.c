@@ -2,10 +2,11 @@
  * only patient are not.
  *
  * The server runs with all four limits set to limit_ms.  All slow clients
- * run at once: their sockets are fed by one loop.  A client on a busy machine
- * sees a cut later than it was made, so it adds the time it was itself kept
- * waiting; t_f_deadlines.sh holds the server's log, which has the server's own
- * clock, to the exact bound.
+ * run at once: their sockets are fed by one loop.  A client can tell that it was
+ * cut, with what answer, and that it was not cut early: the limit begins behind
+ * what it did last, whoever had the CPU since.  How late a cut came it cannot
+ * tell from how late it learnt of it; t_f_deadlines.sh holds the server's log,
+ * which has the server's own clock, to the exact bound.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -19,13 +20,12 @@
 
 #include "rawclient.h"
 
-/* After a deadline.  A second is what is promised, and the server's own clock,
- * in the log, shows that; a server that waits for a CPU beside other tests or
- * under the thread sanitizer is late for everybody else, so this shows only
- * that the cut came. */
-#define LATE_MS 4000
+/* Who is still open then is never cut; the test ends, and fails. */
+#define HANG_MS 120000
 #define FEED_MS 50
 #define N_LORIS 100
+/* Two clocks cut down to whole milliseconds. */
+#define ROUND_MS 1
 
 #define HEAD "GET /health/live HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -60,7 +60,8 @@ static const struct slow slows[] = {
 struct running {
     const struct slow *slow;
     int fd;
-    int closed_ms; /* -1: still open                                         */
+    uint64_t from_ms; /* before it is connected                              */
+    int closed_ms;    /* after from_ms; -1: still open                       */
     char heard[2048];
     size_t n_heard;
 };
@@ -71,7 +72,7 @@ static void feed(struct running *r)
         (void)send(r->fd, r->slow->drip, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-static void listen_to(struct running *r, uint64_t start)
+static void listen_to(struct running *r)
 {
     char bytes[1024];
     ssize_t n;
@@ -82,7 +83,7 @@ static void listen_to(struct running *r, uint64_t start)
     if (n == 0 ||
         (n < 0 && recv(r->fd, bytes, 1, MSG_DONTWAIT | MSG_PEEK) < 0 &&
          poll(&(struct pollfd){r->fd, POLLHUP, 0}, 1, 0) > 0)) {
-        r->closed_ms = (int)(now_ms() - start);
+        r->closed_ms = (int)(now_ms() - r->from_ms);
         return;
     }
     if (n > 0 && r->n_heard + (size_t)n < sizeof r->heard) {
@@ -91,70 +92,53 @@ static void listen_to(struct running *r, uint64_t start)
     }
 }
 
-/* Feeds and hears until all are closed or the time is over; returns the
- * longest time between two rounds: as much later than due, on a machine that
- * does other things, this process or the server may have had its turn.      */
-static int run_all(struct running *all, size_t n, int limit_ms)
+static void run_all(struct running *all, size_t n)
 {
     uint64_t start = now_ms();
-    uint64_t last = start;
-    int longest = 0;
-    size_t i;
+    bool is_any_open = true;
 
-    while (now_ms() - start < (uint64_t)(limit_ms + 4 * LATE_MS)) {
-        bool is_any_open = false;
-
-        if ((int)(now_ms() - last) > longest)
-            longest = (int)(now_ms() - last);
-        last = now_ms();
-
-        for (i = 0; i < n; i++) {
+    while (is_any_open && now_ms() - start < HANG_MS) {
+        is_any_open = false;
+        for (size_t i = 0; i < n; i++) {
             feed(&all[i]);
-            listen_to(&all[i], start);
+            listen_to(&all[i]);
             is_any_open = is_any_open || all[i].closed_ms < 0;
         }
-        if (!is_any_open)
-            break;
         (void)poll(NULL, 0, FEED_MS); /* the clients' pace                   */
     }
-    return longest;
 }
 
 static void test_slow_clients(int port, int limit_ms)
 {
     struct running *all = calloc(N_SLOWS + N_LORIS, sizeof *all);
-    int worst = 0;
-    int open = 0;
-    int late;
+    int least = limit_ms - ROUND_MS;
+    int n_cut = 0;
     size_t i;
 
     for (i = 0; i < N_SLOWS + N_LORIS; i++) {
         all[i].slow = &slows[i < N_SLOWS ? i : 2];
+        all[i].from_ms = now_ms();
         all[i].fd = dial(port);
         all[i].closed_ms = -1;
         say_text(all[i].fd, all[i].slow->start);
     }
-    late = LATE_MS + 2 * run_all(all, N_SLOWS + N_LORIS, limit_ms);
+    run_all(all, N_SLOWS + N_LORIS);
     for (i = 0; i < N_SLOWS; i++) {
         const struct running *r = &all[i];
         char name[64];
 
         (void)snprintf(name, sizeof name, "f_deadline_%s", r->slow->name);
-        verdict(
-            name,
-            r->closed_ms >= limit_ms - 50 && r->closed_ms <= limit_ms + late &&
-                (!r->slow->must_answer || strstr(r->heard, "HTTP/1.1 408 ")),
-            "closed after %d ms, wanted %d..%d; heard \"%.40s\"", r->closed_ms,
-            limit_ms, limit_ms + late, r->heard);
+        verdict(name,
+                r->closed_ms >= least && (!r->slow->must_answer ||
+                                          strstr(r->heard, "HTTP/1.1 408 ")),
+                "closed after %d ms, wanted %d or more; heard \"%.40s\"",
+                r->closed_ms, least, r->heard);
     }
-    for (; i < N_SLOWS + N_LORIS; i++) {
-        if (all[i].closed_ms < 0)
-            open++;
-        else if (all[i].closed_ms > worst)
-            worst = all[i].closed_ms;
-    }
-    verdict("f_slow_loris_cut", open == 0 && worst <= limit_ms + late,
-            "%d of %d open, the last cut after %d ms", open, N_LORIS, worst);
+    for (; i < N_SLOWS + N_LORIS; i++)
+        n_cut += all[i].closed_ms >= least;
+    verdict("f_slow_loris_cut", n_cut == N_LORIS,
+            "%d of %d were cut, each after %d ms or more", n_cut, N_LORIS,
+            least);
     for (i = 0; i < N_SLOWS + N_LORIS; i++)
         (void)close(all[i].fd);
     free(all);
@@ -165,33 +149,31 @@ static void test_second_head(int port, int limit_ms)
 {
     struct reply *reply = malloc(sizeof *reply);
     int fd = dial(port);
+    uint64_t from;
     int closed;
 
     say_text(fd, HEAD "\r\n");
     hear(fd, reply, 1000, 1);
+    from = now_ms();
     say_text(fd, "GET /hea");
-    closed = until_closed(fd, 2 * limit_ms + LATE_MS);
-    verdict("f_deadline_second_head",
-            closed >= limit_ms - 50 && closed <= limit_ms + LATE_MS,
-            "closed after %d ms, wanted %d..%d", closed, limit_ms,
-            limit_ms + LATE_MS);
+    closed = until_closed(fd, HANG_MS) < 0 ? -1 : (int)(now_ms() - from);
+    verdict("f_deadline_second_head", closed >= limit_ms - ROUND_MS,
+            "closed after %d ms, wanted %d or more", closed,
+            limit_ms - ROUND_MS);
     (void)close(fd);
     free(reply);
 }
 
 /* An answer that the client does not take: many pipelined requests, a small
  * receive window, nothing read.  Its clock starts when the last byte arrived,
- * which the socket tells; how long the server takes to fill the window is not
- * what is measured.                                                         */
+ * which the socket tells: behind the last look that saw fewer.              */
 static void test_stalled_write(int port, int limit_ms)
 {
     static const char request[] =
         "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
     int fd = dial_small(port);
-    uint64_t moved = now_ms();
-    uint64_t last = moved;
-    uint64_t end = moved + (uint64_t)(limit_ms + 20 * LATE_MS);
-    int longest = 0;
+    struct pollfd end = {fd, POLLRDHUP, 0};
+    uint64_t start = now_ms(), looked = start, moved = start;
     int n_there = 0;
     int closed = -1;
     int i;
@@ -200,53 +182,43 @@ static void test_stalled_write(int port, int limit_ms)
         if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL | MSG_DONTWAIT) <
             0)
             break;
-    while (now_ms() < end) {
-        /* A reset or a FIN behind unread bytes: ask the socket, not recv(). */
-        bool is_over = poll(&(struct pollfd){fd, POLLRDHUP, 0}, 1, 10) > 0;
+    while (closed < 0 && looked - start < HANG_MS) {
         uint64_t now = now_ms();
         int n = 0;
 
-        if ((int)(now - last) > longest)
-            longest = (int)(now - last);
-        last = now;
-        if (is_over) {
-            closed = (int)(now - moved);
-            break;
-        }
         if (ioctl(fd, FIONREAD, &n) == 0 && n != n_there) {
             n_there = n;
-            moved = now;
+            moved = looked;
         }
+        looked = now;
+        /* A reset or a FIN behind unread bytes: ask the socket, not recv(). */
+        if (poll(&end, 1, 10) > 0)
+            closed = (int)(now_ms() - moved);
     }
     verdict("f_deadline_stalled_write",
-            n_there > 0 && closed >= limit_ms - 50 &&
-                closed <= limit_ms + LATE_MS + 2 * longest,
-            "closed %d ms after the last of %d bytes, wanted %d..%d", closed,
-            n_there, limit_ms, limit_ms + LATE_MS + 2 * longest);
+            n_there > 0 && closed >= limit_ms - ROUND_MS,
+            "closed %d ms after the last of %d bytes, wanted %d or more",
+            closed, n_there, limit_ms - ROUND_MS);
     (void)close(fd);
 }
 
 /* A stream of events whose client stops reading: its window is small, so it
  * is full long before the sockets' buffers are.                             */
-static void test_stalled_stream(int port, int limit_ms, const char *path)
+static void test_stalled_stream(int port, const char *path)
 {
     struct reply *reply = malloc(sizeof *reply);
     char text[300];
     int fd = dial_small(port);
-    uint64_t start;
-    int closed = -1;
+    bool is_closed;
 
     (void)snprintf(text, sizeof text,
                    "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path);
     say_text(fd, text);
     hear(fd, reply, 1000, 1);
-    start = now_ms();
     /* The window fills, then the limit passes. */
-    if (poll(&(struct pollfd){fd, POLLRDHUP, 0}, 1,
-             2 * limit_ms + 4 * LATE_MS) > 0)
-        closed = (int)(now_ms() - start);
-    verdict("f_deadline_stalled_stream", reply->status == 200 && closed >= 0,
-            "status %d, closed after %d ms", reply->status, closed);
+    is_closed = poll(&(struct pollfd){fd, POLLRDHUP, 0}, 1, HANG_MS) > 0;
+    verdict("f_deadline_stalled_stream", reply->status == 200 && is_closed,
+            "status %d, closed: %d", reply->status, is_closed);
     (void)close(fd);
     free(reply);
 }
@@ -256,5 +228,5 @@ void deadline_tests(int port, int limit_ms, const char *path)
     test_slow_clients(port, limit_ms);
     test_second_head(port, limit_ms);
     test_stalled_write(port, limit_ms);
-    test_stalled_stream(port, limit_ms, path);
+    test_stalled_stream(port, path);
 }

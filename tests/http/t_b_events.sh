@@ -49,7 +49,7 @@ id=$(new_job "{$SLOW}")
 get "/v1/jobs/$id/events" -N >"$TMP/a" &
 reader=$!
 wait_step "$id" 3
-curl -s -m 1 -N "$URL/v1/jobs/$id/events" >/dev/null
+curl -s -m 60 -N "$URL/v1/jobs/$id/events" | head -n 1 >/dev/null
 is "a reader of events that leaves does not end the job" "$(get "/v1/jobs/$id" | jq -r .status)" running
 post "/v1/jobs/$id/cancel" '' >/dev/null
 wait $reader

@@ -20,7 +20,7 @@ for n in 127 128 129; do
 done
 until [ "$(get /v1/status | jq .streams)" = 384 ]; do :; done
 is "384 streams are open" "$(get /v1/status | jq .streams)" 384
-is "a poll is served meanwhile" "$(status -m 5 "$URL/v1/jobs/$id")" 200
+is "a poll is served meanwhile" "$(status "$URL/v1/jobs/$id")" 200
 post "/v1/jobs/$id/cancel" '' >/dev/null
 # shellcheck disable=SC2154
 wait $client127 $client128 $client129
