@@ -7,13 +7,14 @@
  *
  * The vocabulary comes from a model's own folder, in one of two forms:
  *
+ *     tokenizer.json                   all in one, what current releases save
  *     vocab.json + merges.txt          releases until 2025
- *     tokenizer.json                   all in one, what current ones save
  *
- * with tokenizer_config.json or special_tokens_map.json beside them, and words
- * of the model's own in added_tokens.json; or from a list of merges alone,
- * which fixes the standard vocabulary of 49,408: 256 bytes, the same at the end
- * of a word, 48,894 merges, <|startoftext|>, <|endoftext|>.
+ * (of a folder with both the first, as current ones do) with
+ * tokenizer_config.json or special_tokens_map.json beside them, and words of the
+ * model's own in added_tokens.json; or from a list of merges alone, which fixes
+ * the standard vocabulary of 49,408: 256 bytes, the same at the end of a word,
+ * 48,894 merges, <|startoftext|>, <|endoftext|>.
  *
  * A tokenizer never changes after opening: any number of threads may use one.
  * Files are hostile: what is wrong is named (UNSTIR_ERR_FORMAT); ceilings are

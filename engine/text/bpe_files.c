@@ -485,25 +485,34 @@ struct parts {
     char *vocab, *merges, *config, *added;
 };
 
+/* Releases since 2025 read tokenizer.json where both forms are there. */
+static enum unstir_status read_vocab(struct parts *p, struct bpe_texts *t,
+                                     const char *folder,
+                                     struct unstir_error *err)
+{
+    TRY(read_part(&p->vocab, &t->n_vocab, folder, "tokenizer.json",
+                  BPE_MAX_FILE_BYTES, err));
+    if (p->vocab)
+        return UNSTIR_OK;
+    TRY(read_part(&p->vocab, &t->n_vocab, folder, "vocab.json",
+                  BPE_MAX_FILE_BYTES, err));
+    if (!p->vocab)
+        return error_set(err, UNSTIR_ERR_IO,
+                         "neither tokenizer.json nor vocab.json and "
+                         "merges.txt");
+    TRY(read_part(&p->merges, &t->n_merges, folder, "merges.txt",
+                  BPE_MAX_FILE_BYTES, err));
+    if (!p->merges)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "vocab.json is there, merges.txt is not");
+    return UNSTIR_OK;
+}
+
 static enum unstir_status read_parts(struct parts *p, struct bpe_texts *t,
                                      const char *folder,
                                      struct unstir_error *err)
 {
-    TRY(read_part(&p->vocab, &t->n_vocab, folder, "vocab.json",
-                  BPE_MAX_FILE_BYTES, err));
-    if (p->vocab)
-        TRY(read_part(&p->merges, &t->n_merges, folder, "merges.txt",
-                      BPE_MAX_FILE_BYTES, err));
-    if (p->vocab && !p->merges)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "vocab.json is there, merges.txt is not");
-    if (!p->vocab)
-        TRY(read_part(&p->vocab, &t->n_vocab, folder, "tokenizer.json",
-                      BPE_MAX_FILE_BYTES, err));
-    if (!p->vocab)
-        return error_set(err, UNSTIR_ERR_IO,
-                         "neither vocab.json and merges.txt nor "
-                         "tokenizer.json");
+    TRY(read_vocab(p, t, folder, err));
     TRY(read_part(&p->config, &t->n_config, folder, "tokenizer_config.json",
                   MAX_CONFIG_BYTES, err));
     TRY(read_part(&p->added, &t->n_added, folder, "added_tokens.json",

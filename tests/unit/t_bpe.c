@@ -505,11 +505,35 @@ static void test_folder_errors(void **state)
 
     scratch_make(folder);
     assert_int_equal(bpe_open_folder(&b, folder, &err), UNSTIR_ERR_IO);
-    assert_non_null(strstr(err.detail, "nor tokenizer.json"));
+    assert_non_null(strstr(err.detail, "neither tokenizer.json"));
     scratch_write(folder, "vocab.json", SMALL, strlen(SMALL));
     assert_int_equal(bpe_open_folder(&b, folder, &err), UNSTIR_ERR_FORMAT);
     assert_non_null(strstr(err.detail, "merges.txt is not"));
     assert_null(b);
+    scratch_remove(folder);
+}
+
+/* Of both forms tokenizer.json counts: here it has no merges. */
+static void test_both_forms(void **state)
+{
+    static const char whole[] =
+        TOKENIZER("\"vocab\": " SMALL ", \"merges\": []") "}";
+    char folder[SCRATCH_PATH];
+    struct unstir_error err = {0};
+    struct bpe_ids ids = {0};
+    struct bpe *b;
+
+    scratch_make(folder);
+    scratch_write(folder, "vocab.json", SMALL, strlen(SMALL));
+    scratch_write(folder, "merges.txt", SMALL_MERGES, strlen(SMALL_MERGES));
+    scratch_write(folder, "tokenizer.json", whole, strlen(whole));
+    if (bpe_open_folder(&b, folder, &err) != UNSTIR_OK)
+        fail_msg("%s", err.detail);
+    assert_int_equal(bpe_encode(b, &ids, "ab", 2, NULL), UNSTIR_OK);
+    if (ids.n != 2)
+        fail_msg("\"ab\": %zu ids, wanted 2", ids.n);
+    bpe_ids_fini(&ids);
+    bpe_free(b);
     scratch_remove(folder);
 }
 
@@ -569,6 +593,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_added_beside_vocab),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_folder_errors),
+        cmocka_unit_test(test_both_forms),
         cmocka_unit_test(test_text_errors),
         cmocka_unit_test(test_no_memory),
     };

@@ -7,7 +7,7 @@ usage: python tools/goldens/diff_tokenizers.py SEED COUNT FOLDER OUT.json
 Folders of every layout under FOLDER (the standard vocabulary: 1.5 MB each):
 tokenizer.json alone, as current releases save it; vocab.json and merges.txt
 with special_tokens_map.json, added_tokens.json, or added_tokens_decoder in
-tokenizer_config.json.  Words are added to each, special or not, of letters,
+tokenizer_config.json; both, which do not agree.  Words are added to each, special or not, of letters,
 signs or with spaces, found before or after normalisation, as a word of its own
 or anywhere; padding is drawn.  Texts are those of diff_text.py with the words
 in them, in other case, glued to others, with wide spaces.
@@ -48,8 +48,13 @@ def as_old(r, folder):
     """The layout of releases before: what it can say of added words."""
     with open(folder + "/tokenizer.json", encoding="utf-8") as f:
         whole = json.load(f)
-    os.remove(folder + "/tokenizer.json")
-    write(folder + "/vocab.json", whole["model"]["vocab"])
+    vocab = whole["model"]["vocab"]
+    if r.random() < 0.4:
+        vocab = {token: (i + 7) % 49406 if i < 49406 else i
+                 for token, i in vocab.items()}
+    else:
+        os.remove(folder + "/tokenizer.json")
+    write(folder + "/vocab.json", vocab)
     merges = [m if isinstance(m, str) else " ".join(m)
               for m in whole["model"]["merges"]]
     with open(folder + "/merges.txt", "w", encoding="utf-8") as f:
