@@ -300,8 +300,9 @@ static const struct opt options[] = {
      .kind = OPT_LIST,
      .meta = "FILE[:WEIGHT]",
      FIELD(loras),
-     .help = "add a LoRA, a file or a name in --lora-dir; may be given more "
-             "than once; prompts name them as <lora:name:0.8>"},
+     .help = "add a LoRA, a file, a folder that PEFT wrote or a name in "
+             "--lora-dir; may be given more than once; prompts name them as "
+             "<lora:name:0.8>"},
     {.name = "lora-dir",
      .kind = OPT_TEXT,
      .meta = "DIR",

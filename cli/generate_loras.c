@@ -14,6 +14,7 @@
 #include "lora_weight.h"
 
 #define EXTENSION ".safetensors"
+#define PEFT_FILE "adapter_model.safetensors"
 
 struct loras {
     struct unstir_lora all[UNSTIR_MAX_LORAS];
@@ -43,25 +44,29 @@ static bool find_folder(struct loras *l, const struct generate_values *v)
     return length > 0 && (size_t)length < sizeof l->folder;
 }
 
-static bool is_file(const char *path)
+/* A file, or a folder that holds one. */
+static bool is_there(const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    return stat(path, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
 }
 
 static int find_by_name(struct loras *l, size_t i, const char *name)
 {
-    int n = snprintf(l->paths[i], sizeof l->paths[i], "%s/%s" EXTENSION,
-                     l->folder, name);
+    static const char *const forms[] = {EXTENSION, "/" PEFT_FILE};
 
-    if (strchr(name, '/') || name[0] == '.' || n < 0 ||
-        (size_t)n >= sizeof l->paths[i] || !is_file(l->paths[i])) {
-        cli_error("LoRA %s: no %s" EXTENSION " in %s (see --lora-dir)", name,
-                  name, l->folder);
-        return CLI_USAGE;
+    for (size_t k = 0; !strchr(name, '/') && name[0] != '.' && k < 2; k++) {
+        int n = snprintf(l->paths[i], sizeof l->paths[i], "%s/%s%s", l->folder,
+                         name, forms[k]);
+
+        if (n > 0 && (size_t)n < sizeof l->paths[i] && is_there(l->paths[i]))
+            return CLI_OK;
     }
-    return CLI_OK;
+    cli_error("LoRA %s: neither %s" EXTENSION " nor %s/" PEFT_FILE
+              " in %s (see --lora-dir)",
+              name, name, name, l->folder);
+    return CLI_USAGE;
 }
 
 static int no_room(void)
@@ -88,7 +93,7 @@ static int add_option(struct loras *l, const char *option)
     l->all[i] = (struct unstir_lora){
         .path = text, .unet_weight = weight, .text_weight = weight};
     l->n++;
-    if (strchr(text, '/') || is_file(text))
+    if (strchr(text, '/') || is_there(text))
         return CLI_OK;
     if (strlen(text) >= sizeof l->names[i]) {
         cli_error("--lora: the name is too long");

@@ -147,7 +147,8 @@ void unstir_model_close(struct unstir_model *model);
  * if opened without them, and so do all pointers that it handed out.        */
 void unstir_model_unload(struct unstir_model *model);
 
-/* A LoRA to add: kohya, PEFT and diffusers files.                           */
+/* A LoRA to add: kohya, PEFT and diffusers files, or a folder that PEFT wrote
+ * (adapter_model.safetensors with adapter_config.json beside it).           */
 #define UNSTIR_MAX_LORAS       16
 #define UNSTIR_MAX_LORA_WEIGHT 100 /* and its negative                       */
 struct unstir_lora {
@@ -155,7 +156,8 @@ struct unstir_lora {
     const char *name;   /* NULL: the file's, without its extension          */
     double unet_weight; /* 1 is as trained; both 0: as if it were not given */
     double text_weight; /* of the text encoders                             */
-    const char *digest; /* NULL, or the SHA-256 that the file must have:
+    const char *digest; /* NULL, or the SHA-256 that it must have, of the
+                           file and then of its adapter_config.json:
                            UNSTIR_ERR_IO if it is another                   */
     size_t max_bytes;   /* of the file; 0: no ceiling                       */
 };
@@ -202,7 +204,7 @@ enum unstir_status unstir_model_derive_bytes(const struct unstir_model *base,
 /* What a LoRA file says of itself. */
 #define UNSTIR_MAX_TRIGGERS 8
 struct unstir_lora_details {
-    char digest[65]; /* SHA-256 of the file                                  */
+    char digest[65]; /* SHA-256 of the file, with PEFT's configuration       */
     size_t n_bytes;
     const char *kind;   /* "kohya", "peft", "diffusers"                      */
     const char *family; /* "sd1", "sd2", "sdxl"; NULL: it does not say       */

@@ -17,6 +17,10 @@
 #define EXTENSION  ".safetensors"
 #define PATH_BYTES 4096
 
+/* PEFT writes a folder, with numbers of its own beside the tensors. */
+#define PEFT_FILE   "adapter_model" EXTENSION
+#define PEFT_CONFIG "adapter_config.json"
+
 /* --------------------------------------------------------------- names -- */
 
 /* C0, delete, and C1 in UTF-8. */
@@ -42,14 +46,32 @@ bool lora_is_name(const char *name, size_t n)
     return true;
 }
 
-/* Length of the name in a file's; 0: it is none. */
-static size_t name_length(const char *file)
+/* "root/name" with something behind it. */
+static bool join(char out[PATH_BYTES], const char *root, const char *name,
+                 const char *end)
 {
-    size_t n = strlen(file), m = strlen(EXTENSION);
+    int length = snprintf(out, PATH_BYTES, "%s/%s%s", root, name, end);
 
-    if (n <= m || strcmp(file + n - m, EXTENSION) != 0)
-        return 0;
-    return lora_is_name(file, n - m) ? n - m : 0;
+    return length >= 0 && length < PATH_BYTES;
+}
+
+static bool is_adapter(const char *root, const char *name)
+{
+    char path[PATH_BYTES];
+    struct stat st;
+
+    return join(path, root, name, "/" PEFT_FILE) && stat(path, &st) == 0 &&
+           S_ISREG(st.st_mode);
+}
+
+/* Length of the name in that of a file or of a folder; 0: it is none. */
+static size_t name_length(const char *root, const char *entry)
+{
+    size_t n = strlen(entry), m = strlen(EXTENSION);
+
+    if (n > m && strcmp(entry + n - m, EXTENSION) == 0)
+        return lora_is_name(entry, n - m) ? n - m : 0;
+    return lora_is_name(entry, n) && is_adapter(root, entry) ? n : 0;
 }
 
 /* ------------------------------------------------------------- one file -- */
@@ -102,18 +124,46 @@ static bool is_same(const struct lora_stamp *a, const struct lora_stamp *b)
 
 /* Where a file of the folder really is: links that lead out of it, and what is
  * no regular file, are none of it. */
-static bool locate(const char *root, const char *name, char *path,
-                   struct stat *st)
+static bool locate(const char *root, const char *name, const char *end,
+                   char *path, struct stat *st)
 {
     char given[PATH_BYTES];
     size_t n = strlen(root);
-    int length = snprintf(given, sizeof given, "%s/%s" EXTENSION, root, name);
 
-    if (length < 0 || (size_t)length >= sizeof given ||
-        realpath(given, path) == NULL || strncmp(path, root, n) != 0 ||
+    if (!join(given, root, name, end) || realpath(given, path) == NULL ||
+        strncmp(path, root, n) != 0 ||
         (path[n] != '/' && strcmp(root, "/") != 0))
         return false;
     return stat(path, st) == 0 && S_ISREG(st->st_mode);
+}
+
+/* A file of the name before a folder; a configuration that leads out of the
+ * root makes none of a folder. */
+static bool find(const char *root, const char *name, char *path,
+                 struct lora_stamp *stamp)
+{
+    char config[PATH_BYTES];
+    struct lora_stamp beside;
+    struct stat st;
+
+    if (locate(root, name, EXTENSION, path, &st)) {
+        *stamp = stamp_of(&st);
+        return true;
+    }
+    if (!locate(root, name, "/" PEFT_FILE, path, &st))
+        return false;
+    *stamp = stamp_of(&st);
+    if (!locate(root, name, "/" PEFT_CONFIG, config, &st))
+        return !join(config, root, name, "/" PEFT_CONFIG) ||
+               lstat(config, &st) != 0;
+    beside = stamp_of(&st);
+    stamp->n_bytes += beside.n_bytes;
+    stamp->inode ^= beside.inode << 1;
+    if (beside.modified_ns > stamp->modified_ns)
+        stamp->modified_ns = beside.modified_ns;
+    if (beside.changed_ns > stamp->changed_ns)
+        stamp->changed_ns = beside.changed_ns;
+    return true;
 }
 
 /* Errors of the system name paths: those are for no client. */
@@ -147,7 +197,8 @@ static bool inspect(struct lora_file *file, uint64_t max_bytes)
 }
 
 static struct lora_file *read_file(const char *name, const char *path,
-                                   const struct stat *st, uint64_t max_bytes)
+                                   const struct lora_stamp *stamp,
+                                   uint64_t max_bytes)
 {
     struct lora_file *file = mem_zero(1, sizeof *file);
 
@@ -155,7 +206,7 @@ static struct lora_file *read_file(const char *name, const char *path,
         return NULL;
     (void)snprintf(file->name, sizeof file->name, "%s", name);
     file->path = mem_strdup(path);
-    file->stamp = stamp_of(st);
+    file->stamp = *stamp;
     if (file->path != NULL && inspect(file, max_bytes))
         return file;
     lora_file_free(file);
@@ -170,16 +221,14 @@ static void take(struct lora_folder *folder, const char *root, const char *name)
     struct lora_file *file;
     char path[PATH_BYTES];
     struct lora_stamp stamp;
-    struct stat st;
 
-    if (!locate(root, name, path, &st))
+    if (!find(root, name, path, &stamp))
         return;
-    stamp = stamp_of(&st);
     if (known != NULL && is_same(&known->stamp, &stamp) &&
         strcmp(known->path, path) == 0)
         file = known;
     else
-        file = read_file(name, path, &st, folder->max_bytes);
+        file = read_file(name, path, &stamp, folder->max_bytes);
     if (file != NULL)
         folder->files[folder->n++] = file;
 }
@@ -194,13 +243,14 @@ static int compare(const void *a, const void *b)
 }
 
 /* The first max_files names; the rest is counted. */
-static size_t list(struct lora_folder *folder, DIR *dir, lora_name *names)
+static size_t list(struct lora_folder *folder, DIR *dir, const char *root,
+                   lora_name *names)
 {
     const struct dirent *entry;
     size_t n = 0;
 
     while ((entry = readdir(dir)) != NULL) {
-        size_t length = name_length(entry->d_name);
+        size_t length = name_length(root, entry->d_name);
 
         if (length == 0)
             continue;
@@ -218,10 +268,11 @@ static size_t list(struct lora_folder *folder, DIR *dir, lora_name *names)
 static void read_all(struct lora_folder *folder, DIR *dir, const char *root,
                      lora_name *names)
 {
-    size_t n = list(folder, dir, names);
+    size_t n = list(folder, dir, root, names);
 
     for (size_t i = 0; i < n && !atomic_load(&folder->is_stopping); i++)
-        take(folder, root, names[i]);
+        if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
+            take(folder, root, names[i]);
 }
 
 void lora_folder_read(struct lora_folder *folder)

@@ -16,6 +16,8 @@
 #include "base/affix.h"
 #include "base/alloc.h"
 #include "base/mapfile.h"
+#include "base/path.h"
+#include "format/digest.h"
 #include "format/lora_factor.h"
 #include "format/safetensors.h"
 #include "format/single_file_names.h"
@@ -23,6 +25,11 @@
 
 #define MAX_NAME_BYTES SINGLE_FILE_NAME_BYTES
 #define TEXT_PREFIX    "text_model_"
+#define PEFT_PREFIX    "base_model.model."
+#define PEFT_FILE      "adapter_model.safetensors"
+#define PEFT_CONFIG    "adapter_config.json"
+
+#define MAX_CONFIG_BYTES (1u << 20)
 
 enum role { ROLE_DOWN, ROLE_UP, ROLE_ALPHA, ROLE_NONE };
 
@@ -37,7 +44,29 @@ static const struct {
     {"unet.", SINGLE_FILE_UNET},
     {"text_encoder.", SINGLE_FILE_TEXT},
     {"text_encoder_2.", SINGLE_FILE_TEXT_2},
-    {"base_model.model.", SINGLE_FILE_UNET},
+};
+
+/* Files of one network name no part: its first blocks tell. */
+static const struct {
+    const char *begin;
+    enum single_file_part_id part;
+} networks[] = {
+    {"down_blocks.", SINGLE_FILE_UNET},    {"mid_block.", SINGLE_FILE_UNET},
+    {"up_blocks.", SINGLE_FILE_UNET},      {"text_model.", SINGLE_FILE_TEXT},
+    {"encoder.layers.", SINGLE_FILE_TEXT},
+};
+
+/* Blocks of networks of other families. */
+static const struct {
+    const char *piece, *family;
+} foreign[] = {
+    {"double_blocks", "Flux"},
+    {"single_blocks", "Flux"},
+    {"single_transformer_blocks", "Flux"},
+    {"joint_blocks", "Stable Diffusion 3"},
+    {"transformer.", "a diffusion transformer (Flux, Stable Diffusion 3)"},
+    {"lora_transformer_", "a diffusion transformer (Flux, Stable Diffusion 3)"},
+    {"lora_prior_", "Stable Cascade"},
 };
 
 static const struct {
@@ -166,21 +195,37 @@ static void modernise(char name[MAX_NAME_BYTES])
     name[strlen(name) - 1] = '\0';
 }
 
+/* The name of a layer in its part, or NULL. */
+static const char *find_part(enum single_file_part_id *part, const char *name)
+{
+    const char *rest;
+    bool is_peft;
+
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        *part = parts[i].part;
+        if (affix_strip(name, parts[i].prefix, &rest))
+            return rest;
+    }
+    is_peft = affix_strip(name, PEFT_PREFIX, &rest);
+    if (!is_peft)
+        rest = name;
+    for (size_t i = 0; i < ARRAY_LEN(networks); i++) {
+        *part = networks[i].part;
+        if (affix_begins(rest, networks[i].begin))
+            return rest;
+    }
+    *part = SINGLE_FILE_UNET;
+    return is_peft ? rest : NULL;
+}
+
 /* The flattened layer of a tensor, and where its own name of it begins;
  * ROLE_NONE: none of the namings. */
 static enum role read_name(char out[MAX_NAME_BYTES], const char **module,
                            enum single_file_part_id *part, const char *name)
 {
-    const char *rest = NULL;
+    const char *rest = find_part(part, name);
     enum role role;
 
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        if (affix_strip(name, parts[i].prefix, &rest)) {
-            *part = parts[i].part;
-            break;
-        }
-        rest = NULL;
-    }
     if (!rest)
         return ROLE_NONE;
     *module = rest;
@@ -225,6 +270,23 @@ static enum unstir_status take_layer(struct lora *lora,
     return UNSTIR_OK;
 }
 
+/* A name of another family's network can have the form of ours. */
+static enum unstir_status check_family(const char *name,
+                                       struct unstir_error *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(foreign); i++) {
+        const char *at = strstr(name, foreign[i].piece);
+
+        if (at && (at == name || at[-1] == '.' || at[-1] == '_'))
+            return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                             "tensor \"%.200s\" is of a LoRA for %s; LoRAs "
+                             "for Stable Diffusion 1.x, 2.x and SDXL are "
+                             "supported",
+                             name, foreign[i].family);
+    }
+    return UNSTIR_OK;
+}
+
 static enum unstir_status not_a_role(const char *name, struct unstir_error *err)
 {
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
@@ -245,8 +307,10 @@ static enum unstir_status add_tensor(struct lora *lora,
 {
     struct lora_layer layer = {.factor = NAN};
     char name[MAX_NAME_BYTES];
-    enum role role = read_name(name, &layer.module, &layer.part, t->name);
+    enum role role;
 
+    TRY(check_family(t->name, err));
+    role = read_name(name, &layer.module, &layer.part, t->name);
     if (role == ROLE_NONE)
         return not_a_role(t->name, err);
     if (!dtype_is_float(t->dtype) || (role == ROLE_ALPHA && t->n != 1) ||
@@ -324,7 +388,7 @@ static enum unstir_status check_layers(struct lora *lora,
     enum unstir_status status = UNSTIR_OK;
     struct lora_factors factors;
 
-    TRY(lora_factors_open(&factors, lora->file, err));
+    TRY(lora_factors_open(&factors, lora->file, lora->config, err));
     for (size_t i = 0; status == UNSTIR_OK && i < lora->n; i++)
         status = check_layer(&lora->layers[i], &factors, err);
     lora_factors_close(&factors);
@@ -341,27 +405,72 @@ static enum unstir_status fill(struct lora *lora, struct unstir_error *err)
     return check_layers(lora, err);
 }
 
-enum unstir_status lora_from_weights(struct lora *lora, struct weights *file,
-                                     struct unstir_error *err)
+/* Over tensors and what else *lora has; all of it ends here on failure. */
+static enum unstir_status read_layers(struct lora *lora,
+                                      struct unstir_error *err)
 {
-    enum unstir_status status;
+    enum unstir_status status = fill(lora, err);
 
-    *lora = (struct lora){.file = file};
-    status = fill(lora, err);
     if (status != UNSTIR_OK)
         lora_close(lora);
     return status;
 }
 
-static enum unstir_status parse(struct lora *lora, const char *bytes, size_t n,
-                                const char *name, struct unstir_error *err)
+enum unstir_status lora_from_weights(struct lora *lora, struct weights *file,
+                                     struct unstir_error *err)
 {
-    enum unstir_status status;
-    struct weights *file;
+    *lora = (struct lora){.file = file};
+    return read_layers(lora, err);
+}
 
-    TRY(safetensors_parse(&file, bytes, n, name, err));
-    status = lora_from_weights(lora, file, err);
-    return error_prefix(status, name, err);
+/* The file of a folder. */
+static enum unstir_status find_file(char out[PATH_BYTES], const char *folder,
+                                    struct unstir_error *err)
+{
+    static const char *const names[] = {PEFT_FILE,
+                                        "pytorch_lora_weights.safetensors"};
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        TRY(path_join(out, folder, names[i], err));
+        if (path_exists(out))
+            return UNSTIR_OK;
+    }
+    return error_set(err, UNSTIR_ERR_IO,
+                     "%.200s: has neither %s nor %s; give the path of the file",
+                     folder, names[0], names[1]);
+}
+
+/* PEFT's configuration, which has numbers that its tensors do not tell. */
+static enum unstir_status read_config(struct lora *lora, const char *file,
+                                      struct unstir_error *err)
+{
+    const char *slash = strrchr(file, '/');
+    char folder[PATH_BYTES], path[PATH_BYTES];
+
+    if (strcmp(slash ? slash + 1 : file, PEFT_FILE) != 0)
+        return UNSTIR_OK;
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - file) : 1,
+             slash ? file : ".");
+    TRY(path_join(path, folder, PEFT_CONFIG, err));
+    return path_exists(path) ? mapfile_read(&lora->config, &lora->n_config,
+                                            path, MAX_CONFIG_BYTES, err)
+                             : UNSTIR_OK;
+}
+
+static enum unstir_status read_file(struct lora *lora, const char *path,
+                                    const char *name, size_t max_bytes,
+                                    struct unstir_error *err)
+{
+    char file[PATH_BYTES];
+
+    if (path_is_folder(path)) {
+        TRY(find_file(file, path, err));
+        path = file;
+    }
+    TRY(mapfile_read(&lora->bytes, &lora->n_bytes, path, max_bytes, err));
+    TRY(read_config(lora, path, err));
+    return safetensors_parse(&lora->file, lora->bytes, lora->n_bytes, name,
+                             err);
 }
 
 enum unstir_status lora_open(struct lora *lora, const char *path,
@@ -369,18 +478,25 @@ enum unstir_status lora_open(struct lora *lora, const char *path,
                              struct unstir_error *err)
 {
     enum unstir_status status;
-    char *bytes;
-    size_t n;
 
     *lora = (struct lora){.file = NULL};
-    TRY(mapfile_read(&bytes, &n, path, max_bytes, err));
-    status = parse(lora, bytes, n, name, err);
-    if (status != UNSTIR_OK) {
-        alloc_free(bytes);
-        return status;
-    }
-    lora->bytes = bytes;
-    lora->n_bytes = n;
+    status = read_file(lora, path, name, max_bytes, err);
+    if (status == UNSTIR_OK)
+        return error_within(read_layers(lora, err), name, err);
+    lora_close(lora);
+    return status;
+}
+
+enum unstir_status lora_digest(char hex[65], const struct lora *lora,
+                               struct unstir_error *err)
+{
+    struct digest *digest;
+
+    TRY(digest_new(&digest, err));
+    digest_add_plain(digest, lora->bytes, lora->n_bytes);
+    if (lora->config)
+        digest_add_plain(digest, lora->config, lora->n_config);
+    digest_finish(digest, hex);
     return UNSTIR_OK;
 }
 
@@ -391,6 +507,7 @@ void lora_close(struct lora *lora)
     alloc_free(lora->layers);
     weights_close(lora->file);
     alloc_free(lora->bytes);
+    alloc_free(lora->config);
     *lora = (struct lora){.file = NULL};
 }
 

@@ -15,7 +15,6 @@
 
 #include "base/affix.h"
 #include "base/compiler.h"
-#include "format/digest.h"
 #include "format/json.h"
 #include "format/weights.h"
 
@@ -81,6 +80,27 @@ static const char *family_by_shapes(const struct lora *lora)
                 return rows[r].family;
     }
     return NULL;
+}
+
+const char *lora_family(const struct lora *lora)
+{
+    const char *family = family_by_metadata(lora);
+
+    return family ? family : family_by_shapes(lora);
+}
+
+const char *lora_family_title(const char *family)
+{
+    static const struct {
+        const char *family, *title;
+    } rows[] = {{"sd1", "Stable Diffusion 1.x"},
+                {"sd2", "Stable Diffusion 2.x"},
+                {"sdxl", "Stable Diffusion XL"}};
+
+    for (size_t i = 0; family && i < ARRAY_LEN(rows); i++)
+        if (strcmp(rows[i].family, family) == 0)
+            return rows[i].title;
+    return "another kind of model";
 }
 
 /* -- trigger words --------------------------------------------------------- */
@@ -215,16 +235,10 @@ enum unstir_status lora_details(struct unstir_lora_details *out,
                                 const struct lora *lora,
                                 struct unstir_error *err)
 {
-    struct digest *digest;
-
     *out = (struct unstir_lora_details){.n_bytes = lora->n_bytes};
-    TRY(digest_new(&digest, err));
-    digest_add_plain(digest, lora->bytes, lora->n_bytes);
-    digest_finish(digest, out->digest);
+    TRY(lora_digest(out->digest, lora, err));
     out->kind = kind_of(lora);
-    out->family = family_by_metadata(lora);
-    if (!out->family)
-        out->family = family_by_shapes(lora);
+    out->family = lora_family(lora);
     count_layers(out, lora);
     find_triggers(out, lora);
     return UNSTIR_OK;

@@ -14,6 +14,7 @@
 #include "format/weights.h"
 
 #define ADAPTER     "lora_adapter_metadata"
+#define CONFIG      "adapter_config.json"
 #define TRAINER     "ss_network_alpha"
 #define TEXT_PREFIX "text_model."
 
@@ -34,6 +35,12 @@ static const struct json *adapter_value(const struct lora_factors *f,
     snprintf(name, sizeof name, "%s.%s", single_file_part_name(part), key);
     value = json_get(f->adapter, name);
     return value ? value : json_get(f->adapter, key);
+}
+
+static const char *string_of(const struct lora_factors *f,
+                             enum single_file_part_id part, const char *key)
+{
+    return json_string(adapter_value(f, part, key));
 }
 
 /* -- opening --------------------------------------------------------------- */
@@ -66,27 +73,55 @@ static enum unstir_status check_patterns(const struct json *patterns,
     return UNSTIR_OK;
 }
 
+/* Of a kind of change and of a beginning that are known. */
+static enum unstir_status check_kind(const struct lora_factors *f,
+                                     enum single_file_part_id part,
+                                     struct unstir_error *err)
+{
+    static const char *const changers[] = {"pissa", "olora", "corda", "loftq"};
+    const char *kind = string_of(f, part, "peft_type");
+    const char *begin = string_of(f, part, "init_lora_weights");
+
+    if (*kind && strcmp(kind, "LORA") != 0)
+        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                         "peft_type \"%.40s\" is not supported; LORA is", kind);
+    for (size_t i = 0; i < ARRAY_LEN(changers); i++)
+        if (strncmp(begin, changers[i], strlen(changers[i])) == 0)
+            return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                             "init_lora_weights \"%.40s\" changed the model's "
+                             "own weights too, which is not supported; save "
+                             "the adapter converted to a plain LoRA",
+                             begin);
+    return UNSTIR_OK;
+}
+
 static enum unstir_status open_adapter(struct lora_factors *f, const char *text,
                                        struct unstir_error *err)
 {
     TRY(json_parse(&f->adapter, text, strlen(text), err));
-    for (int p = 0; p < SINGLE_FILE_PARTS; p++)
-        TRY(check_patterns(
-            adapter_value(f, (enum single_file_part_id)p, "alpha_pattern"),
-            err));
+    if (json_type(f->adapter) != JSON_OBJECT)
+        return error_set(err, UNSTIR_ERR_FORMAT, "must be a JSON object");
+    for (int p = 0; p < SINGLE_FILE_PARTS; p++) {
+        enum single_file_part_id part = (enum single_file_part_id)p;
+
+        TRY(check_patterns(adapter_value(f, part, "alpha_pattern"), err));
+        TRY(check_kind(f, part, err));
+    }
     return UNSTIR_OK;
 }
 
 enum unstir_status lora_factors_open(struct lora_factors *f,
                                      const struct weights *file,
+                                     const char *config,
                                      struct unstir_error *err)
 {
-    const char *adapter = weights_metadata(file, ADAPTER);
+    const char *adapter = config ? config : weights_metadata(file, ADAPTER);
     const char *trainer = weights_metadata(file, TRAINER);
     enum unstir_status status;
     struct json *alpha;
 
-    *f = (struct lora_factors){.trainer_alpha = NAN};
+    *f = (struct lora_factors){.trainer_alpha = NAN,
+                               .source = config ? CONFIG : ADAPTER};
     /* Trainers write "None" too. */
     if (trainer &&
         json_parse(&alpha, trainer, strlen(trainer), NULL) == UNSTIR_OK) {
@@ -95,7 +130,7 @@ enum unstir_status lora_factors_open(struct lora_factors *f,
     }
     if (!adapter)
         return UNSTIR_OK;
-    status = error_within(open_adapter(f, adapter, err), ADAPTER, err);
+    status = error_within(open_adapter(f, adapter, err), f->source, err);
     if (status != UNSTIR_OK)
         lora_factors_close(f);
     return status;
@@ -120,8 +155,8 @@ static enum unstir_status adapter_flag(bool *out, const struct lora_factors *f,
     if (!value || json_type(value) == JSON_BOOL ||
         json_type(value) == JSON_NULL)
         return UNSTIR_OK;
-    return error_set(err, UNSTIR_ERR_FORMAT,
-                     ADAPTER ": %s must be true or false", key);
+    return error_set(err, UNSTIR_ERR_FORMAT, "%s: %s must be true or false",
+                     f->source, key);
 }
 
 static bool is_layer(const struct lora_layer *l, const char *pattern)
@@ -159,7 +194,7 @@ static enum unstir_status adapter_alpha(double *alpha,
     TRY(adapter_flag(&is_dora, f, l->part, "use_dora", err));
     if (is_dora)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         ADAPTER ": use_dora: DoRA is not supported");
+                         "%s: use_dora: DoRA is not supported", f->source);
     while (json_each(patterns, &i, &pattern, &value)) {
         if (is_layer(l, pattern)) {
             *alpha = json_real(value);
@@ -170,7 +205,7 @@ static enum unstir_status adapter_alpha(double *alpha,
         return UNSTIR_OK;
     if (json_type(all) != JSON_INT && json_type(all) != JSON_REAL)
         return error_set(err, UNSTIR_ERR_FORMAT,
-                         ADAPTER ": lora_alpha must be a number");
+                         "%s: lora_alpha must be a number", f->source);
     *alpha = json_real(all);
     return UNSTIR_OK;
 }

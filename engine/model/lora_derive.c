@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "format/lora_details.h"
 #include "format/weights_build.h"
 #include "model/param_load.h"
 
@@ -73,9 +74,10 @@ static enum unstir_status check_layer(const struct tensor_view *t,
         return UNSTIR_OK;
     return error_set(err, UNSTIR_ERR_FORMAT,
                      "%.100s: layer %.150s is %zu x %zu; the tensor of the "
-                     "model has %llu rows and %zu numbers",
+                     "model has %llu rows and %zu numbers: it was made for %s",
                      name_of(use), l->name, rows, columns,
-                     (unsigned long long)(t->rank ? t->dims[0] : 0), t->n);
+                     (unsigned long long)(t->rank ? t->dims[0] : 0), t->n,
+                     lora_family_title(lora_family(use->lora)));
 }
 
 static enum unstir_status add_layer(float *w, const struct lora_layer *l,

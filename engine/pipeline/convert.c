@@ -18,6 +18,7 @@
 #include "base/path.h"
 #include "format/diffusers_folder.h"
 #include "format/json.h"
+#include "format/lora_details.h"
 #include "format/weights.h"
 #include "model/lora_derive.h"
 #include "pipeline/convert_inside.h"
@@ -348,7 +349,8 @@ static enum unstir_status add_loras(struct conversion *c,
     if (n_touched == 0)
         return error_set(err, UNSTIR_ERR_ARG,
                          "the LoRAs touch no layer of this model: they were "
-                         "made for another kind");
+                         "made for %s",
+                         lora_family_title(lora_family(&c->loras[0])));
     json_put_int(c->report, "changed_by_loras", (int64_t)n_touched);
     return UNSTIR_OK;
 }

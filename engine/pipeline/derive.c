@@ -18,6 +18,7 @@
 #include "base/alloc.h"
 #include "format/digest.h"
 #include "format/lora.h"
+#include "format/lora_details.h"
 #include "format/weights.h"
 #include "format/weights_build.h"
 #include "model/clip_text.h"
@@ -49,10 +50,22 @@ struct derived {
 
 /* -- LoRAs --------------------------------------------------------------- */
 
+/* Before the last name of a path; those behind it are passed over. */
+static const char *last_slash(const char *path)
+{
+    size_t n = strlen(path);
+
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    return n > 0 ? path + n - 1 : NULL;
+}
+
 /* A path is told as it is, a name as what it names. */
 static void set_names(struct added *a, const struct unstir_lora *l)
 {
-    const char *slash = l->path ? strrchr(l->path, '/') : NULL;
+    const char *slash = l->path ? last_slash(l->path) : NULL;
     const char *text = l->name   ? l->name
                        : slash   ? slash + 1
                        : l->path ? l->path
@@ -69,17 +82,6 @@ static void set_names(struct added *a, const struct unstir_lora *l)
         (void)snprintf(a->label, sizeof a->label, "%.255s", text);
 }
 
-static enum unstir_status digest_of(char hex[65], const struct lora *l,
-                                    struct unstir_error *err)
-{
-    struct digest *digest;
-
-    TRY(digest_new(&digest, err));
-    digest_add_plain(digest, l->bytes, l->n_bytes);
-    digest_finish(digest, hex);
-    return UNSTIR_OK;
-}
-
 static enum unstir_status open_file(struct added *a,
                                     const struct unstir_lora *l,
                                     struct unstir_error *err)
@@ -88,7 +90,7 @@ static enum unstir_status open_file(struct added *a,
         return error_set(err, UNSTIR_ERR_ARG, "%s: no file is given", a->label);
     TRY(lora_open(&a->file, l->path, l->name ? a->label : l->path, l->max_bytes,
                   err));
-    TRY(digest_of(a->digest, &a->file, err));
+    TRY(lora_digest(a->digest, &a->file, err));
     if (l->digest && strcmp(l->digest, a->digest) != 0)
         return error_set(err, UNSTIR_ERR_IO,
                          "%s: the file has changed: its SHA-256 is %s, wanted "
@@ -282,8 +284,9 @@ static enum unstir_status touch_nothing(const struct derived *d,
 {
     return error_set(err, UNSTIR_ERR_ARG,
                      "%s%s: no layer of this model is touched: it was made "
-                     "for another kind",
-                     d->loras[0].label, d->n > 1 ? " and others" : "");
+                     "for %s",
+                     d->loras[0].label, d->n > 1 ? " and others" : "",
+                     lora_family_title(lora_family(&d->loras[0].file)));
 }
 
 static enum unstir_status derive_all(struct unstir_model *m,

@@ -202,6 +202,66 @@ static void test_changes(void **state)
     free_folder(&first);
 }
 
+static void write_text(const char *name, const char *text)
+{
+    char path[PATH_SIZE];
+    FILE *file;
+
+    path_of(path, name);
+    file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* PEFT's folder is a LoRA of the folder's name, unless a file has it; another
+ * configuration is another LoRA, and one from elsewhere is none. */
+static void test_adapter(void **state)
+{
+    static const char *const made[] = {"peft/adapter_config.json",
+                                       "peft/adapter_model.safetensors", "peft",
+                                       "peft.safetensors"};
+    char path[PATH_SIZE], digest[65];
+    struct lora_folder f;
+
+    (void)state;
+    path_of(path, "peft");
+    assert_int_equal(mkdir(path, 0700), 0);
+    write_file("peft/adapter_model.safetensors", n_content);
+    for (int i = 0; i < 3; i++) {
+        const struct lora_file *lora;
+
+        if (i > 0)
+            write_text("peft/adapter_config.json",
+                       i == 1 ? "{\"lora_alpha\": 1}" : "{\"lora_alpha\": 2}");
+        f = read_folder(NULL, 0, 100, 1 << 20);
+        assert_int_equal(f.n, 5);
+        lora = lora_file_find(f.files, f.n, "peft");
+        assert_non_null(lora);
+        assert_true(lora->is_usable);
+        assert_string_not_equal(lora->details.digest, i ? digest : "");
+        memcpy(digest, lora->details.digest, sizeof digest);
+        free_folder(&f);
+    }
+    write_file("peft.safetensors", n_content / 2);
+    f = read_folder(NULL, 0, 100, 1 << 20);
+    assert_int_equal(f.n, 5);
+    assert_false(lora_file_find(f.files, f.n, "peft")->is_usable);
+    free_folder(&f);
+    path_of(path, "peft.safetensors");
+    assert_int_equal(unlink(path), 0);
+    path_of(path, made[0]);
+    assert_int_equal(unlink(path), 0);
+    write_link("../../secret.safetensors", made[0]);
+    f = read_folder(NULL, 0, 100, 1 << 20);
+    assert_int_equal(f.n, 4);
+    free_folder(&f);
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        path_of(path, made[i]);
+        (void)remove(path);
+    }
+}
+
 static void test_ceilings(void **state)
 {
     struct lora_folder f = read_folder(NULL, 0, 2, 100);
@@ -256,10 +316,10 @@ static void test_memory_ends(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),       cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_changes),     cmocka_unit_test(test_ceilings),
-        cmocka_unit_test(test_no_folder),   cmocka_unit_test(test_stopping),
-        cmocka_unit_test(test_memory_ends),
+        cmocka_unit_test(test_names),    cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_changes),  cmocka_unit_test(test_adapter),
+        cmocka_unit_test(test_ceilings), cmocka_unit_test(test_no_folder),
+        cmocka_unit_test(test_stopping), cmocka_unit_test(test_memory_ends),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

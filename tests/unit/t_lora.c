@@ -21,6 +21,7 @@
 #include "format/weights.h"
 #include "json_file.h"
 #include "model/lora_derive.h"
+#include "scratch.h"
 
 #define MAX_ENTRIES 4000
 
@@ -141,6 +142,14 @@ static void test_other_names(void **state)
          "mid_block.attentions.0.proj_in.weight"},
         {"base_model.model.conv_in", ".lora_A.weight", ".lora_B.weight",
          SINGLE_FILE_UNET, "conv_in.weight"},
+        {"base_model.model.text_model.encoder.layers.0.mlp.fc1",
+         ".lora_A.weight", ".lora_B.weight", SINGLE_FILE_TEXT,
+         "encoder.layers.0.mlp.fc1.weight"},
+        {"base_model.model.encoder.layers.0.mlp.fc1", ".lora_A.weight",
+         ".lora_B.weight", SINGLE_FILE_TEXT,
+         "text_model.encoder.layers.0.mlp.fc1.weight"},
+        {"up_blocks.1.attn1.processor.to_q", "_lora.down.weight",
+         "_lora.up.weight", SINGLE_FILE_UNET, "up_blocks.1.attn1.to_q.weight"},
         {"unet.conv_in", ".lora_A.default.weight", ".lora_B.default.weight",
          SINGLE_FILE_UNET, "conv_in.weight"},
         {"unet.conv_in", ".lora.down.weight", ".lora.up.weight",
@@ -272,6 +281,86 @@ static void test_bad_metadata(void **state)
     }
 }
 
+/* PEFT's folder: its numbers stand in a file beside the tensors, and count in
+ * the digest. */
+static void test_adapter(void **state)
+{
+    static const struct {
+        const char *config;
+        const char *told; /* NULL: it opens                                 */
+        float want, want_mid;
+    } rows[] = {
+        {NULL, NULL, 1, 1},
+        {"{\"peft_type\":\"LORA\",\"r\":2,\"lora_alpha\":3}", NULL, 1.5F,
+         0.75F},
+        {"{\"lora_alpha\":8,\"use_rslora\":true}", NULL, 5.656854249F, 4},
+        {"{\"lora_alpha\":1,\"alpha_pattern\":{\"mid.to_q\":6},"
+         "\"rank_pattern\":{\"mid.to_q\":4}}",
+         NULL, 0.5F, 1.5F},
+        {"{\"init_lora_weights\":false,\"use_dora\":false}", NULL, 1, 1},
+        {"{\"init_lora_weights\":\"gaussian\"}", NULL, 1, 1},
+        {"{\"peft_type\":\"IA3\"}", "peft_type \"IA3\" is not", 0, 0},
+        {"{\"init_lora_weights\":\"pissa_niter_4\"}", "own weights too", 0, 0},
+        {"{\"use_dora\":true}", "adapter_config.json: use_dora", 0, 0},
+        {"[]", "adapter_config.json: must be a JSON object", 0, 0},
+        {"{", "adapter_config.json: ", 0, 0},
+    };
+    char folder[SCRATCH_PATH], first[65] = "", digest[65];
+    struct file *f = file_new();
+    size_t n;
+
+    put_alpha_file(f, NULL, NULL);
+    assert_int_equal(
+        safetensors_build(&f->bytes, &n, f->entries, f->n, NULL, 0, NULL),
+        UNSTIR_OK);
+    scratch_make(folder);
+    scratch_write(folder, "adapter_model.safetensors", f->bytes, n);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct unstir_error err = {0};
+        enum unstir_status status;
+        struct lora lora;
+
+        if (rows[i].config)
+            scratch_write(folder, "adapter_config.json", rows[i].config,
+                          strlen(rows[i].config));
+        status = lora_open(&lora, folder, "style", 0, &err);
+        if ((status == UNSTIR_OK) != !rows[i].told ||
+            (rows[i].told && (!strstr(err.detail, rows[i].told) ||
+                              !strstr(err.detail, "style"))))
+            fail_msg("row %zu: told \"%s\", wanted \"%s\"", i, err.detail,
+                     rows[i].told ? rows[i].told : "nothing");
+        if (rows[i].told)
+            continue;
+        if (lora.layers[0].factor != rows[i].want ||
+            lora.layers[1].factor != rows[i].want_mid)
+            fail_msg("row %zu: alpha / rank is %g, %g, wanted %g, %g", i,
+                     (double)lora.layers[0].factor,
+                     (double)lora.layers[1].factor, (double)rows[i].want,
+                     (double)rows[i].want_mid);
+        assert_int_equal(lora_digest(digest, &lora, NULL), UNSTIR_OK);
+        if (i == 0)
+            memcpy(first, digest, sizeof first);
+        else
+            assert_string_not_equal(digest, first);
+        lora_close(&lora);
+    }
+    scratch_remove(folder);
+    file_free(f);
+}
+
+static void test_no_adapter(void **state)
+{
+    struct unstir_error err = {0};
+    char folder[SCRATCH_PATH];
+    struct lora lora;
+
+    scratch_make(folder);
+    assert_int_equal(lora_open(&lora, folder, "style", 0, &err), UNSTIR_ERR_IO);
+    if (!strstr(err.detail, "neither adapter_model.safetensors nor"))
+        fail_msg("told \"%s\"", err.detail);
+    scratch_remove(folder);
+}
+
 /* -- what it does ------------------------------------------------------ */
 
 static const float base_data[6] = {1, 2, 3, 4, 5, 6};
@@ -358,6 +447,15 @@ static void test_misfit(void **state)
     assert_null(out);
     assert_non_null(strstr(err.detail, "layer a is 2 x 4"));
     lora_close(&lora);
+    g->meta[0] =
+        (struct safetensors_meta){"ss_base_model_version", "sdxl_base_v1-0"};
+    g->n_meta = 1;
+    lora = open_lora(g);
+    assert_int_equal(lora_derive(&out, base, &task, &n, &err),
+                     UNSTIR_ERR_FORMAT);
+    if (!strstr(err.detail, ": it was made for Stable Diffusion XL"))
+        fail_msg("told \"%s\"", err.detail);
+    lora_close(&lora);
     weights_close(base);
     file_free(f);
     file_free(g);
@@ -380,6 +478,10 @@ static void test_damage(void **state)
          1},
         {"unet.x.lora_A.weight", "unet.x.lora_magnitude_vector.weight",
          "of DoRA, which", 1, 1, 1, 1},
+        {"lora_unet_double_blocks_0_img.lora_down.weight", "unet.y.alpha",
+         "is of a LoRA for Flux", 1, 1, 1, 1},
+        {"transformer.x.lora_A.weight", "unet.y.alpha",
+         "is of a LoRA for a diffusion transformer", 1, 1, 1, 1},
         {"unet.x.lora_A.weight", "lora_unet_x.hada_w1_a", "of LoHa, which", 1,
          1, 1, 1},
         {"unet.x.lora_A.weight", "unet.x.alpha", "wanted: one number", 1, 1, 2,
@@ -413,7 +515,8 @@ int main(void)
         cmocka_unit_test(test_kohya_names),  cmocka_unit_test(test_other_names),
         cmocka_unit_test(test_alpha),        cmocka_unit_test(test_derive),
         cmocka_unit_test(test_misfit),       cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_bad_metadata),
+        cmocka_unit_test(test_bad_metadata), cmocka_unit_test(test_adapter),
+        cmocka_unit_test(test_no_adapter),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,7 @@ import subprocess
 import diffusers
 import gguf
 import numpy
+import peft
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -291,6 +292,20 @@ def with_text_prefix(name):
     return name if name.startswith("text_model.") else "text_model." + name
 
 
+def processor_name(part, name):
+    """Of files of the first attention processors; None: they had no such."""
+    unet = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v",
+            "to_out.0": "to_out"}
+    text = {"q_proj": "to_q", "k_proj": "to_k", "v_proj": "to_v",
+            "out_proj": "to_out"}
+    for last, old in (unet if part == "unet" else text).items():
+        if "attn" in name and name.endswith("." + last):
+            owner = name.removesuffix(last) + \
+                ("processor." if part == "unet" else "")
+            return f"{owner}{old}_lora"
+    return None
+
+
 def drawn_layers(r, pipe, naming):
     """(part, name, module) of what a LoRA changes."""
     has_conv = naming in ("kohya", "peft") and r.random() < 0.5
@@ -302,6 +317,8 @@ def drawn_layers(r, pipe, naming):
         for name, m in layers_of(pipe.components[part]):
             is_conv = isinstance(m, torch.nn.Conv2d)
             if is_conv and m.kernel_size != (1, 1) and not has_conv:
+                continue
+            if naming == "processor" and not processor_name(part, name):
                 continue
             if part == "unet" and "attn" not in name and not has_conv \
                     and "proj_" not in name and "ff.net" not in name:
@@ -328,6 +345,11 @@ def lora_state(r, pipe, naming):
                 out[key + ".alpha"] = torch.tensor(alpha)
             continue
         full = name if part == "unet" else with_text_prefix(name)
+        if naming == "processor":
+            old = f"{part}.{processor_name(part, full)}"
+            out[old + ".down.weight"] = down
+            out[old + ".up.weight"] = up
+            continue
         a, b = {"peft": (".lora_A.weight", ".lora_B.weight"),
                 "diffusers": (".lora.down.weight", ".lora.up.weight")
                 if part == "unet" else
@@ -355,6 +377,41 @@ def adapter(r, found, rank):
     return said
 
 
+def scaled(model, weight):
+    for m in model.modules():
+        for name in getattr(m, "scaling", {}):
+            m.scaling[name] *= weight
+
+
+def add_adapter(r, pipe, weight, where):
+    """A folder that PEFT wrote of one network, and what PEFT makes of it."""
+    part = r.choice([p for p in ("unet", "unet", "text_encoder")
+                     if pipe.components.get(p) is not None])
+    model = pipe.components[part]
+    chosen = [n for n, m in layers_of(model) if r.random() < 0.5]
+    chosen = chosen or [layers_of(model)[0][0]]
+    ends = [n.split(".", 1)[1] if r.random() < 0.5 else n for n in chosen]
+    config = peft.LoraConfig(
+        r=r.choice([1, 2, 4]), lora_alpha=r.choice([1, 3, 8]),
+        target_modules=chosen, use_rslora=r.random() < 0.3,
+        init_lora_weights=False,
+        rank_pattern={n: r.choice([2, 3]) for n in r.sample(
+            ends, len(ends) // 3)} if r.random() < 0.5 else {},
+        alpha_pattern={n: r.choice([2, 5]) for n in r.sample(
+            ends, len(ends) // 3)} if r.random() < 0.5 else {})
+    made = peft.get_peft_model(model, config)
+    with torch.no_grad():
+        for name, p in made.named_parameters():
+            if "lora_" in name:
+                p.copy_(torch.randn_like(p) * 0.2)
+    made.save_pretrained(where)
+    model = made.unload()
+    again = peft.PeftModel.from_pretrained(model, where)
+    scaled(again, weight)
+    setattr(pipe, part, again.merge_and_unload().eval())
+    return part, config.rank_pattern, config.alpha_pattern, config.use_rslora
+
+
 def run_lora(r, unstir, folder):
     is_xl = r.random() < 0.3
     pipe, request, run = pipes.make_sdxl(r) if is_xl else pipes.make_sd(r)
@@ -366,15 +423,22 @@ def run_lora(r, unstir, folder):
     told = {"xl": is_xl, "loras": []}
     flags = []
     for i in range(r.choice([1, 1, 2, 3])):
-        naming = r.choice(["kohya", "kohya", "peft", "diffusers"])
+        naming = r.choice(["kohya", "kohya", "peft", "diffusers",
+                           "processor", "adapter", "adapter"])
         weight = r.choice([1.0, 0.7, 0.0, -0.5, 1.5])
+        if naming == "adapter":
+            path = os.path.join(folder, f"adapter{i}")
+            told["loras"].append((naming, weight, *add_adapter(
+                r, pipe, weight, path)))
+            flags += ["--lora", f"{path}:{weight}"]
+            continue
         state, meta = lora_state(r, pipe, naming)
         if not state:
             continue
         path = os.path.join(folder, f"lora{i}.safetensors")
         dtype = r.choice([torch.float32, torch.float16, torch.bfloat16])
-        save_file({k: v.to(dtype).contiguous() for k, v in state.items()},
-                  path, metadata={"format": "pt", **meta})
+        state = {k: v.to(dtype).contiguous() for k, v in state.items()}
+        save_file(state, path, metadata={"format": "pt", **meta})
         # One after the other: text encoders that have a LoRA do not take
         # another.
         pipe.load_lora_weights(folder, weight_name=f"lora{i}.safetensors")
@@ -382,6 +446,11 @@ def run_lora(r, unstir, folder):
         pipe.unload_lora_weights()
         flags += ["--lora", f"{path}:{weight}"]
         told["loras"].append((naming, weight, str(dtype), len(state), meta))
+        if naming == "processor" and r.random() < 0.5 \
+                and all(k.startswith("unet.") for k in state):
+            # The oldest have no prefix, which the reference reads no more.
+            save_file({k.removeprefix("unet."): v for k, v in state.items()},
+                      path)
     return pipe, request, run, {"-m": where, "more": flags}, told
 
 
