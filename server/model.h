@@ -51,6 +51,7 @@ struct model {
     bool is_starting;  /* what is done with it at the start is not over      */
     bool is_wanted;    /* a job waits for it                                 */
     bool is_leaving;   /* gives way as soon as nobody uses it                */
+    bool was_loaded;   /* once: its files were good then                     */
     uint64_t order;    /* of wants, or of uses                               */
     size_t n_users;    /* works that hold it                                 */
     size_t used_bytes; /* of the ceiling; 0: nothing is loaded               */

@@ -116,6 +116,7 @@ static void loaded(struct model *model)
     const struct models_listener *listener = &models->listener;
 
     model->loaded_ms = clock_wall_ms();
+    model->was_loaded = true;
     models_count(model, (size_t)unstir_model_info(model->engine)->weight_bytes);
     if (model->base == NULL && models_has_twin(model))
         fail(model, "another model has the same id");
@@ -203,16 +204,36 @@ void model_drop(struct model *model)
 
 static void plan_start(struct models *models);
 
-/* Memory may be there another time. */
+/* Memory may be there another time, and files that were good once are likely
+ * to be in the middle of being replaced: whoever asks next tries again. */
 static void load_failed(struct model *model, const struct model_task *task)
 {
     bool may_come_back =
-        task->status == UNSTIR_ERR_NOMEM && model->info != NULL;
+        model->info != NULL &&
+        (task->status == UNSTIR_ERR_NOMEM || model->was_loaded);
 
+    model->why_is_public = false;
     fail(model, task->error.detail);
     if (may_come_back)
         model->state = MODEL_UNLOADED;
     plan_start(model->models);
+}
+
+/* Requests were checked against the files as they were described, and answers
+ * name those: others are not used in their place. */
+static void refuse_changed(struct model *model, struct unstir_model *engine)
+{
+    unstir_model_close(engine);
+    model->why_is_public = true;
+    fail(model, "its files have changed since the server started; start it "
+                "again to use them");
+    model->state = MODEL_UNLOADED; /* they may be put back                   */
+}
+
+static bool has_changed(const struct model *model,
+                        const struct unstir_model *engine)
+{
+    return strcmp(unstir_model_info(engine)->digest, model->info->digest) != 0;
 }
 
 static void described(struct model *model)
@@ -243,6 +264,8 @@ static void load_done(struct model_task *task)
             model_describe(model, task->engine);
         if (task->deed == MODEL_DESCRIBE) {
             described(model);
+        } else if (has_changed(model, task->engine)) {
+            refuse_changed(model, task->engine);
         } else {
             model->engine = task->engine;
             loaded(model);

@@ -80,6 +80,31 @@ for i in 1 2 3; do
 done
 # shellcheck disable=SC2086 # words
 is "nine jobs of three models" "$(n_succeeded $ids)" 9
+
+# Files that are replaced while their model is not in memory: half of one is
+# refused, other weights are not served under the old name, and the right ones
+# serve again.
+send_away() {
+    paint tiny "$TMP/again.png" >"$TMP/s"
+    paint tiny-rgb "$TMP/again.png" >"$TMP/s"
+    wait_model third unloaded
+}
+why() {
+    post /generate '{"model":"third","seed":3,"steps":2}' | jq -r '.code+" "+.detail'
+}
+file=$TMP/third/unet/diffusion_pytorch_model.safetensors
+cp "$file" "$TMP/weights"
+send_away
+head -c 3000 "$TMP/weights" >"$file"
+like "half a file" "$(why)" "no_model *server's log says why"
+like "and asked again" "$(why)" "no_model *server's log says why"
+{
+    head -c -4 "$TMP/weights"
+    printf '\1\2\3\4'
+} >"$file"
+like "other weights" "$(why)" "no_model *have changed since the server started*"
+cp "$TMP/weights" "$file"
+is "the right ones again" "$(paint third "$TMP/back.png") $(sha "$TMP/back.png")" "200 $(sha "$TMP/third.png")"
 stop_server
 is "ends well" "$CODE" 0
 
