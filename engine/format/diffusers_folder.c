@@ -39,7 +39,6 @@
 #define MAX_CONFIG_BYTES (1u << 20)
 #define MAX_INDEX_BYTES  (64u << 20)
 #define MAX_SHARDS       256u
-#define MAX_NOTES        64u
 #define MAX_WEIGHT_NAME  128u
 #define UNET_STEM        "diffusion_pytorch_model"
 #define TEXT_STEM        "model"
@@ -82,26 +81,6 @@ static bool has_file(const char *folder, const char *name)
     if (path_join(path, folder, name, NULL) != UNSTIR_OK)
         return false;
     return stat(path, &st) == 0 ? S_ISREG(st.st_mode) : errno == EACCES;
-}
-
-static enum unstir_status add_note(struct diffusers_folder *f,
-                                   const char *format, const char *what,
-                                   struct unstir_error *err)
-{
-    char note[700];
-    void *notes = f->notes;
-    if (f->n_notes >= MAX_NOTES)
-        return UNSTIR_OK;
-    if (f->n_notes == 0)
-        TRY(alloc_zero(&notes, MAX_NOTES, sizeof(*f->notes), err));
-    f->notes = notes;
-    if (f->n_notes + 1 == MAX_NOTES)
-        snprintf(note, sizeof(note), "more of this kind, not listed");
-    else
-        snprintf(note, sizeof(note), format, what);
-    TRY(alloc_strdup(&f->notes[f->n_notes], note, err));
-    f->n_notes++;
-    return UNSTIR_OK;
 }
 
 /* A JSON object of a file; NULL in *out if there is no such file.  Its bytes
@@ -293,9 +272,11 @@ static enum unstir_status open_weights(struct diffusers_folder *f,
     if (!find_weights(name, folder, stem))
         return allows_no_weights ? UNSTIR_OK : no_weights(folder, stem, err);
     if (strstr(name, "fp16"))
-        TRY(add_note(f, "weights are the fp16 variant (%s)", name, err));
+        TRY(notes_add(&f->notes, err, "weights are the fp16 variant (%s)",
+                      name));
     else if (strstr(name, "bf16"))
-        TRY(add_note(f, "weights are the bf16 variant (%s)", name, err));
+        TRY(notes_add(&f->notes, err, "weights are the bf16 variant (%s)",
+                      name));
     return diffusers_folder_weights(out, folder, stem, err);
 }
 
@@ -355,7 +336,8 @@ static enum unstir_status update_names(struct diffusers_folder *f,
     for (size_t i = 0; i < w->n;) {
         char name[600];
         if (is_ignorable(w->views[i].name)) {
-            TRY(add_note(f, "tensor %s is not used", w->views[i].name, err));
+            TRY(notes_add(&f->notes, err, "tensor %s is not used",
+                          w->views[i].name));
             weights_drop(w, i);
             continue;
         }
@@ -367,11 +349,12 @@ static enum unstir_status update_names(struct diffusers_folder *f,
         i++;
     }
     if (has_old)
-        TRY(add_note(f, "attention tensors have their old names (%s)",
-                     "query, key, value, proj_attn", err));
+        TRY(notes_add(&f->notes, err,
+                      "attention tensors have their old names (%s)",
+                      "query, key, value, proj_attn"));
     if (has_squeezed)
-        TRY(add_note(f, "attention weights are stored as %s",
-                     "1 x 1 convolutions", err));
+        TRY(notes_add(&f->notes, err, "attention weights are stored as %s",
+                      "1 x 1 convolutions"));
     return weights_seal(w, err);
 }
 
@@ -542,7 +525,8 @@ static enum unstir_status read_texts(struct diffusers_folder *f,
                strlen(f->pipeline_class));
     digest_add(digest, "zeros", &zeros, 1);
     if (diffusers_pipeline_has(f->index, "safety_checker"))
-        TRY(add_note(f, "the folder's %s is not run", "safety_checker", err));
+        TRY(notes_add(&f->notes, err, "the folder's %s is not run",
+                      "safety_checker"));
     return UNSTIR_OK;
 }
 
@@ -559,8 +543,8 @@ static enum unstir_status read_scheduler(struct diffusers_folder *f,
     TRY(read_object(&f->scheduler_config, folder, "scheduler_config.json",
                     MAX_CONFIG_BYTES, digest, err));
     if (!f->scheduler_config)
-        return add_note(f, "no %s: defaults of DDPM", "scheduler_config.json",
-                        err);
+        return notes_add(&f->notes, err, "no %s: defaults of DDPM",
+                         "scheduler_config.json");
     return p->patches ? diffusers_patch_scheduler(&f->scheduler_config,
                                                   p->patches, err)
                       : UNSTIR_OK;
@@ -684,9 +668,7 @@ enum unstir_status diffusers_folder_open_part(struct diffusers_folder *f,
 
 void diffusers_folder_close(struct diffusers_folder *f)
 {
-    for (size_t i = 0; i < f->n_notes; i++)
-        alloc_free(f->notes[i]);
-    alloc_free(f->notes);
+    notes_fini(&f->notes);
     weights_close(f->unet_weights);
     json_free(f->unstir);
     json_free(f->scheduler_config);

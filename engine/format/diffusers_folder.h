@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 
+#include "base/notes.h"
 #include "format/single_file.h"
 
 struct json;
@@ -49,8 +50,7 @@ struct diffusers_folder {
     char digest[65];     /* SHA-256 over configuration and weights */
     size_t weight_file_bytes;
     const char *digest_memos; /* see digest_file.h; NULL: none               */
-    char **notes;             /* oddities                               */
-    size_t n_notes;
+    struct notes notes;
 };
 
 enum unstir_status diffusers_folder_open(struct diffusers_folder *f,

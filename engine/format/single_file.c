@@ -40,18 +40,6 @@ const char *single_file_part_name(enum single_file_part_id part)
     return part_names[part].folder;
 }
 
-/* -- notes ------------------------------------------------------------- */
-
-static enum unstir_status add_note(struct single_file *f, const char *text,
-                                   struct unstir_error *err)
-{
-    if (f->n_notes == SINGLE_FILE_MAX_NOTES)
-        return UNSTIR_OK;
-    TRY(alloc_strdup(&f->notes[f->n_notes], text, err));
-    f->n_notes++;
-    return UNSTIR_OK;
-}
-
 /* -- what it is -------------------------------------------------------- */
 
 static bool has(const struct weights *w, const char *name)
@@ -344,7 +332,6 @@ static enum unstir_status sort_out(struct single_file *f,
                                         .vae_levels = vae_levels(f)};
     struct single_file_target target;
     size_t n_unused = 0;
-    char text[160];
 
     for (size_t i = 0; i < weights_len(f->file); i++) {
         const struct tensor_view *view = weights_at(f->file, i);
@@ -354,11 +341,9 @@ static enum unstir_status sort_out(struct single_file *f,
         else
             n_unused++;
     }
-    if (n_unused) {
-        snprintf(text, sizeof text, "%zu tensors of the file are not used",
-                 n_unused);
-        TRY(add_note(f, text, err));
-    }
+    if (n_unused)
+        TRY(notes_add(&f->notes, err, "%zu tensors of the file are not used",
+                      n_unused));
     for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)
         if (f->parts[i].weights)
             TRY(weights_seal(f->parts[i].weights, err));
@@ -393,10 +378,9 @@ static enum unstir_status find_prediction(struct single_file *f,
         type = "epsilon";
     if (!type && f->kind == SINGLE_FILE_SD2) {
         type = "v_prediction";
-        TRY(add_note(f,
-                     "the file does not say what the network predicts; taken: "
-                     "v_prediction (base models of SD 2.x: epsilon)",
-                     err));
+        TRY(notes_add(&f->notes, err,
+                      "the file does not say what the network predicts; taken: "
+                      "v_prediction (base models of SD 2.x: epsilon)"));
     }
     if (!type)
         type = "epsilon";
@@ -429,7 +413,6 @@ static enum unstir_status find_few_steps(struct single_file *f,
 {
     static const char *const keys[] = {"modelspec.title",
                                        "modelspec.architecture"};
-    char text[160];
 
     for (size_t i = 0; i < ARRAY_LEN(keys) && !f->is_few_step; i++) {
         const char *title = weights_metadata(f->file, keys[i]);
@@ -437,11 +420,10 @@ static enum unstir_status find_few_steps(struct single_file *f,
         f->is_few_step = single_file_says_few_steps(title);
         if (!f->is_few_step)
             continue;
-        snprintf(text, sizeof text,
-                 "taken for a model of few steps without guidance: its title "
-                 "is \"%.60s\"",
-                 title);
-        TRY(add_note(f, text, err));
+        TRY(notes_add(&f->notes, err,
+                      "taken for a model of few steps without guidance: its "
+                      "title is \"%.60s\"",
+                      title));
     }
     return UNSTIR_OK;
 }
@@ -548,8 +530,7 @@ void single_file_close(struct single_file *f)
         weights_close(f->parts[i].weights);
         json_free(f->parts[i].config);
     }
-    for (size_t i = 0; i < f->n_notes; i++)
-        alloc_free(f->notes[i]);
+    notes_fini(&f->notes);
     for (size_t i = 0; i < f->n_blocks; i++)
         alloc_free(f->blocks[i]);
     json_free(f->index);

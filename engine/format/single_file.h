@@ -34,6 +34,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "base/notes.h"
 
 struct json;
 struct weights;
@@ -60,7 +61,6 @@ struct single_file_part {
     struct json *config;
 };
 
-#define SINGLE_FILE_MAX_NOTES  16
 #define SINGLE_FILE_MAX_BLOCKS 8
 
 struct single_file {
@@ -72,8 +72,7 @@ struct single_file {
     struct json *scheduler_config; /* as scheduler_config.json               */
     const char *prediction_type;   /* "epsilon" or "v_prediction"            */
     bool is_few_step;              /* by its title: distilled, see below     */
-    char *notes[SINGLE_FILE_MAX_NOTES];
-    size_t n_notes;
+    struct notes notes;
     void *blocks[SINGLE_FILE_MAX_BLOCKS]; /* copied tensors                  */
     size_t n_blocks;
 };

@@ -166,18 +166,6 @@ enum unstir_status network_flops(const struct network *net, uint32_t h,
     return status;
 }
 
-/* -- notes ------------------------------------------------------------- */
-
-static enum unstir_status add_note(struct network *net, const char *text,
-                                   struct unstir_error *err)
-{
-    if (net->info.n_notes == MAX_NOTES)
-        return UNSTIR_OK;
-    TRY(alloc_strdup(&net->notes[net->info.n_notes], text, err));
-    net->info.n_notes++;
-    return UNSTIR_OK;
-}
-
 /* -- rung -------------------------------------------------------------- */
 
 static enum unstir_status unknown_rung(const char *isa,
@@ -238,7 +226,6 @@ static enum unstir_status choose_table(struct network *net,
                                options->ladder, options->n_rungs};
     struct kernel_table *t = &net->table;
     const char *refused;
-    char text[160];
 
     if (!kernels_choose(t, &wish, &refused))
         return refused ? error_set(err, UNSTIR_ERR_INTERNAL,
@@ -250,11 +237,10 @@ static enum unstir_status choose_table(struct network *net,
     put_fingerprint(net, t->i8.is_used ? 2 : t->gemm.is_bf16);
     if (!refused)
         return UNSTIR_OK;
-    snprintf(text, sizeof text,
-             "the %.40s kernels disagree with the plain ones on this machine; "
-             "%.40s is used instead",
-             refused, t->isa);
-    return add_note(net, text, err);
+    return notes_add(&net->notes, err,
+                     "the %.40s kernels disagree with the plain ones on this "
+                     "machine; %.40s is used instead",
+                     refused, t->isa);
 }
 
 /* -- parameters -------------------------------------------------------- */
@@ -294,21 +280,17 @@ static enum unstir_status note_extras(struct network *net,
                                       struct unstir_error *err)
 {
     size_t n = 0;
-    char text[256];
 
     for (size_t i = 0; weights && i < weights_len(weights); i++) {
         const char *name = weights_at(weights, i)->name;
 
         if (is_param(g, name) || n++ >= MAX_NAMED_EXTRAS)
             continue;
-        snprintf(text, sizeof text, "tensor %.200s is not used", name);
-        TRY(add_note(net, text, err));
+        TRY(notes_add(&net->notes, err, "tensor %.200s is not used", name));
     }
-    if (n > MAX_NAMED_EXTRAS) {
-        snprintf(text, sizeof text, "%zu more tensors are not used",
-                 n - MAX_NAMED_EXTRAS);
-        TRY(add_note(net, text, err));
-    }
+    if (n > MAX_NAMED_EXTRAS)
+        TRY(notes_add(&net->notes, err, "%zu more tensors are not used",
+                      n - MAX_NAMED_EXTRAS));
     return UNSTIR_OK;
 }
 
@@ -444,7 +426,7 @@ static void describe(struct network *net)
     info->guidance_width = facts->guidance_width;
     info->up = facts->up ? facts->up : 1;
     info->down = facts->down ? facts->down : 1;
-    info->notes = (const char *const *)net->notes;
+    info->notes = &net->notes;
     clock_gettime(CLOCK_MONOTONIC, &now);
     net->opened_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
@@ -622,7 +604,8 @@ static enum unstir_status derive(struct network *net, struct derivation *d,
 
     net->info.fingerprint = net->fingerprint;
     net->info.pack_source = PACK_BUILT;
-    net->info.n_notes = 0;
+    net->info.notes = &net->notes;
+    net->notes = (struct notes){.n = 0};
     net->own_params = NULL;
     net->packs = NULL;
     net->config = NULL;
@@ -725,8 +708,7 @@ void network_free(struct network *net)
     if (!net)
         return;
     network_unload(net);
-    for (size_t i = 0; i < net->info.n_notes; i++)
-        alloc_free(net->notes[i]);
+    notes_fini(&net->notes);
     json_free(net->config);
     alloc_free(net);
 }

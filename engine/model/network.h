@@ -24,6 +24,7 @@ struct json_writer;
 struct kernel_rung;
 struct model_size;
 struct network;
+struct notes;
 struct weights;
 
 /* What errors call the files of a network; NULL: "config.json", and nothing. */
@@ -98,8 +99,7 @@ struct network_info {
     size_t weight_bytes;
     bool is_deep; /* the shallow layers can be evaluated alone            */
     enum pack_source pack_source;
-    const char *const *notes;
-    size_t n_notes;
+    const struct notes *notes;
 };
 const struct network_info *network_info(const struct network *net);
 

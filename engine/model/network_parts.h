@@ -5,11 +5,10 @@
 #ifndef MODEL_NETWORK_PARTS_H
 #define MODEL_NETWORK_PARTS_H
 
+#include "base/notes.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
 #include "model/network.h"
-
-#define MAX_NOTES 24
 
 struct network {
     struct network_info info;
@@ -22,7 +21,7 @@ struct network {
      * place, by param_id; NULL elsewhere. */
     float **own_params;
     size_t n_params;
-    char *notes[MAX_NOTES];
+    struct notes notes;
     char fingerprint[96];
     /* With the address it tells networks apart in caches of plans, even when
      * one is freed and the next one gets its place. */

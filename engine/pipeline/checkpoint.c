@@ -4,7 +4,6 @@
  */
 #include "pipeline/checkpoint.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,29 +17,6 @@
 #include "pipeline/deep.h"
 #include "pipeline/effort.h"
 #include "pipeline/latent.h"
-
-#define MAX_NOTES 256
-
-enum unstir_status checkpoint_note(struct unstir_model *m,
-                                   struct unstir_error *err, const char *format,
-                                   ...)
-{
-    char text[256];
-    va_list ap;
-    void *notes = m->notes;
-
-    if (m->n_notes >= MAX_NOTES)
-        return UNSTIR_OK;
-    va_start(ap, format);
-    (void)vsnprintf(text, sizeof text, format, ap); /* cut is fine */
-    va_end(ap);
-    TRY(alloc_grow(&notes, &m->notes_capacity, m->n_notes + 1, sizeof(char *),
-                   err));
-    m->notes = notes;
-    TRY(alloc_strdup(&m->notes[m->n_notes], text, err));
-    m->n_notes++;
-    return UNSTIR_OK;
-}
 
 /* -- network --------------------------------------------------------------- */
 
@@ -163,8 +139,8 @@ static enum unstir_status texts_load(struct unstir_model *m,
     TRY(conditioner_open(c, parts->texts, n, o, err));
     c->inversions = parts->inversions;
     for (size_t i = 0; c->inversions && i < c->inversions->n; i++)
-        TRY(checkpoint_note(m, err, "the word \"%s\" is a textual inversion",
-                            c->inversions->list[i].name));
+        TRY(notes_add(&m->notes, err, "the word \"%s\" is a textual inversion",
+                      c->inversions->list[i].name));
     return json_get_bool(parts->index, "force_zeros_for_empty_prompt", c->is_xl,
                          &c->is_empty_zero, err);
 }
@@ -308,10 +284,10 @@ static enum unstir_status copy_notes(struct unstir_model *m,
 {
     const struct network_info *n = network_info(m->net);
 
-    for (size_t i = 0; i < m->source.n_notes; i++)
-        TRY(checkpoint_note(m, err, "%s", m->source.notes[i]));
-    for (size_t i = 0; i < n->n_notes; i++)
-        TRY(checkpoint_note(m, err, "%s", n->notes[i]));
+    for (size_t i = 0; i < m->source.notes.n; i++)
+        TRY(notes_add(&m->notes, err, "%s", m->source.notes.texts[i]));
+    for (size_t i = 0; i < n->notes->n; i++)
+        TRY(notes_add(&m->notes, err, "%s", n->notes->texts[i]));
     return UNSTIR_OK;
 }
 
@@ -418,9 +394,7 @@ void checkpoint_free(struct unstir_model *m)
     network_free(m->net);
     for (size_t i = 0; i < SAMPLER_COUNT; i++)
         schedule_fini(&m->samplers[i].schedule);
-    for (size_t i = 0; i < m->n_notes; i++)
-        alloc_free(m->notes[i]);
-    alloc_free(m->notes);
+    notes_fini(&m->notes);
     alloc_free(m->labels);
     alloc_free(m->label_text);
     alloc_free(m->id);

@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/notes.h"
 #include "model/vae_kl.h"
 #include "pipeline/checkpoint_source.h"
 #include "pipeline/conditioning.h"
@@ -74,8 +75,7 @@ struct unstir_model {
     struct unstir_label *labels;
     char *id;
     char *label_text; /* memory behind labels that were cut out of a list   */
-    char **notes;
-    size_t n_notes, notes_capacity;
+    struct notes notes;
     enum unstir_precision precision; /* as asked for                         */
     struct derived *derived; /* NULL: a model of its own (derive.c)          */
 };

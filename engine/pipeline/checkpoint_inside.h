@@ -10,11 +10,6 @@
 
 #include "pipeline/checkpoint.h"
 
-/* One more oddity; of more than a ceiling the rest is left out. */
-enum unstir_status checkpoint_note(struct unstir_model *m,
-                                   struct unstir_error *err, const char *format,
-                                   ...) PRINTF_LIKE(3, 4);
-
 /* Schedules of all samplers that this configuration (or NULL) suits.  Where the
  * folder's own one is not among them, m->no_default says why. */
 enum unstir_status checkpoint_samplers_load(struct unstir_model *m,

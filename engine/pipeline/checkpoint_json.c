@@ -31,9 +31,9 @@ check_keys(struct unstir_model *m, const struct json *object, const char *where,
         while (k < n && strcmp(known[k], key) != 0)
             k++;
         if (k == n)
-            TRY(checkpoint_note(m, err,
-                                "unstir.json: %skey \"%.60s\" is not known",
-                                where, key));
+            TRY(notes_add(&m->notes, err,
+                          "unstir.json: %skey \"%.60s\" is not known", where,
+                          key));
     }
     return UNSTIR_OK;
 }
@@ -345,8 +345,8 @@ static enum unstir_status settle(struct unstir_model *m,
     if (!info->takes_guidance)
         info->default_guidance = 1;
     info->default_sampler = sampler_infos[m->default_sampler].name;
-    info->notes = (const char *const *)m->notes;
-    info->n_notes = m->n_notes;
+    info->notes = (const char *const *)m->notes.texts;
+    info->n_notes = m->notes.n;
     return UNSTIR_OK;
 }
 

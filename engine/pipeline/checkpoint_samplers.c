@@ -137,9 +137,9 @@ enum unstir_status checkpoint_samplers_check(struct unstir_model *m,
     struct checkpoint_sampler *own = &m->samplers[m->default_sampler];
     if (!own->is_usable)
         TRY(lose_default(m, own->reason, err));
-    return m->no_default[0] ? checkpoint_note(m, err,
-                                              "its own sampler cannot run "
-                                              "(%s); requests name another",
-                                              m->no_default)
+    return m->no_default[0] ? notes_add(&m->notes, err,
+                                        "its own sampler cannot run "
+                                        "(%s); requests name another",
+                                        m->no_default)
                             : UNSTIR_OK;
 }

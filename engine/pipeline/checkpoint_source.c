@@ -59,8 +59,7 @@ static enum unstir_status open_folder(struct checkpoint_source *s,
     memcpy(s->digest, f->digest, sizeof s->digest);
     s->pipeline = f->pipeline_class;
     s->file_bytes = f->weight_file_bytes;
-    s->notes = (const char *const *)f->notes;
-    s->n_notes = f->n_notes;
+    s->notes = f->notes;
     return UNSTIR_OK;
 }
 
@@ -107,8 +106,7 @@ static enum unstir_status open_file(struct checkpoint_source *s,
     TRY(single_file_open(f, path, prediction, err));
     TRY(error_within(single_file_patch(f, err), path, err));
     s->pipeline = json_string(json_get(f->index, "_class_name"));
-    s->notes = (const char *const *)f->notes;
-    s->n_notes = f->n_notes;
+    s->notes = f->notes;
     return digest_single(s, memos, err);
 }
 

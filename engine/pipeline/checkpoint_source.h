@@ -34,8 +34,7 @@ struct checkpoint_source {
     char digest[65];              /* over all parts                        */
     const char *pipeline;         /* class; "" if nothing says             */
     size_t file_bytes;            /* of weights                            */
-    const char *const *notes;
-    size_t n_notes;
+    struct notes notes; /* the folder's or the file's own, borrowed  */
 };
 
 struct checkpoint_source_options {

@@ -381,8 +381,8 @@ static void report_notes(struct conversion *c)
     size_t at = 0;
 
     json_open_array(c->report, "notes");
-    for (size_t i = 0; i < c->file.n_notes; i++)
-        json_put_string(c->report, NULL, c->file.notes[i]);
+    for (size_t i = 0; i < c->file.notes.n; i++)
+        json_put_string(c->report, NULL, c->file.notes.texts[i]);
     if (c->is_to_file && !c->has_original_names)
         json_put_string(c->report, NULL,
                         "tensors have the folder's names: some have no "

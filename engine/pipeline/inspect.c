@@ -138,8 +138,8 @@ static void put_odd(struct inspection *s, const struct unstir_model_info *info)
     json_open_array(s->json, "notes");
     for (size_t i = 0; info && i < info->n_notes; i++)
         json_put_string(s->json, NULL, info->notes[i]);
-    for (size_t i = 0; !info && i < s->source.n_notes; i++)
-        json_put_string(s->json, NULL, s->source.notes[i]);
+    for (size_t i = 0; !info && i < s->source.notes.n; i++)
+        json_put_string(s->json, NULL, s->source.notes.texts[i]);
     json_close(s->json);
     json_close(s->json);
 }

@@ -22,6 +22,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/mapfile.h"
+#include "base/notes.h"
 #include "base/path.h"
 #include "base/size.h"
 
@@ -82,6 +83,27 @@ static void error_is_cut_between_characters(void **state)
             assert_int_equal((strlen(err.detail) - 3 - shift) % n, 0);
         }
     }
+}
+
+/* -- notes ----------------------------------------------------------------- */
+
+static void notes_have_a_ceiling(void **state)
+{
+    (void)state;
+    struct notes notes = {.n = 0};
+    for (unsigned i = 0; i < NOTES_MAX + 9; i++)
+        assert_int_equal(notes_add(&notes, NULL, "note %u", i), UNSTIR_OK);
+    assert_int_equal(notes.n, NOTES_MAX);
+    assert_string_equal(notes.texts[0], "note 0");
+    assert_string_equal(notes.texts[NOTES_MAX - 2], "note 254");
+    assert_string_equal(notes.texts[NOTES_MAX - 1], "more, not listed");
+    notes_fini(&notes);
+    assert_int_equal(notes.n, 0);
+    alloc_test_fail_after(2);
+    assert_int_equal(notes_add(&notes, NULL, "x"), UNSTIR_ERR_NOMEM);
+    alloc_test_fail_after(0);
+    assert_int_equal(notes.n, 0);
+    notes_fini(&notes);
 }
 
 /* -- names and paths ------------------------------------------------------ */
@@ -399,6 +421,7 @@ int main(void)
         cmocka_unit_test(error_is_filled),
         cmocka_unit_test(error_may_be_null),
         cmocka_unit_test(error_is_cut_between_characters),
+        cmocka_unit_test(notes_have_a_ceiling),
         cmocka_unit_test(affixes_are_cut_whole),
         cmocka_unit_test(a_path_has_its_ceiling),
         cmocka_unit_test(every_status_has_its_name),

@@ -97,8 +97,8 @@ static void expect_error(enum unstir_status status, const char *words)
 
 static bool has_note(const struct diffusers_folder *f, const char *words)
 {
-    for (size_t i = 0; i < f->n_notes; i++)
-        if (strstr(f->notes[i], words))
+    for (size_t i = 0; i < f->notes.n; i++)
+        if (strstr(f->notes.texts[i], words))
             return true;
     return false;
 }
@@ -122,7 +122,7 @@ static void test_subfolders(void **state)
     assert_non_null(weights_find(f.unet_weights, "conv_in.bias"));
     assert_int_equal(strlen(f.digest), 64);
     assert_true(f.weight_file_bytes > 16);
-    assert_int_equal(f.n_notes, 0);
+    assert_int_equal(f.notes.n, 0);
     diffusers_folder_close(&f);
 }
 

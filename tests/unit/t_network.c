@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/cancel.h"
 #include "base/compiler.h"
+#include "base/notes.h"
 #include "base/pool.h"
 #include "format/json.h"
 #include "format/safetensors.h"
@@ -131,7 +132,7 @@ static void test_info(void **state)
     assert_int_equal(info->n_class_embeds, 5);
     assert_true(info->has_class_input);
     assert_true(info->weight_bytes >= info->n_parameters * sizeof(float) / 2);
-    assert_int_equal(info->n_notes, 0);
+    assert_int_equal(info->notes->n, 0);
     network_free(net);
 }
 
@@ -184,9 +185,9 @@ static void test_wrong_rung_is_not_used(void **state)
     (void)state;
     assert_int_equal(network_open(&net, config, NULL, 1, &options, &err), 0);
     assert_string_equal(network_info(net)->isa, "scalar");
-    assert_int_equal(network_info(net)->n_notes, 1);
-    assert_non_null(strstr(network_info(net)->notes[0], "broken"));
-    assert_non_null(strstr(network_info(net)->notes[0], "scalar"));
+    assert_int_equal(network_info(net)->notes->n, 1);
+    assert_non_null(strstr(network_info(net)->notes->texts[0], "broken"));
+    assert_non_null(strstr(network_info(net)->notes->texts[0], "scalar"));
     network_free(net);
     options.isa = "broken";
     assert_int_equal(network_open(&net, config, NULL, 1, &options, &err),
@@ -635,10 +636,10 @@ static void look_at(const struct network *net, struct outcome *result)
     eval_good(net, x, &io->io);
     memcpy(result->out, io->out, sizeof result->out);
     executor_free(x);
-    result->n_notes = network_info(net)->n_notes;
+    result->n_notes = network_info(net)->notes->n;
     if (result->n_notes)
         snprintf(result->note, sizeof result->note, "%s",
-                 network_info(net)->notes[0]);
+                 network_info(net)->notes->texts[0]);
 }
 
 static struct outcome open_damaged(enum damage damage, enum unstir_status want)

@@ -335,7 +335,7 @@ static void check_prediction(const struct small *s, const char *told,
     if (open_small(&f, s, told, &bytes, &err) != UNSTIR_OK)
         fail_msg("%s", err.detail);
     assert_string_equal(f.prediction_type, want);
-    assert_int_equal(f.n_notes, n_notes);
+    assert_int_equal(f.notes.n, n_notes);
     single_file_close(&f);
     alloc_free(bytes);
 }
@@ -525,7 +525,7 @@ static void test_diffusers_names(void **state)
     if (open_small(&f, &s, NULL, &bytes, &err) != UNSTIR_OK)
         fail_msg("%s", err.detail);
     assert_int_equal(f.kind, SINGLE_FILE_SD1);
-    assert_int_equal(f.n_notes, 0);
+    assert_int_equal(f.notes.n, 0);
     assert_non_null(weights_find(f.parts[SINGLE_FILE_UNET].weights,
                                  "down_blocks.0.resnets.0.conv1.weight"));
     assert_non_null(
