@@ -35,18 +35,24 @@ void blob_drop(struct blob *blob)
     mem_free(blob);
 }
 
+static struct artifact *oldest(const struct artifacts *a)
+{
+    return RING_OF(a->by_age.next, struct artifact, by_age);
+}
+
 bool artifacts_init(struct artifacts *a, size_t max_bytes)
 {
     memset(a, 0, sizeof *a);
     a->max_bytes = max_bytes;
+    ring_init(&a->by_age);
     a->gone = mem_zero(ARTIFACTS_TOMBSTONES, sizeof *a->gone);
     return a->gone != NULL;
 }
 
 void artifacts_fini(struct artifacts *a)
 {
-    while (a->oldest != NULL)
-        artifacts_remove(a, a->oldest);
+    while (!ring_is_empty(&a->by_age))
+        artifacts_remove(a, oldest(a));
     mem_free(a->gone);
     memset(a, 0, sizeof *a);
 }
@@ -67,29 +73,6 @@ static struct artifact *find(struct artifacts *a, const uint8_t *digest)
     return at;
 }
 
-static void link_newest(struct artifacts *a, struct artifact *artifact)
-{
-    artifact->older = a->newest;
-    artifact->newer = NULL;
-    if (a->newest != NULL)
-        a->newest->newer = artifact;
-    else
-        a->oldest = artifact;
-    a->newest = artifact;
-}
-
-static void unlink_age(struct artifacts *a, struct artifact *artifact)
-{
-    if (artifact->older != NULL)
-        artifact->older->newer = artifact->newer;
-    else
-        a->oldest = artifact->newer;
-    if (artifact->newer != NULL)
-        artifact->newer->older = artifact->older;
-    else
-        a->newest = artifact->older;
-}
-
 static void bury(struct artifacts *a, const uint8_t *digest)
 {
     memcpy(a->gone[a->next_gone], digest, SHA256_BYTES);
@@ -105,7 +88,7 @@ void artifacts_remove(struct artifacts *a, struct artifact *artifact)
     while (*at != artifact)
         at = &(*at)->next_hash;
     *at = artifact->next_hash;
-    unlink_age(a, artifact);
+    ring_remove(&artifact->by_age);
     a->n--;
     a->n_bytes -= artifact->blob->n_bytes;
     bury(a, artifact->digest);
@@ -115,8 +98,8 @@ void artifacts_remove(struct artifacts *a, struct artifact *artifact)
 
 static void keep_budget(struct artifacts *a, const struct artifact *spared)
 {
-    while (a->n_bytes > a->max_bytes && a->oldest != spared) {
-        artifacts_remove(a, a->oldest);
+    while (a->n_bytes > a->max_bytes && oldest(a) != spared) {
+        artifacts_remove(a, oldest(a));
         a->n_evicted++;
     }
 }
@@ -131,8 +114,8 @@ struct artifact *artifacts_put(struct artifacts *a,
     if (artifact != NULL) {
         if (artifact->expires_ms < expires_ms)
             artifact->expires_ms = expires_ms;
-        unlink_age(a, artifact);
-        link_newest(a, artifact);
+        ring_remove(&artifact->by_age);
+        ring_add(&a->by_age, &artifact->by_age);
         return artifact;
     }
     artifact = mem_zero(1, sizeof *artifact);
@@ -145,7 +128,7 @@ struct artifact *artifacts_put(struct artifacts *a,
     memcpy(artifact->digest, digest, SHA256_BYTES);
     sha256_hex(artifact->hex, digest);
     *bucket(a, digest) = artifact;
-    link_newest(a, artifact);
+    ring_add(&a->by_age, &artifact->by_age);
     a->n++;
     a->n_bytes += blob->n_bytes;
     keep_budget(a, artifact);
@@ -193,11 +176,13 @@ bool artifacts_is_gone(const struct artifacts *a, const char *hex)
 
 void artifacts_expire(struct artifacts *a, int64_t now_ms)
 {
-    struct artifact *next;
+    struct ring *next;
 
-    for (struct artifact *at = a->oldest; at != NULL; at = next) {
-        next = at->newer;
-        if (at->expires_ms <= now_ms)
-            artifacts_remove(a, at);
+    for (struct ring *at = a->by_age.next; at != &a->by_age; at = next) {
+        struct artifact *artifact = RING_OF(at, struct artifact, by_age);
+
+        next = at->next;
+        if (artifact->expires_ms <= now_ms)
+            artifacts_remove(a, artifact);
     }
 }

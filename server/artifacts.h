@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ring.h"
 #include "sha256.h"
 
 /* Bytes with a count of holders. */
@@ -36,7 +37,7 @@ void blob_drop(struct blob *blob); /* NULL allowed */
 
 struct artifact {
     struct artifact *next_hash;
-    struct artifact *older, *newer;
+    struct ring by_age;
     uint8_t digest[SHA256_BYTES];
     char hex[SHA256_HEX_SIZE];
     const char *content_type; /* static text                                */
@@ -49,7 +50,7 @@ struct artifact {
 
 struct artifacts {
     struct artifact *buckets[ARTIFACTS_BUCKETS];
-    struct artifact *oldest, *newest;
+    struct ring by_age; /* of artifacts, oldest first                        */
     size_t n, n_bytes, max_bytes;
     uint64_t n_evicted; /* by the budget, since the start */
     uint8_t (*gone)[SHA256_BYTES];

@@ -15,6 +15,7 @@
 
 #include "config.h"
 #include "problem.h"
+#include "ring.h"
 
 struct MHD_Connection;
 struct answers;
@@ -30,7 +31,7 @@ enum phase {
 };
 
 struct connection {
-    struct connection *prev, *next;
+    struct ring link;
     struct MHD_Connection *mhd;
     struct exchange *exchange; /* the request under way, or NULL             */
     struct answers *answers;

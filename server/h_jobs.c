@@ -296,6 +296,7 @@ static bool is_listed(const struct job *job, const struct list_query *query)
  * come or go meanwhile shift nothing. */
 void h_jobs_list(struct service *service, struct request *request)
 {
+    const struct jobs *jobs = service->jobs;
     const struct job *last = NULL, *at;
     struct list_query query;
     struct json_out out;
@@ -309,7 +310,7 @@ void h_jobs_list(struct service *service, struct request *request)
     jout_object(&out, NULL);
     jout_string(&out, "object", "list");
     jout_array(&out, "data");
-    for (at = service->jobs->newest; at != NULL; at = at->older) {
+    for (at = jobs_newest(jobs); at != NULL; at = jobs_older(jobs, at)) {
         if (!is_listed(at, &query))
             continue;
         if (n++ == query.limit)

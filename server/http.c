@@ -65,7 +65,7 @@ struct http {
     struct loop_timer *timer; /* when MHD wants to run again                 */
     struct loop_timer *sweeper;
     struct hangups *hangups;
-    struct connection *first;
+    struct ring connections;
     size_t n_connections;
     size_t body_bytes; /* of all large bodies, until their answers are out   */
     struct answers answers;
@@ -152,14 +152,19 @@ static void leave(struct connection *connection)
     resume(connection);
 }
 
+static struct connection *connection_at(struct ring *link)
+{
+    return RING_OF(link, struct connection, link);
+}
+
 static void sweep(void *user)
 {
     struct http *http = user;
     uint64_t now = loop_now_ms();
-    struct connection *connection;
-
-    for (connection = http->first; connection; connection = connection->next)
-        connection_check(connection, http->config, http->is_closing, now);
+    for (struct ring *at = http->connections.next; at != &http->connections;
+         at = at->next)
+        connection_check(connection_at(at), http->config, http->is_closing,
+                         now);
 }
 
 /* ------------------------------------------------------------ connections */
@@ -199,10 +204,7 @@ static void connection_open(struct http *http, struct MHD_Connection *mhd,
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)
             ->connect_fd;
     describe_peer(connection);
-    connection->next = http->first;
-    if (http->first)
-        http->first->prev = connection;
-    http->first = connection;
+    ring_add(&http->connections, &connection->link);
     http->n_connections++;
     connection_set_phase(connection, PHASE_HEAD);
     connection->checked_ms = connection->since_ms;
@@ -213,12 +215,7 @@ static void connection_close(struct http *http, struct connection *connection)
     http->must_run = true; /* at the limit, only that accepts again          */
     if (!connection)
         return;
-    if (connection->prev)
-        connection->prev->next = connection->next;
-    else
-        http->first = connection->next;
-    if (connection->next)
-        connection->next->prev = connection->prev;
+    ring_remove(&connection->link);
     http->n_connections--;
     mem_free(connection);
 }
@@ -730,6 +727,7 @@ struct http *http_new(struct service *service, struct listener *listener,
         (void)snprintf(why, why_size, "out of memory");
         return NULL;
     }
+    ring_init(&http->connections);
     http->service = service;
     http->loop = service->loop;
     http->config = service->config;
@@ -760,11 +758,10 @@ void http_refuse(struct http *http)
 
 void http_end_idle(struct http *http)
 {
-    struct connection *connection;
-
-    for (connection = http->first; connection; connection = connection->next)
-        if (!connection->exchange)
-            (void)shutdown(connection->fd, SHUT_RDWR);
+    for (struct ring *at = http->connections.next; at != &http->connections;
+         at = at->next)
+        if (!connection_at(at)->exchange)
+            (void)shutdown(connection_at(at)->fd, SHUT_RDWR);
 }
 
 size_t http_connections(const struct http *http)
@@ -785,10 +782,12 @@ const struct answers *http_answers(const struct http *http)
 /* Suspended connections must not be left when the daemon stops. */
 static void end_all(struct http *http)
 {
-    struct connection *connection;
     int i;
 
-    for (connection = http->first; connection; connection = connection->next) {
+    for (struct ring *at = http->connections.next; at != &http->connections;
+         at = at->next) {
+        struct connection *connection = connection_at(at);
+
         leave(connection);
         (void)shutdown(connection->fd, SHUT_RDWR);
     }

@@ -10,16 +10,17 @@
 #include "buf.h"
 #include "lane.h"
 #include "reply.h"
+#include "ring.h"
 
 struct intakes {
     struct lane *lane;
-    struct reading *first; /* whose requests wait, in no order               */
+    struct ring waiting; /* of readings whose requests wait                  */
     size_t n;
 };
 
 struct reading {
     struct lane_task task; /* first member                                   */
-    struct reading *prev, *next;
+    struct ring link;
     struct service *service;
     struct request *request; /* NULL: nobody waits any more                  */
     intake_fn then;
@@ -69,27 +70,11 @@ static void run(struct lane_task *task)
 
 /* ----------------------------------------------------------------- waiting */
 
-static void link_up(struct intakes *intakes, struct reading *r)
-{
-    r->next = intakes->first;
-    if (r->next != NULL)
-        r->next->prev = r;
-    intakes->first = r;
-    intakes->n++;
-}
-
 /* From here on the request is somebody else's. */
 static void part_with(struct reading *r)
 {
-    struct intakes *intakes = r->service->intakes;
-
-    if (r->prev != NULL)
-        r->prev->next = r->next;
-    else
-        intakes->first = r->next;
-    if (r->next != NULL)
-        r->next->prev = r->prev;
-    intakes->n--;
+    ring_remove(&r->link);
+    r->service->intakes->n--;
     r->request = NULL;
 }
 
@@ -160,7 +145,8 @@ void intake_read(struct service *service, struct request *request,
     r->then = then;
     reply_take_body(request, &r->body);
     reply_defer(request, gone, r);
-    link_up(service->intakes, r);
+    ring_add(&service->intakes->waiting, &r->link);
+    service->intakes->n++;
     lane_add(service->intakes->lane, &r->task);
 }
 
@@ -177,6 +163,7 @@ bool intakes_open(struct service *service, char *why, size_t why_size)
         (void)snprintf(why, why_size, "no thread to read large bodies");
         return false;
     }
+    ring_init(&intakes->waiting);
     service->intakes = intakes;
     return true;
 }
@@ -188,9 +175,10 @@ size_t intakes_busy(const struct service *service)
 
 void intakes_stop(struct service *service)
 {
-    struct reading *r;
+    const struct ring *waiting = &service->intakes->waiting;
 
-    while ((r = service->intakes->first) != NULL) {
+    while (!ring_is_empty(waiting)) {
+        struct reading *r = RING_OF(waiting->next, struct reading, link);
         struct request *request = r->request;
 
         abandon(r);

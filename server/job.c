@@ -91,23 +91,16 @@ bool job_is_id(const char *id)
 void job_watch_add(struct job *job, struct job_watch *watch,
                    void (*changed)(struct job_watch *watch))
 {
-    struct job_watch *head = &job->watches;
-
     watch->job = job;
     watch->changed = changed;
-    watch->next = head;
-    watch->prev = head->prev;
-    head->prev->next = watch;
-    head->prev = watch;
+    ring_add(&job->watches, &watch->link);
 }
 
 void job_watch_remove(struct job_watch *watch)
 {
     if (watch->job == NULL)
         return;
-    watch->prev->next = watch->next;
-    watch->next->prev = watch->prev;
-    watch->next = watch->prev = NULL;
+    ring_remove(&watch->link);
     watch->job = NULL;
 }
 
@@ -115,17 +108,11 @@ void job_watch_remove(struct job_watch *watch)
  * ring of their own, and each goes back before it is called. */
 static void call_watchers(struct job *job)
 {
-    struct job_watch *head = &job->watches;
-    struct job_watch due;
+    struct ring due;
 
-    if (head->next == head)
-        return;
-    due = *head;
-    due.next->prev = &due;
-    due.prev->next = &due;
-    head->next = head->prev = head;
-    while (due.next != &due) {
-        struct job_watch *watch = due.next;
+    ring_take(&due, &job->watches);
+    while (!ring_is_empty(&due)) {
+        struct job_watch *watch = RING_OF(due.next, struct job_watch, link);
 
         job_watch_remove(watch);
         job_watch_add(job, watch, watch->changed);

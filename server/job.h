@@ -30,6 +30,7 @@
 #include "job_states.h"
 #include "previews.h"
 #include "queue.h"
+#include "ring.h"
 #include "sha256.h"
 #include "worker.h"
 
@@ -43,7 +44,7 @@ struct jobs;
 /* Embedded in whoever wants to be called after each change.  `changed` may
  * remove its own watch and answer requests; it must not delete the job. */
 struct job_watch {
-    struct job_watch *next, *prev;
+    struct ring link;
     struct job *job; /* NULL: not watching                                  */
     void (*changed)(struct job_watch *watch);
 };
@@ -59,8 +60,7 @@ struct job_picture {
 
 struct job {
     struct job *next_hash, *next_key;
-    struct job *older, *newer;                 /* by creation                 */
-    struct job *next_finished, *prev_finished; /* by end                    */
+    struct ring by_age, by_end; /* all of the table; those that have ended    */
     struct queue_item item;
     struct jobs *jobs; /* the table it stands in                             */
 
@@ -99,7 +99,7 @@ struct job {
 
     struct event_ring events;
     struct previews previews;
-    struct job_watch watches; /* head of a ring                             */
+    struct ring watches; /* of job_watch                                    */
 
     struct buf text; /* the job object as of text_version, once asked for   */
     uint32_t text_version;

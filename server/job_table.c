@@ -38,12 +38,7 @@ static void link_job(struct jobs *jobs, struct job *job)
         *keys = job;
     }
     job->number = ++jobs->next_number;
-    job->older = jobs->newest;
-    if (jobs->newest != NULL)
-        jobs->newest->newer = job;
-    else
-        jobs->oldest = job;
-    jobs->newest = job;
+    ring_add(&jobs->by_age, &job->by_age);
     jobs->n++;
 }
 
@@ -64,30 +59,15 @@ static void unlink_chains(struct jobs *jobs, struct job *job)
 
 static void unlink_finished(struct jobs *jobs, struct job *job)
 {
-    bool is_in = job->prev_finished != NULL || jobs->first_finished == job;
-
-    if (!is_in)
+    if (!ring_is_in(&job->by_end))
         return;
-    if (job->prev_finished != NULL)
-        job->prev_finished->next_finished = job->next_finished;
-    else
-        jobs->first_finished = job->next_finished;
-    if (job->next_finished != NULL)
-        job->next_finished->prev_finished = job->prev_finished;
-    else
-        jobs->last_finished = job->prev_finished;
-    job->next_finished = job->prev_finished = NULL;
+    ring_remove(&job->by_end);
     jobs->event_bytes -= events_bytes(&job->events);
 }
 
 static void link_finished(struct jobs *jobs, struct job *job)
 {
-    job->prev_finished = jobs->last_finished;
-    if (jobs->last_finished != NULL)
-        jobs->last_finished->next_finished = job;
-    else
-        jobs->first_finished = job;
-    jobs->last_finished = job;
+    ring_add(&jobs->by_end, &job->by_end);
     jobs->event_bytes += events_bytes(&job->events);
 }
 
@@ -95,15 +75,23 @@ static void unlink_job(struct jobs *jobs, struct job *job)
 {
     unlink_finished(jobs, job);
     unlink_chains(jobs, job);
-    if (job->older != NULL)
-        job->older->newer = job->newer;
-    else
-        jobs->oldest = job->newer;
-    if (job->newer != NULL)
-        job->newer->older = job->older;
-    else
-        jobs->newest = job->older;
+    ring_remove(&job->by_age);
     jobs->n--;
+}
+
+static struct job *job_at(const struct jobs *jobs, const struct ring *link)
+{
+    return link == &jobs->by_age ? NULL : RING_OF(link, struct job, by_age);
+}
+
+struct job *jobs_newest(const struct jobs *jobs)
+{
+    return job_at(jobs, jobs->by_age.prev);
+}
+
+struct job *jobs_older(const struct jobs *jobs, const struct job *job)
+{
+    return job_at(jobs, job->by_age.prev);
 }
 
 struct job *jobs_find(struct jobs *jobs, const char *id)
@@ -224,7 +212,7 @@ static void expire(struct jobs *jobs, struct job *job)
 /* Somebody is still reading it, or its worker has not come back. */
 static bool is_held(const struct job *job)
 {
-    return job->watches.next != &job->watches || job->is_in_hand ||
+    return !ring_is_empty(&job->watches) || job->is_in_hand ||
            job->is_admitting;
 }
 
@@ -236,13 +224,15 @@ static bool is_above_ceilings(const struct jobs *jobs)
 
 void jobs_expire(struct jobs *jobs, int64_t now_ms)
 {
-    struct job *next;
+    struct ring *next;
 
-    for (struct job *at = jobs->first_finished; at != NULL; at = next) {
-        next = at->next_finished;
-        if (!is_held(at) &&
-            (at->expires_ms <= now_ms || is_above_ceilings(jobs)))
-            expire(jobs, at);
+    for (struct ring *at = jobs->by_end.next; at != &jobs->by_end; at = next) {
+        struct job *job = RING_OF(at, struct job, by_end);
+
+        next = at->next;
+        if (!is_held(job) &&
+            (job->expires_ms <= now_ms || is_above_ceilings(jobs)))
+            expire(jobs, job);
     }
     artifacts_expire(&jobs->artifacts, now_ms);
 }
@@ -279,14 +269,18 @@ bool jobs_init(struct jobs *jobs, struct service *service, char *why,
 {
     const struct config *config = service->config;
 
+    bool is_kept;
+
     jobs->service = service;
     jobs->store_ops = &store_memory;
+    ring_init(&jobs->by_age);
+    ring_init(&jobs->by_end);
     preview_budget_init(&jobs->previews, config->preview_bytes);
     jobs->encodes.max_bytes = JOBS_ENCODE_BYTES;
+    is_kept = artifacts_init(&jobs->artifacts, config->result_bytes);
     jobs->gone = mem_zero(JOBS_TOMBSTONES, sizeof *jobs->gone);
     (void)snprintf(why, why_size, "out of memory");
-    if (jobs->gone == NULL ||
-        !artifacts_init(&jobs->artifacts, config->result_bytes))
+    if (jobs->gone == NULL || !is_kept)
         return false;
     jobs->store = jobs->store_ops->open(service->loop, NULL, why, why_size);
     return jobs->store != NULL;
@@ -298,9 +292,9 @@ void jobs_fini(struct jobs *jobs)
 
     if (jobs->store != NULL)
         jobs->store_ops->close(jobs->store);
-    for (struct job *at = jobs->oldest; at != NULL; at = next) {
-        next = at->newer;
-        job_free(at);
+    while ((next = jobs_newest(jobs)) != NULL) {
+        ring_remove(&next->by_age);
+        job_free(next);
     }
     for (struct job *at = jobs->forgotten; at != NULL; at = next) {
         next = at->next_hash;

@@ -18,6 +18,7 @@
 #include "artifacts.h"
 #include "encode.h"
 #include "job.h"
+#include "ring.h"
 #include "service.h"
 #include "store.h"
 
@@ -41,8 +42,7 @@ struct jobs {
     struct loop_timer *tick; /* jobs.c's                                     */
 
     struct job *buckets[JOBS_BUCKETS], *keys[JOBS_BUCKETS];
-    struct job *oldest, *newest;
-    struct job *first_finished, *last_finished;
+    struct ring by_age, by_end; /* of jobs: all, oldest first; ended ones     */
     size_t n, n_active;  /* in the table; not terminal, forgotten included   */
     size_t event_bytes;  /* of finished jobs                                 */
     size_t upload_bytes; /* of pictures held for jobs to come               */
@@ -65,6 +65,10 @@ bool jobs_init(struct jobs *jobs, struct service *service, char *why,
 
 /* Frees all jobs; none has work any more. */
 void jobs_fini(struct jobs *jobs);
+
+/* The youngest one, and the next older one; NULL behind the last. */
+struct job *jobs_newest(const struct jobs *jobs);
+struct job *jobs_older(const struct jobs *jobs, const struct job *job);
 
 struct job *jobs_find(struct jobs *jobs, const char *id);
 struct job *jobs_find_key(struct jobs *jobs, const char *key);

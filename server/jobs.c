@@ -135,7 +135,7 @@ static struct job *make_job(struct jobs *jobs, struct genreq *req,
 
     if (job == NULL)
         return NULL;
-    job->watches.next = job->watches.prev = &job->watches;
+    ring_init(&job->watches);
     job->jobs = jobs;
     if (!job_make_id(job->id) ||
         (options->key != NULL &&
@@ -294,14 +294,16 @@ size_t jobs_busy(const struct service *service)
 void jobs_stop(struct service *service)
 {
     struct jobs *jobs = service->jobs;
-    struct job *newer;
+    struct ring *next;
 
     jobs->is_draining = true;
     sched_stop(service->sched);
-    for (struct job *at = jobs->oldest; at != NULL; at = newer) {
-        newer = at->newer;
-        if (!job_is_terminal(at))
-            sched_fail(service->sched, at, ERROR_SHUTTING_DOWN,
+    for (struct ring *at = jobs->by_age.next; at != &jobs->by_age; at = next) {
+        struct job *job = RING_OF(at, struct job, by_age);
+
+        next = at->next;
+        if (!job_is_terminal(job))
+            sched_fail(service->sched, job, ERROR_SHUTTING_DOWN,
                        "the server stopped before the job was done");
     }
 }

@@ -13,6 +13,7 @@ void preview_budget_init(struct preview_budget *budget, size_t max_bytes)
 {
     memset(budget, 0, sizeof *budget);
     budget->max_bytes = max_bytes;
+    ring_init(&budget->by_end);
 }
 
 static size_t n_slots(const struct previews *p)
@@ -88,20 +89,8 @@ static void drop_all(struct previews *p)
 
 static void unlink_finished(struct previews *p)
 {
-    struct preview_budget *b = p->budget;
-
-    if (!p->is_finished)
-        return;
-    if (p->prev_finished != NULL)
-        p->prev_finished->next_finished = p->next_finished;
-    else
-        b->first_finished = p->next_finished;
-    if (p->next_finished != NULL)
-        p->next_finished->prev_finished = p->prev_finished;
-    else
-        b->last_finished = p->prev_finished;
-    p->next_finished = p->prev_finished = NULL;
-    p->is_finished = false;
+    if (ring_is_in(&p->by_end))
+        ring_remove(&p->by_end);
 }
 
 void previews_fini(struct previews *p)
@@ -137,9 +126,10 @@ static void make_room(struct previews *p)
     struct preview_budget *b = p->budget;
 
     while (b->n_bytes > b->max_bytes) {
-        struct previews *first = b->first_finished;
+        if (!ring_is_empty(&b->by_end)) {
+            struct previews *first =
+                RING_OF(b->by_end.next, struct previews, by_end);
 
-        if (first != NULL) {
             unlink_finished(first);
             drop_all(first);
         } else if (!drop_own_oldest(p)) {
@@ -175,17 +165,8 @@ void previews_take(struct previews *p, uint32_t image, uint32_t step,
 
 void previews_finish(struct previews *p)
 {
-    struct preview_budget *b = p->budget;
-
-    if (b == NULL || p->is_finished || p->pixels == NULL)
-        return;
-    p->is_finished = true;
-    p->prev_finished = b->last_finished;
-    if (b->last_finished != NULL)
-        b->last_finished->next_finished = p;
-    else
-        b->first_finished = p;
-    b->last_finished = p;
+    if (p->budget != NULL && p->pixels != NULL && !ring_is_in(&p->by_end))
+        ring_add(&p->budget->by_end, &p->by_end);
 }
 
 enum preview_found previews_find(const struct previews *p, uint32_t image,

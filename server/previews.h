@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ring.h"
+
 #define PREVIEW_N_VIEWS 2
 
 struct preview_budget;
@@ -25,13 +27,12 @@ struct preview_budget;
 /* The steps of one job. */
 struct previews {
     struct preview_budget *budget;
-    struct previews *next_finished, *prev_finished;
-    uint8_t **pixels; /* [image][step][view], NULL: dropped or never kept  */
+    struct ring by_end; /* in the budget's list: its job has ended           */
+    uint8_t **pixels;   /* [image][step][view], NULL: dropped or never kept  */
     uint32_t n_images, n_steps; /* steps 0 .. n_steps                      */
     uint32_t width, height, channels;
-    uint32_t every; /* a step that this divides is kept; the last always */
-    bool keeps_all; /* else the newest of each picture only              */
-    bool is_finished;
+    uint32_t every;      /* a step that this divides is kept; the last always */
+    bool keeps_all;      /* else the newest of each picture only              */
     size_t n_bytes;      /* counted in the budget                             */
     uint32_t newest[16]; /* per picture, PREVIEWS_NONE: none yet           */
     uint32_t oldest[16]; /* where dropping one's own steps goes on         */
@@ -42,7 +43,7 @@ struct previews {
 struct preview_budget {
     size_t n_bytes, max_bytes;
     uint64_t n_dropped; /* steps, since the start */
-    struct previews *first_finished, *last_finished;
+    struct ring by_end; /* of previews: who gives way first                  */
 };
 
 void preview_budget_init(struct preview_budget *budget, size_t max_bytes);

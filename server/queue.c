@@ -11,14 +11,15 @@ void queue_init(struct queue *queue, size_t max_fresh, double max_s,
                 double quantum_s)
 {
     memset(queue, 0, sizeof *queue);
+    for (int i = 0; i < QUEUE_N_CLASSES; i++)
+        ring_init(&queue->classes[i]);
     queue->max_fresh = max_fresh;
     queue->max_s = max_s;
     queue->quantum_s = quantum_s;
 }
 
 /* Class 0 is served first. */
-static struct queue_list *class_of(struct queue *queue,
-                                   const struct queue_item *item)
+static struct ring *class_of(struct queue *queue, const struct queue_item *item)
 {
     assert(item->priority >= -1 && item->priority <= 1);
     return &queue->classes[1 - item->priority];
@@ -26,47 +27,45 @@ static struct queue_list *class_of(struct queue *queue,
 
 void queue_push(struct queue *queue, struct queue_item *item)
 {
-    struct queue_list *list = class_of(queue, item);
-
-    assert(!item->is_queued);
-    item->next = NULL;
-    item->prev = list->last;
-    if (list->last != NULL)
-        list->last->next = item;
-    else
-        list->first = item;
-    list->last = item;
-    item->is_queued = true;
+    assert(!ring_is_in(&item->link));
+    ring_add(class_of(queue, item), &item->link);
     queue->n++;
     queue->n_fresh += !item->has_begun;
 }
 
 void queue_remove(struct queue *queue, struct queue_item *item)
 {
-    struct queue_list *list = class_of(queue, item);
-
-    assert(item->is_queued);
-    if (item->prev != NULL)
-        item->prev->next = item->next;
-    else
-        list->first = item->next;
-    if (item->next != NULL)
-        item->next->prev = item->prev;
-    else
-        list->last = item->prev;
-    item->next = item->prev = NULL;
-    item->is_queued = false;
+    assert(ring_is_in(&item->link));
+    ring_remove(&item->link);
     queue->n--;
     queue->n_fresh -= !item->has_begun;
 }
 
-static struct queue_item *first_of(const struct queue_list *list,
-                                   queue_filter_fn may_run, void *user)
+/* The first one and the next one of a class; NULL behind the last. */
+static struct queue_item *item_at(const struct ring *class,
+                                  const struct ring *link)
 {
-    struct queue_item *item = list->first;
+    return link == class ? NULL : RING_OF(link, struct queue_item, link);
+}
+
+static struct queue_item *first_of(const struct ring *class)
+{
+    return item_at(class, class->next);
+}
+
+static struct queue_item *next_of(const struct ring *class,
+                                  const struct queue_item *item)
+{
+    return item_at(class, item->link.next);
+}
+
+static struct queue_item *first_that(const struct ring *class,
+                                     queue_filter_fn may_run, void *user)
+{
+    struct queue_item *item = first_of(class);
 
     while (item != NULL && may_run != NULL && !may_run(user, item))
-        item = item->next;
+        item = next_of(class, item);
     return item;
 }
 
@@ -80,9 +79,9 @@ struct queue_item *queue_pop_if(struct queue *queue, queue_filter_fn may_run,
         return NULL;
     is_low_turn = (queue->n_turns + 1) % QUEUE_LOW_TURN == 0;
     for (int i = 0; i < QUEUE_N_CLASSES && item == NULL; i++)
-        item =
-            first_of(&queue->classes[is_low_turn ? QUEUE_N_CLASSES - 1 - i : i],
-                     may_run, user);
+        item = first_that(
+            &queue->classes[is_low_turn ? QUEUE_N_CLASSES - 1 - i : i], may_run,
+            user);
     if (item == NULL)
         return NULL;
     queue->n_turns++;
@@ -111,9 +110,10 @@ static double listed_s(const struct queue *queue)
 {
     double sum = 0;
 
-    for (int i = 0; i < QUEUE_N_CLASSES; i++)
-        for (const struct queue_item *at = queue->classes[i].first; at != NULL;
-             at = at->next)
+    for (const struct ring *c = queue->classes;
+         c < queue->classes + QUEUE_N_CLASSES; c++)
+        for (const struct queue_item *at = first_of(c); at != NULL;
+             at = next_of(c, at))
             sum += at->cost_s;
     return sum;
 }
@@ -130,9 +130,10 @@ static double next_place_s(const struct queue *queue,
 {
     double sum = load->turn_s;
 
-    for (int i = 0; i < QUEUE_N_CLASSES; i++)
-        for (const struct queue_item *at = queue->classes[i].first; at != NULL;
-             at = at->next) {
+    for (const struct ring *c = queue->classes;
+         c < queue->classes + QUEUE_N_CLASSES; c++)
+        for (const struct queue_item *at = first_of(c); at != NULL;
+             at = next_of(c, at)) {
             if (!at->has_begun)
                 return sum;
             sum += at_most(at->cost_s, queue->quantum_s) / n_workers(load);
@@ -165,9 +166,10 @@ struct queue_forecast queue_predict(const struct queue *queue,
     double others_s = at_most(load->rest_s, item->cost_s + queue->quantum_s);
     bool is_before = true;
 
-    for (int i = 0; i < QUEUE_N_CLASSES; i++)
-        for (const struct queue_item *at = queue->classes[i].first; at != NULL;
-             at = at->next) {
+    for (const struct ring *c = queue->classes;
+         c < queue->classes + QUEUE_N_CLASSES; c++)
+        for (const struct queue_item *at = first_of(c); at != NULL;
+             at = next_of(c, at)) {
             double turn_s = at_most(at->cost_s, queue->quantum_s);
 
             if (at == item) {
@@ -198,9 +200,10 @@ void queue_each(const struct queue *queue, const struct queue_load *load,
     double start_s = load->turn_s;
     unsigned position = 1;
 
-    for (int i = 0; i < QUEUE_N_CLASSES; i++)
-        for (struct queue_item *at = queue->classes[i].first; at != NULL;
-             at = at->next) {
+    for (const struct ring *c = queue->classes;
+         c < queue->classes + QUEUE_N_CLASSES; c++)
+        for (struct queue_item *at = first_of(c); at != NULL;
+             at = next_of(c, at)) {
             fn(user, at, position, start_s);
             position += !at->has_begun;
             start_s += at_most(at->cost_s, queue->quantum_s) / n_workers(load);

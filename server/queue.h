@@ -21,24 +21,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ring.h"
+
 #define QUEUE_N_CLASSES 3
 #define QUEUE_LOW_TURN  8 /* every n-th turn serves the lowest class */
 
 /* Embedded in a job. */
 struct queue_item {
-    struct queue_item *next, *prev;
-    double cost_s;  /* predicted seconds that are left                  */
-    int priority;   /* -1, 0, 1                                          */
-    bool is_queued; /* in a list now                                     */
-    bool has_begun; /* had a turn already                                */
-};
-
-struct queue_list {
-    struct queue_item *first, *last;
+    struct ring link; /* in a class of the queue                         */
+    double cost_s;    /* predicted seconds that are left                  */
+    int priority;     /* -1, 0, 1                                          */
+    bool has_begun;   /* had a turn already                                */
 };
 
 struct queue {
-    struct queue_list classes[QUEUE_N_CLASSES];
+    struct ring classes[QUEUE_N_CLASSES]; /* of queue_item                    */
     size_t n;       /* in the lists                                    */
     size_t n_fresh; /* of them, not begun                              */
     size_t max_fresh;

@@ -139,7 +139,7 @@ static void drop_work(struct job *job)
 /* End a job in a terminal state. */
 static void settle(struct sched *sched, struct job *job, enum job_state state)
 {
-    if (job->item.is_queued) {
+    if (ring_is_in(&job->item.link)) {
         queue_remove(&sched->queue, &job->item);
         stop_waiting(sched, job);
     }

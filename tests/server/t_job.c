@@ -99,7 +99,7 @@ static void called(struct job_watch *watch)
 static void init_job(struct job *job)
 {
     memset(job, 0, sizeof *job);
-    job->watches.next = job->watches.prev = &job->watches;
+    ring_init(&job->watches);
     events_init(&job->events, 100);
 }
 
@@ -128,7 +128,7 @@ static void test_watchers_may_leave_while_called(void **state)
     job_watch_remove(&a.watch); /* twice is allowed */
     job_watch_remove(&b.watch);
     job_watch_remove(&d.watch);
-    assert_ptr_equal(job.watches.next, &job.watches);
+    assert_true(ring_is_empty(&job.watches));
     events_fini(&job.events);
 }
 
