@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "cli.h"
 #include "commands.h"
 #include "lora_weight.h"
@@ -76,6 +78,17 @@ static bool cut_loras(struct loras *l, const char *option)
     return true;
 }
 
+static void tell(const char *report, const char *output)
+{
+    json_t *root = json_loads(report, 0, NULL), *note;
+    size_t i;
+
+    json_array_foreach(json_object_get(root, "notes"), i, note)
+        cli_note("note: %s", json_string_value(note));
+    json_decref(root);
+    cli_note("%s written", output);
+}
+
 static int convert_main(int argc, char **argv)
 {
     struct convert_values v = {0};
@@ -112,7 +125,7 @@ static int convert_main(int argc, char **argv)
     if (v.common.is_json)
         fputs(json, stdout);
     else if (!v.common.is_quiet)
-        cli_note("%s written", o.output);
+        tell(json, o.output);
     unstir_free(json);
     return CLI_OK;
 }
@@ -127,7 +140,7 @@ const struct command command_convert = {
             "OUTPUT that ends in .safetensors is one file, anything else a "
             "folder; it must not be there yet.  Parts that INPUT's "
             "unstir.json names become part of OUTPUT; what else it says goes "
-            "on with it.",
+            "on with it, and into a folder what is in embeddings/.",
     .examples = "unstir convert model.safetensors model --dtype f16\n"
                 "unstir convert model-q8_0.gguf model\n"
                 "unstir convert unet.safetensors model --vae vae.safetensors "

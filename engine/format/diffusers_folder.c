@@ -463,8 +463,9 @@ static enum unstir_status read_tokenizer(struct diffusers_folder *f,
                                          struct unstir_error *err)
 {
     static const char *const files[] = {
-        "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json",
-        "special_tokens_map.json"};
+        "vocab.json",        "merges.txt",
+        "tokenizer.json",    "tokenizer_config.json",
+        "added_tokens.json", "special_tokens_map.json"};
     char folder[PATH_BYTES], path[PATH_BYTES];
     TRY(path_join(folder, f->path, name, err));
     if (!path_is_folder(folder))
@@ -512,15 +513,8 @@ static enum unstir_status read_texts(struct diffusers_folder *f,
 {
     const char *key = "force_zeros_for_empty_prompt";
     char zeros = json_bool(json_get(f->index, key)) ? '1' : '0';
-    bool has_any = false;
-    for (size_t i = 0; i < DIFFUSERS_MAX_TEXTS; i++) {
+    for (size_t i = 0; i < DIFFUSERS_MAX_TEXTS; i++)
         TRY(read_text(f, i, allows_no_weights, digest, err));
-        has_any |= f->texts[i].config != NULL;
-    }
-    if (!has_any)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "%.200s/model_index.json: names no text_encoder",
-                         f->path);
     digest_add(digest, "pipeline", f->pipeline_class,
                strlen(f->pipeline_class));
     digest_add(digest, "zeros", &zeros, 1);
@@ -580,7 +574,9 @@ static enum unstir_status read_parts(struct diffusers_folder *f,
     if (!p->vae)
         return UNSTIR_OK;
     vae.name = p->vae;
-    TRY(read_network(f, &vae, digest, err));
+    /* What a text's pipeline lacks can be given beside it. */
+    if (!p->has_texts || diffusers_pipeline_has(f->index, p->vae))
+        TRY(read_network(f, &vae, digest, err));
     return p->has_texts ? read_texts(f, allows_no_weights, digest, err)
                         : UNSTIR_OK;
 }

@@ -136,6 +136,52 @@ static enum single_file_kind kind_of(const struct single_file *f)
     return SINGLE_FILE_SD1;
 }
 
+/* What a file without such a network is, by a piece of a tensor's name, and
+ * what it is good for. */
+static const struct {
+    const char *piece, *kind;
+} others[] = {
+    {".lora_", "a LoRA, which is added to a model: --lora FILE"},
+    {"_lora.", "a LoRA, which is added to a model: --lora FILE"},
+    {".lora.", "a LoRA, which is added to a model: --lora FILE"},
+    {"lora_unet_", "a LoRA, which is added to a model: --lora FILE"},
+    {".hada_", "a LoHa, which is not supported"},
+    {".lokr_", "a LoKr, which is not supported"},
+    {"emb_params", "a textual inversion: a file for embeddings/ beside a "
+                   "model"},
+    {"clip_g", "a textual inversion: a file for embeddings/ beside a model"},
+    {"control_model.", "a ControlNet, which is not supported"},
+    {"controlnet_cond_embedding.", "a ControlNet, which is not supported"},
+    {"double_blocks.", "a network of Flux, which is not supported"},
+    {"joint_blocks.", "a network of Stable Diffusion 3, which is not "
+                      "supported"},
+    {"transformer_blocks.0.norm1_context.", "a network of Stable Diffusion 3, "
+                                            "which is not supported"},
+    {"first_stage_model.", "an autoencoder without a UNet, a part for another "
+                           "model: --vae FILE"},
+    {"decoder.conv_in.", "an autoencoder without a UNet, a part for another "
+                         "model: --vae FILE"},
+    {"cond_stage_model.", "a text encoder without a UNet, a part for another "
+                          "model: --text-encoder FILE"},
+    {"text_model.", "a text encoder without a UNet, a part for another model: "
+                    "--text-encoder FILE"},
+};
+
+static enum unstir_status no_unet(const struct weights *w,
+                                  struct unstir_error *err)
+{
+    for (size_t k = 0; k < ARRAY_LEN(others); k++)
+        for (size_t i = 0; i < weights_len(w); i++)
+            if (strstr(weights_at(w, i)->name, others[k].piece))
+                return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                                 "it is %s (it has tensor \"%.150s\")",
+                                 others[k].kind, weights_at(w, i)->name);
+    return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                     "no \"" UNET "input_blocks.0.0.weight\" and no "
+                     "\"unet.conv_in.weight\", with or without these "
+                     "prefixes; supported: Stable Diffusion 1.x, 2.x and SDXL");
+}
+
 static enum unstir_status find_kind(struct single_file *f,
                                     struct unstir_error *err)
 {
@@ -148,11 +194,7 @@ static enum unstir_status find_kind(struct single_file *f,
         f->bare = SINGLE_FILE_UNET;
     else if (!has(w, UNET "input_blocks.0.0.weight") &&
              !has(w, "unet.conv_in.weight"))
-        return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "no \"" UNET "input_blocks.0.0.weight\" and no "
-                         "\"unet.conv_in.weight\", with or without these "
-                         "prefixes; supported: Stable Diffusion 1.x, 2.x and "
-                         "SDXL");
+        return no_unet(w, err);
     f->kind = kind_of(f);
     return UNSTIR_OK;
 }
@@ -321,6 +363,23 @@ static enum unstir_status add_tensor(struct single_file *f,
     return add_view(f, t->part, &flat, t->name, err);
 }
 
+/* Weights of 8 bits that have a scale beside them are other weights without
+ * it. */
+static enum unstir_status check_scale(const struct tensor_view *view,
+                                      struct unstir_error *err)
+{
+    static const char *const scales[] = {".scale_weight", ".weight_scale",
+                                         "scaled_fp8"};
+
+    for (size_t i = 0; i < ARRAY_LEN(scales); i++)
+        if (affix_ends(view->name, scales[i]))
+            return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                             "tensor %.200s: weights with scales beside them "
+                             "are not supported; plain f8, f16 and f32 are",
+                             view->name);
+    return UNSTIR_OK;
+}
+
 static enum unstir_status sort_out(struct single_file *f,
                                    struct unstir_error *err)
 {
@@ -336,6 +395,7 @@ static enum unstir_status sort_out(struct single_file *f,
     for (size_t i = 0; i < weights_len(f->file); i++) {
         const struct tensor_view *view = weights_at(f->file, i);
 
+        TRY(check_scale(view, err));
         if (single_file_target(&target, view->name, &layout))
             TRY(add_tensor(f, &target, view, err));
         else

@@ -202,17 +202,9 @@ static enum unstir_status open_inversions(struct checkpoint_source *s,
                                           const char *path,
                                           struct unstir_error *err)
 {
-    const char *slash = s->is_file ? strrchr(path, '/') : path + strlen(path);
-    char folder[1024];
-    int n;
+    char folder[PATH_BYTES];
 
-    if (slash)
-        n = snprintf(folder, sizeof folder, "%.*s/embeddings",
-                     (int)(slash - path), path);
-    else
-        n = snprintf(folder, sizeof folder, "embeddings");
-    if (n < 0 || n >= (int)sizeof folder)
-        return error_set(err, UNSTIR_ERR_ARG, "path too long: %.200s...", path);
+    TRY(inversions_find(folder, path, s->is_file, err));
     TRY(inversions_open_folder(&s->inversions, folder, err));
     return s->inversions.n ? digest_inversions(s, err) : UNSTIR_OK;
 }

@@ -394,6 +394,13 @@ static void report_notes(struct conversion *c)
         snprintf(text, sizeof text, "%s is left out", key);
         json_put_string(c->report, NULL, text);
     }
+    if (c->has_left_words) {
+        snprintf(text, sizeof text,
+                 "embeddings/ of the input is not copied (files: %zu): put "
+                 "them into embeddings/ beside the output",
+                 c->n_inversions);
+        json_put_string(c->report, NULL, text);
+    }
     json_close(c->report);
 }
 

@@ -48,6 +48,8 @@ struct conversion {
     struct conversion_part parts[SINGLE_FILE_PARTS];
     struct lora loras[CONVERT_MAX_LORAS];
     size_t n_loras;
+    size_t n_inversions;    /* files in embeddings/ of the input             */
+    bool has_left_words;    /* they were not copied                          */
     const char *prediction; /* for the metadata of a single file, or NULL    */
     struct json *scheduler;
     struct json_writer *report;

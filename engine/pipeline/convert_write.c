@@ -7,9 +7,11 @@
  * SPDX-License-Identifier: MIT
  */
 #include <errno.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/mapfile.h"
@@ -22,6 +24,7 @@
 #include "format/weights.h"
 #include "pipeline/convert_inside.h"
 #include "pipeline/standard_tokenizer.h"
+#include "text/inversion.h"
 
 #define EXTENSION ".safetensors"
 
@@ -282,7 +285,50 @@ static enum unstir_status write_tokenizer(const struct conversion *c, size_t i,
         i == SINGLE_FILE_TEXT_2 || c->kind == SINGLE_FILE_SD2, err);
 }
 
+/* -- textual inversions ---------------------------------------------------- */
+
+static bool is_one_folder(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
+           x.st_ino == y.st_ino;
+}
+
+/* Beside a file there may be another model's: they are not touched. */
+static enum unstir_status leave_inversions(struct conversion *c,
+                                           struct unstir_error *err)
+{
+    char from[PATH_BYTES], to[PATH_BYTES];
+
+    TRY(inversions_find(from, c->options->input, c->is_from_file, err));
+    TRY(inversions_find(to, c->options->output, true, err));
+    TRY(inversions_count(&c->n_inversions, from, err));
+    c->has_left_words = c->n_inversions > 0 && !is_one_folder(from, to);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status copy_inversions(struct conversion *c,
+                                          struct unstir_error *err)
+{
+    char from[PATH_BYTES], to[PATH_BYTES];
+
+    TRY(inversions_find(from, c->options->input, c->is_from_file, err));
+    TRY(inversions_find(to, c->options->output, false, err));
+    return inversions_copy(&c->n_inversions, to, from, err);
+}
+
 /* -- the outputs ----------------------------------------------------------- */
+
+static int remove_entry(const char *path, const struct stat *st, int kind,
+                        struct FTW *at)
+{
+    (void)st;
+    (void)kind;
+    (void)at;
+    (void)remove(path); /* the first error is the one to tell */
+    return 0;
+}
 
 static enum unstir_status write_scheduler(const struct conversion *c,
                                           struct unstir_error *err)
@@ -297,23 +343,38 @@ static enum unstir_status write_scheduler(const struct conversion *c,
     return write_json(path, w, err);
 }
 
-static enum unstir_status write_folder(struct conversion *c,
-                                       struct unstir_error *err)
+static enum unstir_status fill_folder(struct conversion *c,
+                                      struct unstir_error *err)
 {
     const char *output = c->options->output;
     const struct json *index = c->is_from_file ? c->file.index : c->index;
 
-    TRY(make_folder(output, err));
     for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)
         TRY(write_part(c, i, err));
     TRY(write_tokenizer(c, SINGLE_FILE_TEXT, err));
     TRY(write_tokenizer(c, SINGLE_FILE_TEXT_2, err));
     TRY(c->is_from_file ? write_scheduler(c, err) : copy_plain_files(c, err));
+    TRY(copy_inversions(c, err));
     if (c->companion) {
         TRY(path_join(c->companion_to, output, "unstir.json", err));
         TRY(write_companion(c, c->companion_to, err));
     }
     return index ? write_index(c, index, err) : UNSTIR_OK;
+}
+
+/* All of it or nothing. */
+static enum unstir_status write_folder(struct conversion *c,
+                                       struct unstir_error *err)
+{
+    const char *output = c->options->output;
+    enum unstir_status status;
+
+    if (mkdir(output, 0777) != 0)
+        return error_set(err, UNSTIR_ERR_IO, "%s: %s", output, strerror(errno));
+    status = fill_folder(c, err);
+    if (status != UNSTIR_OK)
+        (void)nftw(output, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    return status;
 }
 
 /* -- a single file --------------------------------------------------------- */
@@ -385,8 +446,17 @@ static enum unstir_status write_file(struct conversion *c,
         TRY(convert_json_to_text(&text, scheduler, err));
     status = write_tensors(c, text, err);
     alloc_free(text);
-    if (status == UNSTIR_OK && c->companion)
+    if (status != UNSTIR_OK)
+        return status;
+    if (c->companion)
         status = write_companion(c, c->companion_to, err);
+    if (status == UNSTIR_OK)
+        status = leave_inversions(c, err);
+    if (status != UNSTIR_OK) {
+        (void)unlink(c->options->output);
+        if (c->companion)
+            (void)unlink(c->companion_to);
+    }
     return status;
 }
 

@@ -22,12 +22,12 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/path.h"
 
 #define INVERSION_MAX          256u
 #define INVERSION_MAX_VECTORS  75u /* of one word: a piece of a prompt      */
 #define INVERSION_MAX_CHANNELS 8192u
 #define INVERSION_ENCODERS     2
-
 
 struct inversion {
     char *name;
@@ -53,6 +53,19 @@ enum unstir_status inversions_open_folder(struct inversions *set,
                                           const char *folder,
                                           struct unstir_error *err);
 void inversions_fini(struct inversions *set);
+
+/* Where those of a model lie: embeddings/ in its folder or beside its file. */
+enum unstir_status inversions_find(char folder[PATH_BYTES], const char *model,
+                                   bool is_file, struct unstir_error *err);
+
+/* How many files the folder has; 0 if it is not there. */
+enum unstir_status inversions_count(size_t *n, const char *folder,
+                                    struct unstir_error *err);
+
+/* Copy them; `to` is made if there is any. */
+enum unstir_status inversions_copy(size_t *n, const char *to,
+                                   const char *folder,
+                                   struct unstir_error *err);
 
 /* The vector of a row for an encoder of that width. */
 enum unstir_status inversions_row(const struct inversions *set,

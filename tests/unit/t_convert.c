@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "base/path.h"
 #include "base/mapfile.h"
 #include "format/diffusers_folder.h"
 #include "format/json.h"
@@ -590,6 +591,71 @@ static void test_lora(void **state)
     scratch_remove(p.folder);
 }
 
+/* The notes of a conversion hold this text, or none of them does. */
+static void check_note(const struct unstir_convert_options *o, const char *text,
+                       bool is_wanted)
+{
+    struct unstir_error err = {0};
+    char *json;
+
+    if (unstir_convert(o, &json, &err) != UNSTIR_OK)
+        fail_msg("%s", err.detail);
+    if ((strstr(json, text) != NULL) != is_wanted)
+        fail_msg("%s: \"%s\" %s in %s", o->output, text,
+                 is_wanted ? "is not" : "is", json);
+    unstir_free(json);
+}
+
+/* Words of the model's own go into a folder; beside a file they stay where
+ * they are, which is said where that is elsewhere. */
+static void test_embeddings(void **state)
+{
+    struct place p;
+    struct unstir_convert_options o = {.merges_path = MERGES};
+    char path[SCRATCH_PATH], elsewhere[SCRATCH_PATH], *text;
+    size_t n;
+
+    place_open(&p);
+    scratch_mkdir(p.folder, "embeddings");
+    scratch_mkdir(p.folder, "other");
+    scratch_write(p.folder, "embeddings/zorg.safetensors", "words", 5);
+    scratch_write(p.folder, "embeddings/notes.txt", "x", 1);
+    o.input = p.file;
+    o.output = p.out;
+    check_note(&o, "not copied", false);
+    scratch_path(path, p.out, "embeddings/zorg.safetensors");
+    assert_int_equal(mapfile_read(&text, &n, path, 0, NULL), UNSTIR_OK);
+    assert_int_equal(n, 5);
+    assert_memory_equal(text, "words", 5);
+    alloc_free(text);
+    scratch_path(path, p.out, "embeddings/notes.txt");
+    assert_false(path_exists(path));
+    o.output = p.again;
+    check_note(&o, "not copied", false);
+    o.input = p.out;
+    scratch_path(elsewhere, p.folder, "other/model.safetensors");
+    o.output = elsewhere;
+    check_note(&o, "is not copied (files: 1)", true);
+    scratch_remove(p.folder);
+}
+
+/* What fails on the way leaves nothing. */
+static void test_no_half(void **state)
+{
+    struct place p;
+    struct unstir_convert_options o = {.merges_path = "/nowhere/merges.txt"};
+
+    place_open(&p);
+    o.input = p.file;
+    o.output = p.out;
+    refuse(&o, "/nowhere/merges.txt");
+    assert_false(path_exists(p.out));
+    o.merges_path = MERGES;
+    convert(&o);
+    assert_true(path_exists(p.out));
+    scratch_remove(p.folder);
+}
+
 static void test_errors(void **state)
 {
     struct place p;
@@ -631,6 +697,8 @@ int main(void)
         cmocka_unit_test(test_no_original_name),
         cmocka_unit_test(test_open_clip),
         cmocka_unit_test(test_index),
+        cmocka_unit_test(test_embeddings),
+        cmocka_unit_test(test_no_half),
         cmocka_unit_test(test_errors),
     };
 

@@ -126,6 +126,25 @@ static void test_subfolders(void **state)
     diffusers_folder_close(&f);
 }
 
+/* A text's pipeline may lack what can be given beside it. */
+static void test_missing_parts(void **state)
+{
+    struct diffusers_folder f;
+
+    put("model_index.json",
+        "{\"_class_name\":\"StableDiffusionPipeline\",\"unet\":"
+        "[\"diffusers\",\"UNet2DConditionModel\"],\"vae\":[null,null],"
+        "\"text_encoder\":[null,null]}");
+    put("unet/config.json", CONFIG);
+    put("scheduler/scheduler_config.json",
+        "{\"_class_name\":\"DDIMScheduler\"}");
+    put_one("unet/" PLAIN, "conv_in.bias");
+    open_ok(&f);
+    assert_null(f.vae_config);
+    assert_null(f.texts[0].config);
+    diffusers_folder_close(&f);
+}
+
 static void test_root_layout(void **state)
 {
     struct diffusers_folder f;
@@ -393,6 +412,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(test_subfolders),
+        IN_FOLDER(test_missing_parts),
         IN_FOLDER(test_root_layout),
         IN_FOLDER(test_missing_scheduler_is_noted),
         IN_FOLDER(test_digest),

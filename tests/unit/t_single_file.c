@@ -583,6 +583,41 @@ static void test_damage(void **state)
     check_refused(&s, NULL, "token_embedding.weight must have channels");
 }
 
+/* A file that is no model is told what it is. */
+static void test_other_files(void **state)
+{
+    static const struct {
+        const char *tensor, *told;
+    } rows[] = {
+        {"lora_unet_x.lora_down.weight", "it is a LoRA, which is added"},
+        {"unet.x.lora_A.weight", "it is a LoRA, which is added"},
+        {"unet.x.processor.to_q_lora.down.weight", "it is a LoRA"},
+        {"emb_params", "it is a textual inversion"},
+        {"first_stage_model.decoder.conv_in.weight", "--vae FILE"},
+        {"decoder.conv_in.weight", "--vae FILE"},
+        {"text_model.encoder.layers.0.mlp.fc1.weight", "--text-encoder FILE"},
+        {"double_blocks.0.img_attn.proj.weight", "network of Flux"},
+        {"control_model.input_blocks.0.0.weight", "it is a ControlNet"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct small s = {.n = 0};
+
+        put(&s, rows[i].tensor, 1, 1);
+        check_refused(&s, NULL, rows[i].told);
+    }
+}
+
+/* Weights of 8 bits with a scale beside them are other weights. */
+static void test_scales(void **state)
+{
+    struct small s = {.n = 0};
+
+    put_unet(&s);
+    put(&s, M "out.2.scale_weight", 1, 0);
+    check_refused(&s, NULL, "weights with scales beside them");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -597,6 +632,8 @@ int main(void)
         cmocka_unit_test(test_turned),
         cmocka_unit_test(test_diffusers_names),
         cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_other_files),
+        cmocka_unit_test(test_scales),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
