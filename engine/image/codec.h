@@ -50,6 +50,8 @@ extern const struct codec codec_png, codec_jpeg, codec_webp;
 
 #define CODEC_DEFAULT_QUALITY 90
 
+/* -- codec_parts.c: for the formats ---------------------------------------- */
+
 /* UNSTIR_ERR_LIMIT or _FORMAT unless the edges are 1..max_edge. */
 enum unstir_status codec_check_edges(const char *format, uint32_t width,
                                      uint32_t height, uint32_t max_edge,

@@ -1,4 +1,5 @@
-/* convert_inside.h - shared by convert.c, which reads, and convert_write.c.
+/* convert_inside.h - shared by convert.c, which reads, and convert_write.c,
+ * which it calls.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -47,6 +47,34 @@ static const char *const plain_files[] = {
 
 /* -- small things ---------------------------------------------------------- */
 
+const char *convert_stem(enum single_file_part_id part)
+{
+    return part == SINGLE_FILE_UNET || part == SINGLE_FILE_VAE
+               ? "diffusion_pytorch_model"
+               : "model";
+}
+
+bool convert_leaves_out(const char *component)
+{
+    static const char *const names[] = {"safety_checker", "feature_extractor",
+                                        "image_encoder"};
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(component, names[i]) == 0)
+            return true;
+    return false;
+}
+
+enum unstir_status convert_json_to_text(char **text, const struct json *v,
+                                        struct unstir_error *err)
+{
+    struct json_writer *w;
+
+    TRY(json_writer_new(&w, err));
+    json_put_value(w, NULL, v);
+    return json_finish(text, w, true, err);
+}
+
 static const char *folder_of(size_t part)
 {
     return single_file_part_name((enum single_file_part_id)part);

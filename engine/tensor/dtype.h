@@ -57,6 +57,13 @@ uint16_t dtype_to_f16(float x); /* round to nearest even                    */
 float dtype_from_bf16(uint16_t bits);
 uint16_t dtype_to_bf16(float x); /* round to nearest even, NaN stays NaN     */
 
+/* F8_E4M3 has no infinities ("fn"): S.1111.111 is NaN, 448 the largest, and
+ * what rounds beyond it is NaN.  F8_E5M2 is the upper half of f16. */
+float dtype_from_e4m3(uint8_t bits);
+uint8_t dtype_to_e4m3(float x);
+float dtype_from_e5m2(uint8_t bits);
+uint8_t dtype_to_e5m2(float x);
+
 /* n elements of type t (unaligned allowed) to f32 and back; of quantised
  * types whole blocks, and only to f32. */
 void dtype_load(float *dst, const void *src, enum dtype t, size_t n);
