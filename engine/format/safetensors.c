@@ -20,11 +20,19 @@
 #define MAX_HEADER_BYTES 100000000u /* the format's own ceiling              */
 #define MAX_TENSORS      100000u
 
-/* Types of the format that no network here can use. */
-static const char *const foreign_types[] = {
-    "BOOL",        "F4",  "F6_E2M3", "F6_E3M2", "F8_E8M0", "F8_E4M3FNUZ",
-    "F8_E5M2FNUZ", "I16", "U16",     "U32",     "C64",     "U64",
+/* Types of the format that no network here can use, with the bytes of a number.
+ * Tensors of the first ones stand in files beside the weights (masks, counters)
+ * and are left out; those of 0 are weights themselves. */
+static const struct {
+    const char *name;
+    size_t size;
+} foreign_types[] = {
+    {"BOOL", 1},    {"I16", 2},     {"U16", 2},         {"U32", 4},
+    {"U64", 8},     {"C64", 8},     {"F4", 0},          {"F6_E2M3", 0},
+    {"F6_E3M2", 0}, {"F8_E8M0", 0}, {"F8_E4M3FNUZ", 0}, {"F8_E5M2FNUZ", 0},
 };
+
+#define LEFT_OUT DTYPE_COUNT /* of a tensor that only takes its place        */
 
 struct reader {
     const char *file; /* for errors                                          */
@@ -101,31 +109,41 @@ static enum unstir_status check_metadata(const struct reader *r,
     return UNSTIR_OK;
 }
 
+/* *size: bytes of a number. */
 static enum unstir_status read_dtype(const struct reader *r,
                                      const struct json *v,
-                                     struct tensor_view *t,
+                                     struct tensor_view *t, size_t *size,
                                      struct unstir_error *err)
 {
+    size_t i = 0;
     if (json_type(v) != JSON_STRING)
         return bad(r, t->name, "has no \"dtype\" string", err);
     const char *name = json_string(v);
-    if (dtype_parse(name, &t->dtype))
+    if (dtype_parse(name, &t->dtype)) {
+        *size = dtype_size(t->dtype);
         return UNSTIR_OK;
-    for (size_t i = 0; i < ARRAY_LEN(foreign_types); i++)
-        if (strcmp(name, foreign_types[i]) == 0)
-            return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+    }
+    while (i < ARRAY_LEN(foreign_types) &&
+           strcmp(name, foreign_types[i].name) != 0)
+        i++;
+    if (i == ARRAY_LEN(foreign_types))
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "%.180s: tensor \"%.100s\" has unknown dtype "
+                         "\"%.20s\"",
+                         r->file, t->name, name);
+    *size = foreign_types[i].size;
+    t->dtype = LEFT_OUT;
+    return *size ? UNSTIR_OK
+                 : error_set(err, UNSTIR_ERR_UNSUPPORTED,
                              "%.180s: tensor \"%.100s\" is of type %s, which "
                              "is not supported (F32, F16, BF16, F64, F8, I8, "
                              "U8, I32, I64 are)",
                              r->file, t->name, name);
-    return error_set(err, UNSTIR_ERR_FORMAT,
-                     "%.180s: tensor \"%.100s\" has unknown dtype \"%.20s\"",
-                     r->file, t->name, name);
 }
 
 static enum unstir_status read_shape(const struct reader *r,
                                      const struct json *v,
-                                     struct tensor_view *t,
+                                     struct tensor_view *t, size_t size,
                                      struct unstir_error *err)
 {
     if (json_type(v) != JSON_ARRAY)
@@ -144,7 +162,7 @@ static enum unstir_status read_shape(const struct reader *r,
         t->dims[i] = (uint64_t)json_int(d);
         fits &= size_mul(t->n, (size_t)t->dims[i], &t->n);
     }
-    if (!fits || !size_mul(t->n, dtype_size(t->dtype), &t->n_bytes))
+    if (!fits || !size_mul(t->n, size, &t->n_bytes))
         return bad(r, t->name, "is larger than memory can be (overflow)", err);
     return UNSTIR_OK;
 }
@@ -176,7 +194,8 @@ static enum unstir_status read_offsets(const struct reader *r,
                          "%.180s: tensor \"%.100s\" takes %llu bytes but its "
                          "shape and dtype %s need %zu",
                          r->file, t->name, (unsigned long long)(end - begin),
-                         dtype_name(t->dtype), t->n_bytes);
+                         t->dtype == LEFT_OUT ? "" : dtype_name(t->dtype),
+                         t->n_bytes);
     t->data = r->data + begin;
     return UNSTIR_OK;
 }
@@ -187,7 +206,7 @@ static enum unstir_status read_tensor(struct reader *r, const char *name,
 {
     static const char *const members[] = {"dtype", "shape", "data_offsets"};
     struct tensor_view t = {.name = name};
-    size_t i = 0;
+    size_t i = 0, size;
     const char *key;
     const struct json *member;
     if (strlen(name) > SAFETENSORS_MAX_NAME)
@@ -206,8 +225,8 @@ static enum unstir_status read_tensor(struct reader *r, const char *name,
                              "\"%.60s\"",
                              r->file, name, key);
     }
-    TRY(read_dtype(r, json_get(v, "dtype"), &t, err));
-    TRY(read_shape(r, json_get(v, "shape"), &t, err));
+    TRY(read_dtype(r, json_get(v, "dtype"), &t, &size, err));
+    TRY(read_shape(r, json_get(v, "shape"), &t, size, err));
     TRY(read_offsets(r, json_get(v, "data_offsets"), &t, err));
     return weights_add(r->weights, &t, err);
 }
@@ -249,6 +268,15 @@ static enum unstir_status check_tiling(struct reader *r,
     return UNSTIR_OK;
 }
 
+static void leave_out(struct weights *w)
+{
+    for (size_t i = 0; i < w->n;)
+        if (w->views[i].dtype == LEFT_OUT)
+            weights_drop(w, i);
+        else
+            i++;
+}
+
 static enum unstir_status read_all(struct reader *r, struct unstir_error *err)
 {
     size_t i = 0;
@@ -267,6 +295,7 @@ static enum unstir_status read_all(struct reader *r, struct unstir_error *err)
             TRY(read_tensor(r, name, v, err));
     }
     TRY(check_tiling(r, err));
+    leave_out(r->weights);
     return weights_seal(r->weights, err);
 }
 

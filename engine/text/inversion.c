@@ -4,6 +4,7 @@
  */
 #include "text/inversion.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,6 +50,11 @@ static enum unstir_status load(struct inversion *v, unsigned encoder,
     TRY(alloc_zero(&memory, t->n, sizeof(float), err));
     v->vectors[encoder] = memory;
     dtype_load(v->vectors[encoder], t->data, t->dtype, t->n);
+    for (size_t i = 0; i < t->n; i++)
+        if (!isfinite(v->vectors[encoder][i]))
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "tensor \"%.80s\": number %zu is not finite",
+                             t->name, i);
     return UNSTIR_OK;
 }
 
@@ -186,7 +192,13 @@ enum unstir_status inversions_row(const struct inversions *set,
 
         if (row < v->first || row - v->first >= v->n_vectors)
             continue;
-        if (!v->vectors[encoder] || v->channels[encoder] != channels)
+        if (!v->vectors[encoder])
+            return error_set(err, UNSTIR_ERR_ARG,
+                             "embedding \"%.80s\" has no vectors for text "
+                             "encoder %u: it was made for another kind of "
+                             "model",
+                             v->name, encoder + 1);
+        if (v->channels[encoder] != channels)
             return error_set(err, UNSTIR_ERR_ARG,
                              "embedding \"%.80s\" has vectors of %u numbers "
                              "for text encoder %u; the model's have %u",

@@ -425,6 +425,7 @@ static void test_inversions(void **state)
     assert_int_equal(inversions_row(&set, &row, 3, 0, 4, &err), UNSTIR_OK);
     assert_true(row[0] == 14);
     assert_int_equal(inversions_row(&set, &row, 3, 1, 4, &err), UNSTIR_ERR_ARG);
+    assert_non_null(strstr(err.detail, "no vectors for text encoder 2"));
     assert_int_equal(inversions_row(&set, &row, 3, 0, 8, &err), UNSTIR_ERR_ARG);
     assert_non_null(strstr(err.detail, "\"EasyNeg.v2\" has vectors of 4"));
     prompt_chunks_fini(&c);
@@ -447,6 +448,9 @@ static void test_inversions(void **state)
     assert_non_null(strstr(err.detail, "two embeddings are called"));
     write_vectors(path, "x", 0, 4, 0);
     assert_int_equal(inversions_open(&set, path, &err), UNSTIR_ERR_FORMAT);
+    write_vectors(path, "x", 1, 4, NAN);
+    assert_int_equal(inversions_open(&set, path, &err), UNSTIR_ERR_FORMAT);
+    assert_non_null(strstr(err.detail, "number 0 is not finite"));
     assert_int_equal(set.n, 2);
     inversions_fini(&set);
     scratch_remove(folder);
