@@ -42,7 +42,7 @@ struct artifact {
     char hex[SHA256_HEX_SIZE];
     const char *content_type; /* static text                                */
     struct blob *blob;
-    int64_t expires_ms; /* wall clock                                 */
+    int64_t expires_ms; /* monotonic clock                            */
 };
 
 #define ARTIFACTS_BUCKETS    1024u

@@ -14,6 +14,11 @@ int64_t clock_mono_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+int64_t clock_mono_ms(void)
+{
+    return clock_mono_ns() / 1000000;
+}
+
 int64_t clock_wall_ms(void)
 {
     struct timespec t;

@@ -16,6 +16,9 @@
 /* Nanoseconds since an arbitrary start; never goes back. */
 int64_t clock_mono_ns(void);
 
+/* The same in milliseconds. */
+int64_t clock_mono_ms(void);
+
 /* Milliseconds since 1970, UTC. */
 int64_t clock_wall_ms(void);
 

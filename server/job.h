@@ -70,6 +70,7 @@ struct job {
     enum job_stage stage;
     int64_t created_ms, started_ms, completed_ms, expires_ms; /* wall; 0: no */
     int64_t created_ns, started_ns, deadline_ns; /* monotonic; 0: no        */
+    int64_t kept_to_ms; /* monotonic: what expires_ms is on that clock      */
 
     struct genreq req;
     char *key; /* Idempotency-Key, or NULL                            */

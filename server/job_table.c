@@ -152,7 +152,7 @@ void jobs_add(struct jobs *jobs, struct job *job, store_answer_fn answer)
     jobs->n_active++;
     jobs->upload_bytes += jobs_picture_bytes(&job->req);
     jobs->counters.n_submitted++;
-    jobs_expire(jobs, job->created_ms);
+    jobs_expire(jobs, job->created_ns / 1000000);
     buf_init(&buf, REQUEST_BYTES);
     jout_init(&out, &buf);
     genreq_write(&job->req, &out, NULL);
@@ -173,6 +173,11 @@ static void settle_record(struct job *job)
     job->jobs->store_ops->settle(job->jobs->store, &row);
 }
 
+static int64_t ttl_ms(const struct job *job)
+{
+    return (int64_t)(job->req.ttl_s * 1e3 + 0.5);
+}
+
 void jobs_settle(struct job *job, enum job_state state)
 {
     struct jobs *jobs = job->jobs;
@@ -181,7 +186,8 @@ void jobs_settle(struct job *job, enum job_state state)
     job->ahead_s = 0;
     job->item.cost_s = 0;
     job->completed_ms = clock_wall_ms();
-    job->expires_ms = job->completed_ms + (int64_t)(job->req.ttl_s * 1e3 + 0.5);
+    job->expires_ms = job->completed_ms + ttl_ms(job);
+    job->kept_to_ms = clock_mono_ms() + ttl_ms(job);
     jobs->n_active--;
     jobs->counters.n_finished[state]++;
     previews_finish(&job->previews);
@@ -231,7 +237,7 @@ void jobs_expire(struct jobs *jobs, int64_t now_ms)
 
         next = at->next;
         if (!is_held(job) &&
-            (job->expires_ms <= now_ms || is_above_ceilings(jobs)))
+            (job->kept_to_ms <= now_ms || is_above_ceilings(jobs)))
             expire(jobs, job);
     }
     artifacts_expire(&jobs->artifacts, now_ms);

@@ -250,7 +250,7 @@ static void tick(void *user)
     struct jobs *jobs = user;
 
     jobs_reap(jobs);
-    jobs_expire(jobs, clock_wall_ms());
+    jobs_expire(jobs, clock_mono_ms());
     sched_run(sched_of(jobs));
 }
 

@@ -170,6 +170,16 @@ static bool open_tcp(struct listener *listener, const struct addrinfo *info,
     return false;
 }
 
+/* Its port may be that of --port. */
+static const char *shown(const struct address *parts, char *text, size_t size)
+{
+    bool is_v6 = strchr(parts->host, ':') != NULL;
+
+    (void)snprintf(text, size, "%s%.64s%s:%.8s", is_v6 ? "[" : "", parts->host,
+                   is_v6 ? "]" : "", parts->port);
+    return text;
+}
+
 bool listener_open(struct listener *listener, const char *address, int port,
                    char *why, size_t why_size, bool *is_usage)
 {
@@ -177,6 +187,7 @@ bool listener_open(struct listener *listener, const char *address, int port,
                              .ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
     struct address parts;
+    char text[100];
     int rc;
     bool is_open;
 
@@ -203,7 +214,8 @@ bool listener_open(struct listener *listener, const char *address, int port,
     for (const struct addrinfo *at = list; at && !is_open; at = at->ai_next)
         is_open = open_tcp(listener, at, strcmp(parts.host, "::") == 0);
     if (!is_open)
-        (void)system_failed(why, why_size, address, "cannot listen");
+        (void)system_failed(why, why_size, shown(&parts, text, sizeof text),
+                            "cannot listen");
     freeaddrinfo(list);
     return is_open;
 }

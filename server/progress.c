@@ -101,7 +101,7 @@ static void keep_picture(struct job *job, struct work_png *png)
 {
     struct jobs *jobs = job->jobs;
     struct job_picture *picture = &job->pictures[png->image];
-    int64_t expires_ms = clock_wall_ms() + (int64_t)(job->req.ttl_s * 1e3);
+    int64_t expires_ms = clock_mono_ms() + (int64_t)(job->req.ttl_s * 1e3);
     struct blob *blob = blob_new(png->bytes, png->n_bytes, free_png);
 
     if (blob == NULL) {

@@ -35,6 +35,9 @@ is "f_listen: --help" "$("$unstir" serve --help | grep -c 'UNSTIR_DRAIN_TIMEOUT'
 
 start_server --listen 0.0.0.0:0 --insecure-no-auth
 is "f_listen: all addresses, warned of" "$(grep -c 'other machines can reach' "$TMP/log")" 1
+"$unstir" serve -m "$MODEL" --port "${URL##*:}" 2>"$TMP/err1"
+is "f_listen: a port in use is named as it was given" \
+    "$(grep -c -- "127.0.0.1:${URL##*:}: cannot listen: Address already in use" "$TMP/err1")" 1
 "$unstir" healthcheck "http://127.0.0.1:${URL##*:}" 2>/dev/null
 is "f_listen: healthcheck of a server that is ready" "$?" 0
 stop_server
