@@ -15,8 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "json.h"
+
 /* Kept free at the end of a line for ,"cut":true} and the newline. */
 #define TAIL_BYTES 16
+#define UTF8_BYTES 4 /* of a character, at most                            */
 
 static int log_fd = STDERR_FILENO;
 static bool log_is_json = true;
@@ -59,20 +62,16 @@ static void put_text(struct log_line *line, const char *text)
 }
 
 /* The character at *p, which moves behind it; a byte that is no part of one
- * stands for itself (an overlong form does no harm here).                   */
+ * stands for itself.                                                        */
 static uint32_t next_character(const unsigned char **p)
 {
     const unsigned char *at = *p;
-    size_t n = *at < 0xc2 ? 0 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : 3, i = 1;
-    uint32_t c = *at & (0x3fu >> n);
+    size_t n = json_utf8_length(at, strnlen((const char *)at, UTF8_BYTES));
+    uint32_t c = n < 2 ? *at : *at & (0x7fu >> n);
 
-    for (; i <= n && (at[i] & 0xc0) == 0x80; i++)
+    for (size_t i = 1; i < n; i++)
         c = c << 6 | (at[i] & 0x3fu);
-    if (n == 0 || i <= n || c - 0xd800u < 0x800u || c > 0x10ffff) {
-        *p = at + 1;
-        return *at;
-    }
-    *p = at + n + 1;
+    *p = at + (n > 1 ? n : 1);
     return c;
 }
 
