@@ -84,6 +84,13 @@ const char *cli_option_of(const char *field)
         {"guidance_rescale", "guidance-rescale"},
         {"guidance_start", "guidance-start"},
         {"guidance_end", "guidance-end"},
+        {"denoising_start", "denoising-start"},
+        {"denoising_end", "denoising-end"},
+        {"init_latents", "init"},
+        {"micro_conditioning", "original-size"},
+        {"negative_micro_conditioning", "negative-original-size"},
+        {"aesthetic_score", "aesthetic-score"},
+        {"negative_aesthetic_score", "negative-aesthetic-score"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         if (strcmp(field, pairs[i][0]) == 0)

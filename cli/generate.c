@@ -12,6 +12,7 @@
 
 #include "commands.h"
 #include "opts_machine.h"
+#include "opts_micro.h"
 #include "opts_parts.h"
 #include "opts_size.h"
 #include "output.h"
@@ -107,7 +108,8 @@ static const struct opt options[] = {
      .kind = OPT_TEXT,
      .meta = "IMG",
      FIELD(init),
-     .help = "PNG, JPEG or WebP to begin with; - is stdin"},
+     .help = "PNG, JPEG or WebP to begin with, or latents (.safetensors, as "
+             "--raw writes; picture i takes the i-th); - is stdin"},
     {.name = "strength",
      .kind = OPT_REAL,
      .meta = "F",
@@ -121,6 +123,15 @@ static const struct opt options[] = {
      .meta = "IMG",
      FIELD(mask),
      .help = "white is painted anew, black stays as it is"},
+    {.name = "denoising-start",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 1,
+     .fallback = "0: --strength says where",
+     FIELD(denoising_start),
+     .help = "--init has its noise already: go on from this share of the "
+             "timesteps, where another model's --denoising-end left it"},
     {.group = "How to make it",
      .name = "steps",
      .kind = OPT_U32,
@@ -130,6 +141,16 @@ static const struct opt options[] = {
      .fallback = "the model's own",
      FIELD(steps),
      .help = "denoising steps"},
+    {.name = "denoising-end",
+     .kind = OPT_REAL,
+     .meta = "F",
+     .min = 0,
+     .max = 1,
+     .fallback = "1",
+     FIELD(denoising_end),
+     .help =
+         "stop at this share of the timesteps and leave the rest, in --raw, "
+         "to a refiner"},
     {.name = "sampler",
      .kind = OPT_TEXT,
      .meta = "NAME",
@@ -197,6 +218,7 @@ static const struct opt options[] = {
      FIELD(deep_cache),
      .help = "evaluate the whole network in every N-th step alone, its shallow "
              "layers between: faster, another picture"},
+    OPTS_MICRO,
     {.group = "Results",
      .name = "output",
      .letter = 'o',
@@ -498,6 +520,16 @@ static int check_resume(const struct generate_values *v)
                                         "prompt-syntax",
                                         "variation-seed",
                                         "variation-strength",
+                                        "denoising-start",
+                                        "denoising-end",
+                                        "original-size",
+                                        "crop-at",
+                                        "target-size",
+                                        "negative-original-size",
+                                        "negative-crop-at",
+                                        "negative-target-size",
+                                        "aesthetic-score",
+                                        "negative-aesthetic-score",
                                         "image-guidance"};
     for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++)
         if (opts_is_given(&command_generate, v, fixed[i])) {
@@ -524,6 +556,11 @@ static int check_picture_files(const struct generate_values *v)
     }
     if (!v->init && v->mask) {
         cli_error("--mask needs --init IMG");
+        return CLI_USAGE;
+    }
+    if (!v->init && v->denoising_start > 0) {
+        cli_error("--denoising-start needs --init FILE, with the noise of "
+                  "there");
         return CLI_USAGE;
     }
     if (!v->init && opts_is_given(&command_generate, v, "strength")) {
@@ -612,8 +649,28 @@ static int open_model(struct generate_job *job)
     return CLI_OK;
 }
 
-static void plan_picture(const struct generate_job *job, struct picture *p,
-                         const char *prompt, uint32_t i)
+/* Of one tensor all pictures take it, of more each its own. */
+static int plan_latents(const struct generate_job *job, struct picture *p,
+                        uint32_t i, struct unstir_request *r)
+{
+    const struct unstir_latents *l = &job->latents;
+    if (!l->values)
+        return CLI_OK;
+    if (l->n > 1 && i >= l->n) {
+        cli_error("--init %s: latents of %u pictures, and %u are to be made",
+                  job->v->init, l->n, job->v->count);
+        return CLI_USAGE;
+    }
+    size_t one = (size_t)l->channels * l->height * l->width;
+    p->latents = *l;
+    p->latents.n = 1;
+    p->latents.values += l->n > 1 ? i * one : 0;
+    r->init_latents = &p->latents;
+    return CLI_OK;
+}
+
+static int plan_picture(struct generate_job *job, struct picture *p,
+                        const char *prompt, uint32_t i)
 {
     const struct generate_values *v = job->v;
     struct unstir_request r = UNSTIR_REQUEST_INIT;
@@ -652,7 +709,13 @@ static void plan_picture(const struct generate_job *job, struct picture *p,
         r.strength = v->strength;
     r.init_image = job->init.pixels ? &job->init : NULL;
     r.mask = job->mask.pixels ? &job->mask : NULL;
+    r.denoising_start = v->denoising_start;
+    r.denoising_end = v->denoising_end;
+    int rc = plan_latents(job, p, i, &r);
+    if (rc == CLI_OK)
+        rc = generate_micro(v, &r);
     p->request = r;
+    return rc;
 }
 
 /* "; it has t-shirt, trouser, ..." */
@@ -723,12 +786,12 @@ static int plan(struct generate_job *job)
         return no_memory();
     job->n = n;
     for (size_t i = 0; i < n; i++) {
-        plan_picture(job, &job->pictures[i], job->prompts[i / v->count],
-                     (uint32_t)(i % v->count));
-        /* Pictures of one prompt differ in their seed alone. */
-        int rc = v->resume || i % v->count != 0
-                     ? CLI_OK
-                     : check_request(job, &job->pictures[i]);
+        int rc =
+            plan_picture(job, &job->pictures[i], job->prompts[i / v->count],
+                         (uint32_t)(i % v->count));
+        /* Pictures of one prompt differ in their seed and latents alone. */
+        if (rc == CLI_OK && !v->resume && i % v->count == 0)
+            rc = check_request(job, &job->pictures[i]);
         if (rc != CLI_OK)
             return rc;
     }
@@ -784,6 +847,7 @@ static void job_fini(struct generate_job *job)
     free(job->frames);
     unstir_image_fini(&job->init);
     unstir_image_fini(&job->mask);
+    unstir_latents_fini(&job->latents);
     raw_fini(&job->raw);
     free_prompts(job);
     unstir_executor_free(job->executor);
@@ -811,7 +875,7 @@ static int generate_main(int argc, char **argv)
     if (rc == CLI_OK)
         rc = collect_prompts(&job);
     if (rc == CLI_OK && v.init)
-        rc = picture_read(&job.init, v.init);
+        rc = picture_or_latents_read(&job.init, &job.latents, v.init);
     if (rc == CLI_OK && v.mask)
         rc = picture_read(&job.mask, v.mask);
     if (rc == CLI_OK)

@@ -1,7 +1,7 @@
 /* generate.h - what the files of `unstir generate` share.
  *
  * generate.c reads the options and plans the pictures, generate_names.c names
- * their files, generate_loras.c finds and adds LoRAs, generate_run.c makes the
+ * their files, generate_micro.c reads what SDXL is told, generate_loras.c finds and adds LoRAs, generate_run.c makes the
  * pictures, generate_raw.c keeps tensors.
  *
  * SPDX-License-Identifier: MIT
@@ -28,7 +28,10 @@ struct generate_values {
         stop_after, png_level, quality;
     uint64_t seed, variation_seed;
     double variation_strength, strength, eta, guidance, image_guidance,
-        guidance_rescale, guidance_start, guidance_end;
+        guidance_rescale, guidance_start, guidance_end, denoising_start,
+        denoising_end, aesthetic_score, negative_aesthetic_score;
+    const char *original_size, *crop_at, *target_size, *negative_original_size,
+        *negative_crop_at, *negative_target_size;
     bool is_forced, wants_raw_steps, has_no_metadata;
 };
 extern const struct command command_generate;
@@ -36,6 +39,7 @@ extern const struct command command_generate;
 /* One picture from plan to file. */
 struct picture {
     struct unstir_request request; /* strings live with the job              */
+    struct unstir_latents latents; /* that it begins in, of the job's        */
     char *file;                    /* its name, or NULL until it is numbered */
     struct unstir_generation *generation;
     struct unstir_image image; /* kept for the grid                          */
@@ -57,6 +61,7 @@ struct generate_job {
     struct unstir_model *base; /* of a model with LoRAs, else NULL           */
     struct unstir_executor *executor;
     struct unstir_image init, mask; /* pixels NULL: none                 */
+    struct unstir_latents latents;  /* or --init is these                    */
     char **prompts; /* lines of -p, NULL entries for none                    */
     size_t n_prompts;
     struct picture *pictures;
@@ -71,6 +76,9 @@ struct generate_job {
 };
 
 /* All return CLI_OK or the exit code, with the error printed. */
+
+/* What SDXL is told, into a request. */
+int generate_micro(const struct generate_values *v, struct unstir_request *r);
 
 /* Add what --lora and the prompts name to the model. */
 int generate_loras(struct generate_job *job);

@@ -15,7 +15,14 @@
 #define LAST_FRAME_MS 1500
 #define FILM_CELL     224 /* frames narrower than this are enlarged          */
 
-int picture_read(struct unstir_image *image, const char *path)
+/* A safetensors file begins with the length of the JSON behind it. */
+static bool is_safetensors(const unsigned char *bytes, size_t n)
+{
+    return n > 8 && bytes[8] == '{';
+}
+
+int picture_or_latents_read(struct unstir_image *image,
+                            struct unstir_latents *latents, const char *path)
 {
     struct unstir_error err = {0};
     unsigned char *bytes;
@@ -24,9 +31,17 @@ int picture_read(struct unstir_image *image, const char *path)
     int rc = input_read(&bytes, &n, path);
     if (rc != CLI_OK)
         return rc;
-    enum unstir_status status = unstir_image_decode(bytes, n, 0, image, &err);
+    enum unstir_status status =
+        latents && is_safetensors(bytes, n)
+            ? unstir_latents_decode(bytes, n, latents, &err)
+            : unstir_image_decode(bytes, n, 0, image, &err);
     free(bytes);
     return status == UNSTIR_OK ? CLI_OK : cli_fail_on(path, &err);
+}
+
+int picture_read(struct unstir_image *image, const char *path)
+{
+    return picture_or_latents_read(image, NULL, path);
 }
 
 /* Is `suffix` in ".jpg,.jpeg"? */

@@ -15,6 +15,10 @@
  * with the error printed; *image is ended by unstir_image_fini(). */
 int picture_read(struct unstir_image *image, const char *path);
 
+/* The same, or of a safetensors file latents, ended by unstir_latents_fini(). */
+int picture_or_latents_read(struct unstir_image *image,
+                            struct unstir_latents *latents, const char *path);
+
 /* The format that a name asks for, PNG for "-"; without a suffix of one the
  * error is printed and the exit code returned. */
 int picture_format(const char *path, enum unstir_format *format);

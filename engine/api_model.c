@@ -13,6 +13,7 @@
 #include "pipeline/forward.h"
 #include "pipeline/inspect.h"
 #include "pipeline/model_labels.h"
+#include "pipeline/micro.h"
 #include "pipeline/request.h"
 #include "text/prompt.h"
 
@@ -198,6 +199,12 @@ double unstir_request_evaluations(const struct unstir_model *model,
                                   const struct unstir_request *resolved)
 {
     return effort_of_request(model, resolved);
+}
+
+bool unstir_request_has_micro(const struct unstir_model *model,
+                              const struct unstir_request *resolved)
+{
+    return micro_is_said(model, resolved);
 }
 
 bool unstir_request_has_interval(const struct unstir_model *model,

@@ -293,11 +293,13 @@ struct unstir_model_info {
     double default_guidance_start, default_guidance_end; /* shares of steps   */
 
     /* What else it can do. */
-    bool takes_picture;    /* begin with an init_image                        */
-    bool takes_mask;       /* repaint a part of it                            */
-    bool needs_mask;       /* does nothing else                               */
-    bool edits_pictures;   /* by instruction: needs an init_image, and takes
+    bool takes_picture;  /* begin with an init_image                        */
+    bool takes_mask;     /* repaint a part of it                            */
+    bool needs_mask;     /* does nothing else                               */
+    bool edits_pictures; /* by instruction: needs an init_image, and takes
                               image_guidance but no mask or strength          */
+    bool takes_micro_conditioning; /* SDXL: it is told how a picture was made */
+    bool takes_aesthetic_score;    /* its refiner: and how beautiful it is    */
     bool takes_deep_cache; /* its shallow layers can be evaluated alone       */
     bool has_tiny_decoder; /* of previews; or its autoencoder is a tiny one   */
 };
@@ -385,6 +387,30 @@ int unstir_schedule_find(const char *name);
 #define UNSTIR_CLASS_NULL  (-1)
 #define UNSTIR_UNSET_F     (-1e30) /* a double field that takes the default   */
 
+/* What SDXL is told of how a picture was made, in pixels: its size before it was
+ * scaled, what was then cut off at its left and top, and the size that it was
+ * scaled for.  0 of a size: that of the picture which is made.               */
+struct unstir_micro {
+    uint32_t original_width, original_height;
+    uint32_t crop_left, crop_top;
+    uint32_t target_width, target_height;
+};
+
+/* Latents, f32 [n][channels][height][width], as a sampler leaves them.       */
+struct unstir_latents {
+    uint32_t n, channels, height, width;
+    float *values; /* ended by unstir_latents_fini() */
+};
+void unstir_latents_fini(struct unstir_latents *latents);
+
+/* Of a safetensors file in memory: its tensor "sample" (as `unstir generate
+ * --raw` writes), "latents" or the only one, of 3 or 4 dimensions, in f32, f16
+ * or bf16, all finite.                                                       */
+enum unstir_status unstir_latents_decode(const unsigned char *bytes,
+                                         size_t n_bytes,
+                                         struct unstir_latents *latents,
+                                         struct unstir_error *err);
+
 /* One picture.  Start from UNSTIR_REQUEST_INIT; zero, NULL and _UNSET mean
  * the model's default.  unstir_generation_begin() copies strings and what it
  * needs of pictures.  What a prompt is depends on the model: a text, or where
@@ -439,6 +465,25 @@ struct unstir_request {
     const struct unstir_image *init_image, *mask;
     double strength;
     double image_guidance;
+
+    /* Latents in place of an init_image, of a latent model without a mask: the
+     * first of them.  NULL: none.                                            */
+    const struct unstir_latents *init_latents;
+
+    /* A part of the way, as shares of the training's timesteps: from a picture
+     * that still has the noise of denoising_start (0: none of this; it says
+     * where to begin instead of strength, and no noise is added) to what is
+     * left of it at denoising_end (0, 1: nothing).  So one model hands over to
+     * another, as SDXL to its refiner: unstir_generation_result() of a run
+     * that ends at 0.8 is the init_latents of one that starts there.         */
+    double denoising_start, denoising_end;
+
+    /* SDXL (info->takes_micro_conditioning): what it is told of the picture and
+     * of what to keep away from (0: as of the picture); its refiner
+     * (info->takes_aesthetic_score) a score in place of target sizes, unset: 6
+     * and 2.5.                                                               */
+    struct unstir_micro micro, negative_micro;
+    double aesthetic_score, negative_aesthetic_score;
 };
 
 #define UNSTIR_REQUEST_INIT                                                    \
@@ -446,7 +491,8 @@ struct unstir_request {
         NULL, NULL, NULL, 0, NULL, UNSTIR_CLASS_UNSET, 0, 0, 0, 0, 0, 0, NULL, \
             NULL, UNSTIR_UNSET_F, UNSTIR_UNSET_F, UNSTIR_UNSET_F,              \
             UNSTIR_UNSET_F, UNSTIR_UNSET_F, 0, NULL, NULL, UNSTIR_UNSET_F,     \
-            UNSTIR_UNSET_F                                                     \
+            UNSTIR_UNSET_F, NULL, 0, 0, {0, 0, 0, 0, 0, 0},                    \
+            {0, 0, 0, 0, 0, 0}, UNSTIR_UNSET_F, UNSTIR_UNSET_F                 \
     }
 
 /* Make of the request of picture 0 that of picture i of the same job: its seed
@@ -483,6 +529,10 @@ double unstir_request_evaluations(const struct unstir_model *model,
  * the same when it comes again.                                            */
 bool unstir_request_has_interval(const struct unstir_model *model,
                                  const struct unstir_request *resolved);
+
+/* Whether it must say micro_conditioning and aesthetic_score to mean the same. */
+bool unstir_request_has_micro(const struct unstir_model *model,
+                              const struct unstir_request *resolved);
 
 /* The canonical JSON of one resolved picture, as it stands in the PNG.
  * *json is ended by unstir_free().                                         */

@@ -287,6 +287,15 @@ static void resolve_class(const struct body *body, const struct model *model,
     request->class_id = body->class_name != NULL ? by_class : by_prompt;
 }
 
+/* The table has seen that they fit. */
+static struct unstir_micro micro_of(const struct micro_body *m)
+{
+    return (struct unstir_micro){
+        (uint32_t)m->original_width, (uint32_t)m->original_height,
+        (uint32_t)m->crop_left,      (uint32_t)m->crop_top,
+        (uint32_t)m->target_width,   (uint32_t)m->target_height};
+}
+
 /* The default changes nothing for models that read no text: let it pass. */
 static const char *syntax_of(const struct body *body, const struct model *model)
 {
@@ -355,6 +364,12 @@ static void check_model(const struct body *body, struct model *model,
     request.guidance_start = body->guidance_start;
     request.guidance_end = body->guidance_end;
     request.eta = body->eta;
+    request.denoising_start = body->denoising_start;
+    request.denoising_end = body->denoising_end;
+    request.micro = micro_of(&body->micro);
+    request.negative_micro = micro_of(&body->negative_micro);
+    request.aesthetic_score = body->aesthetic_score;
+    request.negative_aesthetic_score = body->negative_aesthetic_score;
     (void)unstir_request_check(model->described, &request, resolved, report, c,
                                NULL); /* what is wrong goes to report() */
     resolved->init_image = request.init_image != NULL ? &picture : NULL;
@@ -532,6 +547,8 @@ bool genreq_read(struct genreq *out, struct service *service, struct intake *in,
                         .guidance_start = UNSTIR_UNSET_F,
                         .guidance_end = UNSTIR_UNSET_F,
                         .eta = UNSTIR_UNSET_F,
+                        .aesthetic_score = UNSTIR_UNSET_F,
+                        .negative_aesthetic_score = UNSTIR_UNSET_F,
                         .output = {.metadata = true},
                         .preview = {.every = 1, .keep = true}};
     struct unstir_request resolved = UNSTIR_REQUEST_INIT;

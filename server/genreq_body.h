@@ -27,6 +27,11 @@ struct preview_body {
     bool keep;
 };
 
+struct micro_body {
+    int64_t original_width, original_height, crop_left, crop_top, target_width,
+        target_height;
+};
+
 struct lora_body {
     const char *name; /* or "name:0.8", as in a prompt                       */
     const char *sha256;
@@ -43,8 +48,11 @@ struct body {
     double guidance, image_guidance, guidance_rescale, guidance_start,
         guidance_end;
     double eta, strength, variation_strength, deadline_s, ttl_s;
+    double denoising_start, denoising_end, aesthetic_score,
+        negative_aesthetic_score;
     bool has_seed, has_variation_seed, has_strength, has_ttl, has_preview;
     struct json_list loras; /* of struct lora_body                           */
+    struct micro_body micro, negative_micro;
     struct output_body output;
     struct preview_body preview;
 };

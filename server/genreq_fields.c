@@ -68,6 +68,22 @@ static const struct json_field lora_fields[] = {
      .summary = "refuse any other file of that name"},
     JSON_FIELD_END};
 
+#define MICRO(member, text)                                             \
+    {                                                                   \
+        .name = #member, .kind = JSON_KIND_INT, AT(micro_body, member), \
+        ALWAYS, .min = 0, .max = 1048576, .summary = text               \
+    }
+
+static const struct json_field micro_fields[] = {
+    MICRO(original_width, "of the picture before it was scaled; not given: "
+                          "the picture's"),
+    MICRO(original_height, "the same"),
+    MICRO(crop_left, "pixels cut off at the left then"),
+    MICRO(crop_top, "and at the top"),
+    MICRO(target_width, "that it was scaled for; not given: the picture's"),
+    MICRO(target_height, "the same"),
+    JSON_FIELD_END};
+
 static const struct json_field preview_fields[] = {
     {.name = "every",
      .kind = JSON_KIND_INT,
@@ -253,6 +269,41 @@ const struct json_field genreq_fields[] = {
      .max = 1,
      .summary = "how far to leave init_image: the share of the steps that is "
                 "run; not given: 0.8, with a mask 1"},
+    {.name = "denoising_start",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, denoising_start),
+     ALWAYS,
+     .summary = "init_image has its noise already: go on from this share of "
+                "the training's timesteps; strength has no say then"},
+    {.name = "denoising_end",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, denoising_end),
+     ALWAYS,
+     .summary = "stop at this share of the training's timesteps; not given: 1"},
+    {.name = "micro_conditioning",
+     .kind = JSON_KIND_OBJECT,
+     .offset = offsetof(struct body, micro),
+     ALWAYS,
+     .fields = micro_fields,
+     .summary = "what SDXL is told of the picture's making; models say "
+                "takes_micro_conditioning"},
+    {.name = "negative_micro_conditioning",
+     .kind = JSON_KIND_OBJECT,
+     .offset = offsetof(struct body, negative_micro),
+     ALWAYS,
+     .fields = micro_fields,
+     .summary = "the same of what to keep away from; not given: as above"},
+    {.name = "aesthetic_score",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, aesthetic_score),
+     ALWAYS,
+     .summary = "of SDXL's refiner, which is told it in place of a target "
+                "size; not given: 6"},
+    {.name = "negative_aesthetic_score",
+     .kind = JSON_KIND_NUMBER,
+     .offset = offsetof(struct body, negative_aesthetic_score),
+     ALWAYS,
+     .summary = "the same of what to keep away from; not given: 2.5"},
     {.name = "clip_skip",
      .kind = JSON_KIND_INT,
      .offset = offsetof(struct body, clip_skip),

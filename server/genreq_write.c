@@ -46,6 +46,35 @@ static void write_loras(const struct unstir_model_info *info,
     jout_end_array(out);
 }
 
+static void write_micro_side(struct json_out *out, const char *key,
+                             const struct unstir_micro *m)
+{
+    jout_object(out, key);
+    jout_int(out, "original_width", m->original_width);
+    jout_int(out, "original_height", m->original_height);
+    jout_int(out, "crop_left", m->crop_left);
+    jout_int(out, "crop_top", m->crop_top);
+    if (m->target_width > 0) {
+        jout_int(out, "target_width", m->target_width);
+        jout_int(out, "target_height", m->target_height);
+    }
+    jout_end_object(out);
+}
+
+static void write_micro(const struct genreq *req, struct json_out *out)
+{
+    const struct unstir_request *r = &req->resolved;
+
+    if (!unstir_request_has_micro(req->model->described, r))
+        return;
+    write_micro_side(out, "micro_conditioning", &r->micro);
+    write_micro_side(out, "negative_micro_conditioning", &r->negative_micro);
+    if (!req->model->info->takes_aesthetic_score)
+        return;
+    jout_number(out, "aesthetic_score", r->aesthetic_score);
+    jout_number(out, "negative_aesthetic_score", r->negative_aesthetic_score);
+}
+
 static void write_engine_part(const struct genreq *req, struct json_out *out)
 {
     const struct unstir_request *r = &req->resolved;
@@ -83,6 +112,11 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
         jout_int(out, "deep_cache", r->deep_cache);
     jout_int(out, "width", r->width);
     jout_int(out, "height", r->height);
+    if (r->denoising_start > 0)
+        jout_number(out, "denoising_start", r->denoising_start);
+    if (r->denoising_end < 1)
+        jout_number(out, "denoising_end", r->denoising_end);
+    write_micro(req, out);
     if (r->init_image != NULL)
         jout_number(out, "strength", r->strength);
 }

@@ -72,6 +72,8 @@ static void write_text_side(const struct unstir_model_info *info,
     jout_bool(out, "takes_picture", info->takes_picture);
     jout_bool(out, "takes_mask", info->takes_mask);
     jout_bool(out, "needs_mask", info->needs_mask);
+    jout_bool(out, "takes_micro_conditioning", info->takes_micro_conditioning);
+    jout_bool(out, "takes_aesthetic_score", info->takes_aesthetic_score);
     jout_bool(out, "takes_deep_cache", info->takes_deep_cache);
     if (info->takes_text)
         jout_int(out, "max_clip_skip", info->max_clip_skip);

@@ -273,6 +273,10 @@ static void info_from_network(struct unstir_model *m)
     info->takes_picture = !m->decoder || latent_is_encodable(m);
     info->takes_mask = info->takes_picture && !m->reads_picture;
     info->needs_mask = m->reads_mask;
+    info->takes_micro_conditioning = m->conditioner.n_time_ids > 0;
+    info->takes_aesthetic_score =
+        m->conditioner.n_time_ids > 0 &&
+        m->conditioner.n_time_ids < CONDITIONING_MAX_TIME_IDS;
     info->takes_deep_cache = deep_is_possible(m);
     info->max_clip_skip = m->conditioner.max_skip;
 }

@@ -12,13 +12,10 @@
 #include "base/size.h"
 #include "model/clip_text.h"
 #include "model/network.h"
+#include "pipeline/micro.h"
 #include "text/bpe.h"
 
 #define MIN_LENGTH 3 /* of a piece: BOS, a token, EOS                        */
-
-/* The reference's defaults of SDXL's refiner. */
-#define AESTHETIC_TOWARD 6.0F
-#define AESTHETIC_AWAY   2.5F
 
 /* -- the text side of a model ---------------------------------------------- */
 
@@ -169,20 +166,6 @@ static enum unstir_status pad(struct conditioning *k, struct unstir_error *err)
     return UNSTIR_OK;
 }
 
-static void put_time_ids(struct conditioning *k, const struct unstir_request *r)
-{
-    for (size_t side = 0; side < CONDITIONING_SIDES; side++) {
-        float *ids = k->time_ids[side];
-        float h = (float)r->height, w = (float)r->width;
-
-        ids[0] = ids[4] = h;
-        ids[1] = ids[5] = w;
-        if (k->conditioner->n_time_ids == 5)
-            ids[4] =
-                side == CONDITIONING_TOWARD ? AESTHETIC_TOWARD : AESTHETIC_AWAY;
-    }
-}
-
 enum unstir_status conditioning_begin(struct conditioning *k,
                                       const struct conditioner *c,
                                       const struct unstir_request *r,
@@ -197,7 +180,9 @@ enum unstir_status conditioning_begin(struct conditioning *k,
     k->skip = r->clip_skip - 1 + c->is_xl;
     k->guidance = r->guidance;
     k->is_guided = !c->guidance_width && r->guidance > 1;
-    put_time_ids(k, r);
+    for (size_t side = 0; side < CONDITIONING_SIDES; side++)
+        micro_ids(r, c->n_time_ids, side == CONDITIONING_TOWARD,
+                  k->time_ids[side]);
     TRY(tokenize(c, k->chunks[CONDITIONING_TOWARD], r->prompt ? r->prompt : "",
                  syntax, err));
     if (k->is_guided && (away || !c->is_empty_zero))

@@ -9,8 +9,7 @@
  *
  * Beside the context, as far as the network reads them:
  *   text_embeds    the pooled text of the last encoder, of the first piece
- *   time_ids       height, width, crop top and left (0), height, width; of
- *                  five: height, width, crop, aesthetic score
+ *   time_ids       what micro.h says of the picture's making
  *   timestep_cond  sinusoids of the guidance scale (LCM), which then needs no
  *                  second evaluation
  *
@@ -38,10 +37,11 @@
 
 #include "base/error.h"
 #include "model/network.h"
+#include "pipeline/micro.h"
 #include "text/prompt.h"
 
 #define CONDITIONING_ENCODERS     2
-#define CONDITIONING_MAX_TIME_IDS 6
+#define CONDITIONING_MAX_TIME_IDS MICRO_MAX_IDS
 
 struct bpe;
 struct cancel;

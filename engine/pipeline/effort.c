@@ -48,7 +48,7 @@ static double sum_of_steps(const struct unstir_model *m,
 
         if (mode == DEEP_WHOLE)
             deep.n_held = n_images;
-        sum += effort_of(m, mode, n_images) * sampler_n_evals(run, step);
+        sum += effort_of(m, mode, n_images) * start_n_evals(start, run, step);
     }
     return sum;
 }
@@ -62,7 +62,7 @@ double effort_of_request(const struct unstir_model *m,
     struct start start;
     double sum;
 
-    start_plan(&start, m, resolved, s);
+    (void)start_plan(&start, m, resolved, s, NULL); /* see below */
     o = generation_run_options(m, resolved, s, &start);
     /* Without memory: a step is an evaluation. */
     if (sampler_run_init(&run, s, &m->samplers[sampler_index(s)].schedule, &o,

@@ -105,7 +105,7 @@ static enum unstir_status begin(struct unstir_generation *g,
     const struct sampler *s = sampler_find(r->sampler);
     struct sampler_run_options o;
 
-    start_plan(&g->start, g->model, r, s);
+    TRY(start_plan(&g->start, g->model, r, s, err));
     o = generation_run_options(g->model, r, s, &g->start);
     TRY(copy_prompts(g, err));
     if (g->model->conditioner.n)
@@ -121,6 +121,8 @@ static enum unstir_status begin(struct unstir_generation *g,
     g->step = g->start.first;
     if (g->request.init_image)
         g->request.init_image = &request_absent_picture;
+    if (g->request.init_latents)
+        g->request.init_latents = &request_absent_latents;
     if (g->request.mask)
         g->request.mask = &request_absent_picture;
     return UNSTIR_OK;

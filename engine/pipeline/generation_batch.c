@@ -224,7 +224,7 @@ static bool ahead_at(const void *arg, size_t k, float *timestep, float *label)
     step = g->step + later;
     if (step >= g->start.end) /* ends earlier than another member */
         step = g->start.end - 1;
-    if (eval >= sampler_n_evals(&g->run, (uint32_t)step))
+    if (eval >= start_n_evals(&g->start, &g->run, (uint32_t)step))
         eval = 0;
     *timestep = (float)sampler_timestep(&g->run, (uint32_t)step, eval);
     if (network_info(g->model->net)->has_class_input)
@@ -294,7 +294,8 @@ enum unstir_status generation_round(struct unstir_generation *const *gens,
     *is_any = false;
     for (size_t i = 0; i < n; i++)
         gens[i]->is_evaluated =
-            eval >= sampler_n_evals(&gens[i]->run, gens[i]->step);
+            eval >=
+            start_n_evals(&gens[i]->start, &gens[i]->run, gens[i]->step);
     for (size_t i = 0; i < n; i++) {
         size_t n_members = 0, images = 0;
         if (gens[i]->is_evaluated)

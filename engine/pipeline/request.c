@@ -13,6 +13,7 @@
 #include "image/image.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/latent.h"
+#include "pipeline/micro.h"
 #include "pipeline/model_labels.h"
 #include "pipeline/start.h"
 
@@ -208,14 +209,31 @@ static void check_schedule(struct check *c, const struct sampler *s)
             near < 0 ? "" : "\"?");
 }
 
+static void note_memory(struct check *c, const struct unstir_error *err)
+{
+    c->is_out_of_memory = true;
+    c->first = *err;
+}
+
+/* False without memory. */
+static bool plan_run(struct check *c, const struct unstir_request *r,
+                     const struct sampler *s, struct start *plan)
+{
+    struct unstir_error err;
+
+    if (start_plan(plan, c->model, r, s, &err) == UNSTIR_OK)
+        return true;
+    note_memory(c, &err);
+    return false;
+}
+
 /* Refusals that only the sampler knows. */
 static void check_run(struct check *c, const struct sampler *s)
 {
     struct sampler_run run;
     struct unstir_error err;
     struct start plan;
-    start_plan(&plan, c->model, c->out, s);
-    if (plan.first >= plan.end)
+    if (!plan_run(c, c->out, s, &plan) || plan.first >= plan.end)
         return; /* told by check_strength() */
     struct sampler_run_options o = {
         .n_steps = c->out->steps,
@@ -229,8 +247,7 @@ static void check_run(struct check *c, const struct sampler *s)
     enum unstir_status st = sampler_run_init(
         &run, s, &c->model->samplers[sampler_index(s)].schedule, &o, &err);
     if (st == UNSTIR_ERR_NOMEM) {
-        c->is_out_of_memory = true;
-        c->first = err;
+        note_memory(c, &err);
     } else if (st) {
         violate(c, err.field[0] ? err.field : "sampler", NULL, "%s",
                 err.detail);
@@ -245,14 +262,25 @@ static void check_strength(struct check *c, const struct sampler *s)
     struct start plan;
     char nearest[32];
 
-    if (!c->out->init_image || !(strength >= 0 && strength <= 1))
+    if (!request_has_start(c->out))
+        strength = 1;
+    else if (!(strength >= 0 && strength <= 1))
+        return; /* told */
+    if (!plan_run(c, c->out, s, &plan) ||
+        (plan.first < plan.end && (!c->model->keeps_steps || strength > 0)))
         return;
-    start_plan(&plan, c->model, c->out, s);
-    if (plan.first < plan.end && (!c->model->keeps_steps || strength > 0))
+    if (c->out->denoising_start > 0 || c->out->denoising_end < 1) {
+        violate(c,
+                c->out->denoising_start > 0 ? "denoising_start"
+                                            : "denoising_end",
+                NULL, "from %g to %g lies none of %u steps",
+                c->out->denoising_start, c->out->denoising_end, c->out->steps);
         return;
+    }
     struct unstir_request whole = *c->out;
     whole.strength = 1;
-    start_plan(&plan, c->model, &whole, s);
+    if (!plan_run(c, &whole, s, &plan))
+        return;
     double least = fmax(1, steps - plan.end + 1);
     (void)snprintf(nearest, sizeof nearest, "%g",
                    ceil(1e4 * least / steps) / 1e4);
@@ -326,6 +354,58 @@ static void check_editing(struct check *c, const struct sampler *s)
                 s->info->name);
 }
 
+/* Latents come in place of a picture, and know no mask. */
+static void check_latents(struct check *c)
+{
+    const struct unstir_latents *l = c->request->init_latents;
+    const struct unstir_model *m = c->model;
+
+    if (!l)
+        return;
+    if (c->request->init_image || c->request->mask)
+        violate(c, "init_latents", NULL, "goes with no init_image and no mask");
+    if (!m->decoder || m->reads_mask || m->reads_picture)
+        violate(c, "init_latents", NULL, "%s does not begin in latents",
+                m->info.id);
+    else if (l->values && (l->n < 1 || l->channels != m->sample_channels))
+        violate(c, "init_latents", NULL,
+                "%s has latents of %u channels, not %u", m->info.id,
+                m->sample_channels, l->channels);
+}
+
+/* A part of the way: the reference's two models that hand over. */
+static void check_range(struct check *c, const struct sampler *s)
+{
+    const struct unstir_request *q = c->request;
+    double start = q->denoising_start,
+           end = q->denoising_end == 0 ? 1 : q->denoising_end;
+    bool is_cut = start != 0 || end != 1;
+
+    if (!(start >= 0 && start < 1))
+        violate(c, "denoising_start", start < 0 ? "0" : NULL,
+                "denoising_start must be 0 to below 1, not %g", start);
+    if (!(end > 0 && end <= 1))
+        violate(c, "denoising_end", "1",
+                "denoising_end must be above 0 and at most 1, not %g", end);
+    else if (start >= end)
+        violate(c, "denoising_start", "0",
+                "denoising_start %g does not lie before denoising_end %g",
+                start, end);
+    if (start > 0 && !request_has_start(q))
+        violate(c, "denoising_start", "0",
+                "needs an init_image or latents, with the noise of there");
+    if (start > 0 && q->strength != UNSTIR_UNSET_F && q->strength != 1)
+        violate(c, "strength", "1",
+                "denoising_start says where to begin; strength has no say");
+    if (is_cut && (q->mask || c->model->reads_picture || (s && s->is_inverse)))
+        violate(c, start != 0 ? "denoising_start" : "denoising_end",
+                start != 0 ? "0" : "1",
+                "a part of the way goes with no mask, no model that edits and "
+                "no ddim_inverse");
+    c->out->denoising_start = start;
+    c->out->denoising_end = end;
+}
+
 /* Before steps and sizes, whose defaults depend on it. */
 static void check_pictures(struct check *c, const struct sampler *s)
 {
@@ -334,11 +414,13 @@ static void check_pictures(struct check *c, const struct sampler *s)
     double strength = q->strength;
 
     check_editing(c, s);
+    check_latents(c);
+    check_range(c, s);
     if (c->model->reads_mask && (!q->init_image || !q->mask))
         violate(c, q->init_image ? "mask" : "init_image", NULL,
                 "this model repaints a part of a picture and needs an "
                 "init_image and a mask");
-    if (!q->init_image) {
+    if (!request_has_start(q)) {
         if (q->mask)
             violate(c, "mask", NULL, "a mask needs an init_image");
         if (strength != UNSTIR_UNSET_F)
@@ -349,15 +431,16 @@ static void check_pictures(struct check *c, const struct sampler *s)
                     s->info->name);
         return;
     }
-    check_shape(c, "init_image", q->init_image);
+    if (q->init_image)
+        check_shape(c, "init_image", q->init_image);
     if (q->mask)
         check_shape(c, "mask", q->mask);
-    if (c->model->decoder && !latent_is_encodable(c->model))
+    if (q->init_image && c->model->decoder && !latent_is_encodable(c->model))
         violate(c, "init_image", NULL,
                 "this model has no encoder and cannot begin with a picture");
     if (q->mask && is_inverse)
         violate(c, "mask", NULL, "%s takes no mask", s->info->name);
-    if (c->model->reads_picture)
+    if (c->model->reads_picture || q->denoising_start > 0)
         strength = 1; /* whatever was said has been told */
     if (strength == UNSTIR_UNSET_F)
         strength = q->mask || is_inverse ? 1 : 0.8;
@@ -402,12 +485,45 @@ static uint32_t default_size(const struct check *c, uint32_t of_picture,
     const struct unstir_model_info *info = &c->model->info;
     uint32_t unit = info->size_multiple;
 
-    if (!c->request->init_image || of_picture == 0)
+    if (!request_has_start(c->request) || of_picture == 0)
         return fallback;
     uint32_t v = of_picture / unit * unit;
     return v < info->min_size   ? info->min_size
            : v > info->max_size ? info->max_size / unit * unit
                                 : v;
+}
+
+/* Of what it begins with. */
+static void check_sizes(struct check *c)
+{
+    const struct unstir_model_info *info = &c->model->info;
+    const struct unstir_request *q = c->request;
+    const struct unstir_latents *l = q->init_latents;
+    uint32_t w = 0, h = 0, most = UINT32_MAX / c->model->factor;
+
+    if (q->init_image) {
+        w = q->init_image->width;
+        h = q->init_image->height;
+    } else if (l && l->values) {
+        w = (l->width < most ? l->width : most) * c->model->factor;
+        h = (l->height < most ? l->height : most) * c->model->factor;
+    }
+    c->out->width = check_size(c, "width", q->width,
+                               default_size(c, w, info->default_width));
+    c->out->height = check_size(c, "height", q->height,
+                                default_size(c, h, info->default_height));
+    if (l && l->values && (c->out->width != w || c->out->height != h))
+        violate(c, "init_latents", NULL,
+                "are those of a picture of %u x %u, not %u x %u", w, h,
+                c->out->width, c->out->height);
+}
+
+static void check_micro(struct check *c)
+{
+    struct micro_fault fault;
+
+    if (!micro_settle(c->model, c->request, c->out, &fault))
+        violate(c, fault.field, NULL, "%s", fault.text);
 }
 
 static double check_share(struct check *c, const char *field, double v,
@@ -578,8 +694,7 @@ static void check_text(struct check *c, const char *field, const char *text,
         return;
     status = conditioner_check(&c->model->conditioner, text, syntax, &err);
     if (status == UNSTIR_ERR_NOMEM) {
-        c->is_out_of_memory = true;
-        c->first = err;
+        note_memory(c, &err);
     } else if (status) {
         violate(c, field, NULL, "%s", err.detail);
     } else if (syntax == PROMPT_WEIGHTED) {
@@ -663,13 +778,8 @@ enum unstir_status request_check(const struct unstir_model *model,
     check_schedule(&c, s);
     check_pictures(&c, s);
     check_steps(&c, s);
-    const struct unstir_image *init = request->init_image;
-    out.width = check_size(
-        &c, "width", request->width,
-        default_size(&c, init ? init->width : 0, info->default_width));
-    out.height = check_size(
-        &c, "height", request->height,
-        default_size(&c, init ? init->height : 0, info->default_height));
+    check_sizes(&c);
+    check_micro(&c);
     check_guidance(&c);
     check_image_guidance(&c);
     check_eta(&c, s);
@@ -732,6 +842,12 @@ uint32_t request_images_at(const struct unstir_model *model,
 }
 
 const struct unstir_image request_absent_picture = {1, 1, 1, NULL};
+const struct unstir_latents request_absent_latents = {1, 1, 1, 1, NULL};
+
+bool request_has_start(const struct unstir_request *r)
+{
+    return r->init_image || r->init_latents;
+}
 
 void unstir_request_picture(struct unstir_request *request, uint32_t i)
 {
@@ -746,6 +862,8 @@ uint32_t unstir_request_steps(const struct unstir_model *model,
 {
     struct start plan;
 
-    start_plan(&plan, model, resolved, sampler_find(resolved->sampler));
+    /* Without memory: as if nothing were cut. */
+    (void)start_plan(&plan, model, resolved, sampler_find(resolved->sampler),
+                     NULL);
     return plan.end - plan.first;
 }

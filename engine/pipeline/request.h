@@ -49,8 +49,12 @@ uint32_t request_images_at(const struct unstir_model *model,
 bool request_has_interval(const struct unstir_model *model,
                           const struct unstir_request *resolved);
 
-/* Stands for a picture that was given and is not held any more. */
+/* Stand for what was given and is not held any more. */
 extern const struct unstir_image request_absent_picture;
+extern const struct unstir_latents request_absent_latents;
+
+/* Does it begin in a picture, or in latents of one? */
+bool request_has_start(const struct unstir_request *r);
 
 /* The canonical JSON: model, class (of models that read a text: prompt,
  * negative_prompt if there is one, clip_skip if not 1, prompt_syntax if
@@ -58,10 +62,12 @@ extern const struct unstir_image request_absent_picture;
  * sampler, schedule (if it is not the model's own), guidance_scale,
  * image_guidance_scale (of models that edit), guidance_rescale (if it changes
  * something), guidance_start and guidance_end (by request_has_interval()), eta,
- * deep_cache (above 1), width, height, and from a picture strength,
- * init_image_sha256 and mask_sha256, in this order, compact; a body that can be
- * posted again.  Digests are those of `start`, or if it is NULL made of the
- * pictures.  *json is ended by alloc_free(). */
+ * deep_cache (above 1), width, height, denoising_start and denoising_end (if
+ * they cut), what micro.h writes, and from a picture strength,
+ * init_image_sha256 and mask_sha256 (of latents init_latents_sha256), in this
+ * order, compact; a body that can be posted again.  Digests are those of
+ * `start`, or if it is NULL made of the pictures.  *json is ended by
+ * alloc_free(). */
 enum unstir_status request_write(const struct unstir_model *model,
                                  const struct unstir_request *resolved,
                                  const struct start *start, char **json,

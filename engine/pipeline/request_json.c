@@ -10,6 +10,7 @@
 
 #include "format/json.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/micro.h"
 #include "pipeline/start.h"
 
 /* -- writing --------------------------------------------------------------- */
@@ -29,14 +30,31 @@ static enum unstir_status write_digest(struct json_writer *w, const char *key,
     return UNSTIR_OK;
 }
 
+static enum unstir_status write_latents(struct json_writer *w,
+                                        const struct unstir_request *r,
+                                        const struct start *s,
+                                        struct unstir_error *err)
+{
+    char hex[65] = "";
+
+    if (!s && !r->init_latents->values)
+        return UNSTIR_OK;
+    if (!s)
+        TRY(start_digest_latents(r->init_latents, hex, err));
+    json_put_string(w, "init_latents_sha256", s ? s->digest : hex);
+    return UNSTIR_OK;
+}
+
 static enum unstir_status write_pictures(struct json_writer *w,
                                          const struct unstir_request *r,
                                          const struct start *s,
                                          struct unstir_error *err)
 {
-    if (!r->init_image)
+    if (!request_has_start(r))
         return UNSTIR_OK;
     json_put_real(w, "strength", r->strength);
+    if (r->init_latents)
+        return write_latents(w, r, s, err);
     TRY(write_digest(w, "init_image_sha256", s ? s->digest : NULL,
                      r->init_image, err));
     return write_digest(w, "mask_sha256", s ? s->mask_digest : NULL, r->mask,
@@ -115,6 +133,11 @@ enum unstir_status request_write(const struct unstir_model *model,
         json_put_int(w, "deep_cache", r->deep_cache);
     json_put_int(w, "width", r->width);
     json_put_int(w, "height", r->height);
+    if (r->denoising_start > 0)
+        json_put_real(w, "denoising_start", r->denoising_start);
+    if (r->denoising_end < 1)
+        json_put_real(w, "denoising_end", r->denoising_end);
+    micro_write(w, model, r);
     enum unstir_status st = write_pictures(w, r, start, err);
     if (st) {
         json_writer_free(w);
@@ -184,6 +207,13 @@ enum unstir_status request_read(const struct unstir_model *model,
         "strength",
         "init_image_sha256",
         "mask_sha256",
+        "init_latents_sha256",
+        "denoising_start",
+        "denoising_end",
+        "micro_conditioning",
+        "negative_micro_conditioning",
+        "aesthetic_score",
+        "negative_aesthetic_score",
         "negative_prompt",
         "clip_skip",
         "prompt_syntax",
@@ -226,6 +256,11 @@ enum unstir_status request_read(const struct unstir_model *model,
     TRY(json_get_real(o, "guidance_end", 1, &r.guidance_end, err));
     TRY(json_get_real(o, "eta", UNSTIR_UNSET_F, &r.eta, err));
     TRY(json_get_real(o, "strength", UNSTIR_UNSET_F, &r.strength, err));
+    TRY(json_get_real(o, "denoising_start", 0, &r.denoising_start, err));
+    TRY(json_get_real(o, "denoising_end", 1, &r.denoising_end, err));
+    TRY(micro_read(o, &r, err));
+    if (json_get(o, "init_latents_sha256"))
+        r.init_latents = &request_absent_latents;
     if (json_get(o, "init_image_sha256"))
         r.init_image = &request_absent_picture;
     if (json_get(o, "mask_sha256"))
@@ -257,6 +292,9 @@ enum unstir_status request_read(const struct unstir_model *model,
         !is_same_text(resolved->prompt_syntax, r.prompt_syntax) ||
         resolved->clip_skip != r.clip_skip ||
         resolved->deep_cache != r.deep_cache ||
+        resolved->denoising_start != r.denoising_start ||
+        resolved->denoising_end != r.denoising_end ||
+        (micro_is_said(model, resolved) && !micro_is_same(resolved, &r)) ||
         resolved->variation_seed != r.variation_seed ||
         resolved->variation_strength != r.variation_strength)
         return error_set(err, UNSTIR_ERR_FORMAT,

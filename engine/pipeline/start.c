@@ -12,8 +12,10 @@
 #include "format/digest.h"
 #include "image/fit.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/generation.h"
 #include "pipeline/latent.h"
 #include "pipeline/picture.h"
+#include "pipeline/request.h"
 
 #define MASK_CUT 128 /* 0.5 of 255, rounded up                               */
 
@@ -28,10 +30,81 @@ uint32_t start_skipped(uint32_t n_steps, double strength)
     return run < n_steps ? n_steps - (uint32_t)run : 0;
 }
 
-void start_plan(struct start *s, const struct unstir_model *model,
-                const struct unstir_request *resolved,
-                const struct sampler *sampler)
+/* -- a part of the way ------------------------------------------------------ */
+
+/* Where in a plan timesteps fall below some value. */
+struct place {
+    uint32_t step, eval; /* of the first evaluation below it                 */
+    uint32_t n_before;   /* evaluations                                      */
+};
+
+static struct place place_below(const struct sampler_run *run, double t)
 {
+    struct place p = {.step = run->first};
+
+    for (; p.step < run->n_steps; p.step++, p.eval = 0)
+        for (; p.eval < sampler_n_evals(run, p.step); p.eval++, p.n_before++)
+            if (sampler_timestep(run, p.step, p.eval) < t)
+                return p;
+    return p;
+}
+
+static double cutoff_of(const struct sampler_run *run, double share)
+{
+    double n = run->schedule->config.n_timesteps;
+
+    return rint(n - share * n);
+}
+
+/* The reference counts evaluations, and PNDM's first step has one more: steps
+ * of its img2img plans begin after as many. */
+static uint32_t first_below(const struct sampler_run *run, double share)
+{
+    struct place p = place_below(run, cutoff_of(run, share));
+    bool is_twice = run->sampler->n_evals == sampler_n_evals_twice;
+
+    return is_twice ? p.n_before / 2 : p.n_before;
+}
+
+static enum unstir_status cut_plan(struct start *s,
+                                   const struct unstir_model *model,
+                                   const struct unstir_request *r,
+                                   const struct sampler *sampler,
+                                   struct unstir_error *err)
+{
+    const struct schedule *schedule =
+        &model->samplers[sampler_index(sampler)].schedule;
+    struct sampler_run_options o = generation_run_options(model, r, sampler, s);
+    struct sampler_run run;
+
+    o.eta = 0; /* changes no timestep, and may not be settled yet */
+    enum unstir_status st = sampler_run_init(&run, sampler, schedule, &o, err);
+    if (!st && r->denoising_start > 0)
+        s->first = first_below(&run, r->denoising_start);
+    if (!st && r->denoising_end < 1) {
+        run.first = s->first;
+        struct place p = place_below(&run, cutoff_of(&run, r->denoising_end));
+        s->end = p.step + (p.eval > 0);
+        s->last_evals = p.eval;
+    }
+    sampler_run_fini(&run);
+    return st == UNSTIR_ERR_NOMEM ? st : UNSTIR_OK; /* else told by the run */
+}
+
+uint32_t start_n_evals(const struct start *s, const struct sampler_run *run,
+                       uint32_t step)
+{
+    bool is_last = s->last_evals > 0 && step + 1 == s->end;
+
+    return is_last ? s->last_evals : sampler_n_evals(run, step);
+}
+
+enum unstir_status start_plan(struct start *s, const struct unstir_model *model,
+                              const struct unstir_request *resolved,
+                              const struct sampler *sampler,
+                              struct unstir_error *err)
+{
+    bool is_cut = resolved->denoising_start > 0 || resolved->denoising_end < 1;
     uint32_t n = resolved->steps, skipped, end;
 
     end = sampler_count_steps(
@@ -41,39 +114,61 @@ void start_plan(struct start *s, const struct unstir_model *model,
     *s = (struct start){.end = end,
                         .variation_seed = resolved->variation_seed,
                         .variation = resolved->variation_strength};
-    if (!resolved->init_image)
-        return;
+    if (!request_has_start(resolved))
+        return is_cut ? cut_plan(s, model, resolved, sampler, err) : UNSTIR_OK;
     skipped = start_skipped(n, resolved->strength);
     s->has_picture = true;
+    s->is_partway = resolved->denoising_start > 0;
     s->has_mask = resolved->mask != NULL;
     s->is_inverse = sampler->is_inverse;
     s->is_edit = model->reads_picture;
     s->is_pure = s->is_edit || (s->has_mask && resolved->strength == 1);
     if (model->keeps_steps && !s->has_mask && sampler->has_grid) {
         s->share = resolved->strength;
-        return;
+        return is_cut ? cut_plan(s, model, resolved, sampler, err) : UNSTIR_OK;
     }
     s->first = s->is_inverse ? 0 : skipped;
     s->end = s->is_inverse ? n - skipped : end;
+    return is_cut ? cut_plan(s, model, resolved, sampler, err) : UNSTIR_OK;
 }
 
 /* -- pictures -------------------------------------------------------------- */
+
+static enum unstir_status digest_tensor(const uint32_t shape[3],
+                                        const void *bytes, size_t n_bytes,
+                                        char hex[65], struct unstir_error *err)
+{
+    struct digest *d;
+    unsigned char little[3 * sizeof *shape];
+
+    for (size_t i = 0; i < sizeof little; i++)
+        little[i] = (unsigned char)(shape[i / 4] >> 8 * (i % 4));
+    TRY(digest_new(&d, err));
+    digest_add(d, "shape", little, sizeof little);
+    digest_add(d, "pixels", bytes, n_bytes);
+    digest_finish(d, hex);
+    return UNSTIR_OK;
+}
 
 enum unstir_status start_digest(const struct unstir_image *image, char hex[65],
                                 struct unstir_error *err)
 {
     const uint32_t shape[] = {image->width, image->height, image->channels};
-    struct digest *d;
-    unsigned char little[sizeof shape];
 
-    for (size_t i = 0; i < sizeof shape; i++)
-        little[i] = (unsigned char)(shape[i / 4] >> 8 * (i % 4));
-    TRY(digest_new(&d, err));
-    digest_add(d, "shape", little, sizeof little);
-    digest_add(d, "pixels", image->pixels,
-               (size_t)image->width * image->height * image->channels);
-    digest_finish(d, hex);
-    return UNSTIR_OK;
+    return digest_tensor(shape, image->pixels,
+                         (size_t)image->width * image->height * image->channels,
+                         hex, err);
+}
+
+enum unstir_status start_digest_latents(const struct unstir_latents *latents,
+                                        char hex[65], struct unstir_error *err)
+{
+    const uint32_t shape[] = {latents->channels, latents->height,
+                              latents->width};
+    size_t n = (size_t)latents->channels * latents->height * latents->width;
+
+    return digest_tensor(shape, latents->values, n * sizeof *latents->values,
+                         hex, err);
 }
 
 /* For the encoder: pixels, not planes. */
@@ -210,13 +305,14 @@ enum unstir_status start_init(struct start *s, const struct unstir_model *model,
                               struct unstir_error *err)
 {
     const struct unstir_image *init = resolved->init_image;
+    const struct unstir_latents *latents = resolved->init_latents;
     size_t total;
     void *memory;
 
     if (!s->has_picture)
         return UNSTIR_OK;
     s->is_read = s->has_mask && model->reads_mask;
-    s->is_pending = init->pixels && model->decoder;
+    s->is_pending = init && init->pixels && model->decoder;
     s->n_latent = n / model->sample_channels;
     if (!size_mul(n, s->is_read ? 4 : s->has_mask ? 3 : 2, &total))
         return error_set(err, UNSTIR_ERR_LIMIT, "the picture is too large");
@@ -225,7 +321,11 @@ enum unstir_status start_init(struct start *s, const struct unstir_model *model,
     s->noise = s->known + n;
     s->mask = s->has_mask ? s->noise + n : NULL;
     s->masked = s->is_read ? s->mask + n : NULL;
-    if (!init->pixels) /* of a saved state, which brings them */
+    if (latents && latents->values) {
+        memcpy(s->known, latents->values, n * sizeof *s->known);
+        return start_digest_latents(latents, s->digest, err);
+    }
+    if (latents || !init->pixels) /* of a saved state, which brings them */
         return UNSTIR_OK;
     TRY(start_digest(init, s->digest, err));
     if (s->has_mask)
@@ -304,7 +404,7 @@ void start_sample(struct start *s, const struct sampler_run *run,
         draw_noise(s, &rng, x, state->estimate, run->n);
         for (size_t i = 0; i < run->n; i++)
             x[i] *= run->first_scale;
-    } else if (s->is_inverse) {
+    } else if (s->is_inverse || s->is_partway) {
         memcpy(x, s->known, bytes);
         memset(s->noise, 0, bytes);
     } else {

@@ -1,14 +1,10 @@
 /* start.h - where a run begins: in noise, or in a picture noised part of the
- * way.
- *
- * From noise.  The first sample is noise, and all steps are run.
+ * way.  From noise all steps are run.
  *
  * Picture to picture.  A plan of n steps is cut: with strength s the last
  * floor(n s) of them are run, and the picture z is noised to the level of the
- * first of these, x = a z + b e.  The stronger, the less of it is left.
- *
- * A latent consistency model's own pipeline runs all n steps, in the last s of
- * the grid that its sampler takes them from.
+ * first of these, x = a z + b e.  A latent consistency model's own pipeline runs
+ * all n steps, in the last s of the grid that its sampler takes them from.
  *
  * Inpainting, with a network that knows nothing of masks: where the mask is
  * black the picture is kept.  After each evaluation the sample there is put
@@ -24,8 +20,12 @@
  *
  * Editing by instruction, with a network of 2 c channels: the run begins in
  * pure noise and takes all steps; the picture's latents, the mean that the
- * encoder says, are read beside the sample in each of them.  An evaluation that
- * is to know of no picture reads zeros.
+ * encoder says, are read beside the sample in each of them, or zeros.
+ *
+ * A part of the way, from denoising_start a to denoising_end b: a run takes the
+ * evaluations at timesteps below round(T - a T) of the training's T, and not
+ * below round(T - b T), and begins in what has the noise of there.  Methods of
+ * second order begin with a step; they may end within one.
  *
  * Inversion (ddim_inverse) goes the other way: it begins in the picture, draws
  * no noise, runs the first floor(n s) steps of its rising plan, and ends in
@@ -49,11 +49,12 @@
  *
  * Sources.  Shoemake, "Animating rotation with quaternion curves", SIGGRAPH
  * 1985 (the arc); Meng et al., arXiv:2108.01073 (picture to picture); Lugmayr
- * et al., arXiv:2201.09865, eq. 8 without resampling (keeping); diffusers
- * 0.42.1, StableDiffusionImg2ImgPipeline.get_timesteps and prepare_latents,
+ * et al., arXiv:2201.09865, eq. 8 (keeping); diffusers 0.42.1,
+ * StableDiffusionImg2ImgPipeline.get_timesteps and prepare_latents,
  * StableDiffusionInpaintPipeline.__call__ (the case of 4 channels),
  * StableDiffusionInstructPix2PixPipeline.prepare_image_latents,
- * LatentConsistencyModelImg2ImgPipeline.__call__.
+ * LatentConsistencyModelImg2ImgPipeline.__call__,
+ * StableDiffusionXLImg2ImgPipeline.get_timesteps.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -89,6 +90,8 @@ struct start_common {
 struct start {
     struct start_common *common; /* NULL: of no picture, or a saved state    */
     uint32_t first, end; /* steps first .. end - 1 of the plan are run       */
+    uint32_t last_evals; /* evaluations of the last of them; 0: all          */
+    bool is_partway;     /* the picture has its noise already                */
     bool has_picture, has_mask;
     bool is_inverse;
     bool is_pure; /* begins in pure noise all the same                       */
@@ -110,10 +113,17 @@ struct start {
 /* Steps of a plan that are not run. */
 uint32_t start_skipped(uint32_t n_steps, double strength);
 
-/* The plan of a resolved request, without memory: first, end, has_*, is_*. */
-void start_plan(struct start *s, const struct unstir_model *model,
-                const struct unstir_request *resolved,
-                const struct sampler *sampler);
+/* The plan of a resolved request, which holds no memory: first, end, has_*,
+ * is_*.  UNSTIR_ERR_NOMEM: denoising_start and denoising_end are not in it. */
+enum unstir_status start_plan(struct start *s, const struct unstir_model *model,
+                              const struct unstir_request *resolved,
+                              const struct sampler *sampler,
+                              struct unstir_error *err);
+
+/* Evaluations of a step of the plan: all of the sampler's, but in the last step
+ * of one that ends within it. */
+uint32_t start_n_evals(const struct start *s, const struct sampler_run *run,
+                       uint32_t step);
 
 /* Memory for samples of n floats; start_fini() in every case.  If `company` (or
  * NULL) begins with the same pictures, theirs is shared.  Of pixel models
@@ -152,5 +162,8 @@ void start_keep(const struct start *s, const struct sampler_run *run,
 /* SHA-256 of a picture's shape and bytes. */
 enum unstir_status start_digest(const struct unstir_image *image, char hex[65],
                                 struct unstir_error *err);
+/* The same of the first of some latents. */
+enum unstir_status start_digest_latents(const struct unstir_latents *latents,
+                                        char hex[65], struct unstir_error *err);
 
 #endif

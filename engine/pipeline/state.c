@@ -315,7 +315,8 @@ static enum unstir_status read_digests(struct unstir_generation *g,
         char *hex;
         bool is_there;
     } rows[] = {
-        {"init_image_sha256", g->start.digest, g->start.has_picture},
+        {g->request.init_latents ? "init_latents_sha256" : "init_image_sha256",
+         g->start.digest, g->start.has_picture},
         {"mask_sha256", g->start.mask_digest, g->start.has_mask},
     };
 

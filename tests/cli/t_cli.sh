@@ -489,6 +489,23 @@ same edit_resumed_is_same e1.png e5.png
 equal edit_inspect "$("$U" inspect edit --json | jq -c '[.pipeline, .can, .arena_bytes > 0]')" '["StableDiffusionInstructPix2PixPipeline",["edit","guidance","negative-prompt"],true]'
 expect no_image_guidance 2 "--image-guidance: tiny-text does not edit" text -p cat --image-guidance 2
 
+# A run in two parts, by a sampler that keeps no history: the same numbers
+expect part_whole 0 "" text -p cat --sampler ddim --raw whole.safetensors -o part0.png
+expect part_first 0 "" text -p cat --sampler ddim --denoising-end 0.5 --raw half.safetensors -o part1.png
+expect part_second 0 "" text -p cat --sampler ddim --init half.safetensors --denoising-start 0.5 --raw both.safetensors -o part2.png
+equal part_same "$(tail -c 1024 both.safetensors | sha256sum)" "$(tail -c 1024 whole.safetensors | sha256sum)"
+expect part_says_so 0 '"denoising_start":0.5' cat part2.png
+expect part_of_nothing 2 "--denoising-start needs --init" text -p cat --denoising-start 0.5
+expect part_and_strength 2 "--strength: denoising_start says where to begin" text -p cat --init half.safetensors --denoising-start 0.5 --strength 0.3
+expect part_backwards 2 "does not lie before" text -p cat --init half.safetensors --denoising-start 0.5 --denoising-end 0.4
+expect part_too_short 2 "lies none of 2 steps" text -p cat --init half.safetensors --denoising-start 0.9999
+expect latents_noised 0 "" text -p cat --init half.safetensors --strength 0.6 -o part3.png
+expect latents_of_few 2 "of a picture of 16 x 16, not 32 x 16" text -p cat --init half.safetensors --width 32
+expect latents_masked 2 "goes with no init_image and no mask" text -p cat --init half.safetensors --mask cat.png
+expect told_nothing 2 "--original-size: is of SDXL alone" text -p cat --crop-at 3,4
+expect told_no_pair 2 "--target-size 640: must be two whole numbers, as 1024x768" text -p cat --target-size 640
+expect told_no_score 2 "--aesthetic-score: is of SDXL alone" text -p cat --aesthetic-score 5
+
 # -- bench ------------------------------------------------------------------
 "$U" bench eval -m "$M/tiny" --repeat 2 --warmup 1 --threads 1 --width 32 --json >bench.json
 equal bench_eval "$(jq -c '[.what, .threads, .width, .batch, .ms_min <= .ms_max]' bench.json)" '["eval",1,32,1,true]'

@@ -171,6 +171,16 @@ is "of one picture" "$(for h in matrix tiny full; do sha "$TMP/d-$h.png"; done |
 is "told in the request" "$(post /generate '{"prompt":"a cat","preview":{"decoder":"full"}}' -H 'Accept: application/json' | jq -rc .request.preview.decoder)" full
 post /generate '{"prompt":"a cat","seed":5,"output":{"metadata":false}}' -o "$TMP/plain.png"
 
+# A part of the way, and what SDXL alone is told
+post /generate '{"prompt":"a cat","seed":5,"steps":4,"denoising_end":0.5}' -o "$TMP/part.png"
+"$BUILD/unstir" generate -m "$MODEL" -p "a cat" --seed 5 --steps 4 --denoising-end 0.5 -o "$TMP/cli.png" --force -q >/dev/null
+is "half of the way: the command line's bytes" "$(is_png "$TMP/part.png") $(sha "$TMP/cli.png")" "png $(sha "$TMP/part.png")"
+row '{"prompt":"a cat","denoising_start":0.5}' '["/denoising_start"]' "a start without a picture"
+row '{"prompt":"a cat","denoising_end":1.5}' '["/denoising_end"]' "an end behind the end"
+row '{"prompt":"a cat","micro_conditioning":{"crop_left":3}}' '["/micro_conditioning"]' "a network that is not told"
+row '{"prompt":"a cat","aesthetic_score":3}' '["/aesthetic_score"]' "nor how beautiful it is"
+row '{"prompt":"a cat","micro_conditioning":{"crop":3}}' '["/micro_conditioning/crop"]' "nor by another name"
+
 # Models that edit by instruction
 stop_server
 is "the second server ends with 0" "$CODE" 0

@@ -7,8 +7,8 @@
 Each case is drawn from one seed: a configuration, weights, a layout on disk
 and a request.  Kinds: the networks alone (unet2d cond kl vq tiny dit; through
 tests/golden/t_families, on every rung, within 2e-5 of the largest value) and
-whole pipelines (ddpm ddim pixels ldm score consistency ditpipe sd sdxl lcm,
-and from pictures refiner img2img inpaint edit lcmimg; through `unstir generate`: the last
+whole pipelines (ddpm ddim pixels ldm score consistency ditpipe sd sdxl lcm
+ending, and from pictures refiner starting img2img inpaint edit lcmimg; through `unstir generate`: the last
 sample within 1e-3 of the largest value, 99 of 100 bytes within one level of
 the picture), and model files (single lora inversion gguf convert;
 differ_files.py).

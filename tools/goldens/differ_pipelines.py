@@ -286,6 +286,46 @@ def text_args(pipe, request):
     return args
 
 
+# What SDXL is told, as our option says it: width x height, left and top.
+MICRO = {"original_size": "original_size", "target_size": "target_size",
+         "crop_at": "crops_coords_top_left",
+         "negative_original_size": "negative_original_size",
+         "negative_target_size": "negative_target_size",
+         "negative_crop_at": "negative_crops_coords_top_left"}
+SCORES = ("aesthetic_score", "negative_aesthetic_score")
+
+
+def draw_micro(r, request, has_score=False, has_picture=False):
+    """Some of it, but nothing that the reference takes and passes over."""
+    def size(sign):
+        return f"{r.randint(1, 2000)}{sign}{r.randint(1, 2000)}"
+
+    keys = {"original_size": "x", "crop_at": ","}
+    if not has_score:
+        keys["target_size"] = "x"
+    away = {"negative_" + k: v for k, v in keys.items()}
+    if has_picture and not has_score:
+        del away["negative_crop_at"]
+    if not has_picture and r.random() < 0.5:
+        away = {}
+    whole = not has_picture  # both negative sizes or none
+    for key, sign in {**keys, **away}.items():
+        if r.random() < 0.6 or whole and key.endswith("size") and away:
+            request[key] = size(sign)
+    for key in SCORES if has_score else ():
+        if r.random() < 0.5:
+            request[key] = r.choice([-1.0, 0.0, 2.5, 6.0, 7.25])
+
+
+def micro_args(request):
+    args = {key: request[key] for key in SCORES if key in request}
+    for key, name in MICRO.items():
+        if key in request:
+            a, b = request[key].replace("x", ",").split(",")
+            args[name] = (int(b), int(a))
+    return args
+
+
 def generator(request, i=0):
     return torch.Generator().manual_seed((request["seed"] + i) % 2**64)
 
@@ -301,7 +341,10 @@ def run_text(pipe, request, **more):
     def keep_old(_i, _t, latents):
         kept[-1] = latents.clone()
 
-    args = text_args(pipe, request)
+    args = {**text_args(pipe, request), **micro_args(request)}
+    for key in ("denoising_start", "denoising_end"):
+        if key in request:
+            args[key] = request[key]
     known = inspect.signature(pipe.__call__).parameters
     if "callback_on_step_end" in known:
         args["callback_on_step_end"] = keep
@@ -406,8 +449,20 @@ def make_sd(r):
 
 
 def make_sdxl(r):
-    return make_text(r, diffusers.StableDiffusionXLPipeline,
-                     xl_parts(r, False, **embedded_guidance(r)))
+    pipe, request, run = make_text(
+        r, diffusers.StableDiffusionXLPipeline,
+        xl_parts(r, False, **embedded_guidance(r)))
+    if r.random() < 0.5:
+        draw_micro(r, request)
+    return pipe, request, run
+
+
+def make_ending(r):
+    """A run that leaves the rest to another."""
+    pipe, request, run = make_sdxl(r)
+    request["steps"] = pipe.method["steps"] = r.choice([3, 5, 8, 10])
+    request["denoising_end"] = r.choice([0.33, 0.5, 0.7, 0.8, 0.95])
+    return pipe, request, run
 
 
 def draw_lcm_scheduler(r):
@@ -648,7 +703,7 @@ KINDS = {"ddpm": make_ddpm, "ddim": make_ddim, "pixels": make_pixels,
          "score": make_score,
          "consistency": make_consistency, "ldm": make_ldm,
          "ditpipe": make_ditpipe, "sd": make_sd, "sdxl": make_sdxl,
-         "lcm": make_lcm}
+         "lcm": make_lcm, "ending": make_ending}
 
 
 # -- layouts -----------------------------------------------------------------
@@ -757,7 +812,9 @@ FLAGS = {"prompt": "-p", "negative_prompt": "--negative", "steps": "--steps",
          "syntax": "--prompt-syntax", "schedule": "--schedule",
          "guidance_rescale": "--guidance-rescale", "clip_skip": "--clip-skip",
          "strength": "--strength", "eta": "--eta", "class": "--class",
-         "sampler": "--sampler", "image_guidance": "--image-guidance"}
+         "sampler": "--sampler", "image_guidance": "--image-guidance",
+         **{key: "--" + key.replace("_", "-") for key in (
+             *MICRO, *SCORES, "denoising_start", "denoising_end")}}
 
 
 def run_ours(unstir, folder, request, model=None, more=()):
@@ -775,6 +832,9 @@ def run_ours(unstir, folder, request, model=None, more=()):
     if "class" not in request and "prompt" not in request \
             and "guidance" not in request:
         cmd += ["--guidance", "1"]
+    if "latents" in request:
+        save_file({"sample": request["latents"]}, folder / "latents.st")
+        cmd += ["--init", str(folder / "latents.st")]
     for key, flag in (("picture", "--init"), ("painted", "--mask")):
         if key in request:
             request[key].save(folder / f"{key}.png")
@@ -881,7 +941,8 @@ def judge(pipe, request, run, want, got):
 
 def tell(pipe, layout, request):
     """What a case is, in a line."""
-    shown = {k: v if not isinstance(v, Image.Image) else (v.mode, *v.size)
+    shown = {k: (v.mode, *v.size) if isinstance(v, Image.Image)
+             else tuple(v.shape) if isinstance(v, torch.Tensor) else v
              for k, v in request.items()}
     return {"pipeline": type(pipe).__name__, "layout": layout,
             "request": shown, "scheduler": type(pipe.scheduler).__name__,

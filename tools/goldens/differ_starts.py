@@ -9,6 +9,7 @@ SPDX-License-Identifier: MIT
 """
 import diffusers
 import numpy
+import torch
 from PIL import Image, ImageFilter
 
 import differ_pipelines as p
@@ -97,16 +98,52 @@ def make_refiner(r):
                        p.xl_parts(r, True))
     pipe, request, run = finish(r, pipe, run_img2img)
     request.pop("clip_skip", None)
+    if r.random() < 0.6:
+        p.draw_micro(r, request, True, True)
     return pipe, request, run
+
+
+def make_starting(r):
+    """What another model left is taken up, or a picture as if it were so."""
+    pipe, request, _ = make_refiner(r) if r.random() < 0.5 else make_img2img(r)
+    while "XL" not in type(pipe).__name__:
+        pipe, request, _ = make_img2img(r)
+    del request["strength"]
+    pipe.method.pop("strength")
+    request["steps"] = pipe.method["steps"] = r.choice([3, 5, 8, 10])
+    request["denoising_start"] = r.choice([0.2, 0.33, 0.5, 0.7, 0.8])
+    if r.random() < 0.4:
+        request["denoising_end"] = r.choice([0.85, 0.9])
+    if r.random() < 0.7:
+        unit = 2 ** (len(pipe.vae.config.get("block_out_channels")
+                         or pipe.vae.config.encoder_block_out_channels) - 1)
+        gen = torch.Generator().manual_seed(r.randrange(2**31))
+        request["latents"] = torch.randn(
+            1, 4, request["height"] // unit, request["width"] // unit,
+            generator=gen)
+        del request["picture"]
+    return pipe, request, run_starting
+
+
+def run_starting(pipe, request):
+    image = request.get("latents")
+    if image is None:
+        image = request["fitted"]
+    else:
+        image = image.to(pipe.unet.dtype)
+    return p.run_text(pipe, request, image=image)
 
 
 def make_img2img(r):
     if r.random() < 0.4:
         pipe = p.with_case(diffusers.StableDiffusionXLImg2ImgPipeline,
                            p.xl_parts(r, False, **p.embedded_guidance(r)))
-    else:
-        pipe = p.with_case(diffusers.StableDiffusionImg2ImgPipeline,
-                           p.sd_parts(r, **p.embedded_guidance(r)))
+        pipe, request, run = finish(r, pipe, run_img2img)
+        if r.random() < 0.5:
+            p.draw_micro(r, request, False, True)
+        return pipe, request, run
+    pipe = p.with_case(diffusers.StableDiffusionImg2ImgPipeline,
+                       p.sd_parts(r, **p.embedded_guidance(r)))
     return finish(r, pipe, run_img2img)
 
 
@@ -161,5 +198,5 @@ def run_edit_xl(pipe, request):
                       image_guidance_scale=request["image_guidance"])
 
 
-KINDS = {"refiner": make_refiner, "img2img": make_img2img,
+KINDS = {"refiner": make_refiner, "starting": make_starting, "img2img": make_img2img,
          "inpaint": make_inpaint, "edit": make_edit, "lcmimg": make_lcmimg}

@@ -8,7 +8,9 @@ and vocabulary of make_text_pipelines.py: picture to picture of Stable
 Diffusion 1.x, 2.x, XL and its refiner and of a latent consistency model, with
 AutoencoderKL and AutoencoderTiny; inpainting
 with 4 and with 9 channels; edits by instruction (8 channels), of 1.x, of XL
-and of CosXL.  The picture of 40 x 36 pixels has the colours
+and of CosXL; XL and its refiner handing over a part of the way, and what they
+are told of a picture's making.  Latents that a run begins with are
+1.5 cos(37 c + 5 y + 1.7 x) in f64, rounded.  The picture of 40 x 36 pixels has the colours
 (7 x + 13 y + 50 c + x y mod 32) mod 256, the mask 255 where (x + 2 y) mod 40 is
 below 18; both are resized by the pipelines.  A golden holds the latents after
 every evaluation and the picture.
@@ -22,13 +24,14 @@ import sys
 import numpy
 import torch
 from diffusers import (DDIMScheduler, EulerAncestralDiscreteScheduler,
-                       EulerDiscreteScheduler,
+                       EulerDiscreteScheduler, HeunDiscreteScheduler,
                        LatentConsistencyModelImg2ImgPipeline, PNDMScheduler,
                        StableDiffusionImg2ImgPipeline,
                        StableDiffusionInpaintPipeline,
                        StableDiffusionInstructPix2PixPipeline,
                        StableDiffusionXLImg2ImgPipeline,
                        StableDiffusionXLInpaintPipeline,
+                       StableDiffusionXLPipeline,
                        StableDiffusionXLInstructPix2PixPipeline)
 from diffusers.utils import logging
 from PIL import Image
@@ -127,6 +130,39 @@ PIPELINES = {
                      {"prompt": "a red dog", "steps": 5, "seed": 9,
                       "strength": 1.0},
                  ]),
+    "handover_base": ("sdxl", StableDiffusionXLPipeline, None, {}, [
+        {"prompt": "a photo of a cat", "negative_prompt": "dog", "steps": 7,
+         "seed": 22, "denoising_end": 0.7, "from_noise": True,
+         "micro": {"original": [30, 51], "crop": [3, 7], "target": [90, 80]}},
+        {"prompt": "a red dog", "steps": 4, "seed": 23, "guidance": 3.0,
+         "from_noise": True,
+         "micro": {"crop": [5, 2]},
+         "negative_micro": {"original": [12, 34], "target": [56, 78]}},
+    ]),
+    "handover_refiner": (
+        "sdxl", StableDiffusionXLImg2ImgPipeline, EULER,
+        {"unet": REFINER_UNET, "texts": [None, REFINER_TEXT],
+         "arguments": REFINER}, [
+             {"prompt": "a photo of a cat", "steps": 8, "seed": 24,
+              "latents": True, "denoising_start": 0.6, "aesthetic_score": 7.5,
+              "micro": {"original": [30, 51], "crop": [3, 7]},
+              "negative_micro": {"crop": [1, 9]}},
+             {"prompt": "a red dog", "steps": 8, "seed": 25,
+              "denoising_start": 0.3, "denoising_end": 0.8,
+              "negative_aesthetic_score": 1.0},
+             {"prompt": "a red dog", "steps": 6, "seed": 26, "latents": True,
+              "strength": 0.5},
+         ]),
+    # Of two evaluations a step, ended within one.
+    "handover_heun": (
+        "sdxl", StableDiffusionXLImg2ImgPipeline,
+        HeunDiscreteScheduler(**text.BETAS, timestep_spacing="leading",
+                              steps_offset=1), {}, [
+            {"prompt": "a photo of a cat", "steps": 8, "seed": 27,
+             "latents": True, "denoising_start": 0.3, "denoising_end": 0.7,
+             "evaluations": 2,
+             "negative_micro": {"original": [12, 34], "target": [56, 78]}},
+        ]),
     "edit": ("sd1", StableDiffusionInstructPix2PixPipeline, ANCESTRAL,
              {"unet": EDIT_UNET}, [
                  {"prompt": "a red dog", "steps": 6, "seed": 11},
@@ -157,6 +193,27 @@ def picture():
 def mask():
     y, x = numpy.mgrid[0:36, 0:40]
     return Image.fromarray(((x + 2 * y) % 40 < 18).astype(numpy.uint8) * 255)
+
+
+def latents():
+    c, y, x = numpy.mgrid[0:4, 0:8, 0:8]
+    values = 1.5 * numpy.cos(37 * c + 5 * y + 1.7 * x)
+    return torch.from_numpy(values.astype(numpy.float32))[None]
+
+
+# The reference's names of what is told, height and top first.
+MICRO = {"original": "original_size", "crop": "crops_coords_top_left",
+         "target": "target_size"}
+AS_IT_IS = ("denoising_start", "denoising_end", "aesthetic_score",
+            "negative_aesthetic_score")
+
+
+def told(request):
+    args = {key: request[key] for key in AS_IT_IS if key in request}
+    for side in ("", "negative_"):
+        for key, (a, b) in request.get(side + "micro", {}).items():
+            args[side + MICRO[key]] = (b, a)
+    return args
 
 
 def build(name):
@@ -206,8 +263,14 @@ def run(pipe, request):
         args.update(callback=keep_old, width=32, height=32)
     else:
         args["callback_on_step_end"] = keep
-    if not is_edit:
+    if not is_edit and "strength" in request:
         args["strength"] = request["strength"]
+    if request.get("latents"):
+        args["image"] = latents()
+    if type(pipe) is StableDiffusionXLPipeline:
+        args.update(width=32, height=32)
+        del args["image"]
+    args.update(told(request))
     if "image_guidance" in request:
         args["image_guidance_scale"] = request["image_guidance"]
     if "rescale" in request:
