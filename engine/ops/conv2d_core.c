@@ -42,14 +42,18 @@
 /* Floating-point operations that make a chunk worth handing out. */
 #define CHUNK_FLOPS (1u << 20)
 
-/* With this many row blocks a chunk takes as many panels as stay in a cache
- * beside the rows, so that the rows are read once. */
-#define MANY_BLOCKS 16u
-#define PANEL_BYTES (128u << 10)
+/* From this many row blocks on all rows are more than a cache beside the core
+ * holds: each chunk's panels read them anew, from far.  Six panels are as wide
+ * as a block is high, so that either is read as often as the other; more are
+ * taken while they are few bytes, and none that would leave too few chunks. */
+#define MANY_BLOCKS 8u
+#define MANY_PANELS 6u
+#define PANEL_BYTES ((size_t)512 << 10)
+#define MANY_CHUNKS 64u
 
 /* Of panels that are made when used: bytes of those that are there at once,
  * unless one is larger; and chunks for each thread, at least. */
-#define MADE_BYTES  ((size_t)256 << 10)
+#define MADE_BYTES  ((size_t)1 << 20)
 #define MADE_CHUNKS 4u
 
 /* Operand images of more bytes are not made whole; bytes of a band, and its
@@ -175,26 +179,41 @@ static void split_images(struct split *s, const struct kernel_table *k,
     s->operand_bytes = size_align(row * band_image_rows(core, s->band), 64);
 }
 
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Panels that a chunk takes, or has made at once: all chunks about as many. */
+static uint32_t panels_at_once(const struct split *s, bool is_made)
+{
+    size_t flops = 2 * s->n_k * s->nr * least(s->rows, s->block);
+    size_t n = ceil_div(CHUNK_FLOPS, flops);
+    if (s->n_blocks >= MANY_BLOCKS) {
+        size_t many = most(MANY_PANELS, PANEL_BYTES / s->panel_bytes);
+        n = most(n,
+                 least(many, (size_t)s->n_blocks * s->n_panels / MANY_CHUNKS));
+    }
+    if (is_made)
+        n = least(n, most(1, MADE_BYTES / s->panel_bytes));
+    return ceil_div(s->n_panels, ceil_div(s->n_panels, n));
+}
+
 static void split_panels(struct split *s, const struct kernel_table *k,
                          const struct conv_core *core)
 {
     uint32_t cin = core->im.c0 + core->im.c1;
-    size_t rows = s->rows < s->block ? s->rows : s->block;
-    uint32_t n, fit;
     s->n_k = (size_t)core->kh * core->kw * core->im.cp;
     s->is_thin = choose_packs_dots(k, cin, core->cout);
     s->nr = conv_panel_width(k, cin, core->cout);
     s->n_panels = ceil_div(core->cout, s->nr);
     s->panel_bytes = s->n_k * s->nr * dtype_size(core->im.type);
-    n = ceil_div(CHUNK_FLOPS, 2 * s->n_k * s->nr * rows);
-    fit = (uint32_t)(PANEL_BYTES / (s->n_k * s->nr * sizeof(float)));
-    if (s->n_blocks >= MANY_BLOCKS && n < fit)
-        n = fit;
-    if (core->rows && n * s->panel_bytes > MADE_BYTES)
-        n = s->panel_bytes < MADE_BYTES
-                ? (uint32_t)(MADE_BYTES / s->panel_bytes)
-                : 1;
-    s->panel_step = n < s->n_panels ? n : s->n_panels;
+    s->panel_step = panels_at_once(s, core->rows != NULL);
     if (core->rows)
         s->made_bytes = weight_room_bytes(k) +
                         size_align(s->panel_step * s->panel_bytes, 64);

@@ -56,6 +56,8 @@ static const struct case_row cases[] = {
     {{2, 5, 4, 2, 0, 5, 4, 20, 3, 3, 2, 1, 1, 3, 2}, ACT_NONE, BIAS},
     /* more rows than a block, more panels than one */
     {{1, 20, 19, 16, 0, 20, 19, 48, 3, 3, 1, 1, 1, 20, 19}, ACT_NONE, 0},
+    /* many row blocks: several panels a chunk, the last ones fewer */
+    {{1, 1, 1300, 8, 0, 1, 1300, 330, 1, 1, 1, 0, 0, 1, 1300}, ACT_NONE, BIAS},
     /* many images: groups */
     {{9, 7, 7, 6, 0, 7, 7, 20, 3, 3, 1, 1, 1, 7, 7}, ACT_SILU, NORM | BIAS},
     {{50, 3, 3, 4, 0, 3, 3, 8, 3, 3, 1, 1, 1, 3, 3}, ACT_NONE, BIAS | VEC},

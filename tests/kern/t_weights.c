@@ -297,13 +297,15 @@ static void rows_give_the_bits_of_packed_weights(void **state)
                 check_product(&tables[i], &rows[r]);
 }
 
-/* Patches that do not fit into scratch at once, by passes of blocks; the last
- * ones are short. */
-static void many_patches_give_the_bits_of_packed_weights(void **state)
+/* Patches that do not fit into scratch at once, by passes of blocks, the last
+ * ones short; rows of many blocks, by several panels, the last ones fewer. */
+static void many_rows_give_the_bits_of_packed_weights(void **state)
 {
     static const struct row many[] = {
         {3, 93, 40, 72, 3, 1, false, DTYPE_F16, DTYPE_F16, 16},
         {1, 20, 2408, 40, 3, 1, false, DTYPE_F16, DTYPE_BF16, 8},
+        {1, 36, 40, 330, 1, 1, false, DTYPE_F16, DTYPE_F16, 16},
+        {1, 40, 2600, 90, 1, 1, false, DTYPE_F16, DTYPE_F32, 32},
     };
     struct kernel_table k;
 
@@ -388,7 +390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_are_their_twins),
         cmocka_unit_test(rows_give_the_bits_of_packed_weights),
-        cmocka_unit_test(many_patches_give_the_bits_of_packed_weights),
+        cmocka_unit_test(many_rows_give_the_bits_of_packed_weights),
         cmocka_unit_test(the_gate_has_one_verdict),
         cmocka_unit_test(bands_give_the_bits_of_whole_images),
     };
