@@ -5,6 +5,7 @@
 #include "pipeline/request.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -170,17 +171,80 @@ static enum unstir_status read_seed(const struct json *v, uint64_t *seed,
     return error_set(err, UNSTIR_ERR_FORMAT, "the seed is not a whole number");
 }
 
-static enum unstir_status read_texts(struct unstir_request *r,
+enum field_kind { FIELD_TEXT, FIELD_REAL, FIELD_COUNT, FIELD_SEED };
+
+/* The members that are fields of a request as they stand; what is absent has
+ * the fallback (a text NULL, a seed 0). */
+static const struct field {
+    const char *key;
+    enum field_kind kind;
+    size_t at; /* in struct unstir_request                                   */
+    double fallback;
+} fields[] = {
+#define AT(member) offsetof(struct unstir_request, member)
+    {"prompt", FIELD_TEXT, AT(prompt), 0},
+    {"negative_prompt", FIELD_TEXT, AT(negative_prompt), 0},
+    {"prompt_syntax", FIELD_TEXT, AT(prompt_syntax), 0},
+    {"clip_skip", FIELD_COUNT, AT(clip_skip), 1},
+    {"seed", FIELD_SEED, AT(seed), 0},
+    {"variation_seed", FIELD_SEED, AT(variation_seed), 0},
+    {"variation_strength", FIELD_REAL, AT(variation_strength), 0},
+    {"steps", FIELD_COUNT, AT(steps), 0},
+    {"sampler", FIELD_TEXT, AT(sampler), 0},
+    {"schedule", FIELD_TEXT, AT(schedule), 0},
+    {"guidance_scale", FIELD_REAL, AT(guidance), UNSTIR_UNSET_F},
+    {"image_guidance_scale", FIELD_REAL, AT(image_guidance), UNSTIR_UNSET_F},
+    {"guidance_rescale", FIELD_REAL, AT(guidance_rescale), 0},
+    {"guidance_start", FIELD_REAL, AT(guidance_start), 0},
+    {"guidance_end", FIELD_REAL, AT(guidance_end), 1},
+    {"eta", FIELD_REAL, AT(eta), UNSTIR_UNSET_F},
+    {"deep_cache", FIELD_COUNT, AT(deep_cache), 1},
+    {"width", FIELD_COUNT, AT(width), 0},
+    {"height", FIELD_COUNT, AT(height), 0},
+    {"strength", FIELD_REAL, AT(strength), UNSTIR_UNSET_F},
+    {"denoising_start", FIELD_REAL, AT(denoising_start), 0},
+    {"denoising_end", FIELD_REAL, AT(denoising_end), 1},
+#undef AT
+};
+
+/* Beside them: a class, what micro.h reads, pictures by their digests, and what
+ * goes by the model's digest. */
+static const char *const other_keys[] = {
+    "class",
+    "micro_conditioning",
+    "negative_micro_conditioning",
+    "aesthetic_score",
+    "negative_aesthetic_score",
+    "init_image_sha256",
+    "mask_sha256",
+    "init_latents_sha256",
+    "model",
+    "loras",
+};
+
+static enum unstir_status read_field(struct unstir_request *r,
+                                     const struct field *f,
                                      const struct json *o,
                                      struct unstir_error *err)
 {
-    int64_t clip_skip;
+    void *to = (char *)r + f->at;
+    int64_t count;
 
-    TRY(json_get_string(o, "prompt", NULL, &r->prompt, err));
-    TRY(json_get_string(o, "negative_prompt", NULL, &r->negative_prompt, err));
-    TRY(json_get_string(o, "prompt_syntax", NULL, &r->prompt_syntax, err));
-    TRY(json_get_int(o, "clip_skip", 1, 1, UINT32_MAX, &clip_skip, err));
-    r->clip_skip = (uint32_t)clip_skip;
+    switch (f->kind) {
+    case FIELD_TEXT:
+        return json_get_string(o, f->key, NULL, to, err);
+    case FIELD_REAL:
+        return json_get_real(o, f->key, f->fallback, to, err);
+    case FIELD_COUNT:
+        TRY(json_get_int(o, f->key, (int64_t)f->fallback, 1, UINT32_MAX, &count,
+                         err));
+        *(uint32_t *)to = (uint32_t)count;
+        break;
+    case FIELD_SEED:
+        if (json_get(o, f->key))
+            return read_seed(json_get(o, f->key), to, err);
+        break;
+    }
     return UNSTIR_OK;
 }
 
@@ -189,75 +253,98 @@ static bool is_same_text(const char *a, const char *b)
     return (a == NULL) == (b == NULL) && (!a || strcmp(a, b) == 0);
 }
 
+static bool is_same_field(const struct unstir_request *a,
+                          const struct unstir_request *b, const struct field *f)
+{
+    const void *x = (const char *)a + f->at, *y = (const char *)b + f->at;
+
+    switch (f->kind) {
+    case FIELD_TEXT:
+        return is_same_text(*(const char *const *)x, *(const char *const *)y);
+    case FIELD_REAL:
+        return *(const double *)x == *(const double *)y;
+    case FIELD_COUNT:
+        return *(const uint32_t *)x == *(const uint32_t *)y;
+    case FIELD_SEED:
+        return *(const uint64_t *)x == *(const uint64_t *)y;
+    }
+    return false;
+}
+
+static bool is_known(const char *key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        if (strcmp(key, fields[i].key) == 0)
+            return true;
+    for (size_t i = 0; i < ARRAY_LEN(other_keys); i++)
+        if (strcmp(key, other_keys[i]) == 0)
+            return true;
+    return false;
+}
+
+/* What stands in every request is there, and nothing that stands in none. */
+static enum unstir_status check_keys(const struct unstir_model *model,
+                                     const struct json *o,
+                                     struct unstir_error *err)
+{
+    const char *const needed[] = {
+        "model",   model->info.takes_text ? "prompt" : "class",
+        "seed",    "steps",
+        "sampler", "guidance_scale",
+        "eta",     "width",
+        "height"};
+    const struct json *value;
+    const char *key;
+
+    if (json_type(o) != JSON_OBJECT)
+        return error_set(err, UNSTIR_ERR_FORMAT, "the request is no object");
+    for (size_t i = 0; i < ARRAY_LEN(needed); i++)
+        if (!json_get(o, needed[i]))
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "the request has no \"%s\"", needed[i]);
+    for (size_t i = 0; json_each(o, &i, &key, &value);)
+        if (!is_known(key))
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "the request has an unknown member \"%.60s\"",
+                             key);
+    return UNSTIR_OK;
+}
+
+/* A request is written with every default filled in, so that resolving it must
+ * give it back. */
+static enum unstir_status check_canonical(const struct unstir_model *model,
+                                          const struct unstir_request *read,
+                                          const struct unstir_request *resolved,
+                                          struct unstir_error *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        if (!is_same_field(read, resolved, &fields[i]))
+            return error_set(err, UNSTIR_ERR_FORMAT,
+                             "the request is not in its canonical form: \"%s\"",
+                             fields[i].key);
+    if (read->class_id != resolved->class_id)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "the request is not in its canonical form: \"class\"");
+    if (micro_is_said(model, resolved) && !micro_is_same(resolved, read))
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "the request is not in its canonical form: "
+                         "\"micro_conditioning\"");
+    return UNSTIR_OK;
+}
+
 enum unstir_status request_read(const struct unstir_model *model,
                                 const struct json *o,
                                 struct unstir_request *resolved,
                                 struct unstir_error *err)
 {
-    const char *subject = model->info.takes_text ? "prompt" : "class";
-    const char *const keys[] = {"model", subject,   "seed",
-                                "steps", "sampler", "guidance_scale",
-                                "eta",   "width",   "height"};
-    static const char *const more[] = {
-        "image_guidance_scale",
-        "schedule",
-        "guidance_rescale",
-        "guidance_start",
-        "guidance_end",
-        "strength",
-        "init_image_sha256",
-        "mask_sha256",
-        "init_latents_sha256",
-        "denoising_start",
-        "denoising_end",
-        "micro_conditioning",
-        "negative_micro_conditioning",
-        "aesthetic_score",
-        "negative_aesthetic_score",
-        "negative_prompt",
-        "clip_skip",
-        "prompt_syntax",
-        "deep_cache",
-        "variation_seed",
-        "variation_strength",
-        "loras"}; /* these go by the model's digest */
     struct unstir_request r = UNSTIR_REQUEST_INIT;
-    int64_t steps, width, height, deep_cache;
-    size_t n_more = 0;
+    enum unstir_status st;
 
-    for (size_t i = 0; i < ARRAY_LEN(more); i++)
-        n_more += json_get(o, more[i]) != NULL;
-    if (json_type(o) != JSON_OBJECT || json_len(o) != ARRAY_LEN(keys) + n_more)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "the request is not an object of %zu keys",
-                         ARRAY_LEN(keys));
-    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
-        if (!json_get(o, keys[i]))
-            return error_set(err, UNSTIR_ERR_FORMAT,
-                             "the request has no \"%s\"", keys[i]);
+    TRY(check_keys(model, o, err));
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++)
+        TRY(read_field(&r, &fields[i], o, err));
     TRY(json_get_int(o, "class", UNSTIR_CLASS_NULL, 0, INT32_MAX, &r.class_id,
                      err));
-    TRY(read_texts(&r, o, err));
-    TRY(read_seed(json_get(o, "seed"), &r.seed, err));
-    if (json_get(o, "variation_seed"))
-        TRY(read_seed(json_get(o, "variation_seed"), &r.variation_seed, err));
-    TRY(json_get_real(o, "variation_strength", 0, &r.variation_strength, err));
-    TRY(json_get_int(o, "steps", 0, 1, UINT32_MAX, &steps, err));
-    TRY(json_get_int(o, "width", 0, 1, UINT32_MAX, &width, err));
-    TRY(json_get_int(o, "height", 0, 1, UINT32_MAX, &height, err));
-    TRY(json_get_int(o, "deep_cache", 1, 1, UINT32_MAX, &deep_cache, err));
-    TRY(json_get_string(o, "sampler", "", &r.sampler, err));
-    TRY(json_get_string(o, "schedule", NULL, &r.schedule, err));
-    TRY(json_get_real(o, "guidance_scale", UNSTIR_UNSET_F, &r.guidance, err));
-    TRY(json_get_real(o, "image_guidance_scale", UNSTIR_UNSET_F,
-                      &r.image_guidance, err));
-    TRY(json_get_real(o, "guidance_rescale", 0, &r.guidance_rescale, err));
-    TRY(json_get_real(o, "guidance_start", 0, &r.guidance_start, err));
-    TRY(json_get_real(o, "guidance_end", 1, &r.guidance_end, err));
-    TRY(json_get_real(o, "eta", UNSTIR_UNSET_F, &r.eta, err));
-    TRY(json_get_real(o, "strength", UNSTIR_UNSET_F, &r.strength, err));
-    TRY(json_get_real(o, "denoising_start", 0, &r.denoising_start, err));
-    TRY(json_get_real(o, "denoising_end", 1, &r.denoising_end, err));
     TRY(micro_read(o, &r, err));
     if (json_get(o, "init_latents_sha256"))
         r.init_latents = &request_absent_latents;
@@ -265,39 +352,13 @@ enum unstir_status request_read(const struct unstir_model *model,
         r.init_image = &request_absent_picture;
     if (json_get(o, "mask_sha256"))
         r.mask = &request_absent_picture;
-    r.deep_cache = (uint32_t)deep_cache;
-    r.steps = (uint32_t)steps;
-    r.width = (uint32_t)width;
-    r.height = (uint32_t)height;
-    enum unstir_status st = request_check(model, &r, resolved, NULL, NULL, err);
+    st = request_check(model, &r, resolved, NULL, NULL, err);
     if (st == UNSTIR_ERR_NOMEM)
         return st;
-    if (st) {
-        (void)error_prefix(st, "the request", err); /* of the file's form */
+    if (st) { /* of the file's form: nobody asked for it                     */
         if (err)
             err->status = UNSTIR_ERR_FORMAT;
-        return UNSTIR_ERR_FORMAT;
+        return error_prefix(UNSTIR_ERR_FORMAT, "the request", err);
     }
-    if (resolved->class_id != r.class_id || resolved->steps != r.steps ||
-        resolved->guidance != r.guidance || resolved->eta != r.eta ||
-        resolved->strength != r.strength ||
-        resolved->image_guidance != r.image_guidance ||
-        resolved->guidance_rescale != r.guidance_rescale ||
-        resolved->guidance_start != r.guidance_start ||
-        resolved->guidance_end != r.guidance_end ||
-        !is_same_text(resolved->sampler, r.sampler) ||
-        !is_same_text(resolved->schedule, r.schedule) ||
-        !is_same_text(resolved->prompt, r.prompt) ||
-        !is_same_text(resolved->negative_prompt, r.negative_prompt) ||
-        !is_same_text(resolved->prompt_syntax, r.prompt_syntax) ||
-        resolved->clip_skip != r.clip_skip ||
-        resolved->deep_cache != r.deep_cache ||
-        resolved->denoising_start != r.denoising_start ||
-        resolved->denoising_end != r.denoising_end ||
-        (micro_is_said(model, resolved) && !micro_is_same(resolved, &r)) ||
-        resolved->variation_seed != r.variation_seed ||
-        resolved->variation_strength != r.variation_strength)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "the request is not in its canonical form");
-    return UNSTIR_OK;
+    return check_canonical(model, &r, resolved, err);
 }
