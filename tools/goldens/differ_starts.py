@@ -7,6 +7,8 @@ coloured.
 
 SPDX-License-Identifier: MIT
 """
+import math
+
 import diffusers
 import numpy
 import torch
@@ -89,7 +91,7 @@ def finish(r, pipe, run, has_mask=False):
     most = pipe.scheduler.config.num_train_timesteps
     few = 1 / request["strength"] if r.random() < 0.95 else 1
     request["steps"] = pipe.method["steps"] = min(most, r.choice(
-        [n for n in (2, 3, 5, 8) if n >= few] or [8]))
+        [n for n in (2, 3, 5, 8) if n >= few] or [math.ceil(few)]))
     return pipe, request, run
 
 
