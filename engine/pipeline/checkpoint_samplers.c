@@ -126,6 +126,11 @@ enum unstir_status checkpoint_samplers_check(struct unstir_model *m,
         if (!s->is_usable)
             continue;
         o.n_steps = few_steps(samplers[i], &s->schedule);
+        /* Begun late, as from a picture: where no signal is left at the first
+         * timestep, a run from there on may still have some. */
+        uint32_t n =
+            sampler_count_steps(samplers[i], &s->schedule, NULL, o.n_steps);
+        o.first = samplers[i]->is_inverse ? 0 : n - 1;
         enum unstir_status st =
             sampler_run_init(&run, samplers[i], &s->schedule, &o, &why);
         sampler_run_fini(&run);

@@ -238,6 +238,32 @@ static void test_unusable_sampler(void **state)
     close_texts(&o);
 }
 
+/* Nothing can be made of noise where the first timestep has no signal left, but
+ * of a picture something, from a later one. */
+static void test_no_signal(void **state)
+{
+    static uint8_t pixels[16 * 16];
+    const struct unstir_image picture = {16, 16, 1, pixels};
+    struct texts texts = {
+        .scheduler = "{\"_class_name\":\"DDIMScheduler\",\"clip_sample\":"
+                     "false,\"timestep_spacing\":\"trailing\","
+                     "\"rescale_betas_zero_snr\":true}"};
+    struct unstir_request r = UNSTIR_REQUEST_INIT, full;
+    struct unstir_error err = {0};
+    struct opened o;
+
+    must_open(&o, &texts, "folder");
+    assert_int_equal(unstir_request_check(o.model, &r, &full, NULL, NULL, &err),
+                     UNSTIR_ERR_ARG);
+    assert_non_null(strstr(err.detail, "no signal left"));
+    r.init_image = &picture;
+    r.strength = 0.5;
+    if (unstir_request_check(o.model, &r, &full, NULL, NULL, &err))
+        fail_msg("%s", err.detail);
+    assert_string_equal(full.sampler, "ddim");
+    close_texts(&o);
+}
+
 static void test_id2label(void **state)
 {
     struct texts texts = {
@@ -513,6 +539,7 @@ int main(void)
         cmocka_unit_test(test_derived_defaults),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_own_sampler_refused),
+        cmocka_unit_test(test_no_signal),
         cmocka_unit_test(test_unusable_sampler),
         cmocka_unit_test(test_id2label),
         cmocka_unit_test(test_no_null_class),
