@@ -761,6 +761,37 @@ def to_root(folder):
     (folder / "scheduler").rmdir()
 
 
+F8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+
+def network_files(pipe, folder):
+    """(network, its file), where that is one."""
+    for name, m in pipe.components.items():
+        if isinstance(m, torch.nn.Module):
+            for path in (pathlib.Path(folder) / name).glob("*.safetensors"):
+                yield m, path
+
+
+def store_as(r, pipe, folder, dtypes):
+    """Files in a type that the reference does not write; it has their
+    numbers."""
+    for m, path in network_files(pipe, folder):
+        dtype = r.choice(dtypes)
+        stored = {k: v.to(dtype) if v.ndim > 1 else v
+                  for k, v in load_file(path).items()}
+        save_file(stored, path)
+        m.load_state_dict({k: v.to(torch.float32)
+                           for k, v in stored.items()}, strict=False)
+
+
+def add_decoys(pipe, folder):
+    """A variant beside each file, which nobody asked for."""
+    for _, path in list(network_files(pipe, folder)):
+        save_file({k: torch.zeros_like(v, dtype=torch.float16)
+                   for k, v in load_file(path).items()},
+                  path.with_name(path.stem + ".fp16.safetensors"))
+
+
 def networks_of(pipe):
     return [m for m in pipe.components.values()
             if isinstance(m, torch.nn.Module)]
@@ -778,16 +809,16 @@ def tables_of(model):
 
 def save(r, pipe, folder):
     """Save; the pipeline keeps what the file holds.  The layout's name."""
-    kind = r.choice(["plain", "plain", "old", "fp16", "bf16", "sharded",
-                     "root"])
+    kind = r.choice(["plain", "old", "fp16", "bf16", "sharded", "root", "f8",
+                     "f64", "decoys", "sharded fp16", "sharded bf16"])
     args = {}
     made = [tables_of(m) for m in networks_of(pipe)]
-    if kind in ("fp16", "bf16"):
-        args["variant"] = kind
-        dtype = torch.float16 if kind == "fp16" else torch.bfloat16
+    if kind.endswith("16"):
+        args["variant"] = kind[-4:]
+        dtype = torch.float16 if kind[-4:] == "fp16" else torch.bfloat16
         for m in networks_of(pipe):
             m.to(dtype)
-    if kind == "sharded":
+    if kind.startswith("sharded"):
         args["max_shard_size"] = r.choice(["20KB", "60KB"])
     pipe.save_pretrained(folder, **args)
     for m, tables in zip(networks_of(pipe), made):
@@ -798,6 +829,10 @@ def save(r, pipe, folder):
         index = pathlib.Path(folder) / "model_index.json"
         told = json.loads(index.read_text())
         index.write_text(json.dumps({**told, "is_cosxl_edit": True}))
+    if kind in ("f8", "f64"):
+        store_as(r, pipe, folder, F8 if kind == "f8" else [torch.float64])
+    if kind == "decoys":
+        add_decoys(pipe, folder)
     if kind == "old":
         age(r, pathlib.Path(folder))
     if kind == "root" and set(pipe.components) == {"unet", "scheduler"}:
