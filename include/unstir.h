@@ -287,7 +287,8 @@ struct unstir_model_info {
     bool takes_text;            /* a prompt instead of a class                */
     bool takes_negative_prompt; /* texts, but for models that embed the
                                    guidance scale                             */
-    uint32_t max_clip_skip;     /* layers of its text encoder; 0: no text     */
+    uint32_t max_clip_skip;     /* layers of its text encoder, and one more:
+                                   what they start from; 0: no text         */
     bool takes_guidance;        /* it has something to be guided by           */
     double default_guidance;    /* 1: off                                     */
     double default_guidance_start, default_guidance_end; /* shares of steps   */

@@ -613,7 +613,7 @@ enum unstir_status clip_text_encode(const struct clip_text *t,
         return error_set(err, UNSTIR_ERR_ARG,
                          "the text encoder was opened without its weights, or "
                          "they were unloaded");
-    if (io->skip >= t->config.n_layers)
+    if (io->skip > t->config.n_layers)
         return error_field(err, "clip_skip",
                            "%u layers are skipped; the text encoder has %u",
                            io->skip, t->config.n_layers);

@@ -60,7 +60,8 @@ struct clip_text_info {
 };
 const struct clip_text_info *clip_text_info(const struct clip_text *t);
 
-/* The hidden state of the last layer (skip 0) or of one before. */
+/* The hidden state of the last layer (skip 0) or of one before, down to the
+ * embeddings (skip n_layers). */
 struct clip_text_io {
     uint32_t n;
     const uint32_t *ids;  /* [n][length]                                     */

@@ -68,6 +68,7 @@ static enum unstir_status check_widths(const struct conditioner *c,
     return UNSTIR_OK;
 }
 
+/* One past the layers is what they start from. */
 static void find_max_skip(struct conditioner *c)
 {
     c->max_skip = UINT32_MAX;
@@ -77,8 +78,8 @@ static void find_max_skip(struct conditioner *c)
         if (layers < c->max_skip)
             c->max_skip = layers;
     }
-    if (c->is_xl && c->max_skip > 1)
-        c->max_skip--;
+    if (!c->is_xl) /* SDXL skips one by itself */
+        c->max_skip++;
 }
 
 enum unstir_status conditioner_open(struct conditioner *c,

@@ -416,7 +416,7 @@ expect text_weight 0 "" text -p "a (cat:1.4)" -o weight.png
 expect text_plain 0 "" text -p "a (cat:1.4)" --prompt-syntax plain -o plain.png
 expect text_skip 0 "" text -p "a cat" --clip-skip 2 -o skip.png
 equal text_differ "$(sha256sum cat.png dog.png weight.png plain.png skip.png | cut -c1-64 | sort -u | wc -l)" 5
-expect text_skip_above 2 "--clip-skip: clip_skip must be 1 to 2" text -p cat --clip-skip 3
+expect text_skip_above 2 "--clip-skip: clip_skip must be 1 to 3" text -p cat --clip-skip 4
 expect text_class 2 "has no classes" text --class 1
 # A LoRA of rank 1 with ones in both halves.
 layer=unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q

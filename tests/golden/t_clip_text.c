@@ -270,6 +270,37 @@ static void test_weights(void **state)
     record_close(&r);
 }
 
+/* One past the layers is what they start from. */
+static void test_no_layer(void **state)
+{
+    struct record r;
+    float got[N_STATE];
+    struct clip_text_io io = {.n = N, .hidden = got, .skip = 3};
+    const float *tokens, *places;
+    struct clip_text *t;
+
+    record_open(&r, *state);
+    io.ids = r.ids;
+    t = open_text(&r, NULL, UNSTIR_PRECISION_F32);
+    encode(t, NULL, &io);
+    tokens =
+        weights_find(r.weights, "text_model.embeddings.token_embedding.weight")
+            ->data;
+    places = weights_find(r.weights,
+                          "text_model.embeddings.position_embedding.weight")
+                 ->data;
+    for (size_t i = 0; i < N_STATE; i++) {
+        size_t row = i / CHANNELS, c = i % CHANNELS;
+        float want = tokens[r.ids[row] * CHANNELS + c] +
+                     places[row % LENGTH * CHANNELS + c];
+
+        if (got[i] != want)
+            fail_msg("%zu: %g, wanted %g", i, (double)got[i], (double)want);
+    }
+    clip_text_free(t);
+    record_close(&r);
+}
+
 /* A word with the vector of a token encodes as that token. */
 static void test_inversion(void **state)
 {
@@ -302,7 +333,7 @@ static void test_inversion(void **state)
     assert_int_equal(clip_text_encode(t, NULL, &io, NULL, &err),
                      UNSTIR_ERR_FORMAT);
     assert_non_null(strstr(err.detail, "token 100"));
-    io.skip = 3;
+    io.skip = 4;
     assert_int_equal(clip_text_encode(t, NULL, &io, NULL, &err),
                      UNSTIR_ERR_ARG);
     assert_string_equal(err.field, "clip_skip");
@@ -421,6 +452,7 @@ int main(void)
         {"same bytes", test_same_bytes, NULL, NULL, (void *)goldens[0]},
         {"many pieces", test_many_pieces, NULL, NULL, (void *)goldens[1]},
         {"weights", test_weights, NULL, NULL, (void *)goldens[0]},
+        {"no layer", test_no_layer, NULL, NULL, (void *)goldens[1]},
         {"inversion", test_inversion, NULL, NULL, (void *)goldens[1]},
         cmocka_unit_test(test_eos),
         cmocka_unit_test(test_damage),

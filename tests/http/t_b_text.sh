@@ -39,15 +39,15 @@ esac
 errors() {
     post /generate "$1" | jq -c '[.status,.errors[].pointer]'
 }
-is "clip_skip above the layers" "$(errors '{"prompt":"cat","clip_skip":3}')" '[422,"/clip_skip"]'
-is "the nearest right one" "$(post /generate '{"prompt":"cat","clip_skip":3}' | jq -c '.errors[0].nearest')" '[2]'
+is "clip_skip above the layers" "$(errors '{"prompt":"cat","clip_skip":4}')" '[422,"/clip_skip"]'
+is "the nearest right one" "$(post /generate '{"prompt":"cat","clip_skip":4}' | jq -c '.errors[0].nearest')" '[3]'
 is "a class" "$(errors '{"prompt":"cat","class":3}')" '[422,"/class"]'
 is "another syntax" "$(errors '{"prompt":"cat","prompt_syntax":"webui"}')" '[422,"/prompt_syntax"]'
 is "brackets beyond the ceiling" "$(errors "{\"prompt\":\"$(printf '(%.0s' $(seq 200))x\"}")" '[422,"/prompt"]'
 is "a text beyond the pieces" "$(errors "{\"negative_prompt\":\"$(printf 'a %.0s' $(seq 3000))\"}")" '[422,"/negative_prompt"]'
 
 get /v1/models | jq -c '.data[0]|[.takes_text,.takes_negative_prompt,.max_clip_skip,.pipeline,.autoencoder]' >"$TMP/m"
-is "the model says what it takes" "$(cat "$TMP/m")" '[true,true,2,"StableDiffusionPipeline","AutoencoderKL"]'
+is "the model says what it takes" "$(cat "$TMP/m")" '[true,true,3,"StableDiffusionPipeline","AutoencoderKL"]'
 is "so do the capabilities" "$(get /v1/capabilities | jq -c '.models[0]|[.text,.negative_prompt,.guidance]')" '[true,true,true]'
 
 id=$(new_job "{$ASK,\"steps\":4}")
