@@ -89,8 +89,9 @@ def draw_method(r, classes, most=6):
         config = case["config"]
         if case.get("sampler", "ddim") not in METHODS \
                 or (config.get("variance_type") or "").startswith("learned") \
-                or config.get("use_flow_sigmas") or "mu" in case:
-            continue
+                or config.get("use_flow_sigmas") or "mu" in case \
+                or case.get("schedule") in methods.AYS:  # a list of sigmas,
+            continue  # which diff_samplers.py gives to the scheduler itself
         case["steps"] = 1 + case["steps"] % most
         return case
 
