@@ -95,8 +95,9 @@ void h_reply_picture(struct request *request, const struct artifact *artifact)
 
 enum range { RANGE_NONE, RANGE_PART, RANGE_WRONG };
 
-/* "bytes=0-99", "bytes=100-", "bytes=-50", of GET alone (RFC 9110 14.2).  Several ranges and other units are
- * passed over, as RFC 9110 allows: the whole is sent. */
+/* "bytes=0-99", "bytes=100-", "bytes=-50", of GET alone (RFC 9110 14.2).
+ * Several ranges and other units are passed over, as RFC 9110 allows: the whole
+ * is sent. */
 static enum range read_range(const char *text, size_t size, size_t *first,
                              size_t *n)
 {
