@@ -126,14 +126,19 @@ enum unstir_status checkpoint_samplers_check(struct unstir_model *m,
         if (!s->is_usable)
             continue;
         o.n_steps = few_steps(samplers[i], &s->schedule);
-        /* Begun late, as from a picture: where no signal is left at the first
-         * timestep, a run from there on may still have some. */
-        uint32_t n =
-            sampler_count_steps(samplers[i], &s->schedule, NULL, o.n_steps);
-        o.first = samplers[i]->is_inverse ? 0 : n - 1;
+        o.first = 0;
         enum unstir_status st =
             sampler_run_init(&run, samplers[i], &s->schedule, &o, &why);
         sampler_run_fini(&run);
+        /* Else begun late, as from a picture: where no signal is left at the
+         * first timestep, a run from there on may still have some. */
+        if (st == UNSTIR_ERR_ARG || st == UNSTIR_ERR_UNSUPPORTED) {
+            uint32_t n =
+                sampler_count_steps(samplers[i], &s->schedule, NULL, o.n_steps);
+            o.first = samplers[i]->is_inverse ? 0 : n - 1;
+            st = sampler_run_init(&run, samplers[i], &s->schedule, &o, &why);
+            sampler_run_fini(&run);
+        }
         if (st == UNSTIR_ERR_NOMEM)
             return error_set(err, st, "%s", why.detail);
         if (st)
