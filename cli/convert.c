@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "cli.h"
 #include "commands.h"
 #include "lora_weight.h"
@@ -78,15 +76,10 @@ static bool cut_loras(struct loras *l, const char *option)
     return true;
 }
 
-static void tell(const char *report, const char *output)
+static void tell(void *arg, const char *text)
 {
-    json_t *root = json_loads(report, 0, NULL), *note;
-    size_t i;
-
-    json_array_foreach(json_object_get(root, "notes"), i, note)
-        cli_note("note: %s", json_string_value(note));
-    json_decref(root);
-    cli_note("%s written", output);
+    (void)arg;
+    cli_note("note: %s", text);
 }
 
 static int convert_main(int argc, char **argv)
@@ -119,13 +112,14 @@ static int convert_main(int argc, char **argv)
         .n_loras = loras.n,
         .vae = parts.vae,
         .text_encoders = {parts.text_encoders[0], parts.text_encoders[1]},
+        .note = v.common.is_quiet || v.common.is_json ? NULL : tell,
     };
     if (unstir_convert(&o, &json, &err) != UNSTIR_OK)
         return cli_fail(&err);
     if (v.common.is_json)
         fputs(json, stdout);
     else if (!v.common.is_quiet)
-        tell(json, o.output);
+        cli_note("%s written", o.output);
     unstir_free(json);
     return CLI_OK;
 }

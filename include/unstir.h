@@ -346,8 +346,12 @@ struct unstir_convert_options {
     size_t n_loras;
     const char *vae;              /* parts in place of the input's own, or   */
     const char *text_encoders[2]; /* that it lacks: as of a model's options  */
+    /* Told what a person should know of a conversion that is done, a line a
+     * call: what was left out, what was taken for what.  May be NULL. */
+    void (*note)(void *arg, const char *text);
+    void *note_arg;
 };
-/* *json tells what was done; ended by unstir_free().                       */
+/* *json tells what was done, notes included; ended by unstir_free().       */
 enum unstir_status unstir_convert(const struct unstir_convert_options *options,
                                   char **json, struct unstir_error *err);
 

@@ -345,6 +345,13 @@ static void report_part(struct conversion *c, size_t i)
     json_close(c->report);
 }
 
+static void put_note(struct conversion *c, const char *text)
+{
+    json_put_string(c->report, NULL, text);
+    if (c->options->note)
+        c->options->note(c->options->note_arg, text);
+}
+
 static void report_notes(struct conversion *c)
 {
     const struct json *value;
@@ -354,24 +361,23 @@ static void report_notes(struct conversion *c)
 
     json_open_array(c->report, "notes");
     for (size_t i = 0; i < c->file.notes.n; i++)
-        json_put_string(c->report, NULL, c->file.notes.texts[i]);
+        put_note(c, c->file.notes.texts[i]);
     if (c->is_to_file && !c->has_original_names)
-        json_put_string(c->report, NULL,
-                        "tensors have the folder's names: some have no "
-                        "original ones");
+        put_note(c, "tensors have the folder's names: some have no "
+                    "original ones");
     while (json_each(c->index, &at, &key, &value)) {
         if (json_type(json_at(value, 0)) != JSON_STRING ||
             !convert_leaves_out(key))
             continue;
         snprintf(text, sizeof text, "%s is left out", key);
-        json_put_string(c->report, NULL, text);
+        put_note(c, text);
     }
     if (c->has_left_words) {
         snprintf(text, sizeof text,
                  "embeddings/ of the input is not copied (files: %zu): put "
                  "them into embeddings/ beside the output",
                  c->n_inversions);
-        json_put_string(c->report, NULL, text);
+        put_note(c, text);
     }
     json_close(c->report);
 }

@@ -57,7 +57,7 @@ door() {
 }
 door microhttpd.h server/http.c
 door uv.h server/loop.c server/http.c
-door jansson.h server/json.c engine/format/json.c cli/convert.c
+door jansson.h server/json.c engine/format/json.c
 door cblas.h engine/ops/gemm_blas.c
 door nettle/ engine/format/digest.c server/digest.c
 door utf8proc.h engine/text/words.c

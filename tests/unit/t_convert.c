@@ -591,15 +591,33 @@ static void test_lora(void **state)
     scratch_remove(p.folder);
 }
 
-/* The notes of a conversion hold this text, or none of them does. */
+struct wanted {
+    const char *text;
+    bool is_told;
+};
+
+static void listen(void *arg, const char *text)
+{
+    struct wanted *wanted = arg;
+
+    wanted->is_told |= strstr(text, wanted->text) != NULL;
+}
+
+/* The notes of a conversion hold this text, told and in the report, or none of
+ * them does. */
 static void check_note(const struct unstir_convert_options *o, const char *text,
                        bool is_wanted)
 {
+    struct wanted wanted = {.text = text};
+    struct unstir_convert_options with = *o;
     struct unstir_error err = {0};
     char *json;
 
-    if (unstir_convert(o, &json, &err) != UNSTIR_OK)
+    with.note = listen;
+    with.note_arg = &wanted;
+    if (unstir_convert(&with, &json, &err) != UNSTIR_OK)
         fail_msg("%s", err.detail);
+    assert_int_equal(wanted.is_told, is_wanted);
     if ((strstr(json, text) != NULL) != is_wanted)
         fail_msg("%s: \"%s\" %s in %s", o->output, text,
                  is_wanted ? "is not" : "is", json);
