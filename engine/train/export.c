@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/mapfile.h"
+#include "base/path.h"
 #include "format/json.h"
 #include "format/safetensors_write.h"
 #include "ops/graph.h"
@@ -55,9 +56,9 @@ uint32_t trainer_default_steps(const struct unstir_trainer *t)
 static enum unstir_status write_json(struct json_writer *w, const char *folder,
                                      const char *name, struct unstir_error *err)
 {
-    char path[4096], *text = NULL;
+    char path[PATH_BYTES], *text = NULL;
     TRY(json_finish(&text, w, true, err));
-    enum unstir_status status = trainer_path(path, folder, name, err);
+    enum unstir_status status = path_join(path, folder, name, err);
     if (status == UNSTIR_OK)
         status = mapfile_write(path, text, strlen(text), err);
     alloc_free(text);
@@ -208,9 +209,9 @@ static enum unstir_status write_weights(const struct unstir_trainer *t,
     static const struct safetensors_meta meta[] = {{"format", "pt"}};
     size_t n = graph_n_params(t->learner.graph);
     struct safetensors_entry *entries;
-    char path[4096];
-    TRY(trainer_path(path, folder, "unet/diffusion_pytorch_model.safetensors",
-                     err));
+    char path[PATH_BYTES];
+    TRY(path_join(path, folder, "unet/diffusion_pytorch_model.safetensors",
+                  err));
     TRY(alloc_zero((void **)&entries, n, sizeof *entries, err));
     for (param_id p = 0; p < n; p++) {
         const struct graph_param *gp = graph_param_at(t->learner.graph, p);
@@ -232,11 +233,11 @@ enum unstir_status unstir_trainer_export(struct unstir_trainer *t,
                                          const char *folder, bool half,
                                          struct unstir_error *err)
 {
-    char path[4096];
+    char path[PATH_BYTES];
     TRY(trainer_make_folder(folder, "unet", err));
     TRY(trainer_make_folder(folder, "scheduler", err));
     TRY(write_weights(t, folder, half, err));
-    TRY(trainer_path(path, folder, "unet/config.json", err));
+    TRY(path_join(path, folder, "unet/config.json", err));
     TRY(mapfile_write(path, t->config_text, strlen(t->config_text), err));
     TRY(write_scheduler(t, folder, err));
     TRY(write_card(t, folder, err));

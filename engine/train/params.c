@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/affix.h"
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "base/size.h"
@@ -72,12 +73,6 @@ void params_fini(struct params *s)
 
 /* -- first values -------------------------------------------------------- */
 
-static int ends_with(const char *name, const char *tail)
-{
-    size_t n = strlen(name), m = strlen(tail);
-    return n >= m && strcmp(name + n - m, tail) == 0;
-}
-
 /* Layers that end a residual branch, and the network's last one. */
 static int starts_at_zero(const char *name)
 {
@@ -87,7 +82,7 @@ static int starts_at_zero(const char *name)
             char tail[32];
             snprintf(tail, sizeof tail, "%s.%s", layers[i],
                      is_bias ? "bias" : "weight");
-            if (ends_with(name, tail))
+            if (affix_ends(name, tail))
                 return 1;
         }
     return 0;

@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/mapfile.h"
+#include "base/path.h"
 #include "base/pool.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/generation.h"
@@ -23,18 +24,18 @@
 #define GRID_ROWS    10
 #define CSV_ROW      160
 
-static enum unstir_status output_path(char path[4096],
+static enum unstir_status output_path(char path[PATH_BYTES],
                                       const struct unstir_trainer *t,
                                       const char *name,
                                       struct unstir_error *err)
 {
-    return trainer_path(path, t->options.output, name, err);
+    return path_join(path, t->options.output, name, err);
 }
 
 static enum unstir_status write_csv(const struct unstir_trainer *t,
                                     struct unstir_error *err)
 {
-    char path[4096], *csv;
+    char path[PATH_BYTES], *csv;
     size_t n = 0, room = (t->history.n + 1) * CSV_ROW;
     TRY(output_path(path, t, "training/log.csv", err));
     TRY(alloc_zero((void **)&csv, room, 1, err));
@@ -57,7 +58,7 @@ static enum unstir_status write_png(const struct unstir_trainer *t,
                                     const struct unstir_image *image,
                                     struct unstir_error *err)
 {
-    char path[4096];
+    char path[PATH_BYTES];
     unsigned char *bytes;
     size_t n;
     TRY(output_path(path, t, name, err));

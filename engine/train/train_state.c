@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/path.h"
 #include "format/digest.h"
 #include "format/json.h"
 #include "format/safetensors.h"
@@ -124,9 +125,9 @@ enum unstir_status unstir_trainer_save(struct unstir_trainer *t,
                                        struct unstir_error *err)
 {
     struct state_text text;
-    char path[4096], hex[65];
+    char path[PATH_BYTES], hex[65];
     TRY(trainer_make_folder(t->options.output, "training", err));
-    TRY(trainer_path(path, t->options.output, STATE_NAME, err));
+    TRY(path_join(path, t->options.output, STATE_NAME, err));
     write_numbers(text.numbers, t);
     TRY(train_options_write(&text.options, &t->options, err));
     enum unstir_status status = state_digest(hex, t, &text, err);
@@ -236,10 +237,10 @@ enum unstir_status unstir_trainer_resume(struct unstir_trainer **out,
                                          const char *folder, unsigned n_threads,
                                          struct unstir_error *err)
 {
-    char path[4096];
+    char path[PATH_BYTES];
     struct weights *w;
     *out = NULL;
-    TRY(trainer_path(path, folder, STATE_NAME, err));
+    TRY(path_join(path, folder, STATE_NAME, err));
     TRY(safetensors_open(&w, path, err));
     enum unstir_status status = resume_from(out, w, folder, n_threads, err);
     weights_close(w);

@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/path.h"
 #include "base/pool.h"
 #include "base/rng.h"
 #include "base/size.h"
@@ -268,21 +269,11 @@ void history_add(struct history *h, const struct history_row *row)
 
 /* -- building -------------------------------------------------------------- */
 
-enum unstir_status trainer_path(char out[4096], const char *folder,
-                                const char *name, struct unstir_error *err)
-{
-    int n = snprintf(out, 4096, "%s/%s", folder, name);
-    if (n < 0 || n >= 4096)
-        return error_set(err, UNSTIR_ERR_LIMIT, "%s/%s: path too long", folder,
-                         name);
-    return UNSTIR_OK;
-}
-
 enum unstir_status trainer_make_folder(const char *folder, const char *sub,
                                        struct unstir_error *err)
 {
-    char path[4096];
-    TRY(trainer_path(path, folder, sub ? sub : "", err));
+    char path[PATH_BYTES];
+    TRY(path_join(path, folder, sub ? sub : "", err));
     for (char *p = path + 1; *p; p++) {
         if (*p != '/')
             continue;

@@ -77,10 +77,6 @@ enum unstir_status trainer_network_config(char **text,
                                           const struct dataset *d,
                                           struct unstir_error *err);
 
-/* "folder/name" in at most 4096 bytes. */
-enum unstir_status trainer_path(char out[4096], const char *folder,
-                                const char *name, struct unstir_error *err);
-
 /* mkdir -p of folder and then of folder/sub (sub may be NULL). */
 enum unstir_status trainer_make_folder(const char *folder, const char *sub,
                                        struct unstir_error *err);

@@ -848,8 +848,8 @@ static void isa(struct unstir_train_options *o)
 }
 
 static const struct bad_option bad[] = {
-    {"steps", "exactly one", no_length},
-    {"steps", "exactly one", two_lengths},
+    {"steps", "one of steps, epochs and minutes", no_length},
+    {"steps", "one of steps, epochs and minutes", two_lengths},
     {"objective", "did you mean epsilon", typo},
     {"objective", "origin-x0", far_off},
     {"channels", "3 norm groups", groups},
