@@ -55,10 +55,11 @@ fi
 # start_server waits by an http URL; here the socket is a file.
 sock=$TMP/sock
 for round in 1 2; do
-    "$unstir" serve -m "$MODEL" --listen "unix:$sock" --drain-grace 0 >"$TMP/unix" 2>"$TMP/log" &
+    : >"$TMP/unix$round" # there before the server that writes it
+    "$unstir" serve -m "$MODEL" --listen "unix:$sock" --drain-grace 0 >"$TMP/unix$round" 2>"$TMP/log" &
     SERVER=$!
     exec 3</dev/null
-    until grep -q '^listening on unix:' "$TMP/unix"; do kill -0 $SERVER || break; done
+    until grep -q '^listening on unix:' "$TMP/unix$round"; do kill -0 $SERVER || break; done
     is "f_listen: unix socket, round $round" \
         "$(curl -s --unix-socket "$sock" -o /dev/null -w '%{http_code}' http://localhost/health/live)" 200
     if [ $round = 1 ]; then
