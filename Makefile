@@ -73,7 +73,7 @@ FUZZERS := $(patsubst %.c,$(BUILD)/%,$(FUZZ_SRC))
 SERVER_FUZZ_OBJ := $(call obj,$(SERVER_FUZZ_SRC))
 SERVER_FUZZERS := $(patsubst tests/fuzz/server/%.c,$(BUILD)/tests/fuzz/%,$(SERVER_FUZZ_SRC))
 
-.PHONY: all check check-bins bench fuzz fuzzers lint install uninstall clean format help
+.PHONY: all check check-bins bench bench-clients fuzz fuzzers lint install uninstall clean format help
 .DELETE_ON_ERROR:
 all: $(BUILD)/unstir $(BUILD)/libunstir.a $(BUILD)/libunstir.so
 
@@ -182,7 +182,9 @@ $(FUZZERS): $(BUILD)/%: $(BUILD)/obj/%.o $(ENGINE_OBJ)
 	@mkdir -p $(@D)
 	$(CC) -fsanitize=fuzzer,$(FUZZ_SAN) -o $@ $< $(ENGINE_OBJ) $(ENGINE_LIBS)
 
-bench: all $(BENCH_CLIENTS)
+bench-clients: all $(BENCH_CLIENTS)
+
+bench: bench-clients
 	BUILD=$(BUILD) sh tests/bench/run.sh
 
 lint:
