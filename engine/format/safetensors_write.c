@@ -308,6 +308,20 @@ enum unstir_status safetensors_build(unsigned char **bytes, size_t *n_bytes,
     return status;
 }
 
+/* The tensors in `x`, which are placed if `status` says so; ends x. */
+static enum unstir_status write_placed(const char *path, struct writing *x,
+                                       enum unstir_status status,
+                                       const struct safetensors_meta *meta,
+                                       size_t n_meta, struct unstir_error *err)
+{
+    if (status == UNSTIR_OK)
+        status = prepare(x, meta, n_meta, err);
+    if (status == UNSTIR_OK)
+        status = mapfile_write_by(path, fill_file, x, err);
+    writing_fini(x);
+    return status;
+}
+
 enum unstir_status safetensors_write(const char *path,
                                      const struct safetensors_entry *entries,
                                      size_t n,
@@ -317,12 +331,7 @@ enum unstir_status safetensors_write(const char *path,
     struct writing x = {.n = 0};
     enum unstir_status status = place_entries(&x, entries, n, err);
 
-    if (status == UNSTIR_OK)
-        status = prepare(&x, meta, n_meta, err);
-    if (status == UNSTIR_OK)
-        status = mapfile_write_by(path, fill_file, &x, err);
-    writing_fini(&x);
-    return status;
+    return write_placed(path, &x, status, meta, n_meta, err);
 }
 
 enum unstir_status
@@ -334,10 +343,5 @@ safetensors_write_weights(const char *path, const struct weights *w,
     struct writing x = {.n = 0};
     enum unstir_status status = place_weights(&x, w, dtype, err);
 
-    if (status == UNSTIR_OK)
-        status = prepare(&x, meta, n_meta, err);
-    if (status == UNSTIR_OK)
-        status = mapfile_write_by(path, fill_file, &x, err);
-    writing_fini(&x);
-    return status;
+    return write_placed(path, &x, status, meta, n_meta, err);
 }
