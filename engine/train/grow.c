@@ -39,33 +39,26 @@ static void layer_name(const struct place *p, const char *kind, unsigned layer,
              p->is_up ? "up" : "down", p->block, kind, layer, rest);
 }
 
-static int graph_has(const struct graph *g, const char *name)
+/* Whether the graph has it, or the file where no graph is given. */
+static int has(const struct graph *g, const struct weights *w, const char *name)
 {
+    if (!g)
+        return weights_find(w, name) != NULL;
     for (param_id i = 0; i < graph_n_params(g); i++)
         if (strcmp(graph_param_at(g, i)->name, name) == 0)
             return 1;
     return 0;
 }
 
-/* Layers of p's block in the graph and in the file. */
-static unsigned layers_in_graph(const struct graph *g, const struct place *p)
+/* Layers of p's block there. */
+static unsigned count_layers(const struct graph *g, const struct weights *w,
+                             const struct place *p)
 {
     char name[GROW_NAME_MAX];
     unsigned n = 0;
     for (;; n++) {
         layer_name(p, "resnets", n, "conv1.weight", name);
-        if (!graph_has(g, name))
-            return n;
-    }
-}
-
-static unsigned layers_in_file(const struct weights *w, const struct place *p)
-{
-    char name[GROW_NAME_MAX];
-    unsigned n = 0;
-    for (;; n++) {
-        layer_name(p, "resnets", n, "conv1.weight", name);
-        if (!weights_find(w, name))
+        if (!has(g, w, name))
             return n;
     }
 }
@@ -74,7 +67,7 @@ static int file_has_attention(const struct weights *w, const struct place *p)
 {
     char name[GROW_NAME_MAX];
     layer_name(p, "attentions", 0, "group_norm.weight", name);
-    return weights_find(w, name) != NULL;
+    return has(NULL, w, name);
 }
 
 static enum grow_kind new_layer(const char *rest)
@@ -91,7 +84,8 @@ enum grow_kind grow_source(const struct graph *g, const struct weights *w,
     snprintf(from, GROW_NAME_MAX, "%s", name);
     if (!place_of(name, &p))
         return GROW_TAKEN;
-    unsigned now = layers_in_graph(g, &p), old = layers_in_file(w, &p);
+    unsigned now = count_layers(g, NULL, &p);
+    unsigned old = count_layers(NULL, w, &p);
     if (strcmp(p.kind, "attentions") == 0 && old > 0 &&
         !file_has_attention(w, &p))
         return GROW_DRAWN;
