@@ -198,6 +198,15 @@ static void put_alpha_file(struct file *f, const char *key, const char *value)
     f->n_meta = key ? 1 : 0;
 }
 
+static void check_factors(size_t row, const struct lora *lora, float want,
+                          float want_mid)
+{
+    if (lora->layers[0].factor != want || lora->layers[1].factor != want_mid)
+        fail_msg("row %zu: alpha / rank is %g, %g, wanted %g, %g", row,
+                 (double)lora->layers[0].factor, (double)lora->layers[1].factor,
+                 (double)want, (double)want_mid);
+}
+
 /* alpha / rank of conv_in and mid.to_q from a tensor of the former, from
  * metadata, or 1. */
 static void test_alpha(void **state)
@@ -240,12 +249,7 @@ static void test_alpha(void **state)
             put(f, "unet.conv_in", ".alpha", 0, 0, 0, &four);
         lora = open_lora(f);
         assert_int_equal(lora.n, 2);
-        if (lora.layers[0].factor != rows[i].want ||
-            lora.layers[1].factor != rows[i].want_mid)
-            fail_msg("row %zu: alpha / rank is %g, %g, wanted %g, %g", i,
-                     (double)lora.layers[0].factor,
-                     (double)lora.layers[1].factor, (double)rows[i].want,
-                     (double)rows[i].want_mid);
+        check_factors(i, &lora, rows[i].want, rows[i].want_mid);
         lora_close(&lora);
         file_free(f);
     }
@@ -331,12 +335,7 @@ static void test_adapter(void **state)
                      rows[i].told ? rows[i].told : "nothing");
         if (rows[i].told)
             continue;
-        if (lora.layers[0].factor != rows[i].want ||
-            lora.layers[1].factor != rows[i].want_mid)
-            fail_msg("row %zu: alpha / rank is %g, %g, wanted %g, %g", i,
-                     (double)lora.layers[0].factor,
-                     (double)lora.layers[1].factor, (double)rows[i].want,
-                     (double)rows[i].want_mid);
+        check_factors(i, &lora, rows[i].want, rows[i].want_mid);
         assert_int_equal(lora_digest(digest, &lora, NULL), UNSTIR_OK);
         if (i == 0)
             memcpy(first, digest, sizeof first);
