@@ -15,6 +15,7 @@
 void fuzz_json(const uint8_t *bytes, size_t n);
 void fuzz_safetensors(const uint8_t *bytes, size_t n);
 void fuzz_lora(const uint8_t *bytes, size_t n);
+void fuzz_adapter(const uint8_t *bytes, size_t n);
 void fuzz_gguf(const uint8_t *bytes, size_t n);
 void fuzz_png(const uint8_t *bytes, size_t n);
 void fuzz_image(const uint8_t *bytes, size_t n);

@@ -61,6 +61,11 @@ static void test_lora(void **state)
     replay("lora", fuzz_lora);
 }
 
+static void test_adapter(void **state)
+{
+    replay("adapter", fuzz_adapter);
+}
+
 static void test_gguf(void **state)
 {
     replay("gguf", fuzz_gguf);
@@ -122,6 +127,7 @@ int main(void)
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_safetensors),
         cmocka_unit_test(test_lora),
+        cmocka_unit_test(test_adapter),
         cmocka_unit_test(test_png),
         cmocka_unit_test(test_image),
         cmocka_unit_test(test_gguf),
