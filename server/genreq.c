@@ -17,6 +17,7 @@
 
 #include "buf.h"
 #include "genreq_body.h"
+#include "models.h"
 #include "service.h"
 
 #define SHOWN_LABELS 16u /* as many are told with an unknown one             */
@@ -430,19 +431,17 @@ static struct model *find_model(const struct models *models,
     return NULL;
 }
 
-static bool is_usable(const struct model *model, struct problem *problem)
+static bool is_usable(const struct model *model, bool is_named,
+                      struct problem *problem)
 {
+    char why[512];
+
     if (model->described != NULL && model->state != MODEL_FAILED)
         return true; /* a job waits until it is loaded */
-    if (model->state == MODEL_LOADING) {
-        problem->code = ERROR_LOADING;
-        problem_detail(problem, "model %s is still loading", model_id(model));
-    } else {
-        problem->code = ERROR_NO_MODEL;
-        problem_detail(problem, "model %s is %s; GET /v1/models/%s says why",
-                       model_id(model), model_state_name(model->state),
-                       model_id(model));
-    }
+    problem->code =
+        model->state == MODEL_LOADING ? ERROR_LOADING : ERROR_NO_MODEL;
+    model_say_unusable(model, is_named, why, sizeof why);
+    problem_detail(problem, "%s", why);
     return false;
 }
 
@@ -572,7 +571,8 @@ bool genreq_read(struct genreq *out, struct service *service, struct intake *in,
     model = find_model(service->models, &body, doc, problem);
     if (model != NULL && model->described != NULL)
         with = check_with_loras(&body, model, service, &resolved, &c);
-    if (is_good && (problem->n_violations > 0 || !is_usable(model, problem)))
+    if (is_good && (problem->n_violations > 0 ||
+                    !is_usable(model, body.model != NULL, problem)))
         goto out;
     is_good = is_good && with != NULL &&
               fill(out, &body, with, &resolved, options, service->config);

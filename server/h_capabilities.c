@@ -240,17 +240,14 @@ void h_status(struct service *service, struct request *request)
     const struct jobs *jobs = service->jobs;
     struct json_out out;
     struct buf buf;
-    char why[128] = "";
+    enum part_state state = service_state(service, NULL, 0);
 
     buf_init(&buf, STATUS_BYTES);
     jout_init(&out, &buf);
     jout_object(&out, NULL);
     jout_string(&out, "object", "status");
     jout_string(&out, "status",
-                service->is_draining ? "draining"
-                : service_state(service, why, sizeof why) == PART_READY
-                    ? "ready"
-                    : "starting");
+                service->is_draining ? "draining" : part_state_name(state));
     jout_time(&out, "now", clock_wall_ms());
     write_queue(service->sched, &out);
     write_workers(service->sched, &out);

@@ -171,18 +171,20 @@ static bool read_query(struct request *request, struct forward *f)
 static struct model *find_model(struct service *service,
                                 struct request *request)
 {
-    struct model *model =
-        models_find(service->models, request_query(request, "model"));
+    const char *name = request_query(request, "model");
+    struct model *model = models_find(service->models, name);
+    char why[512];
 
     if (model == NULL) {
         reply_error(request, ERROR_NOT_FOUND,
                     "there is no such model here; GET /v1/models lists all");
     } else if (model->info == NULL) {
         reply_header(request, "Retry-After", "1");
-        reply_error(
-            request,
-            model->state == MODEL_LOADING ? ERROR_LOADING : ERROR_NO_MODEL,
-            "model %s is %s", model_id(model), model_state_name(model->state));
+        model_say_unusable(model, name != NULL, why, sizeof why);
+        reply_error(request,
+                    model->state == MODEL_LOADING ? ERROR_LOADING
+                                                  : ERROR_NO_MODEL,
+                    "%s", why);
         model = NULL;
     }
     return model;

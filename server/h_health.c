@@ -2,7 +2,9 @@
  *
  * live: the loop turns.  startup: the parts have come up once, or failed.
  * ready: new work is taken now; 503 while loading and draining, so that a
- * balancer sends work elsewhere while polls are still answered.
+ * balancer sends work elsewhere while polls are still answered.  When one of
+ * several models has failed the others are served: 200, and the word is
+ * "degraded".
  *
  * SPDX-License-Identifier: MIT
  */
@@ -40,13 +42,6 @@ void h_health_live(struct service *service, struct request *request)
     answer(request, 200, "live", NULL);
 }
 
-static const char *state_word(enum part_state state)
-{
-    return state == PART_READY      ? "ready"
-           : state == PART_STARTING ? "starting"
-                                    : "failed";
-}
-
 void h_health_ready(struct service *service, struct request *request)
 {
     char why[256] = "";
@@ -55,8 +50,8 @@ void h_health_ready(struct service *service, struct request *request)
     if (service->is_draining)
         answer(request, 503, "draining", "finishing what is accepted");
     else
-        answer(request, state == PART_READY ? 200 : 503, state_word(state),
-               why);
+        answer(request, part_takes_work(state) ? 200 : 503,
+               part_state_name(state), why);
 }
 
 void h_health_startup(struct service *service, struct request *request)
@@ -64,6 +59,6 @@ void h_health_startup(struct service *service, struct request *request)
     char why[256] = "";
     enum part_state state = service_state(service, why, sizeof why);
 
-    answer(request, state == PART_READY ? 200 : 503,
-           state == PART_READY ? "started" : state_word(state), why);
+    answer(request, part_takes_work(state) ? 200 : 503,
+           part_takes_work(state) ? "started" : part_state_name(state), why);
 }

@@ -479,30 +479,51 @@ bool models_open(struct service *service, char *why, size_t why_size)
     return true;
 }
 
-/* Ready when the start is over and any model can be used, loaded or not;
- * failed when none ever will. */
+static const struct model *first_usable(const struct models *models)
+{
+    const struct model *at = models->first;
+
+    while (at != NULL && (at->info == NULL || at->state == MODEL_FAILED))
+        at = at->next;
+    return at;
+}
+
+void model_say_unusable(const struct model *model, bool is_named, char *out,
+                        size_t size)
+{
+    const struct model *other = first_usable(model->models);
+    bool has_failed = model->state == MODEL_FAILED;
+
+    (void)snprintf(out, size, "model %s is %s%s%s%s%s%s", model_id(model),
+                   model_state_name(model->state), has_failed ? ": " : "",
+                   has_failed ? model_public_why(model) : "",
+                   is_named ? "" : "; requests that name no model are for it",
+                   is_named || other == NULL ? "" : ", but may name ",
+                   is_named || other == NULL ? "" : model_id(other));
+}
+
+/* The start is over and any model can be used, loaded or not: ready when all
+ * can.  Failed when none ever will. */
 enum part_state models_state(const struct service *service, char *why,
                              size_t why_size)
 {
+    const struct models *models = service->models;
     const struct model *failed = NULL;
-    bool is_starting = false, is_any_usable = false;
+    bool is_any_usable = false;
 
-    for (const struct model *at = service->models->first; at != NULL;
-         at = at->next) {
-        is_starting |= at->is_starting;
+    for (const struct model *at = models->first; at != NULL; at = at->next) {
+        if (at->is_starting) {
+            (void)snprintf(why, why_size, "a model is loading");
+            return PART_STARTING;
+        }
         is_any_usable |= at->state != MODEL_FAILED;
         if (at->state == MODEL_FAILED && failed == NULL)
             failed = at;
     }
-    if (is_starting) {
-        (void)snprintf(why, why_size, "a model is loading");
-        return PART_STARTING;
-    }
-    if (is_any_usable)
+    if (failed == NULL)
         return PART_READY;
-    (void)snprintf(why, why_size, "model %s failed to load",
-                   failed != NULL ? model_id(failed) : "(none)");
-    return PART_FAILED;
+    model_say_unusable(failed, failed != models->first, why, why_size);
+    return is_any_usable ? PART_DEGRADED : PART_FAILED;
 }
 
 void models_stop(struct service *service)

@@ -76,6 +76,11 @@ void model_unwant(struct model *model);
 /* The warm-up is over: ready, or failed and why. */
 void model_warmed(struct model *model, const char *why);
 
+/* Why no work is taken for it, as a client may read it.  is_named: it was asked
+ * for by its id, not as the first one. */
+void model_say_unusable(const struct model *model, bool is_named, char *out,
+                        size_t size);
+
 /* The part (service.h). */
 bool models_open(struct service *service, char *why, size_t why_size);
 enum part_state models_state(const struct service *service, char *why,

@@ -77,13 +77,19 @@ static void begin_stop(struct server *server)
 static void check_ready(struct server *server)
 {
     char why[WHY_BYTES];
+    enum part_state state;
 
-    if (server->is_ready ||
-        service_state(&server->service, why, sizeof why) != PART_READY)
+    if (server->is_ready)
+        return;
+    state = service_state(&server->service, why, sizeof why);
+    if (!part_takes_work(state))
         return;
     server->is_ready = true;
+    if (state == PART_DEGRADED)
+        log_event(LOG_LEVEL_WARN, "degraded", "reason", why);
     log_event(LOG_LEVEL_INFO, "ready", NULL, NULL);
-    notify_send("READY=1\nSTATUS=ready");
+    notify_send(state == PART_DEGRADED ? "READY=1\nSTATUS=degraded"
+                                       : "READY=1\nSTATUS=ready");
 }
 
 static void feed_watchdog(struct server *server, uint64_t now)

@@ -48,12 +48,27 @@ enum part_state service_state(const struct service *service, char *why,
                                     ? parts[i].state(service, text, sizeof text)
                                     : PART_READY;
 
-        if (state == PART_READY || state == worst || worst == PART_FAILED)
+        if (state <= worst)
             continue;
         worst = state;
         (void)snprintf(why, why_size, "%s: %.200s", parts[i].name, text);
     }
     return worst;
+}
+
+bool part_takes_work(enum part_state state)
+{
+    return state <= PART_DEGRADED;
+}
+
+const char *part_state_name(enum part_state state)
+{
+    static const char *const names[] = {[PART_READY] = "ready",
+                                        [PART_DEGRADED] = "degraded",
+                                        [PART_STARTING] = "starting",
+                                        [PART_FAILED] = "failed"};
+
+    return names[state];
 }
 
 void service_drain(struct service *service)

@@ -30,10 +30,12 @@
 #include "config.h"
 #include "loop.h"
 
+/* From best to worst. */
 enum part_state {
-    PART_STARTING, /* not yet ready, will be                                */
     PART_READY,
-    PART_FAILED /* will never be                                         */
+    PART_DEGRADED, /* takes work, but not all that it was started for       */
+    PART_STARTING, /* takes none yet, will                                  */
+    PART_FAILED    /* never will                                            */
 };
 
 struct artifacts;
@@ -78,9 +80,11 @@ struct service_part {
  * could not; those before it are open. */
 bool service_open(struct service *service, char *why, size_t why_size);
 
-/* All parts: READY, else the first FAILED or STARTING one and its why. */
+/* All parts: the worst, and its why (the first's of several). */
 enum part_state service_state(const struct service *service, char *why,
                               size_t why_size);
+bool part_takes_work(enum part_state state);
+const char *part_state_name(enum part_state state); /* "ready"              */
 
 void service_drain(struct service *service);
 size_t service_busy(const struct service *service); /* the sum              */

@@ -63,5 +63,32 @@ is "forward: nothing" "$(curl -s "$URL/v1/forward" -X POST | jq -r '.code')" bad
 head -c 300 "$TMP/a.png" >"$TMP/cut.png"
 is "forward: a cut picture" "$(curl -s "$URL/v1/forward" -H 'Content-Type: image/png' --data-binary "@$TMP/cut.png" | jq -r .code)" bad_picture
 
+# The first of two models cannot be loaded: the other is served, and whoever
+# names none is told so and what to name.
+stop_server
+copy_model tests/data/models/tiny broken
+for file in $(find "$TMP/broken" -name '*.safetensors'); do
+    head -c 2000 "$file" >"$TMP/half" && mv "$TMP/half" "$file"
+done
+MODEL=$TMP/broken start_server -m tests/data/models/tiny-rgb
+says() { # JSON
+    post /generate "$1" | jq -r '"\(.status) \(.code) \(.detail)"'
+}
+is "degraded: ready for work" "$(get /health/ready -o "$TMP/j" -w '%{http_code}')" 200
+is "degraded: the word" "$(jq -r .status "$TMP/j")" degraded
+like "degraded: the model" "$(jq -r .detail "$TMP/j")" '*model broken is failed*no model are for it, but may name tiny-rgb'
+is "degraded: it has started" "$(get /health/startup | jq -r .status)" started
+is "degraded: status" "$(get /v1/status | jq -r .status)" degraded
+like "degraded: no model named" "$(says '{}')" "503 no_model model broken is failed: *; requests that name no model are for it, but may name tiny-rgb"
+like "degraded: the failed one named" "$(says '{"model":"broken"}')" "503 no_model model broken is failed: *log says why"
+like "degraded: forward" "$(curl -s "$URL/v1/forward" -X POST | jq -r .detail)" "model broken is failed*may name tiny-rgb"
+is "degraded: no path is told" "$(grep -c "$TMP" "$TMP/j")" 0
+is "degraded: the other one works" "$(post /generate '{"model":"tiny-rgb","steps":1}' -o /dev/null -w '%{http_code}')" 200
+is "degraded: logged" "$(grep -c 'degraded' "$TMP/log")" 1
+stop_server
+MODEL=tests/data/models/tiny-rgb start_server -m "$TMP/broken"
+is "degraded: not the first" "$(get /health/ready | jq -r '.status,.detail' | tr '\n' ' ' | grep -c 'degraded.*broken is failed.*why $')" 1
+is "degraded: plain requests are served" "$(status "$URL/generate" -H 'Content-Type: application/json' -d '{"steps":1}')" 200
+
 is "openapi lists the addresses" "$(get /openapi.json | jq '.paths|has("/generate") and has("/v1/jobs/{id}/preview.mjpg")')" true
 finish
