@@ -14,7 +14,8 @@
 #include "loras.h"
 
 static struct config config;
-static struct model model;
+static struct models models;
+static struct model model = {.models = &models};
 static struct models models = {.first = &model, .n = 1};
 static struct service service = {.config = &config, .models = &models};
 
@@ -269,6 +270,7 @@ static void test_model_that_cannot_be_used(void **state)
     model.state = MODEL_FAILED;
     read_json(&r, "{}", false);
     assert_int_equal(r.problem->code, ERROR_NO_MODEL);
+    assert_non_null(strstr(r.problem->detail, "that name no model"));
     end_reading(&r);
     model.state = MODEL_READY;
     read_json(&r, "{\"model\":\"other\"}", false);
@@ -357,7 +359,6 @@ static void open_loras(void)
     config.lora_dir = mem_strdup(folder);
     config.lora_bytes = 1000;
     service.loras = &loras;
-    model.models = &models;
 }
 
 static void test_loras_share_a_model(void **state)
