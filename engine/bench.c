@@ -137,10 +137,8 @@ static struct conv2d_shape conv_shape(const struct conv_row *r)
 static enum unstir_status floats(float **out, size_t n,
                                  struct unstir_error *err)
 {
-    void *memory;
     *out = NULL;
-    TRY(alloc_aligned(&memory, n, sizeof(float), err));
-    *out = memory;
+    TRY(alloc_aligned(out, n, sizeof(float), err));
     for (size_t i = 0; i < n; i++)
         (*out)[i] = (float)(i % 17) * 0.125f - 1.0f;
     return UNSTIR_OK;
@@ -155,7 +153,6 @@ static enum unstir_status conv_bench_init(struct conv_bench *c,
     unsigned n_threads = pool_threads(b->pool);
     struct conv2d_shape s = conv_shape(r);
     size_t n_w = (size_t)s.cout * s.c0 * s.kh * s.kw, sizes[3];
-    void *scratch = NULL;
     *c = (struct conv_bench){.s = s};
     TRY(floats(&c->x, (size_t)s.n * s.h * s.w * s.c0, err));
     TRY(floats(&c->y, (size_t)s.n * s.oh * s.ow * s.cout, err));
@@ -171,8 +168,7 @@ static enum unstir_status conv_bench_init(struct conv_bench *c,
     for (unsigned i = 0; i < 3; i++)
         if (sizes[i] > c->scratch_bytes)
             c->scratch_bytes = sizes[i];
-    TRY(alloc_aligned(&scratch, c->scratch_bytes, 1, err));
-    c->scratch = scratch;
+    TRY(alloc_aligned(&c->scratch, c->scratch_bytes, 1, err));
     conv2d_pack(k, c->packed, c->w, s.c0, s.cout, s.kh, s.kw);
     conv2d_pack_adjoint(k, c->adjoint, c->w, s.c0, s.cout, s.kh, s.kw);
     return UNSTIR_OK;

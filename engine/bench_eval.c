@@ -88,7 +88,6 @@ static enum unstir_status make_io(struct eval_bench *b,
     struct network_io *io = &b->io;
     size_t n, pixels, total = 0;
     const float *out;
-    void *p;
 
     TRY(find_size(b, err));
     n = io->n;
@@ -112,8 +111,7 @@ static enum unstir_status make_io(struct eval_bench *b,
     for (size_t i = 0; i < n_parts; i++)
         if (!size_add(total, parts[i].n, &total))
             return error_set(err, UNSTIR_ERR_LIMIT, "the batch is too large");
-    TRY(alloc_aligned(&p, total, sizeof(float), err));
-    b->memory = p;
+    TRY(alloc_aligned(&b->memory, total, sizeof(float), err));
     for (size_t i = 0, at = 0; i < n_parts; at += parts[i++].n) {
         fill(b->memory + at, parts[i].n, parts[i].first);
         *parts[i].place = parts[i].n ? b->memory + at : NULL;

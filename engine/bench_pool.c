@@ -185,15 +185,13 @@ enum unstir_status unstir_bench_pool(const struct unstir_bench_options *o,
     struct kernel_table table;
     struct figures figures;
     struct gang *gangs = NULL;
-    void *memory = NULL;
     enum unstir_status status;
 
     *json = NULL;
     if (!kernels_select(&table, o->isa))
         return error_field(
             err, "isa", "\"%s\" is unknown or this CPU cannot run it", o->isa);
-    TRY(alloc_aligned(&memory, 2, sizeof *gangs, err));
-    gangs = memory;
+    TRY(alloc_aligned(&gangs, 2, sizeof *gangs, err));
     memset(gangs, 0, 2 * sizeof *gangs);
     gangs[0].k = gangs[1].k = &table;
     status = pool_new_placed(&gangs[0].pool, o->n_threads, 0, o->pin, err);

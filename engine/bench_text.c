@@ -35,7 +35,6 @@ static enum unstir_status add_encoder(struct text_bench *b,
     const struct network_options options = {
         .isa = b->o->isa, .precision = b->o->precision, .mode = LOWER_FUSED};
     unsigned at = b->n;
-    void *p;
 
     TRY(clip_text_open(&b->encoders[at], text->config, text->weights, &options,
                        err));
@@ -44,13 +43,12 @@ static enum unstir_status add_encoder(struct text_bench *b,
     size_t n = (size_t)b->batch * info->length;
     uint32_t pooled = info->projection ? info->projection : info->channels;
 
-    TRY(alloc_zero(&p, n, sizeof(uint32_t), err));
-    b->ids[at] = p;
+    TRY(alloc_zero(&b->ids[at], n, sizeof(uint32_t), err));
     for (size_t i = 0; i < n; i++)
         b->ids[at][i] = (uint32_t)(i % info->length * 7 % info->n_tokens);
-    TRY(alloc_aligned(&p, n * info->channels + (size_t)b->batch * pooled,
+    TRY(alloc_aligned(&b->out[at],
+                      n * info->channels + (size_t)b->batch * pooled,
                       sizeof(float), err));
-    b->out[at] = p;
     return UNSTIR_OK;
 }
 

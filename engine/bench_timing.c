@@ -31,7 +31,6 @@ enum unstir_status bench_timing_init(struct bench_timing *t,
                                      const struct unstir_bench_options *o,
                                      struct unstir_error *err)
 {
-    void *p;
 
     *t = (struct bench_timing){
         .repeat = o->repeat ? o->repeat : DEFAULT_REPEAT,
@@ -40,8 +39,7 @@ enum unstir_status bench_timing_init(struct bench_timing *t,
     if (t->repeat > MAX_REPEAT)
         return error_field(err, "repeat", "%u; at most %d", t->repeat,
                            MAX_REPEAT);
-    TRY(alloc_zero(&p, t->repeat, sizeof *t->ms, err));
-    t->ms = p;
+    TRY(alloc_zero(&t->ms, t->repeat, sizeof *t->ms, err));
     return UNSTIR_OK;
 }
 

@@ -94,8 +94,7 @@ static enum unstir_status draw_batch(struct train_bench *b,
     size_t in = (size_t)graph_shape(g, graph_input_at(g, 0)).c * b->h * b->w;
     size_t out = (size_t)graph_shape(g, graph_output_at(g, 0)).c * b->h * b->w;
     struct rng rng;
-    TRY(alloc_aligned((void **)&b->floats, b->n, (in + out + 4) * sizeof(float),
-                      err));
+    TRY(alloc_aligned(&b->floats, b->n, (in + out + 4) * sizeof(float), err));
     float *sample = b->floats, *target = sample + b->n * in;
     float *timestep = target + b->n * out, *label = timestep + b->n;
     float *weight = label + b->n, *loss = weight + b->n;
@@ -179,7 +178,7 @@ static enum unstir_status bench(struct train_bench *b,
     TRY(learner_init(&b->learner, &spec, err));
     TRY(draw_weights(b, err));
     TRY(draw_batch(b, err));
-    TRY(alloc_zero((void **)&b->ms, b->repeat, sizeof *b->ms, err));
+    TRY(alloc_zero(&b->ms, b->repeat, sizeof *b->ms, err));
     TRY(run_steps(b, err));
     return write_result(b, json, err);
 }

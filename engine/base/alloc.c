@@ -31,62 +31,70 @@ static enum unstir_status no_memory(struct unstir_error *err, size_t n,
                      "out of memory: %zu items of %zu bytes wanted", n, size);
 }
 
-enum unstir_status alloc_zero(void **out, size_t n, size_t size,
+/* Give *out, a pointer of any type, that value: by its bytes, since an lvalue
+ * of type void * may not name it. */
+static enum unstir_status give(void *out, void *memory, size_t n, size_t size,
+                               struct unstir_error *err)
+{
+    memcpy(out, &memory, sizeof memory);
+    return memory ? UNSTIR_OK : no_memory(err, n, size);
+}
+
+enum unstir_status alloc_zero(void *out, size_t n, size_t size,
                               struct unstir_error *err)
 {
+    void *memory = NULL;
     size_t bytes;
-    *out = NULL;
-    if (!size_mul(n, size, &bytes) || must_fail())
-        return no_memory(err, n, size);
-    *out = calloc(bytes ? bytes : 1, 1);
-    return *out ? UNSTIR_OK : no_memory(err, n, size);
+
+    if (size_mul(n, size, &bytes) && !must_fail())
+        memory = calloc(bytes ? bytes : 1, 1);
+    return give(out, memory, n, size, err);
 }
 
-enum unstir_status alloc_aligned(void **out, size_t n, size_t size,
+enum unstir_status alloc_aligned(void *out, size_t n, size_t size,
                                  struct unstir_error *err)
 {
+    void *memory = NULL;
     size_t bytes;
-    *out = NULL;
-    if (!size_mul(n, size, &bytes) || bytes > SIZE_MAX - 64 || must_fail())
-        return no_memory(err, n, size);
-    bytes = size_align(bytes ? bytes : 1, 64);
-    *out = aligned_alloc(64, bytes);
-    if (!*out)
-        return no_memory(err, n, size);
-    memset(*out, 0, bytes);
-    return UNSTIR_OK;
+
+    if (size_mul(n, size, &bytes) && bytes <= SIZE_MAX - 64 && !must_fail()) {
+        bytes = size_align(bytes ? bytes : 1, 64);
+        memory = aligned_alloc(64, bytes);
+        if (memory)
+            memset(memory, 0, bytes);
+    }
+    return give(out, memory, n, size, err);
 }
 
-enum unstir_status alloc_grow(void **array, size_t *capacity, size_t wanted,
+enum unstir_status alloc_grow(void *array, size_t *capacity, size_t wanted,
                               size_t size, struct unstir_error *err)
 {
+    size_t bigger = *capacity > SIZE_MAX / 2 ? SIZE_MAX : *capacity * 2;
+    size_t n = bigger > wanted ? bigger : wanted, bytes;
+    void *memory, *grown;
+
     if (wanted <= *capacity)
         return UNSTIR_OK;
-    size_t bigger = *capacity > SIZE_MAX / 2 ? SIZE_MAX : *capacity * 2;
-    size_t n = bigger > wanted ? bigger : wanted;
     if (n < 8)
         n = 8;
-    size_t bytes;
     if (!size_mul(n, size, &bytes) || must_fail())
         return no_memory(err, n, size);
-    void *grown = realloc(*array, bytes ? bytes : 1);
+    memcpy(&memory, array, sizeof memory);
+    grown = realloc(memory, bytes ? bytes : 1);
     if (!grown)
         return no_memory(err, n, size);
     memset((char *)grown + *capacity * size, 0, (n - *capacity) * size);
-    *array = grown;
     *capacity = n;
-    return UNSTIR_OK;
+    return give(array, grown, n, size, err);
 }
 
 enum unstir_status alloc_strdup(char **out, const char *text,
                                 struct unstir_error *err)
 {
     size_t n = strlen(text) + 1;
-    void *copy;
-    *out = NULL;
-    TRY(alloc_zero(&copy, n, 1, err));
-    memcpy(copy, text, n);
-    *out = copy;
+
+    TRY(alloc_zero(out, n, 1, err));
+    memcpy(*out, text, n);
     return UNSTIR_OK;
 }
 

@@ -14,21 +14,24 @@
 
 #include "base/error.h"
 
-/* *out = n * size zeroed bytes (at least 1); free_mem() ends them.  On
- * failure *out is NULL and err says how many bytes were wanted. */
-enum unstir_status alloc_zero(void **out, size_t n, size_t size,
+/* `out` is the address of a pointer of any type.  It becomes n * size zeroed
+ * bytes (at least 1); alloc_free() ends them.  On failure it is NULL and err
+ * says how many bytes were wanted. */
+enum unstir_status alloc_zero(void *out, size_t n, size_t size,
                               struct unstir_error *err);
 
 /* The same, aligned to 64 bytes and padded to a multiple of 64: for tensors
- * and arenas.  Zeroed. */
-enum unstir_status alloc_aligned(void **out, size_t n, size_t size,
+ * and arenas. */
+enum unstir_status alloc_aligned(void *out, size_t n, size_t size,
                                  struct unstir_error *err);
 
-/* Grow *array of `size`-byte items so that it holds at least `wanted`
- * (amortised doubling), keeping contents; *capacity is updated. */
-enum unstir_status alloc_grow(void **array, size_t *capacity, size_t wanted,
+/* Grow the array of `size`-byte items whose pointer is at `array` so that it
+ * holds at least `wanted` (amortised doubling), keeping contents; *capacity is
+ * updated.  New bytes are zero.  Failure leaves all as it is. */
+enum unstir_status alloc_grow(void *array, size_t *capacity, size_t wanted,
                               size_t size, struct unstir_error *err);
 
+/* A copy of `text`; on failure *out is NULL. */
 enum unstir_status alloc_strdup(char **out, const char *text,
                                 struct unstir_error *err);
 

@@ -10,10 +10,8 @@
 enum unstir_status arena_init(struct arena *a, size_t size,
                               struct unstir_error *err)
 {
-    void *block;
     *a = (struct arena){0};
-    TRY(alloc_aligned(&block, size, 1, err));
-    a->base = block;
+    TRY(alloc_aligned(&a->base, size, 1, err));
     a->size = size;
     return UNSTIR_OK;
 }

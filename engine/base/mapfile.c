@@ -191,9 +191,8 @@ static enum unstir_status write_by(const char *path, mapfile_fill_fn fill,
 {
     size_t size = strlen(path) + sizeof ".XXXXXX";
     struct mapfile_sink sink = {.path = path};
-    void *memory;
-    TRY(alloc_zero(&memory, size, 1, err));
-    char *temp = memory;
+    char *temp;
+    TRY(alloc_zero(&temp, size, 1, err));
     (void)snprintf(temp, size, "%s.XXXXXX", path);
     enum unstir_status status;
     sink.fd = mkostemp(temp, O_CLOEXEC);
@@ -214,7 +213,7 @@ static enum unstir_status write_by(const char *path, mapfile_fill_fn fill,
     else if (is_durable)
         flush_folder(temp);
 out:
-    alloc_free(memory);
+    alloc_free(temp);
     return status;
 }
 

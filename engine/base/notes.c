@@ -14,7 +14,6 @@
 enum unstir_status notes_add(struct notes *notes, struct unstir_error *err,
                              const char *format, ...)
 {
-    void *texts = notes->texts;
     char text[TEXT_BYTES];
     va_list args;
 
@@ -23,9 +22,8 @@ enum unstir_status notes_add(struct notes *notes, struct unstir_error *err,
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    TRY(alloc_grow(&texts, &notes->capacity, notes->n + 1, sizeof *notes->texts,
-                   err));
-    notes->texts = texts;
+    TRY(alloc_grow(&notes->texts, &notes->capacity, notes->n + 1,
+                   sizeof *notes->texts, err));
     TRY(alloc_strdup(&notes->texts[notes->n],
                      notes->n + 1 < NOTES_MAX ? text : "more, not listed",
                      err));

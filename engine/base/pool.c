@@ -368,14 +368,13 @@ enum unstir_status pool_new_placed(struct pool **out, unsigned n_threads,
                                    struct unstir_error *err)
 {
     struct cores cores;
-    void *memory;
+    struct pool *p;
     *out = NULL;
     cores_detect(&cores);
     unsigned n = n_threads == 0 ? cores_gang(&cores) : n_threads;
     if (n > MAX_THREADS)
         n = MAX_THREADS;
-    TRY(alloc_aligned(&memory, 1, sizeof(struct pool), err));
-    struct pool *p = memory;
+    TRY(alloc_aligned(&p, 1, sizeof *p, err));
     p->n_threads = 1;
     p->watch = p->left = crowd_now();
     p->nice = nice;

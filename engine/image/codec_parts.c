@@ -53,11 +53,8 @@ void codec_lay_over_white(const uint8_t *pixels, uint32_t channels,
 enum unstir_status codec_copy(const void *from, size_t n, unsigned char **bytes,
                               size_t *n_bytes, struct unstir_error *err)
 {
-    void *memory;
-
-    TRY(alloc_zero(&memory, n, 1, err));
-    memcpy(memory, from, n);
-    *bytes = memory;
+    TRY(alloc_zero(bytes, n, 1, err));
+    memcpy(*bytes, from, n);
     *n_bytes = n;
     return UNSTIR_OK;
 }

@@ -143,15 +143,15 @@ enum unstir_status exif_comment(const char *text, unsigned char **block,
                                 size_t *n, struct unstir_error *err)
 {
     enum { IFD0 = 8, EXIF_IFD = IFD0 + 18, COMMENT = EXIF_IFD + 18 };
-    void *memory;
+    unsigned char *to;
     size_t units;
 
     *block = NULL;
     *n = 0;
     if (!count_units(text, &units) || units > UINT32_MAX / 4)
         return error_set(err, UNSTIR_ERR_ARG, "the comment is not UTF-8");
-    TRY(alloc_zero(&memory, COMMENT + 8 + 2 * units, 1, err));
-    unsigned char *to = memory;
+    TRY(alloc_zero(block, COMMENT + 8 + 2 * units, 1, err));
+    to = *block;
     memcpy(to, "MM\0*", 4);
     to = put(put(to + 4, IFD0, 4), 1, 2);
     to = put_entry(to, TAG_EXIF_IFD, TYPE_LONG, 1, EXIF_IFD);
@@ -161,7 +161,6 @@ enum unstir_status exif_comment(const char *text, unsigned char **block,
     to = put(to, 0, 4);
     memcpy(to, "UNICODE", 8);
     to = put_utf16(to + 8, text);
-    *block = memory;
     *n = (size_t)(to - *block);
     return UNSTIR_OK;
 }

@@ -72,19 +72,16 @@ static enum unstir_status filter_init(struct filter *f, uint32_t from,
                                       uint32_t to, struct unstir_error *err)
 {
     double scale = (double)from / to;
-    void *bounds, *weight, *raw;
+    double *raw;
 
     *f = (struct filter){0};
     f->width = (uint32_t)ceil(LOBES * (scale > 1 ? scale : 1)) * 2 + 1;
-    TRY(alloc_zero(&bounds, to, 2 * sizeof(uint32_t), err));
-    f->first = bounds;
+    TRY(alloc_zero(&f->first, to, 2 * sizeof(uint32_t), err));
     f->n = f->first + to;
     enum unstir_status st =
-        alloc_zero(&weight, (size_t)to * f->width, sizeof *f->weight, err);
-    if (!st) {
-        f->weight = weight;
-        st = alloc_zero(&raw, f->width, sizeof(double), err);
-    }
+        alloc_zero(&f->weight, (size_t)to * f->width, sizeof *f->weight, err);
+    if (!st)
+        st = alloc_zero(&raw, f->width, sizeof *raw, err);
     if (st) {
         filter_fini(f);
         return st;

@@ -25,7 +25,7 @@ enum unstir_status image_init(struct unstir_image *image, uint32_t width,
                               uint32_t height, uint32_t channels,
                               struct unstir_error *err)
 {
-    void *pixels;
+    uint8_t *pixels;
     *image = (struct unstir_image){0};
     TRY(check_size(width, height, channels, err));
     TRY(alloc_zero(&pixels, (size_t)width * height, channels, err));

@@ -254,17 +254,16 @@ static enum unstir_status add_segments(const unsigned char *jpeg, size_t n_jpeg,
 {
     size_t n_xmp = xmp ? strlen(xmp) : 0;
     size_t head = jpeg[3] == APP0 ? 4 + get16(jpeg + 4) : 2;
-    void *memory;
+    unsigned char *to;
 
-    TRY(alloc_zero(&memory,
+    TRY(alloc_zero(bytes,
                    n_jpeg + n_exif + n_xmp + sizeof exif_id + sizeof xmp_id + 8,
                    1, err));
-    unsigned char *to = memory;
+    to = *bytes;
     memcpy(to, jpeg, head);
     to = put_segment(to + head, exif_id, sizeof exif_id, exif, n_exif);
     to = put_segment(to, xmp_id, sizeof xmp_id, xmp, n_xmp);
     memcpy(to, jpeg + head, n_jpeg - head);
-    *bytes = memory;
     *n_bytes = (size_t)(to - *bytes) + n_jpeg - head;
     return UNSTIR_OK;
 }

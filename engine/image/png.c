@@ -99,13 +99,11 @@ struct encoder {
 static void write_bytes(png_structp png, png_bytep data, png_size_t n)
 {
     struct encoder *e = png_get_io_ptr(png);
-    void *grown = e->bytes;
 
     e->failure.status =
-        alloc_grow(&grown, &e->capacity, e->n + n, 1, e->failure.err);
+        alloc_grow(&e->bytes, &e->capacity, e->n + n, 1, e->failure.err);
     if (e->failure.status != UNSTIR_OK)
         png_error(png, "out of memory");
-    e->bytes = grown;
     memcpy(e->bytes + e->n, data, n);
     e->n += n;
 }
@@ -257,7 +255,6 @@ static void set_transforms(struct decoder *d)
 
 static bool decode(struct decoder *d)
 {
-    void *pixels;
     size_t row;
     int passes;
 
@@ -278,10 +275,9 @@ static bool decode(struct decoder *d)
         png_get_interlace_type(d->png, d->info) == PNG_INTERLACE_NONE ? 1 : 7;
     set_transforms(d);
     row = (size_t)d->width * d->channels;
-    d->failure.status = alloc_zero(&pixels, d->height, row, d->failure.err);
+    d->failure.status = alloc_zero(&d->pixels, d->height, row, d->failure.err);
     if (d->failure.status != UNSTIR_OK)
         png_error(d->png, "no memory");
-    d->pixels = pixels;
     for (int pass = 0; pass < passes; pass++)
         for (uint32_t y = 0; y < d->height; y++)
             png_read_row(d->png, d->pixels + y * row, NULL);

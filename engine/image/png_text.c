@@ -95,7 +95,6 @@ enum unstir_status png_texts_make(struct png_texts *out,
                                   struct unstir_error *err)
 {
     size_t n_bytes = 0;
-    void *rows, *memory;
     char *to;
     bool is_latin1;
 
@@ -107,14 +106,13 @@ enum unstir_status png_texts_make(struct png_texts *out,
         TRY(check_text(&texts[i], &is_latin1, err));
         n_bytes += strlen(texts[i].key) + strlen(texts[i].value) + 2;
     }
-    TRY(alloc_zero(&rows, n, sizeof(png_text), err));
-    out->rows = rows;
-    enum unstir_status status = alloc_zero(&memory, n_bytes, 1, err);
+    TRY(alloc_zero(&out->rows, n, sizeof(png_text), err));
+    enum unstir_status status = alloc_zero(&out->memory, n_bytes, 1, err);
     if (status != UNSTIR_OK) {
         png_texts_free(out);
         return status;
     }
-    out->memory = to = memory;
+    to = out->memory;
     for (size_t i = 0; i < n; i++) {
         (void)check_text(&texts[i], &is_latin1, NULL); /* passed above       */
         to = make_row(&out->rows[i], &texts[i], is_latin1, to);

@@ -52,19 +52,16 @@ static void fill_taps(struct taps *t, uint32_t from, uint32_t to)
 static enum unstir_status taps_init(struct taps *t, uint32_t from, uint32_t to,
                                     struct unstir_error *err)
 {
-    void *first = NULL, *weight = NULL;
     double scale = (double)from / to;
     *t = (struct taps){0};
     t->width = (uint32_t)ceil(2.0 * (scale > 1.0 ? scale : 1.0)) + 1;
-    TRY(alloc_zero(&first, to, sizeof(*t->first), err));
-    t->first = first;
+    TRY(alloc_zero(&t->first, to, sizeof(*t->first), err));
     enum unstir_status status =
-        alloc_zero(&weight, (size_t)to * t->width, sizeof(*t->weight), err);
+        alloc_zero(&t->weight, (size_t)to * t->width, sizeof(*t->weight), err);
     if (status != UNSTIR_OK) {
         taps_fini(t);
         return status;
     }
-    t->weight = weight;
     fill_taps(t, from, to);
     return UNSTIR_OK;
 }
@@ -112,7 +109,7 @@ enum unstir_status unstir_image_resize(const struct unstir_image *image,
                                        struct unstir_error *err)
 {
     struct taps across = {0}, down = {0};
-    void *middle = NULL;
+    float *middle = NULL;
     enum unstir_status status;
     *out = (struct unstir_image){0};
     TRY(image_check(image, err));

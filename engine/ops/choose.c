@@ -339,10 +339,8 @@ enum unstir_status choose_roles(enum product_role *roles, const struct graph *g,
                                 struct unstir_error *err)
 {
     struct ways *ways;
-    void *p;
 
-    TRY(alloc_zero(&p, graph_n_values(g), sizeof *ways, err));
-    ways = p;
+    TRY(alloc_zero(&ways, graph_n_values(g), sizeof *ways, err));
     look_back(ways, g);
     look_ahead(ways, g);
     for (size_t i = 0; i < graph_n_ops(g); i++) {

@@ -25,11 +25,9 @@
 
 enum unstir_status graph_new(struct graph **out, struct unstir_error *err)
 {
-    void *p;
 
     *out = NULL;
-    TRY(alloc_zero(&p, 1, sizeof(struct graph), err));
-    *out = p;
+    TRY(alloc_zero(out, 1, sizeof(struct graph), err));
     (*out)->deep = GRAPH_NO_VALUE;
     return UNSTIR_OK;
 }
@@ -77,7 +75,7 @@ bool graph_is_readable(struct graph *g, value_id v)
 
 /* -- growing ----------------------------------------------------------- */
 
-static bool grow(struct graph *g, void **array, size_t *cap, size_t wanted,
+static bool grow(struct graph *g, void *array, size_t *cap, size_t wanted,
                  size_t size)
 {
     g->status = alloc_grow(array, cap, wanted, size, &g->err);
@@ -87,11 +85,9 @@ static bool grow(struct graph *g, void **array, size_t *cap, size_t wanted,
 static bool push_id(struct graph *g, value_id **ids, size_t *n, size_t *cap,
                     value_id v)
 {
-    void *p = *ids;
 
-    if (!grow(g, &p, cap, *n + 1, sizeof **ids))
+    if (!grow(g, ids, cap, *n + 1, sizeof **ids))
         return false;
-    *ids = p;
     (*ids)[(*n)++] = v;
     return true;
 }
@@ -108,7 +104,6 @@ static bool is_shape_sane(struct shape s)
 
 value_id graph_append(struct graph *g, struct graph_op op, struct shape shape)
 {
-    void *ops = g->ops, *values = g->values;
 
     if (is_failed(g))
         return GRAPH_NO_VALUE;
@@ -119,12 +114,11 @@ value_id graph_append(struct graph *g, struct graph_op op, struct shape shape)
                     shape.n, shape.h, shape.w, shape.c);
     if (g->n_ops >= MAX_OPS)
         return FAIL(g, "network: more than %u operations", MAX_OPS);
-    if (!grow(g, &ops, &g->cap_ops, g->n_ops + 1, sizeof *g->ops))
+    if (!grow(g, &g->ops, &g->cap_ops, g->n_ops + 1, sizeof *g->ops))
         return GRAPH_NO_VALUE;
-    g->ops = ops;
-    if (!grow(g, &values, &g->cap_values, g->n_values + 1, sizeof *g->values))
+    if (!grow(g, &g->values, &g->cap_values, g->n_values + 1,
+              sizeof *g->values))
         return GRAPH_NO_VALUE;
-    g->values = values;
 
     for (uint32_t i = 0; i < op.n_in; i++)
         g->values[op.in[i]].n_uses++;
@@ -212,7 +206,6 @@ param_id graph_param(struct graph *g, const char *name, enum param_role role,
                      uint32_t fan_in, uint32_t rank, const uint32_t *dims)
 {
     struct graph_param param = {.role = role, .rank = rank, .fan_in = fan_in};
-    void *params = g->params;
     size_t n = 1, bytes;
     char *copy;
 
@@ -235,9 +228,9 @@ param_id graph_param(struct graph *g, const char *name, enum param_role role,
         return FAIL(g, "network: %s is too large", name);
     }
     param.n = n;
-    if (!grow(g, &params, &g->cap_params, g->n_params + 1, sizeof *g->params))
+    if (!grow(g, &g->params, &g->cap_params, g->n_params + 1,
+              sizeof *g->params))
         return GRAPH_NO_PARAM;
-    g->params = params;
     g->status = alloc_strdup(&copy, name, &g->err);
     if (is_failed(g))
         return GRAPH_NO_PARAM;
@@ -692,11 +685,9 @@ enum unstir_status graph_shallow_flops(double *flops, const struct graph *g,
                                        struct unstir_error *err)
 {
     bool *is_needed;
-    void *memory;
 
     *flops = 0;
-    TRY(alloc_zero(&memory, g->n_values, sizeof *is_needed, err));
-    is_needed = memory;
+    TRY(alloc_zero(&is_needed, g->n_values, sizeof *is_needed, err));
     for (size_t i = 0; i < g->n_outputs; i++)
         is_needed[g->outputs[i]] = true;
     for (size_t i = g->n_ops; i-- > 0;) {
@@ -708,6 +699,6 @@ enum unstir_status graph_shallow_flops(double *flops, const struct graph *g,
         for (uint32_t k = 0; k < op->n_in; k++)
             is_needed[op->in[k]] = true;
     }
-    alloc_free(memory);
+    alloc_free(is_needed);
     return UNSTIR_OK;
 }

@@ -96,17 +96,15 @@ enum unstir_status hoist_init(struct hoist *hoist, const struct graph *g,
                               struct unstir_error *err)
 {
     enum unstir_status status;
-    void *p;
 
     *hoist = (struct hoist){.row_floats = 0};
-    TRY(alloc_zero(&p, graph_n_values(g), sizeof *hoist->kind, err));
-    hoist->kind = p;
-    status = alloc_zero(&p, graph_n_values(g), sizeof *hoist->column, err);
+    TRY(alloc_zero(&hoist->kind, graph_n_values(g), sizeof *hoist->kind, err));
+    status = alloc_zero(&hoist->column, graph_n_values(g),
+                        sizeof *hoist->column, err);
     if (status != UNSTIR_OK) {
         hoist_fini(hoist);
         return status;
     }
-    hoist->column = p;
     find_kinds(hoist, g);
     find_row(hoist, g);
     return UNSTIR_OK;

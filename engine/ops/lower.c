@@ -280,12 +280,9 @@ static enum unstir_status lower_all(struct lowering *l,
                                     struct unstir_error *err)
 {
     struct row_buffers rows = {PLAN_NO_BUFFER, PLAN_NO_BUFFER, PLAN_NO_BUFFER};
-    void *p;
 
-    TRY(alloc_zero(&p, graph_n_values(l->g), sizeof *l->values, err));
-    l->values = p;
-    TRY(alloc_zero(&p, graph_n_ops(l->g), sizeof *l->is_done, err));
-    l->is_done = p;
+    TRY(alloc_zero(&l->values, graph_n_values(l->g), sizeof *l->values, err));
+    TRY(alloc_zero(&l->is_done, graph_n_ops(l->g), sizeof *l->is_done, err));
     for (size_t v = 0; v < graph_n_values(l->g); v++) {
         l->values[v].form = form_of(GRAPH_NO_VALUE);
         l->values[v].external = PLAN_NO_BUFFER;

@@ -182,11 +182,9 @@ static enum unstir_status choose_all(struct packs *packs, const struct graph *g,
 {
     enum unstir_status status;
     enum product_role *roles;
-    void *p;
 
     kernels_use_exact_operands(&packs->exact, packs->table);
-    TRY(alloc_zero(&p, packs->n_ops, sizeof *roles, err));
-    roles = p;
+    TRY(alloc_zero(&roles, packs->n_ops, sizeof *roles, err));
     status = choose_roles(roles, g, err);
     for (size_t i = 0; status == UNSTIR_OK && i < packs->n_ops; i++) {
         size_t leader = packs->ops[i].leader;
@@ -333,14 +331,12 @@ static enum unstir_status keep_in_place(struct packs *packs,
                                         struct unstir_error *err)
 {
     struct weight_piece *piece;
-    void *p;
 
-    TRY(alloc_zero(&p, packs->n_ops, sizeof *packs->rows, err));
-    packs->rows = p;
-    TRY(alloc_zero(&p, packs->n_ops, sizeof *packs->pieces, err));
-    packs->pieces = piece = p;
-    TRY(alloc_zero(&p, packs->n_params, sizeof *packs->stored, err));
-    packs->stored = p;
+    TRY(alloc_zero(&packs->rows, packs->n_ops, sizeof *packs->rows, err));
+    TRY(alloc_zero(&piece, packs->n_ops, sizeof *packs->pieces, err));
+    packs->pieces = piece;
+    TRY(alloc_zero(&packs->stored, packs->n_params, sizeof *packs->stored,
+                   err));
     packs->is_in_place = true;
     for (size_t i = 0; i < packs->n_ops; i++) {
         struct op_pack *pack = &packs->ops[i];
@@ -419,14 +415,12 @@ static enum unstir_status borrow(struct packs *packs, const struct graph *g,
                                  const bool *touched, struct unstir_error *err)
 {
     bool *touched_ops;
-    void *p;
 
-    TRY(alloc_zero(&p, packs->n_ops, sizeof *touched_ops, err));
-    touched_ops = p;
+    TRY(alloc_zero(&touched_ops, packs->n_ops, sizeof *touched_ops, err));
     touch_ops(touched_ops, packs, g, touched);
     for (size_t i = 0; i < packs->n_ops; i++)
         packs->ops[i].is_borrowed = !touched_ops[packs->ops[i].leader];
-    alloc_free(p);
+    alloc_free(touched_ops);
     return UNSTIR_OK;
 }
 
@@ -468,23 +462,20 @@ static enum unstir_status new_empty(struct packs **out, const struct graph *g,
 {
     struct packs *packs;
     enum unstir_status status;
-    void *p;
 
     *out = NULL;
-    TRY(alloc_zero(&p, 1, sizeof *packs, err));
-    packs = p;
+    TRY(alloc_zero(&packs, 1, sizeof *packs, err));
     packs->table = table;
     packs->mode = mode;
     packs->n_ops = graph_n_ops(g);
     packs->n_params = graph_n_params(g);
-    status = alloc_zero(&p, packs->n_ops, sizeof *packs->ops, err);
+    status = alloc_zero(&packs->ops, packs->n_ops, sizeof *packs->ops, err);
     if (status != UNSTIR_OK)
         goto out;
-    packs->ops = p;
-    status = alloc_zero(&p, packs->n_params, sizeof *packs->params, err);
+    status =
+        alloc_zero(&packs->params, packs->n_params, sizeof *packs->params, err);
     if (status != UNSTIR_OK)
         goto out;
-    packs->params = p;
     for (size_t i = 0; i < packs->n_params; i++)
         packs->params[i] = params->values[i];
     packs->source = *params;
@@ -585,9 +576,9 @@ measure_derived(struct measures *out, const struct packs *base,
 {
     enum unstir_status status;
     struct packs *packs;
-    void *wanted;
+    bool *wanted;
 
-    TRY(alloc_zero(&wanted, base->n_params, sizeof(bool), err));
+    TRY(alloc_zero(&wanted, base->n_params, sizeof *wanted, err));
     packs_derive_wants(wanted, base, g, touched);
     status = new_empty(&packs, g, base->table, base->mode, source,
                        (struct origin){base, touched, false}, err);
@@ -629,18 +620,16 @@ enum unstir_status packs_measure(size_t *bytes, size_t *peak_bytes,
     enum unstir_status status;
     struct measures m = {0, 0};
     const float **values;
-    void *params;
 
     *bytes = 0;
     if (peak_bytes)
         *peak_bytes = 0;
-    TRY(alloc_zero(&params, graph_n_params(g), sizeof(float *), err));
-    values = params;
+    TRY(alloc_zero(&values, graph_n_params(g), sizeof(float *), err));
     for (size_t i = 0; i < graph_n_params(g); i++)
         values[i] = &any;
     source.values = values;
     status = measure(&m, g, table, mode, touched, &source, err);
-    alloc_free(params);
+    alloc_free(values);
     *bytes = m.bytes;
     if (peak_bytes)
         *peak_bytes = m.peak_bytes;

@@ -81,17 +81,14 @@ enum unstir_status plan_builder_new(struct plan_builder **out,
 {
     enum unstir_status status;
     struct plan_builder *b;
-    void *p;
 
     *out = NULL;
-    TRY(alloc_zero(&p, 1, sizeof *b, err));
-    b = p;
-    status = alloc_zero(&p, 1, sizeof *b->plan, err);
+    TRY(alloc_zero(&b, 1, sizeof *b, err));
+    status = alloc_zero(&b->plan, 1, sizeof *b->plan, err);
     if (status != UNSTIR_OK) {
         alloc_free(b);
         return status;
     }
-    b->plan = p;
     b->plan->table = table;
     b->plan->n_threads = n_threads ? n_threads : 1;
     *out = b;
@@ -107,7 +104,7 @@ void plan_builder_free(struct plan_builder *b)
 }
 
 /* Make room for `more` items of `size` behind n; false keeps the error. */
-static bool grow(struct plan_builder *b, void **array, size_t *cap, size_t n,
+static bool grow(struct plan_builder *b, void *array, size_t *cap, size_t n,
                  size_t more, size_t size)
 {
     if (b->status == UNSTIR_OK)
@@ -119,12 +116,10 @@ static buffer_id add_buffer(struct plan_builder *b, enum place place,
                             size_t bytes)
 {
     struct plan *plan = b->plan;
-    void *p = plan->buffers;
 
-    if (!grow(b, &p, &plan->cap_buffers, plan->n_buffers, 1,
+    if (!grow(b, &plan->buffers, &plan->cap_buffers, plan->n_buffers, 1,
               sizeof *plan->buffers))
         return PLAN_NO_BUFFER;
-    plan->buffers = p;
     if (bytes > PTRDIFF_MAX - ALIGN) {
         b->status = error_set(&b->err, UNSTIR_ERR_LIMIT,
                               "plan: a buffer of %zu bytes", bytes);
@@ -159,11 +154,9 @@ static size_t add_name(struct plan_builder *b, const char *name)
 {
     struct plan *plan = b->plan;
     size_t n = strlen(name) + 1, at = plan->n_names;
-    void *p = plan->names;
 
-    if (!grow(b, &p, &plan->cap_names, plan->n_names, n, 1))
+    if (!grow(b, &plan->names, &plan->cap_names, plan->n_names, n, 1))
         return 0;
-    plan->names = p;
     memcpy(plan->names + at, name, n);
     plan->n_names += n;
     return at;
@@ -174,11 +167,9 @@ static size_t add_args(struct plan_builder *b, const void *args, size_t n)
 {
     struct plan *plan = b->plan;
     size_t at = plan->n_args, room = size_align(n, 16);
-    void *p = plan->args;
 
-    if (!grow(b, &p, &plan->cap_args, plan->n_args, room, 1))
+    if (!grow(b, &plan->args, &plan->cap_args, plan->n_args, room, 1))
         return 0;
-    plan->args = p;
     memcpy(plan->args + at, args, n);
     plan->n_args += room;
     return at;
@@ -197,11 +188,10 @@ static void add_slots(struct plan_builder *b, const struct plan_slot *slots,
                       size_t n, size_t args_bytes)
 {
     struct plan *plan = b->plan;
-    void *p = plan->slots;
 
-    if (!grow(b, &p, &plan->cap_slots, plan->n_slots, n, sizeof *plan->slots))
+    if (!grow(b, &plan->slots, &plan->cap_slots, plan->n_slots, n,
+              sizeof *plan->slots))
         return;
-    plan->slots = p;
     for (size_t i = 0; i < n; i++) {
         const struct plan_slot *s = &slots[i];
 
@@ -226,7 +216,6 @@ void plan_add(struct plan_builder *b, const char *name, plan_fn fn,
 {
     struct plan *plan = b->plan;
     struct step step = {.fn = fn, .args_bytes = args_bytes};
-    void *p = plan->steps;
 
     if (b->status != UNSTIR_OK)
         return;
@@ -238,9 +227,9 @@ void plan_add(struct plan_builder *b, const char *name, plan_fn fn,
                       name, args_bytes, PLAN_MAX_ARGS, n_slots, PLAN_MAX_SLOTS);
         return;
     }
-    if (!grow(b, &p, &plan->cap_steps, plan->n_steps, 1, sizeof *plan->steps))
+    if (!grow(b, &plan->steps, &plan->cap_steps, plan->n_steps, 1,
+              sizeof *plan->steps))
         return;
-    plan->steps = p;
     step.scratch_bytes = scratch_bytes;
     step.name_at = add_name(b, name);
     step.args_at = add_args(b, args, args_bytes);
@@ -305,10 +294,8 @@ static enum unstir_status place_buffers(struct plan *plan,
 {
     struct buffer **order, **near;
     size_t n = 0, end = 0;
-    void *p;
 
-    TRY(alloc_zero(&p, 2 * plan->n_buffers + 1, sizeof *order, err));
-    order = p;
+    TRY(alloc_zero(&order, 2 * plan->n_buffers + 1, sizeof *order, err));
     near = order + plan->n_buffers;
     for (size_t i = 0; i < plan->n_buffers; i++) {
         struct buffer *buf = &plan->buffers[i];

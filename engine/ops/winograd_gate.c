@@ -187,15 +187,13 @@ enum unstir_status winograd_rows_are_accurate(bool *is_accurate,
     struct gate g = {
         .k = k, .n_panels = 1, .cin = w->cin, .rows = w->cin, .cols = w->cout};
     size_t floats = (size_t)nr * w->cin * 9;
-    void *memory;
     char *packed;
     float *rows;
 
     *is_accurate = false;
     TRY(alloc_aligned(
-        &memory, floats * sizeof *rows + winograd_packed_bytes(k, w->cin, nr),
-        1, NULL));
-    rows = memory;
+        &rows, floats * sizeof *rows + winograd_packed_bytes(k, w->cin, nr), 1,
+        NULL));
     packed = (char *)(rows + floats);
     g.w = rows;
     g.packed = packed;
@@ -210,6 +208,6 @@ enum unstir_status winograd_rows_are_accurate(bool *is_accurate,
         try_panel(&g, p, 0);
     }
     *is_accurate = is_passed(&g);
-    alloc_free(memory);
+    alloc_free(rows);
     return UNSTIR_OK;
 }

@@ -109,7 +109,6 @@ bool bpe_find(const struct bpe *b, uint32_t *id, const char *text, size_t n)
 enum unstir_status bpe_add_token(struct bpe *b, uint32_t id, const char *text,
                                  size_t n, struct unstir_error *err)
 {
-    void *memory = b->tokens;
 
     if (n == 0 || n > BPE_MAX_TOKEN_BYTES)
         return error_set(err, UNSTIR_ERR_LIMIT,
@@ -119,18 +118,15 @@ enum unstir_status bpe_add_token(struct bpe *b, uint32_t id, const char *text,
         return error_set(err, UNSTIR_ERR_LIMIT,
                          "token \"%.*s\" has id %u; allowed: below %u", (int)n,
                          text, id, BPE_MAX_TOKENS);
-    TRY(alloc_grow(&memory, &b->tokens_capacity, (size_t)id + 1,
+    TRY(alloc_grow(&b->tokens, &b->tokens_capacity, (size_t)id + 1,
                    sizeof *b->tokens, err));
-    b->tokens = memory;
     while (b->info.n_tokens <= id)
         b->tokens[b->info.n_tokens++] = (struct bpe_token_text){0, 0};
     if (b->tokens[id].n)
         return error_set(
             err, UNSTIR_ERR_FORMAT, "id %u belongs to \"%.*s\" and to \"%.*s\"",
             id, (int)b->tokens[id].n, b->text + b->tokens[id].at, (int)n, text);
-    memory = b->text;
-    TRY(alloc_grow(&memory, &b->text_capacity, b->n_text + n, 1, err));
-    b->text = memory;
+    TRY(alloc_grow(&b->text, &b->text_capacity, b->n_text + n, 1, err));
     memcpy(b->text + b->n_text, text, n);
     b->tokens[id] = (struct bpe_token_text){(uint32_t)b->n_text, (uint32_t)n};
     b->n_text += n;
@@ -180,7 +176,6 @@ enum unstir_status bpe_add_merge(struct bpe *b, const char *left, size_t n_left,
 {
     struct bpe_merge_rule rule = {.rank = (uint32_t)b->n_merges};
     char both[2 * BPE_MAX_TOKEN_BYTES];
-    void *memory = b->merges;
 
     if (n_left == 0 || n_right == 0 || n_left > BPE_MAX_TOKEN_BYTES ||
         n_right > BPE_MAX_TOKEN_BYTES)
@@ -195,9 +190,8 @@ enum unstir_status bpe_add_merge(struct bpe *b, const char *left, size_t n_left,
     TRY(find_symbol(b, &rule.left, left, n_left, err));
     TRY(find_symbol(b, &rule.right, right, n_right, err));
     TRY(find_symbol(b, &rule.result, both, n_left + n_right, err));
-    TRY(alloc_grow(&memory, &b->merges_capacity, b->n_merges + 1,
+    TRY(alloc_grow(&b->merges, &b->merges_capacity, b->n_merges + 1,
                    sizeof *b->merges, err));
-    b->merges = memory;
     b->merges[b->n_merges++] = rule;
     return UNSTIR_OK;
 }
@@ -214,7 +208,6 @@ enum unstir_status bpe_add_added(struct bpe *b, const struct bpe_added *like,
                                  const char *text, struct unstir_error *err)
 {
     struct bpe_added added = *like;
-    void *memory = b->added;
     enum unstir_status status;
 
     if (has_added(b, added.id))
@@ -222,9 +215,8 @@ enum unstir_status bpe_add_added(struct bpe *b, const struct bpe_added *like,
     if (b->n_added >= BPE_MAX_ADDED)
         return error_set(err, UNSTIR_ERR_LIMIT, "more than %u added tokens",
                          BPE_MAX_ADDED);
-    TRY(alloc_grow(&memory, &b->added_capacity, b->n_added + 1,
+    TRY(alloc_grow(&b->added, &b->added_capacity, b->n_added + 1,
                    sizeof *b->added, err));
-    b->added = memory;
     added.n_bytes = strlen(text);
     TRY(alloc_strdup(&added.text, text, err));
     status =
@@ -252,11 +244,9 @@ static void find_bytes(struct bpe *b)
 
 enum unstir_status bpe_seal(struct bpe *b, struct unstir_error *err)
 {
-    void *memory;
 
     b->n_rule_slots = slots_for(b->n_merges);
-    TRY(alloc_zero(&memory, b->n_rule_slots, sizeof *b->rules, err));
-    b->rules = memory;
+    TRY(alloc_zero(&b->rules, b->n_rule_slots, sizeof *b->rules, err));
     for (size_t i = 0; i < b->n_rule_slots; i++)
         b->rules[i].left = BPE_NO_ID;
     for (size_t i = 0; i < b->n_merges; i++)
@@ -308,10 +298,9 @@ bool bpe_merge(const struct bpe *b, size_t i, uint32_t *left, uint32_t *right)
 static enum unstir_status ids_add(struct bpe_ids *ids, uint32_t id,
                                   struct unstir_error *err)
 {
-    void *memory = ids->ids;
 
-    TRY(alloc_grow(&memory, &ids->capacity, ids->n + 1, sizeof *ids->ids, err));
-    ids->ids = memory;
+    TRY(alloc_grow(&ids->ids, &ids->capacity, ids->n + 1, sizeof *ids->ids,
+                   err));
     ids->ids[ids->n++] = id;
     return UNSTIR_OK;
 }
@@ -478,19 +467,17 @@ static enum unstir_status encode_section(const struct bpe *b,
     struct merging m = {.b = b};
     enum unstir_status status;
     int32_t *points;
-    void *memory;
     size_t n;
 
     if (n_bytes == 0)
         return UNSTIR_OK;
     TRY(words_decode(&points, &n, text, n_bytes, err));
     /* A code point is at most four symbols. */
-    status = alloc_zero(&memory, 8 * n, sizeof(uint32_t), err);
+    status = alloc_zero(&m.symbols, 8 * n, sizeof *m.symbols, err);
     if (status == UNSTIR_OK) {
-        m.symbols = memory;
         m.ranks = m.symbols + 4 * n;
         status = encode_points(&m, ids, points, n, err);
-        alloc_free(memory);
+        alloc_free(m.symbols);
     }
     alloc_free(points);
     return status;

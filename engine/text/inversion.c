@@ -35,7 +35,6 @@ static enum unstir_status load(struct inversion *v, unsigned encoder,
 {
     uint64_t n = t->rank == 2 ? t->dims[0] : 1;
     uint64_t c = t->rank ? t->dims[t->rank - 1] : 0;
-    void *memory;
 
     if (t->rank < 1 || t->rank > 2 || n < 1 || n > INVERSION_MAX_VECTORS ||
         c < 1 || c > INVERSION_MAX_CHANNELS || !dtype_is_float(t->dtype))
@@ -47,8 +46,7 @@ static enum unstir_status load(struct inversion *v, unsigned encoder,
                          t->name, (unsigned)n, v->n_vectors);
     v->n_vectors = (uint32_t)n;
     v->channels[encoder] = (uint32_t)c;
-    TRY(alloc_zero(&memory, t->n, sizeof(float), err));
-    v->vectors[encoder] = memory;
+    TRY(alloc_zero(&v->vectors[encoder], t->n, sizeof(float), err));
     dtype_load(v->vectors[encoder], t->data, t->dtype, t->n);
     for (size_t i = 0; i < t->n; i++)
         if (!isfinite(v->vectors[encoder][i]))
@@ -70,7 +68,6 @@ static enum unstir_status take(struct inversions *set, struct inversion *v,
                                struct unstir_error *err)
 {
     enum unstir_status status = UNSTIR_OK;
-    void *list = set->list;
 
     for (size_t i = 0; i < set->n; i++)
         if (strcmp(set->list[i].name, v->name) == 0)
@@ -80,13 +77,12 @@ static enum unstir_status take(struct inversions *set, struct inversion *v,
         status = error_set(err, UNSTIR_ERR_LIMIT, "more than %u embeddings",
                            INVERSION_MAX);
     if (status == UNSTIR_OK)
-        status = alloc_grow(&list, &set->capacity, set->n + 1,
+        status = alloc_grow(&set->list, &set->capacity, set->n + 1,
                             sizeof *set->list, err);
     if (status != UNSTIR_OK) {
         inversion_fini(v);
         return status;
     }
-    set->list = list;
     v->first = set->n_rows;
     set->n_rows += v->n_vectors;
     set->list[set->n++] = *v;

@@ -31,13 +31,12 @@ static void names_fini(struct names *names)
 static enum unstir_status add(struct names *names, const char *name,
                               struct unstir_error *err)
 {
-    void *list = names->list;
 
     if (names->n == INVERSION_MAX)
         return error_set(err, UNSTIR_ERR_LIMIT, "more than %u files",
                          INVERSION_MAX);
-    TRY(alloc_grow(&list, &names->capacity, names->n + 1, sizeof(char *), err));
-    names->list = list;
+    TRY(alloc_grow(&names->list, &names->capacity, names->n + 1, sizeof(char *),
+                   err));
     TRY(alloc_strdup(&names->list[names->n], name, err));
     names->n++;
     return UNSTIR_OK;

@@ -115,15 +115,13 @@ static enum unstir_status read_weight(double *out, const char *text, size_t n,
 static enum unstir_status add_span(struct prompt *p, bool is_break,
                                    struct unstir_error *err)
 {
-    void *memory = p->spans;
 
     if (p->n_spans == PROMPT_MAX_SPANS)
         return error_field(err, "prompt",
                            "more than %u changes of weight; shorten it",
                            PROMPT_MAX_SPANS);
-    TRY(alloc_grow(&memory, &p->spans_capacity, p->n_spans + 1,
+    TRY(alloc_grow(&p->spans, &p->spans_capacity, p->n_spans + 1,
                    sizeof *p->spans, err));
-    p->spans = memory;
     p->spans[p->n_spans++] = (struct prompt_span){
         .at = p->n_text, .weight = 1, .is_break = is_break};
     return UNSTIR_OK;
@@ -262,7 +260,6 @@ static enum unstir_status take_lora(struct reader *r, size_t *length)
     const char *text = r->text + r->at;
     size_t n = r->n - r->at, n_tag = strlen(LORA_TAG);
     const char *end = memchr(text, '>', n);
-    void *memory = p->loras;
 
     *length = 0;
     if (end && starts_with(text, n, HYPERNET_TAG))
@@ -275,9 +272,8 @@ static enum unstir_status take_lora(struct reader *r, size_t *length)
     if (p->n_loras == PROMPT_MAX_LORAS)
         return error_field(r->err, "prompt", "more than %u LoRAs",
                            PROMPT_MAX_LORAS);
-    TRY(alloc_grow(&memory, &p->loras_capacity, p->n_loras + 1,
+    TRY(alloc_grow(&p->loras, &p->loras_capacity, p->n_loras + 1,
                    sizeof *p->loras, r->err));
-    p->loras = memory;
     TRY(read_lora(&p->loras[p->n_loras], text + n_tag,
                   (size_t)(end - text) - n_tag, r->err));
     p->n_loras++;
@@ -417,15 +413,13 @@ enum unstir_status prompt_parse(struct prompt *p, const char *text,
 {
     struct reader r = {.p = p, .text = text, .n = strlen(text), .err = err};
     enum unstir_status status;
-    void *memory;
 
     *p = (struct prompt){.syntax = syntax};
     if (r.n > BPE_MAX_TEXT_BYTES)
         return error_set(err, UNSTIR_ERR_LIMIT,
                          "a prompt of %zu bytes; allowed: %u", r.n,
                          BPE_MAX_TEXT_BYTES);
-    TRY(alloc_zero(&memory, r.n + 1, 1, err));
-    p->text = memory;
+    TRY(alloc_zero(&p->text, r.n + 1, 1, err));
     status = read_all(&r);
     if (status != UNSTIR_OK)
         prompt_fini(p);

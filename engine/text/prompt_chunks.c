@@ -38,17 +38,15 @@ static enum unstir_status new_chunk(struct prompt_chunks *c,
 {
     const struct bpe_info *info = bpe_info(b);
     size_t n = c->n_chunks * c->length;
-    void *ids = c->ids, *weights = c->weights;
 
     if (c->n_chunks == PROMPT_MAX_CHUNKS)
         return error_set(err, UNSTIR_ERR_LIMIT,
                          "a prompt of more than %u pieces of %u tokens",
                          PROMPT_MAX_CHUNKS, c->length - 2);
-    TRY(alloc_grow(&ids, &c->ids_capacity, n + c->length, sizeof *c->ids, err));
-    c->ids = ids;
-    TRY(alloc_grow(&weights, &c->weights_capacity, n + c->length,
+    TRY(alloc_grow(&c->ids, &c->ids_capacity, n + c->length, sizeof *c->ids,
+                   err));
+    TRY(alloc_grow(&c->weights, &c->weights_capacity, n + c->length,
                    sizeof *c->weights, err));
-    c->weights = weights;
     for (size_t i = 0; i < c->length; i++) {
         c->ids[n + i] = i == 0 ? info->bos : i == 1 ? info->eos : info->pad;
         c->weights[n + i] = 1;

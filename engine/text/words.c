@@ -175,11 +175,8 @@ static enum unstir_status lower_case(int32_t **out, size_t *n_out,
                                      const int32_t *points, size_t n,
                                      struct unstir_error *err)
 {
-    void *memory;
 
-    TRY(alloc_zero(&memory, n + count_growing(points, n), sizeof(int32_t),
-                   err));
-    *out = memory;
+    TRY(alloc_zero(out, n + count_growing(points, n), sizeof(int32_t), err));
     *n_out = lower(*out, points, n);
     return UNSTIR_OK;
 }

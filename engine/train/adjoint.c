@@ -44,8 +44,8 @@ static bool has_grad(const struct train_lowering *l, value_id v)
 static void grad_start(struct train_lowering *l, value_id v, buffer_id buffer)
 {
     if (l->status == UNSTIR_OK)
-        l->status = alloc_grow((void **)&l->shares, &l->groups_capacity,
-                               l->n_groups + 1, sizeof *l->shares, l->err);
+        l->status = alloc_grow(&l->shares, &l->groups_capacity, l->n_groups + 1,
+                               sizeof *l->shares, l->err);
     if (l->status != UNSTIR_OK)
         return;
     l->grads[v] = (struct grad){buffer, (uint32_t)l->n_groups};
@@ -563,11 +563,11 @@ static enum unstir_status lowering_init(struct train_lowering *l)
 {
     size_t n_ops = graph_n_ops(l->g), n = graph_n_values(l->g);
     n = n > n_ops ? n : n_ops;
-    TRY(alloc_zero((void **)&l->notes, n_ops, sizeof *l->notes, l->err));
-    TRY(alloc_zero((void **)&l->values, n, sizeof *l->values, l->err));
-    TRY(alloc_zero((void **)&l->users, n, sizeof *l->users, l->err));
-    TRY(alloc_zero((void **)&l->needs_grad, n, sizeof *l->needs_grad, l->err));
-    TRY(alloc_zero((void **)&l->grads, n, sizeof *l->grads, l->err));
+    TRY(alloc_zero(&l->notes, n_ops, sizeof *l->notes, l->err));
+    TRY(alloc_zero(&l->values, n, sizeof *l->values, l->err));
+    TRY(alloc_zero(&l->users, n, sizeof *l->users, l->err));
+    TRY(alloc_zero(&l->needs_grad, n, sizeof *l->needs_grad, l->err));
+    TRY(alloc_zero(&l->grads, n, sizeof *l->grads, l->err));
     return plan_builder_new(&l->b, l->table, l->n_threads, l->err);
 }
 

@@ -159,8 +159,7 @@ enum unstir_status trainer_plot_chain(struct unstir_trainer *t,
     struct plot_chain c = {.n = shown(t), .m = t->data.width};
     enum unstir_status status = UNSTIR_OK;
     float *memory;
-    TRY(alloc_zero((void **)&memory, 2 * PLOT_PANELS * c.n * c.m,
-                   sizeof *memory, err));
+    TRY(alloc_zero(&memory, 2 * PLOT_PANELS * c.n * c.m, sizeof *memory, err));
     for (size_t k = 0; k < PLOT_PANELS; k++) {
         c.forward[k] = memory + k * c.n * c.m;
         c.back[k] = memory + (PLOT_PANELS + k) * c.n * c.m;

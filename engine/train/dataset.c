@@ -84,8 +84,8 @@ static enum unstir_status listing_read(struct listing *l, const char *folder,
                                folder, DATASET_MAX_PICTURES);
             break;
         }
-        status = alloc_grow((void **)&l->names, &l->capacity, l->n + 1,
-                            sizeof *l->names, err);
+        status = alloc_grow(&l->names, &l->capacity, l->n + 1, sizeof *l->names,
+                            err);
         if (status == UNSTIR_OK)
             status = alloc_strdup(&l->names[l->n], e->d_name, err);
         if (status == UNSTIR_OK)
@@ -126,8 +126,8 @@ static enum unstir_status collector_room(struct collector *c, size_t bytes,
     if (used + bytes > DATASET_MAX_BYTES)
         return error_set(err, UNSTIR_ERR_LIMIT,
                          "more than %zu bytes of pictures", DATASET_MAX_BYTES);
-    TRY(alloc_grow((void **)&c->d->pixels, &c->capacity, used + bytes, 1, err));
-    return alloc_grow((void **)&c->d->labels, &c->label_capacity, c->d->n + 1u,
+    TRY(alloc_grow(&c->d->pixels, &c->capacity, used + bytes, 1, err));
+    return alloc_grow(&c->d->labels, &c->label_capacity, c->d->n + 1u,
                       sizeof *c->d->labels, err);
 }
 
@@ -293,9 +293,8 @@ static enum unstir_status idx_labels(struct dataset *d, struct idx *labels,
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "%s: label %u, but %s has fewer classes", path, top,
                          set->name);
-    TRY(alloc_zero((void **)&d->labels, d->n, sizeof *d->labels, err));
-    TRY(alloc_zero((void **)&d->class_names, d->n_classes,
-                   sizeof *d->class_names, err));
+    TRY(alloc_zero(&d->labels, d->n, sizeof *d->labels, err));
+    TRY(alloc_zero(&d->class_names, d->n_classes, sizeof *d->class_names, err));
     for (uint32_t i = 0; i < d->n; i++)
         d->labels[i] = labels->data[i];
     for (uint32_t i = 0; i < d->n_classes; i++) {

@@ -90,7 +90,7 @@ enum unstir_status dataset_make_toy(struct dataset *d, const char *name,
     d->n = max_pictures && max_pictures < toy->n ? max_pictures : toy->n;
     d->width = toy->width;
     d->height = d->channels = 1;
-    TRY(alloc_zero((void **)&d->pixels, d->n, d->width, err));
+    TRY(alloc_zero(&d->pixels, d->n, d->width, err));
     rng_seed(&rng, ROLL_SEED);
     toy->make(d, &rng);
     return UNSTIR_OK;

@@ -212,7 +212,7 @@ static enum unstir_status write_weights(const struct unstir_trainer *t,
     char path[PATH_BYTES];
     TRY(path_join(path, folder, "unet/diffusion_pytorch_model.safetensors",
                   err));
-    TRY(alloc_zero((void **)&entries, n, sizeof *entries, err));
+    TRY(alloc_zero(&entries, n, sizeof *entries, err));
     for (param_id p = 0; p < n; p++) {
         const struct graph_param *gp = graph_param_at(t->learner.graph, p);
         entries[p] = (struct safetensors_entry){

@@ -96,7 +96,7 @@ static enum unstir_status idx_body(struct idx_file *f, struct idx *x,
 {
     unsigned char extra;
     TRY(idx_header(f, x, wanted_rank, max_bytes));
-    TRY(alloc_zero((void **)&x->data, x->n_bytes, 1, f->err));
+    TRY(alloc_zero(&x->data, x->n_bytes, 1, f->err));
     TRY(idx_take(f, x->data, x->n_bytes, "elements"));
     if (gzread(f->gz, &extra, 1) == 1)
         return error_set(f->err, UNSTIR_ERR_FORMAT,

@@ -184,7 +184,7 @@ static enum unstir_status open_lane(struct learner *l, uint32_t i,
     struct learner_lane *lane = &l->lanes[i];
     lane->params = l->params;
     if (i > 0) {
-        TRY(alloc_aligned((void **)&lane->g, l->params.n, sizeof(float), err));
+        TRY(alloc_aligned(&lane->g, l->params.n, sizeof(float), err));
         lane->params.g = lane->g;
     }
     return lower_training(&lane->plan, l->graph, &l->table, &lane->params,
@@ -230,8 +230,8 @@ static enum unstir_status open_parts(struct learner *l,
     size_t a = plan_arena_bytes(l->lanes[0].plan);
     size_t b = plan_arena_bytes(l->update_plan);
     l->arena_bytes = size_align(a > b ? a : b, 64);
-    return alloc_aligned((void **)&l->arenas, pool_threads(l->pool),
-                         l->arena_bytes, err);
+    return alloc_aligned(&l->arenas, pool_threads(l->pool), l->arena_bytes,
+                         err);
 }
 
 enum unstir_status learner_init(struct learner *l,

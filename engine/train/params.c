@@ -31,7 +31,7 @@ static enum unstir_status params_layout(struct params *s, const struct graph *g,
                                         struct unstir_error *err)
 {
     s->n_params = graph_n_params(g);
-    TRY(alloc_zero((void **)&s->offset, s->n_params, sizeof *s->offset, err));
+    TRY(alloc_zero(&s->offset, s->n_params, sizeof *s->offset, err));
     for (int trained = 1; trained >= 0; trained--) {
         for (param_id p = 0; p < s->n_params; p++) {
             const struct graph_param *gp = graph_param_at(g, p);
@@ -54,7 +54,7 @@ enum unstir_status params_init(struct params *s, const struct graph *g,
     enum unstir_status status = params_layout(s, g, err);
     float **const arrays[] = {&s->p, &s->g, &s->m, &s->v, &s->ema};
     for (size_t i = 0; status == UNSTIR_OK && i < ARRAY_LEN(arrays); i++)
-        status = alloc_aligned((void **)arrays[i], s->n, sizeof(float), err);
+        status = alloc_aligned(arrays[i], s->n, sizeof(float), err);
     if (status != UNSTIR_OK)
         params_fini(s);
     return status;
@@ -244,13 +244,11 @@ enum unstir_status train_packs_init(struct train_packs *t,
     memset(t, 0, sizeof *t);
     for (param_id p = 0; p < s->n_params; p++)
         n += is_matrix(graph_param_at(g, p)) ? 2 : 0;
-    status = alloc_zero((void **)&t->jobs, n, sizeof *t->jobs, err);
+    status = alloc_zero(&t->jobs, n, sizeof *t->jobs, err);
     if (status == UNSTIR_OK)
-        status = alloc_zero((void **)&t->forward, s->n_params,
-                            sizeof *t->forward, err);
+        status = alloc_zero(&t->forward, s->n_params, sizeof *t->forward, err);
     if (status == UNSTIR_OK)
-        status = alloc_zero((void **)&t->adjoint, s->n_params,
-                            sizeof *t->adjoint, err);
+        status = alloc_zero(&t->adjoint, s->n_params, sizeof *t->adjoint, err);
     if (status != UNSTIR_OK)
         goto out;
     for (param_id p = 0; p < s->n_params; p++) {
@@ -260,7 +258,7 @@ enum unstir_status train_packs_init(struct train_packs *t,
             bytes += job_bytes(table, &t->jobs[t->n_jobs++]);
         }
     }
-    status = alloc_aligned((void **)&t->memory, bytes, 1, err);
+    status = alloc_aligned(&t->memory, bytes, 1, err);
     if (status != UNSTIR_OK)
         goto out;
     n = 0;

@@ -67,7 +67,7 @@ static enum unstir_status canvas_open(struct canvas *c, int w, int h,
 {
     size_t n = (size_t)w * (size_t)h * 3;
     *c = (struct canvas){.w = w, .h = h};
-    TRY(alloc_zero((void **)&c->rgb, n, 1, err));
+    TRY(alloc_zero(&c->rgb, n, 1, err));
     memset(c->rgb, 0xff, n);
     return UNSTIR_OK;
 }

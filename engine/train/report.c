@@ -38,7 +38,7 @@ static enum unstir_status write_csv(const struct unstir_trainer *t,
     char path[PATH_BYTES], *csv;
     size_t n = 0, room = (t->history.n + 1) * CSV_ROW;
     TRY(output_path(path, t, "training/log.csv", err));
-    TRY(alloc_zero((void **)&csv, room, 1, err));
+    TRY(alloc_zero(&csv, room, 1, err));
     n += (size_t)snprintf(csv, room,
                           "step,pictures,loss,lr,grad_norm,elapsed_s\n");
     for (size_t i = 0; i < t->history.n; i++) {

@@ -407,19 +407,18 @@ static enum unstir_status open_memory(struct unstir_trainer *t,
 {
     uint32_t batch = t->options.batch;
     size_t m = (size_t)t->data.width * t->data.height * t->data.channels;
-    TRY(alloc_aligned((void **)&t->sample, batch, m * sizeof(float), err));
-    TRY(alloc_aligned((void **)&t->target, batch, m * sizeof(float), err));
-    TRY(alloc_aligned((void **)&t->noise, pool_threads(t->learner.pool),
+    TRY(alloc_aligned(&t->sample, batch, m * sizeof(float), err));
+    TRY(alloc_aligned(&t->target, batch, m * sizeof(float), err));
+    TRY(alloc_aligned(&t->noise, pool_threads(t->learner.pool),
                       m * sizeof(float), err));
-    TRY(alloc_aligned((void **)&t->timestep, batch, sizeof(float), err));
-    TRY(alloc_aligned((void **)&t->label, batch, sizeof(float), err));
-    TRY(alloc_aligned((void **)&t->weight, batch, BIT_WEIGHTS * sizeof(float),
-                      err));
-    TRY(alloc_aligned((void **)&t->loss, batch, sizeof(float), err));
-    TRY(alloc_zero((void **)&t->picks, batch, sizeof *t->picks, err));
-    TRY(alloc_zero((void **)&t->order, t->data.n, sizeof *t->order, err));
-    TRY(alloc_zero((void **)&t->history.rows, HISTORY_ROWS,
-                   sizeof *t->history.rows, err));
+    TRY(alloc_aligned(&t->timestep, batch, sizeof(float), err));
+    TRY(alloc_aligned(&t->label, batch, sizeof(float), err));
+    TRY(alloc_aligned(&t->weight, batch, BIT_WEIGHTS * sizeof(float), err));
+    TRY(alloc_aligned(&t->loss, batch, sizeof(float), err));
+    TRY(alloc_zero(&t->picks, batch, sizeof *t->picks, err));
+    TRY(alloc_zero(&t->order, t->data.n, sizeof *t->order, err));
+    TRY(alloc_zero(&t->history.rows, HISTORY_ROWS, sizeof *t->history.rows,
+                   err));
     t->history.stride = 1;
     t->order_epoch = UINT64_MAX; /* none yet */
     return UNSTIR_OK;
@@ -490,7 +489,7 @@ enum unstir_status trainer_build(struct unstir_trainer **out,
 {
     struct unstir_trainer *t;
     *out = NULL;
-    TRY(alloc_zero((void **)&t, 1, sizeof *t, err));
+    TRY(alloc_zero(&t, 1, sizeof *t, err));
     enum unstir_status status = train_options_copy(&t->options, options, err);
     if (status == UNSTIR_OK)
         status = build_parts(t, err);

@@ -76,7 +76,7 @@ static void fixture_open(struct fixture *f, const char *name)
     must(params_init(&f->params, f->graph, &err), &err);
     size_t n = graph_n_params(f->graph);
     float **at;
-    must(alloc_zero((void **)&at, n, sizeof *at, &err), &err);
+    must(alloc_zero(&at, n, sizeof *at, &err), &err);
     for (size_t i = 0; i < n; i++)
         at[i] = f->params.p + f->params.offset[i];
     must(network_draw(f->graph, 11, at, &err), &err);
@@ -96,7 +96,7 @@ static float *copy_of(const struct tensor_view *t)
 {
     struct unstir_error err;
     float *x;
-    must(alloc_aligned((void **)&x, t->n, sizeof *x, &err), &err);
+    must(alloc_aligned(&x, t->n, sizeof *x, &err), &err);
     memcpy(x, t->data, t->n_bytes);
     return x;
 }
@@ -235,7 +235,7 @@ static void test_threads(void **state)
     float loss[2][N_PICTURES], *first;
     fixture_open(&f, "class_scale_shift");
     assert_true(kernels_select(&table, NULL));
-    must(alloc_aligned((void **)&first, f.params.n, sizeof *first, &err), &err);
+    must(alloc_aligned(&first, f.params.n, sizeof *first, &err), &err);
     static const unsigned counts[] = {1, 2, 4};
     for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
         struct pool *pool;

@@ -412,8 +412,8 @@ static void test_score_gradient(void **state)
     struct unstir_trainer *t = must_new(&o);
     must_step(t, 4);
     struct params *s = &t->learner.params;
-    must(alloc_zero((void **)&p, s->n, sizeof *p, &err), &err);
-    must(alloc_zero((void **)&d, s->n, sizeof *d, &err), &err);
+    must(alloc_zero(&p, s->n, sizeof *p, &err), &err);
+    must(alloc_zero(&d, s->n, sizeof *d, &err), &err);
     memcpy(p, s->p, s->n * sizeof *p);
     loss_along(t, p, d, 0);
     memcpy(d, s->g, s->n * sizeof *d);
