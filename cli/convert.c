@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "lora_weight.h"
 #include "opts_parts.h"
+#include "progress.h"
 
 #define MAX_LORAS 16
 
@@ -75,10 +76,31 @@ static bool cut_loras(struct loras *l, const char *option)
     return true;
 }
 
+/* What the library's calls while it works need. */
+struct telling {
+    const struct opts_common *common;
+    struct progress bar; /* without a unit: not begun                        */
+};
+
 static void tell(void *arg, const char *text)
 {
-    (void)arg;
+    struct telling *t = arg;
+
+    progress_clear(&t->bar);
     cli_note("note: %s", text);
+}
+
+static bool show(void *arg, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct telling *t = arg;
+
+    if (total_bytes > 0) {
+        if (!t->bar.unit)
+            progress_begin(&t->bar, t->common, &progress_megabytes, 0,
+                           total_bytes);
+        progress_show(&t->bar, done_bytes, NULL, 0);
+    }
+    return !cli_is_interrupted();
 }
 
 static int convert_main(int argc, char **argv)
@@ -87,6 +109,7 @@ static int convert_main(int argc, char **argv)
     struct unstir_error err = {0};
     struct unstir_model_options parts = {0};
     struct loras loras = {.n = 0};
+    struct telling telling = {.common = &v.common};
     char *json;
     int rc = opts_parse(&command_convert, argc, argv, &v);
     if (rc != OPTS_GO_ON)
@@ -112,8 +135,14 @@ static int convert_main(int argc, char **argv)
         .vae = parts.vae,
         .text_encoders = {parts.text_encoders[0], parts.text_encoders[1]},
         .note = v.common.is_quiet || v.common.is_json ? NULL : tell,
+        .note_arg = &telling,
+        .progress = show,
+        .progress_arg = &telling,
     };
-    if (unstir_convert(&o, &json, &err) != UNSTIR_OK)
+    cli_catch_interrupts();
+    enum unstir_status status = unstir_convert(&o, &json, &err);
+    progress_clear(&telling.bar);
+    if (status != UNSTIR_OK)
         return cli_fail(&err);
     if (v.common.is_json)
         fputs(json, stdout);
@@ -133,7 +162,8 @@ const struct command command_convert = {
             "OUTPUT that ends in .safetensors is one file, anything else a "
             "folder; it must not be there yet.  Parts that INPUT's "
             "unstir.json names become part of OUTPUT; what else it says goes "
-            "on with it, and into a folder what is in embeddings/.",
+            "on with it, and into a folder what is in embeddings/.  Ctrl-C "
+            "ends it and leaves nothing behind.",
     .examples = "unstir convert model.safetensors model --dtype f16\n"
                 "unstir convert model-q8_0.gguf model\n"
                 "unstir convert unet.safetensors model --vae vae.safetensors "

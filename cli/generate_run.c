@@ -359,7 +359,7 @@ int generate_run(struct generate_job *job)
     note_seeds(job);
     uint64_t done =
         unstir_generation_progress(job->pictures[0].generation).step;
-    progress_begin(&bar, &job->v->common, "step", done,
+    progress_begin(&bar, &job->v->common, &progress_steps, done,
                    (uint64_t)job->steps * job->n);
     rc = run_all(job, &bar);
     progress_clear(&bar);

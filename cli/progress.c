@@ -23,8 +23,12 @@ static enum opts_progress resolve(const struct opts_common *common)
     return OPTS_PROGRESS_BAR;
 }
 
+const struct progress_unit progress_steps = {"step", "steps", 1};
+const struct progress_unit progress_megabytes = {"byte", "MB", 1000000};
+
 void progress_begin(struct progress *p, const struct opts_common *common,
-                    const char *unit, uint64_t first, uint64_t total)
+                    const struct progress_unit *unit, uint64_t first,
+                    uint64_t total)
 {
     *p = (struct progress){.mode = resolve(common),
                            .unit = unit,
@@ -64,9 +68,10 @@ static void draw_bar(struct progress *p, uint64_t done, double spent_s,
     format_time(spent, sizeof(spent), spent_s);
     format_time(left, sizeof(left), left_s);
     int n = snprintf(
-        line, sizeof(line), "[%s] %s %llu/%llu  %s spent  %s left  %.3g %ss/s",
-        bar, p->unit, (unsigned long long)done, (unsigned long long)p->total,
-        spent, per_s > 0 ? left : "?", per_s, p->unit);
+        line, sizeof(line), "[%s] %llu/%llu %s  %s spent  %s left  %.3g %s/s",
+        bar, (unsigned long long)(done / p->unit->size),
+        (unsigned long long)(p->total / p->unit->size), p->unit->shown, spent,
+        per_s > 0 ? left : "?", per_s / (double)p->unit->size, p->unit->shown);
     for (size_t i = 0; i < n_values && n < (int)sizeof(line) - 1; i++)
         n += snprintf(line + n, sizeof(line) - (size_t)n, "  %s %.4g",
                       values[i].name, values[i].value);
@@ -87,7 +92,7 @@ static void print_json(const struct progress *p, uint64_t done, double spent_s,
     fprintf(stderr,
             "{\"event\":\"progress\",\"%s\":%llu,\"%ss\":%llu,"
             "\"elapsed_s\":%.3f,\"left_s\":",
-            p->unit, (unsigned long long)done, p->unit,
+            p->unit->name, (unsigned long long)done, p->unit->name,
             (unsigned long long)p->total, spent_s);
     if (per_s > 0)
         fprintf(stderr, "%.3f", left_s);

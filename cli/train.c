@@ -459,7 +459,7 @@ static enum unstir_status advance(struct training *t, struct unstir_error *err)
     if (status != UNSTIR_OK)
         return status;
     if (!t->bar.unit) {
-        progress_begin(&t->bar, &v->common, "step", t->at.step - 1,
+        progress_begin(&t->bar, &v->common, &progress_steps, t->at.step - 1,
                        t->at.steps);
         choose_lines(t);
     }

@@ -350,6 +350,12 @@ struct unstir_convert_options {
      * call: what was left out, what was taken for what.  May be NULL. */
     void (*note)(void *arg, const char *text);
     void *note_arg;
+    /* Asked some hundred times, on this thread, with the bytes of weights that
+     * are written, of how many; both 0 while LoRAs are added.  False gives the
+     * conversion up with UNSTIR_ERR_CANCELLED and leaves nothing behind.  May
+     * be NULL. */
+    bool (*progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+    void *progress_arg;
 };
 /* *json tells what was done, notes included; ended by unstir_free().       */
 enum unstir_status unstir_convert(const struct unstir_convert_options *options,

@@ -17,7 +17,8 @@
 #include "format/safetensors.h"
 #include "format/weights.h"
 
-#define PIECE_ELEMENTS 32768u /* whole blocks of every type                */
+#define PIECE_ELEMENTS 32768u     /* whole blocks of every type            */
+#define PIECE_BYTES    (4u << 20) /* of what is stored as it is given      */
 
 struct placed {
     const char *name;
@@ -34,6 +35,7 @@ struct writing {
     char *header;
     float *floats; /* of a piece                                            */
     unsigned char *narrow;
+    const struct safetensors_watch *watch; /* or NULL                       */
 };
 
 /* Where the file goes: to the disk, or to memory that is large enough. */
@@ -233,6 +235,31 @@ static enum unstir_status put_header(const struct writing *x, struct sink *sink,
     return put(sink, blanks, n - n_text, err);
 }
 
+static enum unstir_status put_piece(const struct writing *x, struct sink *sink,
+                                    const void *bytes, size_t n,
+                                    struct unstir_error *err)
+{
+    TRY(put(sink, bytes, n, err));
+    if (x->watch && !x->watch->goes_on(x->watch->arg, n))
+        return error_set(err, UNSTIR_ERR_CANCELLED, "stopped while writing");
+    return UNSTIR_OK;
+}
+
+static enum unstir_status put_as_given(const struct writing *x,
+                                       const struct placed *p,
+                                       struct sink *sink,
+                                       struct unstir_error *err)
+{
+    const unsigned char *from = p->data;
+
+    for (size_t i = 0; i < p->n_bytes; i += PIECE_BYTES) {
+        size_t n = p->n_bytes - i < PIECE_BYTES ? p->n_bytes - i : PIECE_BYTES;
+
+        TRY(put_piece(x, sink, from + i, n, err));
+    }
+    return UNSTIR_OK;
+}
+
 static enum unstir_status put_tensor(const struct writing *x,
                                      const struct placed *p, struct sink *sink,
                                      struct unstir_error *err)
@@ -240,13 +267,13 @@ static enum unstir_status put_tensor(const struct writing *x,
     const unsigned char *from = p->data;
 
     if (p->given == p->stored)
-        return put(sink, from, p->n_bytes, err);
+        return put_as_given(x, p, sink, err);
     for (size_t i = 0; i < p->n; i += PIECE_ELEMENTS) {
         size_t n = p->n - i < PIECE_ELEMENTS ? p->n - i : PIECE_ELEMENTS;
 
         dtype_load(x->floats, from + dtype_bytes(p->given, i), p->given, n);
         dtype_store(x->narrow, p->stored, x->floats, n);
-        TRY(put(sink, x->narrow, n * dtype_size(p->stored), err));
+        TRY(put_piece(x, sink, x->narrow, n * dtype_size(p->stored), err));
     }
     return UNSTIR_OK;
 }
@@ -334,14 +361,26 @@ enum unstir_status safetensors_write(const char *path,
     return write_placed(path, &x, status, meta, n_meta, err);
 }
 
-enum unstir_status
-safetensors_write_weights(const char *path, const struct weights *w,
-                          const enum dtype *dtype,
-                          const struct safetensors_meta *meta, size_t n_meta,
-                          struct unstir_error *err)
+enum unstir_status safetensors_write_weights(
+    const char *path, const struct weights *w, const enum dtype *dtype,
+    const struct safetensors_meta *meta, size_t n_meta,
+    const struct safetensors_watch *watch, struct unstir_error *err)
 {
-    struct writing x = {.n = 0};
+    struct writing x = {.watch = watch};
     enum unstir_status status = place_weights(&x, w, dtype, err);
 
     return write_placed(path, &x, status, meta, n_meta, err);
+}
+
+uint64_t safetensors_weights_bytes(const struct weights *w,
+                                   const enum dtype *dtype)
+{
+    uint64_t n_bytes = 0;
+
+    for (size_t i = 0; i < weights_len(w); i++) {
+        const struct tensor_view *v = weights_at(w, i);
+
+        n_bytes += (uint64_t)v->n * dtype_size(stored_as(v->dtype, dtype));
+    }
+    return n_bytes;
 }

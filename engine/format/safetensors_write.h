@@ -12,6 +12,7 @@
 #ifndef FORMAT_SAFETENSORS_WRITE_H
 #define FORMAT_SAFETENSORS_WRITE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -48,12 +49,22 @@ enum unstir_status safetensors_write(const char *path,
                                      const struct safetensors_meta *meta,
                                      size_t n_meta, struct unstir_error *err);
 
+/* Asked after each piece of some megabytes, of the bytes of its tensors; false
+ * ends the writing with UNSTIR_ERR_CANCELLED. */
+struct safetensors_watch {
+    bool (*goes_on)(void *arg, size_t n_bytes);
+    void *arg;
+};
+
 /* All of w.  Floats are stored as *dtype, or, if that is NULL, as they are,
- * quantised ones in half precision; whole numbers stay. */
-enum unstir_status
-safetensors_write_weights(const char *path, const struct weights *w,
-                          const enum dtype *dtype,
-                          const struct safetensors_meta *meta, size_t n_meta,
-                          struct unstir_error *err);
+ * quantised ones in half precision; whole numbers stay.  No watch: NULL. */
+enum unstir_status safetensors_write_weights(
+    const char *path, const struct weights *w, const enum dtype *dtype,
+    const struct safetensors_meta *meta, size_t n_meta,
+    const struct safetensors_watch *watch, struct unstir_error *err);
+
+/* How many bytes its tensors will be. */
+uint64_t safetensors_weights_bytes(const struct weights *w,
+                                   const enum dtype *dtype);
 
 #endif

@@ -71,6 +71,38 @@ static enum unstir_status read_file(struct conversion *c,
 
 /* -- a folder -------------------------------------------------------------- */
 
+/* Old repositories of one network keep it at the root: the configuration there
+ * is a UNet's. */
+static enum unstir_status find_root(struct conversion *c,
+                                    struct unstir_error *err)
+{
+    const char *input = c->options->input;
+    char path[PATH_BYTES];
+    struct json *config;
+
+    TRY(path_join(path, input, single_file_part_name(SINGLE_FILE_UNET), err));
+    if (path_is_folder(path))
+        return UNSTIR_OK;
+    TRY(read_json(&config, input, "config.json", err));
+    c->has_root =
+        affix_begins(json_string(json_get(config, "_class_name")), "UNet2D");
+    json_free(config);
+    return UNSTIR_OK;
+}
+
+/* The folder of a part: the root, or that of its name. */
+static enum unstir_status find_part(char out[PATH_BYTES],
+                                    const struct conversion *c,
+                                    enum single_file_part_id id,
+                                    struct unstir_error *err)
+{
+    if (id == SINGLE_FILE_UNET && c->has_root) {
+        snprintf(out, PATH_BYTES, "%s", c->options->input);
+        return UNSTIR_OK;
+    }
+    return path_join(out, c->options->input, single_file_part_name(id), err);
+}
+
 static enum unstir_status read_folder_part(struct conversion *c,
                                            enum single_file_part_id id,
                                            struct unstir_error *err)
@@ -79,7 +111,7 @@ static enum unstir_status read_folder_part(struct conversion *c,
     char folder[PATH_BYTES], path[PATH_BYTES];
     size_t n;
 
-    TRY(path_join(folder, c->options->input, single_file_part_name(id), err));
+    TRY(find_part(folder, c, id, err));
     TRY(path_join(path, folder, "config.json", err));
     if (!path_exists(path))
         return UNSTIR_OK;
@@ -132,20 +164,23 @@ static enum unstir_status read_folder(struct conversion *c,
                          "what a folder's network predicts stands in its "
                          "scheduler_config.json; it is told for single files "
                          "only");
+    TRY(find_root(c, err));
     for (int i = 0; i < SINGLE_FILE_PARTS; i++) {
         TRY(read_folder_part(c, (enum single_file_part_id)i, err));
         has_any |= c->parts[i].weights != NULL;
     }
     if (!has_any)
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
-                         "%s: no unet/config.json and none of vae, "
-                         "text_encoder, text_encoder_2",
+                         "%s: no unet/config.json, none of vae, text_encoder, "
+                         "text_encoder_2, and no config.json of a UNet",
                          input);
     TRY(path_join(c->companion_from, input, "unstir.json", err));
     TRY(companion_read(&c->companion, c->companion_from, err));
     TRY(read_json(&c->index, input, "model_index.json", err));
     TRY(error_within(check_index(c->index, err), input, err));
-    TRY(read_json(&c->scheduler, input, "scheduler/scheduler_config.json",
+    TRY(read_json(&c->scheduler, input,
+                  c->has_root ? "scheduler_config.json"
+                              : "scheduler/scheduler_config.json",
                   err));
     return json_get_string(c->scheduler, "prediction_type", "epsilon",
                            &c->prediction, err);
@@ -280,6 +315,11 @@ static void find_title(struct conversion *c)
 
 /* -- LoRAs ------------------------------------------------------------- */
 
+static bool is_given_up(void *conversion)
+{
+    return !convert_goes_on(conversion);
+}
+
 static enum unstir_status derive_part(struct conversion *c, size_t i,
                                       size_t *n_touched,
                                       struct unstir_error *err)
@@ -288,7 +328,9 @@ static enum unstir_status derive_part(struct conversion *c, size_t i,
     struct lora_use uses[CONVERT_MAX_LORAS];
     struct lora_task task = {.part = (enum single_file_part_id)i,
                              .uses = uses,
-                             .n_uses = c->n_loras};
+                             .n_uses = c->n_loras,
+                             .is_canceled = is_given_up,
+                             .user = c};
     size_t n = 0;
 
     if (!part->weights)

@@ -35,6 +35,7 @@ struct conversion {
     bool has_dtype;
     enum dtype dtype;
     bool is_from_file, is_to_file;
+    bool has_root; /* the input folder is the network's own                  */
     enum single_file_kind kind;
     const char *title;       /* of the input, if it says of few steps; NULL  */
     bool has_original_names; /* the tensors of a single file                 */
@@ -53,8 +54,12 @@ struct conversion {
     bool has_left_words;    /* they were not copied                          */
     const char *prediction; /* for the metadata of a single file, or NULL    */
     struct json *scheduler;
+    uint64_t done_bytes, told_bytes, total_bytes; /* of weights, written     */
     struct json_writer *report;
 };
+
+/* Whether the caller wants it to go on. */
+bool convert_goes_on(const struct conversion *c);
 
 /* The weights' file in a part's folder, without extension. */
 const char *convert_stem(enum single_file_part_id part);

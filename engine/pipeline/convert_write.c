@@ -170,6 +170,55 @@ static enum unstir_status write_companion(const struct conversion *c,
     return UNSTIR_OK;
 }
 
+/* -- weights ----------------------------------------------------------- */
+
+#define TELLINGS 256
+
+/* As it is: NULL. */
+static const enum dtype *stored_dtype(const struct conversion *c)
+{
+    return c->has_dtype ? &c->dtype : NULL;
+}
+
+bool convert_goes_on(const struct conversion *c)
+{
+    const struct unstir_convert_options *o = c->options;
+
+    return !o->progress ||
+           o->progress(o->progress_arg, c->done_bytes, c->total_bytes);
+}
+
+static enum unstir_status begin_weights(const struct conversion *c,
+                                        struct unstir_error *err)
+{
+    if (convert_goes_on(c))
+        return UNSTIR_OK;
+    return error_set(err, UNSTIR_ERR_CANCELLED, "stopped before writing");
+}
+
+static bool count_bytes(void *conversion, size_t n_bytes)
+{
+    struct conversion *c = conversion;
+
+    c->done_bytes += n_bytes;
+    if (c->done_bytes < c->total_bytes &&
+        c->done_bytes - c->told_bytes < c->total_bytes / TELLINGS)
+        return true;
+    c->told_bytes = c->done_bytes;
+    return convert_goes_on(c);
+}
+
+static enum unstir_status write_weights(struct conversion *c, const char *path,
+                                        const struct weights *w,
+                                        const struct safetensors_meta *meta,
+                                        size_t n_meta, struct unstir_error *err)
+{
+    struct safetensors_watch watch = {count_bytes, c};
+
+    return safetensors_write_weights(path, w, stored_dtype(c), meta, n_meta,
+                                     &watch, err);
+}
+
 /* -- writing a folder -------------------------------------------------- */
 
 static const struct safetensors_meta torch_meta = {"format", "pt"};
@@ -189,9 +238,7 @@ static enum unstir_status write_part(struct conversion *c, size_t i,
     snprintf(name, sizeof name, "%s" EXTENSION,
              convert_stem((enum single_file_part_id)i));
     TRY(path_join(path, folder, name, err));
-    return safetensors_write_weights(path, part->weights,
-                                     c->has_dtype ? &c->dtype : NULL,
-                                     &torch_meta, 1, err);
+    return write_weights(c, path, part->weights, &torch_meta, 1, err);
 }
 
 static enum unstir_status copy_plain_files(const struct conversion *c,
@@ -358,16 +405,24 @@ static int remove_entry(const char *path, const struct stat *st, int kind,
     return 0;
 }
 
+static const struct json *scheduler_of(const struct conversion *c)
+{
+    return c->is_from_file ? c->file.scheduler_config : c->scheduler;
+}
+
 static enum unstir_status write_scheduler(const struct conversion *c,
                                           struct unstir_error *err)
 {
+    const struct json *scheduler = scheduler_of(c);
     char path[PATH_BYTES];
     struct json_writer *w;
 
+    if (!scheduler)
+        return UNSTIR_OK;
     TRY(path_join(path, c->options->output, "scheduler/scheduler_config.json",
                   err));
     TRY(json_writer_new(&w, err));
-    json_put_value(w, NULL, c->file.scheduler_config);
+    json_put_value(w, NULL, scheduler);
     return write_json(path, w, err);
 }
 
@@ -378,10 +433,18 @@ static enum unstir_status fill_folder(struct conversion *c,
     const struct json *index = c->is_from_file ? c->file.index : c->index;
 
     for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)
+        if (c->parts[i].weights)
+            c->total_bytes +=
+                safetensors_weights_bytes(c->parts[i].weights, stored_dtype(c));
+    TRY(begin_weights(c, err));
+    for (size_t i = 0; i < SINGLE_FILE_PARTS; i++)
         TRY(write_part(c, i, err));
     TRY(write_tokenizer(c, SINGLE_FILE_TEXT, err));
     TRY(write_tokenizer(c, SINGLE_FILE_TEXT_2, err));
-    TRY(c->is_from_file ? write_scheduler(c, err) : copy_plain_files(c, err));
+    if (!c->is_from_file)
+        TRY(copy_plain_files(c, err));
+    if (c->is_from_file || c->has_root)
+        TRY(write_scheduler(c, err));
     TRY(copy_inversions(c, err));
     if (c->companion) {
         TRY(path_join(c->companion_to, output, "unstir.json", err));
@@ -455,9 +518,11 @@ static enum unstir_status write_tensors(struct conversion *c,
     fill_meta(&meta, c, scheduler);
     TRY(single_file_assemble(&all, &c->has_original_names, parts, c->kind,
                              err));
-    status = safetensors_write_weights(c->options->output, all,
-                                       c->has_dtype ? &c->dtype : NULL,
-                                       meta.rows, meta.n, err);
+    c->total_bytes = safetensors_weights_bytes(all, stored_dtype(c));
+    status = begin_weights(c, err);
+    if (status == UNSTIR_OK)
+        status =
+            write_weights(c, c->options->output, all, meta.rows, meta.n, err);
     weights_close(all);
     return status;
 }
@@ -465,8 +530,7 @@ static enum unstir_status write_tensors(struct conversion *c,
 static enum unstir_status write_file(struct conversion *c,
                                      struct unstir_error *err)
 {
-    const struct json *scheduler =
-        c->is_from_file ? c->file.scheduler_config : c->scheduler;
+    const struct json *scheduler = scheduler_of(c);
     enum unstir_status status;
     char *text = NULL;
 

@@ -71,7 +71,8 @@ static void write_file(struct made *m, const char *path)
 {
     struct unstir_error err;
 
-    must(safetensors_write_weights(path, m->all, NULL, NULL, 0, &err), &err);
+    must(safetensors_write_weights(path, m->all, NULL, NULL, 0, NULL, &err),
+         &err);
     weights_close(m->all);
     for (size_t i = 0; i < m->n; i++)
         free(m->blocks[i]);

@@ -674,6 +674,104 @@ static void test_no_half(void **state)
     scratch_remove(p.folder);
 }
 
+/* How far it is rises to the whole; who is told can end it. */
+struct far {
+    uint64_t done, total;
+    size_t n, n_allowed; /* calls                                            */
+};
+
+static bool follow(void *arg, uint64_t done_bytes, uint64_t total_bytes)
+{
+    struct far *far = arg;
+
+    if (done_bytes < far->done || done_bytes > total_bytes)
+        fail_msg(
+            "%llu of %llu bytes after %llu", (unsigned long long)done_bytes,
+            (unsigned long long)total_bytes, (unsigned long long)far->done);
+    far->done = done_bytes;
+    far->total = total_bytes;
+    return far->n++ < far->n_allowed;
+}
+
+static void check_far(struct unstir_convert_options *o, uint64_t bytes)
+{
+    struct far far = {.n_allowed = SIZE_MAX};
+
+    o->progress_arg = &far;
+    convert(o);
+    assert_int_equal(far.total, bytes);
+    assert_int_equal(far.done, bytes);
+    assert_int_equal(remove(o->output), 0);
+    for (size_t n = far.n; n-- > 0;) {
+        far = (struct far){.n_allowed = n};
+        refuse(o, "stopped");
+        assert_int_equal(far.n, n + 1);
+        assert_false(path_exists(o->output));
+    }
+}
+
+static void test_progress(void **state)
+{
+    struct place p;
+    struct unstir_convert_options o = {.merges_path = MERGES,
+                                       .progress = follow};
+    uint64_t n = 0;
+
+    place_open(&p);
+    for (size_t i = 0; i < ARRAY_LEN(tensors); i++)
+        n +=
+            tensors[i].dims[0] * (tensors[i].rank > 1 ? tensors[i].dims[1] : 1);
+    o.input = p.file;
+    o.output = p.again;
+    check_far(&o, 4 * n);
+    o.dtype = "f16";
+    check_far(&o, 2 * n);
+    scratch_remove(p.folder);
+}
+
+/* A network at the root, with its scheduler beside it, gets folders. */
+static void test_root(void **state)
+{
+    static const char *const moved[][2] = {
+        {"out/unet/config.json", "root/config.json"},
+        {"out/unet/diffusion_pytorch_model.safetensors",
+         "root/diffusion_pytorch_model.safetensors"},
+        {"out/scheduler/scheduler_config.json", "root/scheduler_config.json"},
+    };
+    char root[SCRATCH_PATH], from[SCRATCH_PATH], to[SCRATCH_PATH];
+    struct unstir_convert_options o = {.merges_path = MERGES};
+    struct weights *a, *b;
+    struct place p;
+
+    place_open(&p);
+    o.input = p.file;
+    o.output = p.out;
+    convert(&o);
+    scratch_mkdir(p.folder, "root");
+    for (size_t i = 0; i < ARRAY_LEN(moved); i++) {
+        scratch_path(from, p.folder, moved[i][0]);
+        scratch_path(to, p.folder, moved[i][1]);
+        assert_int_equal(rename(from, to), 0);
+    }
+    scratch_path(root, p.folder, "root");
+    scratch_path(to, p.folder, "next");
+    o.input = root;
+    o.output = to;
+    convert(&o);
+    a = open_part(p.folder, "root", "diffusion_pytorch_model");
+    b = open_part(to, "unet", "diffusion_pytorch_model");
+    check_same(a, b);
+    weights_close(a);
+    weights_close(b);
+    scratch_path(from, p.folder, "next/scheduler/scheduler_config.json");
+    assert_true(path_exists(from));
+    scratch_write(p.folder, "root/config.json",
+                  "{\"_class_name\":\"AutoencoderKL\"}", 31);
+    o.output = p.again;
+    refuse(&o, "no config.json of a UNet");
+    scratch_remove(p.folder);
+}
+
 static void test_errors(void **state)
 {
     struct place p;
@@ -717,6 +815,8 @@ int main(void)
         cmocka_unit_test(test_index),
         cmocka_unit_test(test_embeddings),
         cmocka_unit_test(test_no_half),
+        cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_root),
         cmocka_unit_test(test_errors),
     };
 
