@@ -61,6 +61,10 @@ ERROR(BODY_TOO_LARGE, 413, "body-too-large", "body_too_large", "Body too large",
       "invalid_request_error",
       "The body is larger than this address takes; the detail says how large "
       "it may be.")
+ERROR(URI_TOO_LONG, 414, "uri-too-long", "uri_too_long", "Address too long",
+      "invalid_request_error",
+      "An address may have 8 KiB and 200 query arguments. What is long belongs "
+      "into the body of a POST.")
 ERROR(UNSUPPORTED_MEDIA_TYPE, 415, "unsupported-media-type",
       "unsupported_media_type", "Unsupported media type",
       "invalid_request_error",
@@ -140,3 +144,9 @@ ERROR(DEADLINE_UNMEETABLE, 503, "deadline-unmeetable", "deadline_unmeetable",
 ERROR(DEADLINE_EXCEEDED, 504, "deadline-exceeded", "deadline_exceeded",
       "Deadline missed", "server_error",
       "The job was stopped because its deadline_s was over.")
+ERROR(
+    VERSION_NOT_SUPPORTED, 505, "version-not-supported",
+    "version_not_supported", "HTTP version not supported",
+    "invalid_request_error",
+    "Requests are HTTP/1.1 or HTTP/1.0 without TLS; a proxy in front can speak "
+    "the others.")

@@ -202,8 +202,10 @@ const char *framing_check(struct framing *framing, enum error_code *code)
     if (!is_token(framing->method, strlen(framing->method)))
         return "the method has a byte that is not allowed";
     if (strcmp(framing->version, "HTTP/1.1") != 0 &&
-        strcmp(framing->version, "HTTP/1.0") != 0)
+        strcmp(framing->version, "HTTP/1.0") != 0) {
+        *code = ERROR_VERSION_NOT_SUPPORTED;
         return "the version is not HTTP/1.1 or HTTP/1.0";
+    }
     why = check_target(framing);
     if (!why && framing->host && !is_host(framing->host, framing->n_host))
         why = "the request target's host is not a host name";

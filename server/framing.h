@@ -47,7 +47,7 @@ struct framing {
 };
 
 /* NULL when all is right; else a fixed text, and *code the error to send
- * (ERROR_MALFORMED_REQUEST or another 4xx).                                 */
+ * (ERROR_MALFORMED_REQUEST or another).                                     */
 const char *framing_check(struct framing *framing, enum error_code *code);
 
 /* Is the host (a Host header's value, port included) one of this server?

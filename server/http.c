@@ -48,6 +48,8 @@
 #define POOL_BYTES       (32u << 10) /* MHD's, of a connection               */
 #define HEAD_BYTES       (POOL_BYTES / 2) /* it reads into half of it        */
 #define ITEM_BYTES       80 /* of it: struct MHD_HTTP_Header has 72          */
+#define TARGET_BYTES     (8u << 10)
+#define TARGET_ITEMS     200 /* query arguments: half of the pool            */
 #define ANSWER_BYTES     (5u << 10) /* for the answer's head           */
 #define STREAM_BLOCK     8192u
 #define DISCARD_BYTES    (64u << 10) /* of a refused body, to keep the line  */
@@ -69,6 +71,7 @@ struct http {
     size_t n_connections;
     size_t body_bytes; /* of all large bodies, until their answers are out   */
     struct answers answers;
+    unsigned refused_status; /* of the parser's last own answer, or 0      */
     bool is_running; /* inside MHD_run()                                   */
     bool must_run;   /* something was closed or resumed meanwhile            */
     bool is_closing; /* no connection is kept open any more                  */
@@ -232,10 +235,10 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 /* --------------------------------------------------------------- requests */
 
 /* No answer can be queued: it would find no room. */
-static void refuse_head(struct exchange *x)
+static void refuse_head(struct exchange *x, enum error_code code)
 {
-    x->status = error_info(ERROR_HEADERS_TOO_LARGE)->status;
-    connection_say_error(x->connection, ERROR_HEADERS_TOO_LARGE);
+    x->status = error_info(code)->status;
+    connection_say_error(x->connection, code);
 }
 
 static size_t count_bytes(const char *text, size_t n, char wanted)
@@ -280,10 +283,10 @@ static void *on_target(void *cls, const char *target,
     connection->exchange = x;
     if (connection->phase != PHASE_HEAD)
         connection_set_phase(connection, PHASE_HEAD);
-    if (strlen(target) > HEAD_BYTES ||
-        count_bytes(target, strlen(target), '&') > HEAD_BYTES / ITEM_BYTES) {
+    if (strlen(target) > TARGET_BYTES ||
+        count_bytes(target, strlen(target), '&') >= TARGET_ITEMS) {
         x->is_gone = true;
-        refuse_head(x);
+        refuse_head(x, ERROR_URI_TOO_LONG);
         (void)shutdown(connection->fd, SHUT_RDWR);
     }
     return x;
@@ -325,6 +328,9 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
         return;
     if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         x->is_gone = true;
+    if (code == MHD_REQUEST_TERMINATED_WITH_ERROR && !x->status)
+        x->status = x->http->refused_status;
+    x->http->refused_status = 0;
     log_request(x);
     x->connection->exchange = NULL;
     connection_set_phase(x->connection, PHASE_IDLE);
@@ -540,7 +546,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *method,
     (void)MHD_get_connection_values_n(x->connection->mhd, MHD_HEADER_KIND,
                                       on_header, &head);
     if (head.has_failed || !leaves_room(x, &head)) {
-        refuse_head(x);
+        refuse_head(x, ERROR_HEADERS_TOO_LARGE);
         return MHD_NO;
     }
     framing.n_headers = head.n;
@@ -676,11 +682,36 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd,
 
 /* ------------------------------------------------------------ start, stop */
 
+/* The parser answers some requests by itself, in HTML: their line or framing
+ * is beyond it, or larger than its pool.  Of that it calls nothing but its log,
+ * with the status first, before it sends; they are counted as the problems that
+ * they are. */
+static void count_refusal(struct http *http, const char *format, va_list args)
+{
+    static const enum error_code codes[] = {
+        ERROR_BODY_TOO_LARGE, ERROR_URI_TOO_LONG, ERROR_HEADERS_TOO_LARGE,
+        ERROR_VERSION_NOT_SUPPORTED};
+    enum error_code code;
+    va_list copy;
+
+    if (!strstr(format, "HTTP response code is %u"))
+        return;
+    va_copy(copy, args);
+    http->refused_status = va_arg(copy, unsigned);
+    va_end(copy);
+    code =
+        http->refused_status < 500 ? ERROR_MALFORMED_REQUEST : ERROR_INTERNAL;
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (error_info(codes[i])->status == http->refused_status)
+            code = codes[i];
+    http->answers.n_problems[code]++;
+}
+
 static void on_mhd_log(void *cls, const char *format, va_list args)
 {
     char text[256];
 
-    (void)cls;
+    count_refusal(cls, format, args);
     if (!log_is_on(LOG_LEVEL_DEBUG))
         return;
     (void)vsnprintf(text, sizeof text, format, args);

@@ -78,6 +78,9 @@ static void test_large_heads(int port, struct reply *reply)
     memset(text + 5, 'a', n);
     (void)snprintf(text + 5 + n, 100, " HTTP/1.1\r\n" HOST "\r\n");
     expect("f_large_target", port, text, 414, NULL, reply);
+    at = 5 + 9000; /* that one is ours, the one before the parser's          */
+    (void)snprintf(text + at, 100, " HTTP/1.1\r\n" HOST "\r\n");
+    expect("f_long_target", port, text, 414, "uri_too_long", reply);
     at = (size_t)snprintf(text, 100, "GET / HTTP/1.1\r\n" HOST "X: ");
     memset(text + at, 'a', n);
     (void)snprintf(text + at + n, 100, "\r\n\r\n");
@@ -95,9 +98,12 @@ static void test_large_heads(int port, struct reply *reply)
     free(text);
 }
 
-/* Small steps around 16 KiB, the limit, and 32 KiB, the parser's buffer. */
+/* Small steps around 8 KiB, the limit of a target, 16 KiB, that of a head, and
+ * 32 KiB, the parser's buffer. */
 static size_t step_to_limit(size_t n)
 {
+    if (n >= 8100 && n < 8300)
+        return 5;
     if (n >= 15000 && n < 17500)
         return 60;
     if (n >= 32700)
@@ -105,7 +111,7 @@ static size_t step_to_limit(size_t n)
     return n + 1000 < 32700 ? 1000 : 32700 - n;
 }
 
-/* Around the limit of 16 KiB, and with as many query arguments as fit: what is
+/* Around the limits, and with as many query arguments as fit: what is
  * too much is told, nothing is left without an answer. */
 static void test_heads_at_the_limit(int port, struct reply *reply)
 {
@@ -330,6 +336,15 @@ static void test_headers(int port, struct reply *reply)
          POST "Content-Type: application/x-www-form-urlencoded\r\n"
               "Content-Length: 1\r\n\r\nx",
          400, "malformed-json"},
+        {"f_http_1_2", "GET / HTTP/1.2\r\n" HOST "\r\n", 505,
+         "version_not_supported"},
+        {"f_http_2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, NULL},
+        {"f_chunk_size",
+         POST "Transfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n", 400,
+         NULL},
+        {"f_chunk_too_large",
+         POST "Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n", 413,
+         NULL},
         {"f_nul_in_path", "GET /health/live%00x HTTP/1.1\r\n" HOST "\r\n", 400,
          NULL},
         {"f_bad_escape", "GET /health/live?a=%zz HTTP/1.1\r\n" HOST "\r\n", 400,
