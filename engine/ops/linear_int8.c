@@ -22,10 +22,14 @@
 /* Products that make a chunk worth handing out. */
 #define CHUNK_PRODUCTS ((size_t)1 << 20)
 
-/* With this many row blocks a chunk takes as many panels as stay in a cache
- * beside the rows, so that the rows are read once. */
-#define MANY_BLOCKS 16u
+/* From this many row blocks on all rows are more than a cache beside the core
+ * holds, and each chunk's panels read them anew: it takes as many as stay there
+ * beside the rows.  Six are as wide as a block is high, so that either is read
+ * as often as the other; so many are taken if there are chunks enough. */
+#define MANY_BLOCKS 8u
+#define MANY_PANELS 6u
 #define PANEL_BYTES ((size_t)128 << 10)
+#define MANY_CHUNKS 64u
 
 /* -- weights --------------------------------------------------------------- */
 
@@ -155,12 +159,36 @@ struct run {
     size_t block, n_blocks, n_panels, panel_step;
 };
 
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Panels that a chunk takes: all chunks about as many. */
+static size_t panels_at_once(const struct run *r, unsigned nr)
+{
+    size_t panel = r->l.k * nr;
+    size_t n = chunks_of(CHUNK_PRODUCTS, least(r->rows, r->block) * panel);
+
+    if (r->n_blocks >= MANY_BLOCKS) {
+        size_t many =
+            least(MANY_PANELS, r->n_blocks * r->n_panels / MANY_CHUNKS);
+
+        n = most(n, most(many, PANEL_BYTES / panel));
+    }
+    return chunks_of(r->n_panels, chunks_of(r->n_panels, n));
+}
+
 /* Everything but the pointers into scratch. */
 static struct run make_run(const struct kernel_table *k,
                            const struct conv2d_shape *s)
 {
     struct run r = {.c = s->c0 + s->c1, .pixels = (size_t)s->oh * s->ow};
-    size_t products, fit;
 
     r.l = layout_of(k, (uint32_t)r.c, s->cout);
     r.rows = r.pixels * s->n;
@@ -168,13 +196,7 @@ static struct run make_run(const struct kernel_table *k,
     r.block = BLOCK_ROWS / k->i8.mr * k->i8.mr;
     r.n_blocks = chunks_of(r.rows, r.block);
     r.n_panels = r.l.columns / k->i8.nr;
-    products = (r.rows < r.block ? r.rows : r.block) * r.l.k * k->i8.nr;
-    r.panel_step = chunks_of(CHUNK_PRODUCTS, products);
-    fit = PANEL_BYTES / (r.l.k * k->i8.nr);
-    if (r.n_blocks >= MANY_BLOCKS && r.panel_step < fit)
-        r.panel_step = fit;
-    if (r.panel_step > r.n_panels)
-        r.panel_step = r.n_panels;
+    r.panel_step = panels_at_once(&r, k->i8.nr);
     return r;
 }
 
