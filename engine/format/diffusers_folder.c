@@ -379,7 +379,6 @@ static enum unstir_status check_pipeline(struct diffusers_folder *f,
 {
     const struct diffusers_pipeline *p = *out =
         diffusers_pipeline_find("DDPMPipeline");
-    const struct json *net;
     f->pipeline_class = "";
     if (!f->index)
         return UNSTIR_OK;
@@ -387,13 +386,12 @@ static enum unstir_status check_pipeline(struct diffusers_folder *f,
     p = diffusers_pipeline_find(f->pipeline_class);
     if (!p)
         return unknown_pipeline(f, err);
-    net = json_get(f->index, p->net);
     if (!diffusers_pipeline_has(f->index, p->net))
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "%.200s/model_index.json: has no \"%s\" of the form "
                          "[library, class]",
                          f->path, p->net);
-    const char *class = json_string(json_at(net, 1));
+    const char *class = diffusers_pipeline_class(f->index, p->net);
     if (strcmp(class, p->classes[0]) != 0 &&
         (!p->classes[1] || strcmp(class, p->classes[1]) != 0))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
@@ -415,6 +413,27 @@ static enum unstir_status component_folder(char out[PATH_BYTES],
     if (affix_ends(out, "/."))
         out[strlen(out) - 2] = '\0';
     return UNSTIR_OK;
+}
+
+/* A component is what the index says, not what its own file does. */
+static enum unstir_status settle_class(struct diffusers_folder *f,
+                                       struct json **config,
+                                       const char *component,
+                                       struct digest *digest,
+                                       struct unstir_error *err)
+{
+    const char *class = diffusers_pipeline_class(f->index, component);
+    const char *written = json_string(json_get(*config, "_class_name"));
+
+    if (class[0] == '\0' || strcmp(class, written) == 0)
+        return UNSTIR_OK;
+    digest_add(digest, component, class, strlen(class));
+    if (written[0] != '\0')
+        TRY(notes_add(&f->notes, err,
+                      "%s is a %s, as model_index.json says, though its own "
+                      "file says %s",
+                      component, class, written));
+    return diffusers_put_class(config, class, err);
 }
 
 /* Where weights and configuration of a component go. */
@@ -443,6 +462,7 @@ static enum unstir_status read_network(struct diffusers_folder *f,
                          "%.200s: no %s/config.json and no config.json; not "
                          "a model folder in the diffusers layout",
                          f->path, c->name);
+    TRY(settle_class(f, c->config, c->name, digest, err));
     TRY(open_weights(f, c->weights, folder, c->stem, c->allows_no_weights,
                      err));
     w = *c->weights;
@@ -486,6 +506,22 @@ static enum unstir_status read_tokenizer(struct diffusers_folder *f,
     return UNSTIR_OK;
 }
 
+static enum unstir_status check_text_class(const struct diffusers_folder *f,
+                                           const char *component,
+                                           struct unstir_error *err)
+{
+    const char *class = diffusers_pipeline_class(f->index, component);
+
+    if (strcmp(class, "CLIPTextModel") == 0 ||
+        strcmp(class, "CLIPTextModelWithProjection") == 0)
+        return UNSTIR_OK;
+    return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                     "%.200s/model_index.json: %s class \"%.60s\" is not "
+                     "supported (CLIPTextModel and CLIPTextModelWithProjection "
+                     "are)",
+                     f->path, component, class);
+}
+
 static enum unstir_status read_text(struct diffusers_folder *f, size_t i,
                                     bool allows_no_weights,
                                     struct digest *digest,
@@ -502,6 +538,7 @@ static enum unstir_status read_text(struct diffusers_folder *f, size_t i,
                           .allows_no_weights = allows_no_weights};
     if (!diffusers_pipeline_has(f->index, encoders[i]))
         return UNSTIR_OK;
+    TRY(check_text_class(f, encoders[i], err));
     TRY(read_network(f, &c, digest, err));
     return read_tokenizer(f, t, tokenizers[i], digest, err);
 }
@@ -539,6 +576,7 @@ static enum unstir_status read_scheduler(struct diffusers_folder *f,
     if (!f->scheduler_config)
         return notes_add(&f->notes, err, "no %s: defaults of DDPM",
                          "scheduler_config.json");
+    TRY(settle_class(f, &f->scheduler_config, "scheduler", digest, err));
     return p->patches ? diffusers_patch_scheduler(&f->scheduler_config,
                                                   p->patches, err)
                       : UNSTIR_OK;

@@ -86,6 +86,14 @@ bool diffusers_pipeline_has(const struct json *index, const char *component)
            json_type(json_at(v, 1)) == JSON_STRING;
 }
 
+const char *diffusers_pipeline_class(const struct json *index,
+                                     const char *component)
+{
+    return diffusers_pipeline_has(index, component)
+               ? json_string(json_at(json_get(index, component), 1))
+               : "";
+}
+
 void diffusers_put_component(struct json_writer *w, const char *component,
                              const char *library, const char *class_name)
 {
@@ -126,6 +134,18 @@ static enum unstir_status replace(struct json **json, struct json_writer *w,
     json_free(*json);
     *json = changed;
     return UNSTIR_OK;
+}
+
+enum unstir_status diffusers_put_class(struct json **json,
+                                       const char *class_name,
+                                       struct unstir_error *err)
+{
+    struct json_writer *w;
+
+    TRY(json_writer_new(&w, err));
+    copy_members(w, *json, "_class_name");
+    json_put_string(w, "_class_name", class_name);
+    return replace(json, w, err);
 }
 
 enum unstir_status diffusers_patch_scheduler(struct json **json,

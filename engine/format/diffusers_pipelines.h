@@ -36,6 +36,10 @@ void diffusers_pipeline_names(char *text, size_t size);
  * [null, null]. */
 bool diffusers_pipeline_has(const struct json *index, const char *component);
 
+/* The class that the index gives a component, or "". */
+const char *diffusers_pipeline_class(const struct json *index,
+                                     const char *component);
+
 /* The index's entry of a component; library NULL: it is absent. */
 void diffusers_put_component(struct json_writer *w, const char *component,
                              const char *library, const char *class_name);
@@ -61,6 +65,13 @@ enum unstir_status diffusers_patch_scheduler(struct json **json,
                                              struct unstir_error *err);
 enum unstir_status diffusers_patch_unet(struct json **json,
                                         struct unstir_error *err);
+
+/* The reference makes the class that the index names of a component's file,
+ * whatever the file says that it was written for: the index's class is put into
+ * *json, which is replaced. */
+enum unstir_status diffusers_put_class(struct json **json,
+                                       const char *class_name,
+                                       struct unstir_error *err);
 
 /* Copies requires_aesthetics_score, where the index says so, into the
  * network's configuration. */

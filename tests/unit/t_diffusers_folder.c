@@ -126,6 +126,52 @@ static void test_subfolders(void **state)
     diffusers_folder_close(&f);
 }
 
+/* As the reference does: the index's class is made of whatever file. */
+static void test_class_of_the_index(void **state)
+{
+    struct diffusers_folder f;
+    char alike[65];
+
+    put("model_index.json",
+        "{\"_class_name\":\"DDPMPipeline\",\"unet\":[\"diffusers\","
+        "\"UNet2DModel\"],\"scheduler\":[\"diffusers\",\"DDIMScheduler\"]}");
+    put("unet/config.json", "{\"sample_size\":8}");
+    put("scheduler/scheduler_config.json",
+        "{\"_class_name\":\"DDIMScheduler\",\"steps_offset\":1}");
+    put_one("unet/" PLAIN, "conv_in.bias");
+    open_ok(&f);
+    assert_string_equal(json_string(json_get(f.unet_config, "_class_name")),
+                        "UNet2DModel");
+    assert_int_equal(f.notes.n, 0);
+    memcpy(alike, f.digest, sizeof alike);
+    diffusers_folder_close(&f);
+
+    put("model_index.json",
+        "{\"_class_name\":\"DDPMPipeline\",\"unet\":[\"diffusers\","
+        "\"UNet2DModel\"],\"scheduler\":[\"diffusers\",\"DDPMScheduler\"]}");
+    open_ok(&f);
+    assert_string_equal(
+        json_string(json_get(f.scheduler_config, "_class_name")),
+        "DDPMScheduler");
+    assert_int_equal(json_int(json_get(f.scheduler_config, "steps_offset")), 1);
+    assert_true(has_note(&f, "scheduler is a DDPMScheduler"));
+    assert_string_not_equal(f.digest, alike);
+    diffusers_folder_close(&f);
+}
+
+static void test_text_of_another_class(void **state)
+{
+    put("model_index.json",
+        "{\"_class_name\":\"StableDiffusionPipeline\",\"unet\":"
+        "[\"diffusers\",\"UNet2DConditionModel\"],\"vae\":[null,null],"
+        "\"text_encoder\":[\"transformers\",\"T5EncoderModel\"]}");
+    put("unet/config.json", CONFIG);
+    put("text_encoder/config.json", "{}");
+    put_one("unet/" PLAIN, "conv_in.bias");
+    put_one("text_encoder/model.safetensors", "a");
+    expect_error(UNSTIR_ERR_UNSUPPORTED, "text_encoder class \"T5EncoderModel");
+}
+
 /* A text's pipeline may lack what can be given beside it. */
 static void test_missing_parts(void **state)
 {
@@ -412,6 +458,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         IN_FOLDER(test_subfolders),
+        IN_FOLDER(test_class_of_the_index),
+        IN_FOLDER(test_text_of_another_class),
         IN_FOLDER(test_missing_parts),
         IN_FOLDER(test_root_layout),
         IN_FOLDER(test_missing_scheduler_is_noted),

@@ -52,7 +52,9 @@ INERT = {
         "latent_shift": "of scale_latents(), which no pipeline calls",
         "shift_factor": "these pipelines do not read it"},
     "VQModel": {"force_upcast": F32},
-    "DiTTransformer2DModel": {"dropout": TRAINING, "upcast_attention": F32},
+    "DiTTransformer2DModel": {
+        "dropout": TRAINING, "upcast_attention": F32,
+        "norm_num_groups": "of networks without patches alone"},
     "DPMSolverSDEScheduler": {
         "noise_sampler_seed": "our noise is the request's"},
     "UniPCMultistepScheduler": {

@@ -320,10 +320,9 @@ def draw_network(r, kind):
         r, class_name, config, part, n)
 
 
-def make_network(r, kind, path):
-    """One golden; None, or why there is none."""
-    class_name, config, part, (n, h, w), more = draw_network(r, kind)
-    seed, input_seed = r.randrange(2**31), r.randrange(2**31)
+def write_golden(class_name, config, part, sizes, more, seeds, path):
+    """One golden: (None, its numbers) or (why there is none, None)."""
+    (n, h, w), (seed, input_seed) = sizes, seeds
     try:
         model = getattr(diffusers, class_name)(**config).eval()
         draw_weights(model, seed, part)
@@ -336,10 +335,10 @@ def make_network(r, kind, path):
         if in_f64(config):
             out = evaluate(model, part, args, torch.float64).float()
     except Exception as e:  # whatever the reference says of it
-        return f"the reference refuses: {str(e)[:90]}", config
+        return f"the reference refuses: {str(e)[:90]}", None
     error = ((f32 - out).abs().max() / out.abs().max()).item()
     if not error <= LARGEST_F32_ERROR:
-        return f"the reference's own f32 is off by {error:.1e}", config
+        return f"the reference's own f32 is off by {error:.1e}", None
     metadata = {"class": class_name, "config": json.dumps(config),
                 "seed": str(seed), "input_seed": str(input_seed), "n": str(n),
                 "h": str(h), "w": str(w),
@@ -350,4 +349,12 @@ def make_network(r, kind, path):
     if part:
         metadata["part"] = part
     save_file({"out": out.contiguous()}, path, metadata=metadata)
-    return None, config
+    return None, out
+
+
+def make_network(r, kind, path):
+    """A drawn one: None, or why there is none, and its configuration."""
+    class_name, config, part, sizes, more = draw_network(r, kind)
+    seeds = r.randrange(2**31), r.randrange(2**31)
+    why, _ = write_golden(class_name, config, part, sizes, more, seeds, path)
+    return why, config

@@ -860,7 +860,7 @@ def run_ours(unstir, folder, request, model=None, more=()):
     folder = pathlib.Path(folder)
     raw = folder / "raw.safetensors"
     cmd = [unstir, "generate", "-m", str(model or folder), *more,
-           "--raw", str(raw), "-o",
+           "--force", "--raw", str(raw), "-o",
            str(folder / "out-{i}.png"), "-q", "--precision", "f32",
            "--threads", "1"]
     for key, value in request.items():
