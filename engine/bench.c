@@ -17,8 +17,8 @@
 #include "bench_rows.h"
 #include "format/json.h"
 #include "kernels/kernels.h"
+#include "ops/choose.h"
 #include "ops/conv2d.h"
-#include "ops/winograd.h"
 
 #define DEFAULT_REPEAT 5u
 
@@ -240,7 +240,7 @@ static enum unstir_status conv_bench_row(const struct bench_rows *b,
     enum unstir_status status = conv_bench_init(&c, b, r, err);
     if (status != UNSTIR_OK)
         goto out;
-    is_winograd = winograd_fits(&b->k, &c.s);
+    is_winograd = choose_conv(&b->k, &c.s, false) == CONV_WINOGRAD;
     for (int what = CONV_FORWARD; what <= CONV_BWD_WEIGHTS; what++)
         conv_time(b, &c, (enum conv_what)what, is_winograd);
     conv_bench_fini(&c);

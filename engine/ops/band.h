@@ -7,7 +7,9 @@
 
 #include <stdint.h>
 
-#include "ops/conv2d.h"
+#include "ops/conv2d_args.h"
+
+struct kernel_table;
 
 /* Write n_rows rows of band_w columns of c0 + c1 floats to `band`: row r is
  * row y0 + r of picture `image` after norm, activation and upsampling, column

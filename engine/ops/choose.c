@@ -9,9 +9,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "kernels/kernels.h"
-#include "ops/conv2d_phases.h"
 #include "ops/graph.h"
-#include "ops/winograd.h"
 
 /* -- algorithms ------------------------------------------------------------ */
 
@@ -91,6 +89,24 @@ static bool weights_fit(const struct rule *r, const struct kernel_table *k,
             (cin % r->multiple == 0 && cout % r->multiple == 0));
 }
 
+/* Winograd's patches, of whole tiles, reach no further than the border. */
+static bool winograd_covers(const struct kernel_table *k,
+                            const struct conv2d_shape *s)
+{
+    uint32_t e = k->wino.edge;
+
+    return s->stride == 1 && s->pad_l + s->up_w <= (s->ow + e - 1) / e * e + 2;
+}
+
+/* A 3x3 convolution with a border of one over a picture twice the source. */
+static bool phases_cover(const struct conv2d_shape *s)
+{
+    return s->kh == 3 && s->kw == 3 && s->stride == 1 && s->pad_t == 1 &&
+           s->pad_l == 1 && s->up_h == 2 * (uint64_t)s->h &&
+           s->up_w == 2 * (uint64_t)s->w && s->oh == s->up_h &&
+           s->ow == s->up_w;
+}
+
 static bool shape_fits(const struct rule *r, const struct kernel_table *k,
                        const struct conv2d_shape *s, bool has_phases)
 {
@@ -100,7 +116,7 @@ static bool shape_fits(const struct rule *r, const struct kernel_table *k,
     if (r->max_pixels && (uint64_t)s->h * s->w > r->max_pixels)
         return false;
     if (r->way == CONV_PHASES)
-        return has_phases && conv2d_phases_fits(s);
+        return has_phases && phases_cover(s);
     return r->way != CONV_WINOGRAD || winograd_covers(k, s);
 }
 
@@ -298,11 +314,6 @@ static bool is_step_input(const struct graph *g, value_id v)
     return false;
 }
 
-static bool is_product(const struct graph_op *op)
-{
-    return op->kind == OP_CONV2D || op->kind == OP_LINEAR;
-}
-
 /* What lies on the ways to and from a value. */
 struct ways {
     bool is_of_step, is_product_before, is_product_behind;
@@ -316,7 +327,7 @@ static void look_back(struct ways *ways, const struct graph *g)
 
         out->is_of_step =
             op->kind == OP_INPUT ? is_step_input(g, op->out) : op->n_in > 0;
-        out->is_product_before = is_product(op);
+        out->is_product_before = graph_is_product(op);
         for (uint32_t j = 0; j < op->n_in; j++) {
             out->is_of_step &= ways[op->in[j]].is_of_step;
             out->is_product_before |= ways[op->in[j]].is_product_before;
@@ -328,7 +339,8 @@ static void look_ahead(struct ways *ways, const struct graph *g)
 {
     for (size_t i = graph_n_ops(g); i-- > 0;) {
         const struct graph_op *op = graph_op_at(g, i);
-        bool is_behind = is_product(op) || ways[op->out].is_product_behind;
+        bool is_behind =
+            graph_is_product(op) || ways[op->out].is_product_behind;
 
         for (uint32_t j = 0; j < op->n_in; j++)
             ways[op->in[j]].is_product_behind |= is_behind;

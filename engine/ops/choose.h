@@ -16,9 +16,10 @@
 #include <stdbool.h>
 
 #include "base/error.h"
-#include "ops/conv2d.h"
+#include "ops/conv2d_args.h"
 
 struct graph;
+struct kernel_table;
 
 /* -- operands: what weights are packed for --------------------------------- */
 

@@ -256,6 +256,12 @@ void conv2d_pack_many(const struct op_ctx *ctx,
 
 /* -- forward --------------------------------------------------------------- */
 
+static bool is_winograd(const struct kernel_table *k,
+                        const struct conv2d_shape *s)
+{
+    return choose_conv(k, s, false) == CONV_WINOGRAD;
+}
+
 /* Winograd's part of packed weights, or NULL: they are refused. */
 static const void *winograd_weights(const struct kernel_table *k,
                                     const struct conv2d_shape *s,
@@ -271,7 +277,7 @@ static bool try_winograd_run(const struct op_ctx *ctx,
                              const struct conv2d_args *a)
 {
     struct conv2d_args args = *a;
-    if (!winograd_fits(ctx->k, &a->s))
+    if (!is_winograd(ctx->k, &a->s))
         return false;
     if (a->rows && a->rows->is_demoted)
         return false;
@@ -288,7 +294,7 @@ static size_t either_scratch(const struct kernel_table *k, unsigned n_threads,
                              const struct conv2d_shape *s, size_t direct,
                              bool has_rows)
 {
-    if (!winograd_fits(k, s))
+    if (!is_winograd(k, s))
         return direct;
     size_t winograd = winograd_scratch(k, n_threads, s, has_rows);
     return k->gemm.is_bf16 && direct > winograd ? direct : winograd;

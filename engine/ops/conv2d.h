@@ -25,36 +25,8 @@
 
 #include <stdbool.h>
 
+#include "ops/conv2d_args.h"
 #include "ops/op.h"
-
-struct weight_rows;
-
-struct conv2d_shape {
-    uint32_t n;
-    uint32_t h, w;       /* of the sources                                   */
-    uint32_t c0, c1;     /* channels of x0 and x1 (0: none)                  */
-    uint32_t up_h, up_w; /* after nearest upsampling; equal to h, w if none  */
-    uint32_t cout;
-    uint32_t kh, kw, stride;
-    uint32_t pad_t, pad_l; /* zeros above and left; below and right whatever
-                              oh, ow need                                    */
-    uint32_t oh, ow;
-};
-
-struct conv2d_args {
-    struct conv2d_shape s;
-    enum act act;
-    float out_scale;     /* 1: none */
-    uint32_t vec_stride; /* floats between images of vec                    */
-    const float *x0, *x1;
-    const float *scale, *shift; /* [n][c0 + c1], both or neither             */
-    const void *w; /* from conv2d_pack(); NULL where rows are read    */
-    const struct weight_rows *rows; /* as a file has them, or NULL        */
-    const float *bias; /* [cout] or NULL                                  */
-    const float *vec;  /* [n][cout] or NULL                               */
-    const float *res;  /* as y, or NULL; may be y itself                  */
-    float *y;          /* [n][oh][ow][cout]                               */
-};
 
 /* Weights come in two ways, with the same bits.  `rows` are read where they
  * are, if conv2d_reads_rows() agrees: panels of them are made as they are
@@ -133,11 +105,6 @@ void conv2d_bwd_data(const struct op_ctx *ctx, const void *bwd_data_args);
 /* Adjoint with respect to weights and bias: dw [cout][cin][kh][kw] (the file's
  * layout) += ; dbias [cout] += (NULL: none).  Sums over fixed chunks of
  * images in fixed order.  x is the plain input [n][h][w][c0]. */
-struct conv2d_bwd_weights_args {
-    struct conv2d_shape s;
-    const float *x, *dy;
-    float *dw, *dbias;
-};
 size_t conv2d_bwd_weights_scratch(const struct kernel_table *k,
                                   unsigned n_threads,
                                   const struct conv2d_shape *s);

@@ -17,14 +17,6 @@
 
 #define N_PHASES 4
 
-bool conv2d_phases_fits(const struct conv2d_shape *s)
-{
-    return s->kh == 3 && s->kw == 3 && s->stride == 1 && s->pad_t == 1 &&
-           s->pad_l == 1 && s->up_h == 2 * (uint64_t)s->h &&
-           s->up_w == 2 * (uint64_t)s->w && s->oh == s->up_h &&
-           s->ow == s->up_w;
-}
-
 static size_t phase_bytes(const struct kernel_table *k, uint32_t cin,
                           uint32_t cout)
 {

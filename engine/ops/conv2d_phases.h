@@ -7,7 +7,8 @@
  * meet one pixel are added up beforehand.  Outputs of one parity of row and
  * column, a phase, are a 2x2 convolution of the source with weights of their
  * own: 16 products where the large picture takes 36.  The algebra is exact,
- * borders of zeros included; the sums of taps are rounded once.
+ * borders of zeros included; the sums of taps are rounded once.  Which
+ * convolutions are such ones the rules of ops/choose.h know.
  *
  * The rounding errors are those of conv2d with 4 cin + 2 roundings in place
  * of 9 cin, of the same products' magnitudes.
@@ -17,13 +18,7 @@
 #ifndef OPS_CONV2D_PHASES_H
 #define OPS_CONV2D_PHASES_H
 
-#include <stdbool.h>
-
 #include "ops/conv2d.h"
-
-/* Whether this is such a convolution: 3x3, stride 1, a border of one, twice
- * the source. */
-bool conv2d_phases_fits(const struct conv2d_shape *s);
 
 /* w as files hold it, [cout][cin][3][3]; `room` has 4 * cin * cout floats. */
 size_t conv2d_phases_packed_bytes(const struct kernel_table *k, uint32_t cin,

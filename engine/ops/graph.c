@@ -602,6 +602,11 @@ const struct graph_op *graph_op_at(const struct graph *g, size_t i)
     return &g->ops[i];
 }
 
+bool graph_is_product(const struct graph_op *op)
+{
+    return op->kind == OP_CONV2D || op->kind == OP_LINEAR;
+}
+
 size_t graph_n_values(const struct graph *g)
 {
     return g->n_values;

@@ -197,6 +197,8 @@ value_id graph_causal_attention(struct graph *g, value_id q, value_id k,
 struct shape graph_shape(const struct graph *g, value_id v);
 size_t graph_n_ops(const struct graph *g);
 const struct graph_op *graph_op_at(const struct graph *g, size_t i);
+/* A convolution or a linear layer: it has weights to pack. */
+bool graph_is_product(const struct graph_op *op);
 size_t graph_n_values(const struct graph *g);
 const struct graph_value *graph_value_at(const struct graph *g, value_id v);
 size_t graph_n_params(const struct graph *g);

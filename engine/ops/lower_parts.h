@@ -16,7 +16,8 @@
 #include "base/compiler.h"
 #include "ops/graph.h"
 #include "ops/hoist.h"
-#include "ops/packs.h"
+#include "ops/lower.h"
+#include "ops/packs_ops.h"
 #include "ops/plan.h"
 
 #define NO_OP      SIZE_MAX

@@ -1,43 +1,120 @@
-/* packs.h - the packed products of a network, operation by operation.
+/* packs.h - the weights of a network, made ready for the products of a rung.
  *
- * For lower.c alone; lower.h has the public half.
+ * Threads: packs are made by one thread, which starts a pool of its own for
+ * it; afterwards they are read-only, for any number of threads.
  *
  * SPDX-License-Identifier: MIT
  */
 #ifndef OPS_PACKS_H
 #define OPS_PACKS_H
 
-#include "ops/choose.h"
-#include "ops/lower.h"
+#include "base/error.h"
+#include "ops/graph.h"
+#include "tensor/dtype.h"
 
-#define PACK_NOWHERE SIZE_MAX
+struct kernel_table;
+struct mapfile;
+struct packs;
 
-/* The product of an operation.  Joined operations share their leader's: it
- * has `width` columns, of which theirs begin at `column`. */
-struct op_pack {
-    size_t leader; /* an operation; itself if it is not joined               */
-    uint32_t column, width;
-    enum choose_operands operands; /* of the leader                          */
-    uint32_t n_joined;  /* of the leader, itself included                    */
-    bool is_borrowed;   /* of the leader: the pieces are the base's          */
-    bool is_in_place;   /* of the leader: its weights are read as rows       */
-    bool has_phases;    /* of the leader: after an upsampling                */
-    const void *panels; /* of the leader; NULL: not a product, or in place   */
-    const void *phases; /* beside them, if it has_phases                     */
-    const struct weight_rows *rows; /* of the leader; NULL: panels           */
-    const float *bias;              /* of the leader, or NULL                */
-    size_t panels_at, phases_at, bias_at; /* in the image, or PACK_NOWHERE   */
+/* Of the plans, see ops/lower.h; for fused ones layers are joined. */
+enum lower_mode { LOWER_REFERENCE, LOWER_FUSED };
+
+/* The weights of products are packed, or a big network's stay where they are
+ * stored and become panels while a product waits (ops/weight_rows.h).  The bits
+ * are the same; by its size is the rule (ops/choose.h), and the rest for
+ * tests. */
+enum packs_keeping { PACKS_BY_SIZE, PACKS_PACKED, PACKS_IN_PLACE };
+
+/* Parameters as packing reads them: f32 data in the order of graph_param_at(),
+ * borrowed.  values[p] may be NULL where packs_reads_once() says so: load() is
+ * called when their turn comes, by any thread, and ends no memory; *own is
+ * ended by alloc_free(), or NULL where *values lies elsewhere. */
+struct packs_params {
+    const float *const *values;
+    enum unstir_status (*load)(const void *arg, param_id p,
+                               const float **values, float **own);
+    const void *arg;
+    const struct packs_stored *stored; /* [p], or NULL: nobody knows         */
+    enum packs_keeping keeping;
 };
 
-const struct op_pack *packs_op(const struct packs *packs, size_t op);
-const float *packs_param(const struct packs *packs, param_id p);
+/* Where the same values lie for as long as the packs do, in a type that
+ * dtype_load() reads; data NULL: nowhere. */
+struct packs_stored {
+    const void *data;
+    enum dtype type;
+};
+
+/* Whether a parameter is the weight of products alone, so that nothing but
+ * packing reads it. */
+bool packs_reads_once(const struct graph *g, param_id p);
+
+/* Packed weights of one network on one rung, shared by all plans of it; a
+ * network's graphs of all sizes have the same operations in the same order.
+ * What packs_needs() denies may be dropped after packs_new() returns.
+ * Everything is packed at once; afterwards it is read-only.  *table is
+ * borrowed. */
+enum unstir_status packs_new(struct packs **out, const struct graph *g,
+                             const struct kernel_table *table,
+                             enum lower_mode mode,
+                             const struct packs_params *params,
+                             struct unstir_error *err);
+void packs_free(struct packs *packs);
+size_t packs_bytes(const struct packs *packs);
+
+/* packs_new() in two parts, for a cache between.  Of empty packs only bytes
+ * and layout can be asked, and params must live until they are filled: by
+ * packing, or by the image of earlier packs of the same parameters, `offset`
+ * bytes into a file that was checked.  A sample of the image is compared
+ * (UNSTIR_ERR_FORMAT); if all is well, *map is the packs'. */
+enum unstir_status packs_new_empty(struct packs **out, const struct graph *g,
+                                   const struct kernel_table *table,
+                                   enum lower_mode mode,
+                                   const struct packs_params *params,
+                                   struct unstir_error *err);
+enum unstir_status packs_fill(struct packs *packs, const struct graph *g,
+                              struct unstir_error *err);
+enum unstir_status packs_adopt(struct packs *packs, const struct graph *g,
+                               struct mapfile *map, size_t offset,
+                               struct unstir_error *err);
+
+/* packs_bytes() bytes; a number that follows from what lies where in them. */
+const void *packs_image(const struct packs *packs);
+uint64_t packs_layout(const struct packs *packs);
+
+/* Packs of a network that differs from that of `base` in the parameters
+ * touched[p] alone: products of untouched ones are the base's, which must
+ * outlive *out and is not changed; the others keep their weights as the base
+ * does.  packs_derive_wants() says which parameters must be given for that; the
+ * others may be what packs_param() of the base gives, or NULL. */
+void packs_derive_wants(bool *wanted, const struct packs *base,
+                        const struct graph *g, const bool *touched);
+enum unstir_status packs_derive(struct packs **out, const struct packs *base,
+                                const struct graph *g, const bool *touched,
+                                const float *const *values,
+                                const struct packs_stored *stored,
+                                const struct kernel_table *table,
+                                struct unstir_error *err);
+
+/* Bytes that packs_new() and the parameters beside it will take, weights that
+ * are read in place included, without reading any; with `touched` those of
+ * packs_derive().  *peak_bytes (or NULL) with all the parameters that are given
+ * for that, before what packs_needs() denies is dropped.  stored: [p] or NULL,
+ * as in packs_params; of data only whether it is NULL counts. */
+enum unstir_status packs_measure(size_t *bytes, size_t *peak_bytes,
+                                 const struct graph *g,
+                                 const struct kernel_table *table,
+                                 enum lower_mode mode, const bool *touched,
+                                 const struct packs_stored *stored,
+                                 struct unstir_error *err);
+
+/* The rung; the floats of a parameter that plans read, or NULL. */
 const struct kernel_table *packs_table(const struct packs *packs);
-/* That of a product's operands. */
-const struct kernel_table *packs_table_of(const struct packs *packs, size_t op);
-/* All packings of a leader, its joined bias included; of weights that are read
- * in place their own bytes. */
-size_t packs_leader_bytes(const struct packs *packs, size_t leader);
-enum lower_mode packs_mode(const struct packs *packs);
-size_t packs_n_ops(const struct packs *packs);
+const float *packs_param(const struct packs *packs, param_id p);
+
+/* Whether plans still read params[p] after packing, or what was said to be
+ * stored of it; where that lies if they read that, else NULL. */
+bool packs_needs(const struct packs *packs, param_id p);
+const struct packs_stored *packs_stored(const struct packs *packs, param_id p);
 
 #endif

@@ -8,7 +8,7 @@
 #include "base/mapfile.h"
 #include "kernels/kernels.h"
 #include "ops/conv2d.h"
-#include "ops/packs.h"
+#include "ops/packs_ops.h"
 
 struct packs {
     const struct kernel_table *table;
@@ -29,6 +29,21 @@ struct packs {
     void *own;          /* the image, if it was packed here                  */
     struct mapfile map; /* else the file around it                           */
 };
+
+/* -- packs_place.c --------------------------------------------------------- */
+
+/* Whose product each operation's is; first of all. */
+void packs_join(struct packs *packs, const struct graph *g);
+
+/* On which operands the leaders work.  Without parameters the gates count as
+ * passed. */
+enum unstir_status packs_choose(struct packs *packs, const struct graph *g,
+                                bool has_params, struct unstir_error *err);
+
+/* Where all of them lie: in the image, or as they are stored. */
+enum unstir_status packs_place(struct packs *packs, const struct graph *g,
+                               const struct packs_params *params,
+                               struct unstir_error *err);
 
 /* A product that leads others, or no other. */
 bool packs_is_leader(const struct packs *packs, const struct graph *g,

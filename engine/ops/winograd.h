@@ -2,7 +2,8 @@
  *
  * F(4x4, 3x3) on f32 operands, F(2x2, 3x3) on those rounded to bf16, as
  * kernels/winograd_kernels.h has them, under the arguments and fusions of
- * ops/conv2d.h, which is the only caller.
+ * ops/conv2d.h.  Which convolutions run by them, if their weights pass the
+ * gate, the rules of ops/choose.h say.
  *
  * Two schedules with the same bits: a deep batch is cut into blocks of some
  * tens of patches that stay in cache from transform to transform; a shallow
@@ -18,17 +19,8 @@
 #include <stdbool.h>
 
 #include "base/error.h"
-#include "ops/conv2d.h"
-
-/* Whether the transforms are made for such a geometry; whether they gain is a
- * rule of ops/choose.h. */
-bool winograd_covers(const struct kernel_table *k,
-                     const struct conv2d_shape *s);
-
-/* Whether this convolution runs by it, if its weights pass the gate: the rules'
- * word.  Then the weights have the transformed packing behind the plain one
- * (choose_packs_winograd). */
-bool winograd_fits(const struct kernel_table *k, const struct conv2d_shape *s);
+#include "ops/conv2d_args.h"
+#include "ops/op.h"
 
 uint32_t winograd_panel_width(const struct kernel_table *k);
 size_t winograd_packed_bytes(const struct kernel_table *k, uint32_t cin,

@@ -1,4 +1,5 @@
-/* winograd_grid.c - tiles of pictures: where they read, where they write.
+/* winograd_grid.c - tiles of pictures: how many go together, where they read,
+ * where they write.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -11,6 +12,17 @@
 /* Rows of tiles that share a band.  The band of one row of F(4x4) computes
  * each pixel 1.5 times, of four rows of F(2x2) 1.25 times. */
 #define BAND_ROWS_F2 4u
+
+/* Tiles in a block: with V and M about half a megabyte, the second-level
+ * cache of the CPUs at hand; at least three strips of the 6-row kernel. */
+#define BLOCK_BYTES (4096u * 36u * sizeof(float))
+#define BLOCK_MAX   64u
+#define BLOCK_MIN   18u
+
+/* Of F(2x2): at least two strips of the 14-row kernel; a panel of its weights
+ * is read once a block. */
+#define BLOCK_MAX_F2 112u
+#define BLOCK_MIN_F2 28u
 
 struct winograd_grid winograd_grid_of(const struct kernel_table *k,
                                       const struct conv2d_shape *s)
@@ -30,6 +42,27 @@ struct winograd_grid winograd_grid_of(const struct kernel_table *k,
     g.band_floats = (size_t)(g.e * g.band_rows + 2) * g.band_w * g.c;
     g.n_rows = (size_t)s->n * g.tiles_h;
     return g;
+}
+
+static uint32_t clamp(size_t x, uint32_t low, uint32_t high)
+{
+    return x < low ? low : x > high ? high : (uint32_t)x;
+}
+
+struct winograd_blocks winograd_blocks_of(const struct kernel_table *k,
+                                          const struct winograd_grid *g)
+{
+    bool is_f2 = k->wino.edge == 2;
+    struct winograd_blocks b;
+    uint32_t wanted = clamp(
+        BLOCK_BYTES /
+            (g->points * (g->c * g->v_size + g->n_pad * sizeof(float))),
+        is_f2 ? BLOCK_MIN_F2 : BLOCK_MIN, is_f2 ? BLOCK_MAX_F2 : BLOCK_MAX);
+
+    b.rows = (wanted + g->tiles_w - 1) / g->tiles_w;
+    b.tiles = (size_t)b.rows * g->tiles_w;
+    b.n = (g->n_rows + b.rows - 1) / b.rows;
+    return b;
 }
 
 void winograd_fill_band(const struct kernel_table *k,

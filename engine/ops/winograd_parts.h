@@ -8,7 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ops/conv2d.h"
+#include "ops/conv2d_args.h"
+#include "ops/op.h"
 
 /* A batch as rows of tiles of e x e outputs, one picture's behind another's. */
 struct winograd_grid {
@@ -24,6 +25,15 @@ struct winograd_grid {
 
 struct winograd_grid winograd_grid_of(const struct kernel_table *k,
                                       const struct conv2d_shape *s);
+
+/* Rows of tiles that go through all transforms together. */
+struct winograd_blocks {
+    uint32_t rows;   /* of tiles in a block                                  */
+    size_t tiles, n; /* in a block; blocks                                   */
+};
+
+struct winograd_blocks winograd_blocks_of(const struct kernel_table *k,
+                                          const struct winograd_grid *g);
 
 /* The input of n_rows rows of tiles of one picture, from row `row` of the batch
  * on, side by side as patches overlap: [e n_rows + 2][band_w][c]. */

@@ -84,10 +84,11 @@ void train_find_joins(struct train_lowering *l)
             .lse = PLAN_NO_BUFFER,
         };
     for (uint32_t i = 0; i < graph_n_ops(l->g); i++) {
-        enum op_kind kind = graph_op_at(l->g, i)->kind;
-        if (kind == OP_GROUP_NORM)
+        const struct graph_op *op = graph_op_at(l->g, i);
+
+        if (op->kind == OP_GROUP_NORM)
             join_norm(l, i);
-        else if (kind == OP_CONV2D || kind == OP_LINEAR)
+        else if (graph_is_product(op))
             join_conv(l, i);
     }
 }

@@ -27,6 +27,7 @@
 #include "base/pool.h"
 #include "kernels/kernels.h"
 #include "ops/conv2d.h"
+#include "ops/choose.h"
 #include "ops/winograd.h"
 #include "tables.h"
 
@@ -656,7 +657,7 @@ static void winograd_by_rule(void **state)
     if (!kernels_select(&k, "avx2"))
         skip();
     struct forward_data d = forward_make(&row);
-    assert_true(winograd_fits(&k, &row.s));
+    assert_int_equal(choose_conv(&k, &row.s, false), CONV_WINOGRAD);
     float *y = forward_run(&k, &d, 2), *y2 = guarded(d.n_y);
     size_t n = winograd_packed_bytes(&k, 24, 16) / 4;
     size_t n_scratch = winograd_scratch(&k, 1, &row.s, false) / 4;
@@ -686,7 +687,7 @@ static void winograd_by_rule(void **state)
 
     /* with bf16 operands another one, for larger pictures */
     kernels_use_bf16_operands(&k);
-    assert_false(winograd_fits(&k, &row.s));
+    assert_int_not_equal(choose_conv(&k, &row.s, false), CONV_WINOGRAD);
     guarded_end(y, d.n_y, "y");
     guarded_end(y2, d.n_y, "y");
     guarded_end(dx, n_x, "dx");

@@ -27,7 +27,7 @@
 #include "kernels/kernels.h"
 #include "ops/graph.h"
 #include "ops/linear_int8.h"
-#include "ops/packs.h"
+#include "ops/packs_ops.h"
 #include "tables.h"
 
 #define GUARD 777.0F

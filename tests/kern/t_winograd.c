@@ -28,6 +28,7 @@
 #include "base/size.h"
 #include "kernels/kernels.h"
 #include "ops/conv2d.h"
+#include "ops/choose.h"
 #include "ops/winograd.h"
 #include "tables.h"
 
@@ -188,7 +189,7 @@ static void fixture_init(struct fixture *f, const struct rung *on,
                                 .vec = t->has_vec ? f->vec : NULL,
                                 .res = t->has_res ? f->res : NULL,
                                 .y = f->y};
-    assert_true(winograd_fits(&f->k, &s));
+    assert_int_equal(choose_conv(&f->k, &s, false), CONV_WINOGRAD);
     winograd_pack(&f->k, f->packed, f->w, c, t->cout, false);
     f->scratch = aligned_alloc(
         64, size_align(winograd_scratch(&f->k, 4, &s, false), 64));
