@@ -2,8 +2,11 @@
  *
  * model_index.json names the pipeline, and that which components there are.  A
  * component lives in the subfolder of its name, or, in old repositories of one
- * network, at the root.  Weights are looked for in this order: one plain
- * file, a plain index of shards, then the same of the variants fp16 and bf16.
+ * network, at the root.  Weights are one file or an index of shards; where both
+ * lie in a folder the reference's networks take the index and its text encoders
+ * the file (diffusers 0.42.1, ModelMixin.from_pretrained; transformers 5.24,
+ * _get_resolved_checkpoint_files), and so do these.  Behind them the variants
+ * fp16 and bf16 are looked for in the same way.
  * Pickle files can run code when they are read and are never opened.
  *
  * The digest covers the bytes of the networks' config.json, of
@@ -47,10 +50,12 @@
 #define MAX_TOKENIZER_BYTES (32u << 20)
 
 /* Behind the stem of a component's weights. */
-static const char *const weight_files[] = {
-    ".safetensors",      ".safetensors.index.json",
-    ".fp16.safetensors", ".safetensors.index.fp16.json",
-    ".bf16.safetensors", ".safetensors.index.bf16.json",
+static const struct {
+    const char *plain, *index;
+} weight_files[] = {
+    {".safetensors", ".safetensors.index.json"},
+    {".fp16.safetensors", ".safetensors.index.fp16.json"},
+    {".bf16.safetensors", ".safetensors.index.bf16.json"},
 };
 
 static const char *const pickle_files[] = {
@@ -215,8 +220,9 @@ static enum unstir_status no_weights(const char *folder, const char *stem,
     size_t n = 0;
 
     for (size_t i = 0; i < ARRAY_LEN(weight_files) && n < sizeof names; i++)
-        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s%s",
-                              i ? ", " : "", stem, weight_files[i]);
+        n += (size_t)snprintf(names + n, sizeof names - n, "%s%s%s, %s%s",
+                              i ? ", " : "", stem, weight_files[i].plain, stem,
+                              weight_files[i].index);
     for (size_t i = 0; i < ARRAY_LEN(pickle_files); i++) {
         char path[PATH_BYTES];
 
@@ -233,11 +239,16 @@ static enum unstir_status no_weights(const char *folder, const char *stem,
 static bool find_weights(char name[MAX_WEIGHT_NAME], const char *folder,
                          const char *stem)
 {
-    for (size_t i = 0; i < ARRAY_LEN(weight_files); i++) {
-        snprintf(name, MAX_WEIGHT_NAME, "%s%s", stem, weight_files[i]);
-        if (has_file(folder, name))
-            return true;
-    }
+    bool is_text = strcmp(stem, TEXT_STEM) == 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(weight_files); i++)
+        for (int k = 0; k < 2; k++) {
+            bool is_plain = (k == 0) == is_text;
+            snprintf(name, MAX_WEIGHT_NAME, "%s%s", stem,
+                     is_plain ? weight_files[i].plain : weight_files[i].index);
+            if (has_file(folder, name))
+                return true;
+        }
     return false;
 }
 

@@ -280,6 +280,27 @@ static void test_shards(void **state)
     diffusers_folder_close(&f);
 }
 
+/* The reference's order: networks by the index, text encoders by the file. */
+static void test_index_and_plain_file(void **state)
+{
+    struct weights *text;
+    struct diffusers_folder f;
+    put("config.json", CONFIG);
+    put_one(PLAIN, "plain");
+    put_one("m-00001-of-00001.safetensors", "shard");
+    put(INDEX, "{\"weight_map\":{\"shard\":\"m-00001-of-00001.safetensors\"}}");
+    open_ok(&f);
+    assert_non_null(weights_find(f.unet_weights, "shard"));
+    diffusers_folder_close(&f);
+    put_one("model.safetensors", "plain");
+    put("model.safetensors.index.json",
+        "{\"weight_map\":{\"shard\":\"m-00001-of-00001.safetensors\"}}");
+    assert_int_equal(diffusers_folder_weights(&text, root, "model", NULL),
+                     UNSTIR_OK);
+    assert_non_null(weights_find(text, "plain"));
+    weights_close(text);
+}
+
 static void test_bad_shard_names(void **state)
 {
     static const char *const names[] = {
@@ -467,6 +488,7 @@ int main(void)
         IN_FOLDER(test_fp16_variant),
         IN_FOLDER(test_bf16_variant),
         IN_FOLDER(test_shards),
+        IN_FOLDER(test_index_and_plain_file),
         IN_FOLDER(test_bad_shard_names),
         IN_FOLDER(test_index_and_shards_disagree),
         IN_FOLDER(test_old_attention_names),
