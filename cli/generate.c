@@ -37,6 +37,13 @@ static const struct opt options[] = {
      FIELD(model),
      .help = "model folder in the diffusers layout, single .safetensors or "
              ".gguf file, or name of a shipped model"},
+    {.name = "refiner",
+     .kind = OPT_TEXT,
+     .meta = "PATH",
+     FIELD(refiner),
+     .help = "second model, which goes on where the first one ends, at "
+             "--denoising-end (0.8 if that is not given), as SDXL's refiner; "
+             "all options go to both, as far as they take them"},
     {.name = "prompt",
      .letter = 'p',
      .kind = OPT_TEXT,
@@ -150,7 +157,7 @@ static const struct opt options[] = {
      FIELD(denoising_end),
      .help =
          "stop at this share of the timesteps and leave the rest, in --raw, "
-         "to a refiner"},
+         "to --refiner"},
     {.name = "sampler",
      .kind = OPT_TEXT,
      .meta = "NAME",
@@ -610,20 +617,50 @@ static int check_values(const struct generate_values *v)
 
 /* -- planning -------------------------------------------------------------- */
 
-static int open_model(struct generate_job *job)
+static int open_one(struct generate_job *job, struct unstir_model **model,
+                    const char *path, const struct unstir_model_options *o)
+{
+    const struct generate_values *v = job->v;
+    struct unstir_error err = {0};
+    double start = cli_now_s();
+    if (unstir_model_open(model, path, o, &err) != UNSTIR_OK)
+        return cli_fail(&err);
+    double load_ms = 1e3 * (cli_now_s() - start);
+    job->load_ms += load_ms;
+    const struct unstir_model_info *info = unstir_model_info(*model);
+    for (size_t i = 0; i < info->n_notes && v->common.is_verbose; i++)
+        cli_note("note: %s", info->notes[i]);
+    if (v->common.is_verbose)
+        cli_note("%s: %s, %llu parameters, %s %s, loaded in %.0f ms (packs %s)",
+                 info->id, info->family, (unsigned long long)info->n_parameters,
+                 info->isa, info->precision, load_ms, info->packs);
+    return CLI_OK;
+}
+
+static int open_executor(struct generate_job *job)
+{
+    const struct generate_values *v = job->v;
+    struct unstir_error err = {0};
+    struct unstir_executor_options x = {.n_threads = v->threads,
+                                        .pin = opts_pin(v->pin)};
+    if (unstir_executor_new(&job->executor, &x, &err) != UNSTIR_OK)
+        return cli_fail(&err);
+    if (v->common.is_verbose)
+        cli_note("%u threads", unstir_executor_threads(job->executor));
+    return CLI_OK;
+}
+
+/* Parts that options name are the base's; a refiner decodes as it does. */
+static int open_models(struct generate_job *job)
 {
     const struct generate_values *v = job->v;
     const char *path = cli_model(v->model);
-    struct unstir_error err = {0};
     struct unstir_model_options o = {
         .isa = v->isa,
         .pack_cache = v->pack_cache ? v->pack_cache : "auto",
         .low_memory = v->low_memory,
         .tiny_decoder = v->tiny_decoder,
         .merges_path = cli_shared_file("clip-bpe/merges.txt")};
-    struct unstir_executor_options x = {.n_threads = v->threads,
-                                        .pin = opts_pin(v->pin)};
-    double start = cli_now_s();
     if (!path) {
         cli_error("no model: give -m PATH or set UNSTIR_MODEL");
         return CLI_USAGE;
@@ -632,21 +669,11 @@ static int open_model(struct generate_job *job)
     int rc = opts_parts(&o, v->vae, &v->text_encoders);
     if (rc != CLI_OK)
         return rc;
-    if (unstir_model_open(&job->model, path, &o, &err) != UNSTIR_OK ||
-        unstir_executor_new(&job->executor, &x, &err) != UNSTIR_OK)
-        return cli_fail(&err);
-    job->load_ms = 1e3 * (cli_now_s() - start);
-    const struct unstir_model_info *info = unstir_model_info(job->model);
-    for (size_t i = 0; i < info->n_notes && v->common.is_verbose; i++)
-        cli_note("note: %s", info->notes[i]);
-    if (v->common.is_verbose)
-        cli_note("%s: %s, %llu parameters, %s %s, %u threads, loaded in %.0f "
-                 "ms (packs %s)",
-                 info->id, info->family, (unsigned long long)info->n_parameters,
-                 info->isa, info->precision,
-                 unstir_executor_threads(job->executor), job->load_ms,
-                 info->packs);
-    return CLI_OK;
+    rc = open_one(job, &job->model, path, &o);
+    o.text_encoders[0] = o.text_encoders[1] = NULL;
+    if (rc == CLI_OK && v->refiner)
+        rc = open_one(job, &job->refiner, cli_model(v->refiner), &o);
+    return rc == CLI_OK ? open_executor(job) : rc;
 }
 
 /* Of one tensor all pictures take it, of more each its own. */
@@ -739,19 +766,24 @@ static void tell_violation(void *user, const char *field, const char *detail,
     const struct generate_values *v = job->v;
     bool is_class = strcmp(field, "class") == 0;
     bool is_prompt = is_class && !v->class && v->prompt;
+    bool is_refiner = strncmp(field, "refiner.", 8) == 0;
     char more[600] = "";
     if (!nearest && is_class)
         list_labels(more, sizeof(more), unstir_model_info(job->model));
     else if (nearest && !strstr(detail, "did you mean"))
         snprintf(more, sizeof(more), "; nearest: %s", nearest);
-    cli_error("--%s: %s%s", is_prompt ? "prompt" : cli_option_of(field), detail,
-              more);
+    cli_error("--%s: %s%s",
+              is_prompt    ? "prompt"
+              : is_refiner ? "refiner"
+                           : cli_option_of(field),
+              detail, more);
 }
 
 static int check_request(struct generate_job *job, struct picture *p)
 {
     const struct unstir_model_info *info = unstir_model_info(job->model);
-    struct unstir_request resolved;
+    const struct unstir_refiner refiner = {job->refiner, NULL};
+    struct unstir_request resolved[2];
     struct unstir_error err = {0};
     if ((p->request.label || p->request.prompt) && info->n_classes == 0 &&
         !info->takes_text) {
@@ -759,13 +791,19 @@ static int check_request(struct generate_job *job, struct picture *p)
                   job->v->class ? "class" : "prompt", info->id);
         return CLI_USAGE;
     }
-    enum unstir_status status = unstir_request_check(
-        job->model, &p->request, &resolved, tell_violation, job, &err);
+    enum unstir_status status =
+        job->refiner
+            ? unstir_request_check_refined(job->model, &refiner, &p->request,
+                                           resolved, tell_violation, job, &err)
+            : unstir_request_check(job->model, &p->request, resolved,
+                                   tell_violation, job, &err);
     if (status == UNSTIR_ERR_ARG)
         return CLI_USAGE;
     if (status != UNSTIR_OK)
         return cli_fail(&err);
-    job->steps = unstir_request_steps(job->model, &resolved);
+    job->steps = unstir_request_steps(job->model, &resolved[0]);
+    if (job->refiner)
+        job->steps += unstir_request_steps(job->refiner, &resolved[1]);
     return CLI_OK;
 }
 
@@ -827,6 +865,10 @@ static void print_json(const struct generate_job *job)
                   offsetof(struct unstir_request, variation_seed));
     printf("],\"steps\":%u,\"model\":", job->steps);
     cli_json_string(stdout, unstir_model_info(job->model)->id);
+    if (job->refiner) {
+        fputs(",\"refiner\":", stdout);
+        cli_json_string(stdout, unstir_model_info(job->refiner)->id);
+    }
     printf(",\"ms\":{\"load\":%.1f,\"text\":%.1f,\"denoise\":%.1f,"
            "\"decode\":%.1f,\"encode\":%.1f}}\n",
            job->load_ms, job->text_ms,
@@ -853,6 +895,7 @@ static void job_fini(struct generate_job *job)
     unstir_executor_free(job->executor);
     unstir_model_close(job->model);
     unstir_model_close(job->base);
+    unstir_model_close(job->refiner);
 }
 
 static int generate_main(int argc, char **argv)
@@ -879,7 +922,7 @@ static int generate_main(int argc, char **argv)
     if (rc == CLI_OK && v.mask)
         rc = picture_read(&job.mask, v.mask);
     if (rc == CLI_OK)
-        rc = open_model(&job);
+        rc = open_models(&job);
     if (rc == CLI_OK)
         rc = generate_loras(&job);
     if (rc == CLI_OK)
@@ -906,7 +949,8 @@ const struct command command_generate = {
                 "unstir generate -p \"ankle boot\" --init shoe.jpg --strength "
                 "0.5 -o boot.webp\n"
                 "unstir generate -p dress --steps 20 --timeline steps.png "
-                "--json\n",
+                "--json\n"
+                "unstir generate -m sdxl --refiner sdxl-refiner -p \"a cat\"\n",
     .options = options,
     .n_options = sizeof(options) / sizeof(*options),
     .has_json = true,

@@ -17,9 +17,9 @@
 
 struct generate_values {
     struct opts_common common;
-    const char *model, *prompt, *negative, *prompt_syntax, *class, *sampler,
-        *schedule, *preview_decoder, *tiny_decoder, *precision, *pin, *isa,
-        *pack_cache;
+    const char *model, *refiner, *prompt, *negative, *prompt_syntax, *class,
+        *sampler, *schedule, *preview_decoder, *tiny_decoder, *precision, *pin,
+        *isa, *pack_cache;
     bool low_memory;
     const char *init, *mask, *lora_dir, *vae;
     struct opt_list loras, text_encoders;
@@ -59,6 +59,7 @@ struct generate_job {
     const struct generate_values *v;
     struct unstir_model *model;
     struct unstir_model *base; /* of a model with LoRAs, else NULL           */
+    struct unstir_model *refiner; /* goes on with its pictures, or NULL      */
     struct unstir_executor *executor;
     struct unstir_image init, mask; /* pixels NULL: none                 */
     struct unstir_latents latents;  /* or --init is these                    */

@@ -142,9 +142,8 @@ int raw_write(struct generate_job *job)
         tensors[2 + i] =
             sample_tensor(r, names[i], r->steps + i * all_floats(r));
     }
-    enum unstir_status status = unstir_request_json(
-        job->model, unstir_generation_request(job->pictures[0].generation),
-        &json, &err);
+    enum unstir_status status =
+        unstir_generation_json(job->pictures[0].generation, &json, &err);
     const struct unstir_text meta = {"request", json};
     if (status == UNSTIR_OK)
         status = unstir_tensors_write(job->v->raw, tensors, n_steps + 2, &meta,

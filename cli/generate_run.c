@@ -29,26 +29,36 @@
 /* As many at once as fit the arena's ceiling. */
 static size_t batch_size(const struct generate_job *job)
 {
+    const struct unstir_model *const models[] = {job->model, job->refiner};
     const struct unstir_request *q =
         unstir_generation_request(job->pictures[0].generation);
     size_t bytes = 0;
-    if (unstir_model_arena_bytes(job->model, q->width, q->height, &bytes,
-                                 NULL) != UNSTIR_OK ||
-        bytes == 0)
-        return 1;
+    for (size_t i = 0; i < 2 && models[i]; i++) {
+        size_t own = 0;
+        if (unstir_model_arena_bytes(models[i], q->width, q->height, &own,
+                                     NULL) != UNSTIR_OK ||
+            own == 0)
+            return 1;
+        bytes = own > bytes ? own : bytes;
+    }
     size_t n = MAX_ARENA_BYTES / bytes;
     return n < 1 ? 1 : n > MAX_BATCH ? MAX_BATCH : n;
 }
 
 static int begin_picture(struct generate_job *job, struct picture *p)
 {
+    const struct unstir_refiner refiner = {job->refiner, NULL};
     struct unstir_error err = {0};
     /* What they begin with is encoded once: the first one stays to the end. */
-    if (unstir_generation_begin_beside(&p->generation, job->model, &p->request,
-                                       job->pictures[0].generation,
-                                       &err) != UNSTIR_OK)
-        return cli_fail(&err);
-    return CLI_OK;
+    const struct unstir_generation *first = job->pictures[0].generation;
+    enum unstir_status status =
+        job->refiner
+            ? unstir_generation_begin_refined(&p->generation, job->model,
+                                              &refiner, &p->request, first,
+                                              &err)
+            : unstir_generation_begin_beside(&p->generation, job->model,
+                                             &p->request, first, &err);
+    return status == UNSTIR_OK ? CLI_OK : cli_fail(&err);
 }
 
 static int restore_picture(struct generate_job *job, struct picture *p)
@@ -60,7 +70,11 @@ static int restore_picture(struct generate_job *job, struct picture *p)
     if (rc != CLI_OK)
         return rc;
     enum unstir_status status =
-        unstir_generation_restore(&p->generation, job->model, bytes, n, &err);
+        job->refiner
+            ? unstir_generation_restore_refined(&p->generation, job->model,
+                                                job->refiner, bytes, n, &err)
+            : unstir_generation_restore(&p->generation, job->model, bytes, n,
+                                        &err);
     free(bytes);
     if (status != UNSTIR_OK)
         return cli_fail_on(job->v->resume, &err);

@@ -11,6 +11,7 @@
 #include "pipeline/generation.h"
 #include "pipeline/metadata.h"
 #include "pipeline/picture.h"
+#include "pipeline/relay.h"
 #include "pipeline/state.h"
 
 /* -- executors ------------------------------------------------------------- */
@@ -40,7 +41,7 @@ enum unstir_status unstir_generation_begin(struct unstir_generation **out,
                                            const struct unstir_request *request,
                                            struct unstir_error *err)
 {
-    return generation_begin(out, model, request, NULL, err);
+    return generation_begin(out, model, NULL, request, NULL, err);
 }
 
 enum unstir_status unstir_generation_begin_beside(
@@ -48,7 +49,15 @@ enum unstir_status unstir_generation_begin_beside(
     const struct unstir_request *request,
     const struct unstir_generation *company, struct unstir_error *err)
 {
-    return generation_begin(out, model, request, company, err);
+    return generation_begin(out, model, NULL, request, company, err);
+}
+
+enum unstir_status unstir_generation_begin_refined(
+    struct unstir_generation **out, const struct unstir_model *model,
+    const struct unstir_refiner *refiner, const struct unstir_request *request,
+    const struct unstir_generation *company, struct unstir_error *err)
+{
+    return generation_begin(out, model, refiner, request, company, err);
 }
 
 void unstir_generation_free(struct unstir_generation *generation)
@@ -78,15 +87,7 @@ bool unstir_generation_is_done(const struct unstir_generation *generation)
 struct unstir_progress
 unstir_generation_progress(const struct unstir_generation *generation)
 {
-    const struct unstir_generation *g = generation;
-    const struct start *s = &g->start;
-    uint32_t coming = g->step < s->end ? g->step : s->end - 1;
-
-    return (struct unstir_progress){
-        .step = g->step - s->first,
-        .steps = s->end - s->first,
-        .timestep = sampler_timestep(&g->run, coming, 0),
-    };
+    return relay_progress(generation);
 }
 
 struct unstir_times
@@ -98,7 +99,14 @@ unstir_generation_times(const struct unstir_generation *generation)
 const struct unstir_request *
 unstir_generation_request(const struct unstir_generation *generation)
 {
-    return &generation->request;
+    return &relay_first(generation)->request;
+}
+
+enum unstir_status
+unstir_generation_json(const struct unstir_generation *generation, char **json,
+                       struct unstir_error *err)
+{
+    return generation_json(generation, json, err);
 }
 
 void unstir_generation_cancel(struct unstir_generation *generation)
@@ -158,11 +166,13 @@ unstir_generation_finish_early(struct unstir_generation *generation,
 static enum unstir_status check_done(const struct unstir_generation *g,
                                      struct unstir_error *err)
 {
+    struct unstir_progress at = relay_progress(g);
+
     if (generation_is_done(g))
         return UNSTIR_OK;
     return error_set(err, UNSTIR_ERR_ARG,
-                     "the picture is not finished: step %u of %u",
-                     g->step - g->start.first, g->start.end - g->start.first);
+                     "the picture is not finished: step %u of %u", at.step,
+                     at.steps);
 }
 
 enum unstir_status
@@ -266,5 +276,13 @@ enum unstir_status unstir_generation_restore(struct unstir_generation **out,
                                              size_t n_bytes,
                                              struct unstir_error *err)
 {
-    return state_restore(out, model, bytes, n_bytes, err);
+    return state_restore(out, model, NULL, bytes, n_bytes, err);
+}
+
+enum unstir_status unstir_generation_restore_refined(
+    struct unstir_generation **out, const struct unstir_model *model,
+    const struct unstir_model *refiner, const unsigned char *bytes,
+    size_t n_bytes, struct unstir_error *err)
+{
+    return state_restore(out, model, refiner, bytes, n_bytes, err);
 }

@@ -14,6 +14,7 @@
 #include "pipeline/inspect.h"
 #include "pipeline/model_labels.h"
 #include "pipeline/micro.h"
+#include "pipeline/relay.h"
 #include "pipeline/request.h"
 #include "text/prompt.h"
 
@@ -195,6 +196,14 @@ enum unstir_status unstir_request_check(const struct unstir_model *model,
     return request_check(model, request, resolved, report, user, err);
 }
 
+enum unstir_status unstir_request_check_refined(
+    const struct unstir_model *model, const struct unstir_refiner *refiner,
+    const struct unstir_request *request, struct unstir_request resolved[2],
+    unstir_violation_fn report, void *user, struct unstir_error *err)
+{
+    return relay_check(model, refiner, request, resolved, report, user, err);
+}
+
 double unstir_request_evaluations(const struct unstir_model *model,
                                   const struct unstir_request *resolved)
 {
@@ -221,7 +230,7 @@ enum unstir_status unstir_request_json(const struct unstir_model *model,
 
     *json = NULL;
     TRY(request_check(model, resolved, &again, NULL, NULL, err));
-    return request_write(model, &again, NULL, json, err);
+    return request_write(model, &again, NULL, NULL, json, err);
 }
 
 /* -- the forward process --------------------------------------------------- */

@@ -525,6 +525,33 @@ enum unstir_status unstir_request_check(const struct unstir_model *model,
                                         unstir_violation_fn report, void *user,
                                         struct unstir_error *err);
 
+/* One picture by two models, as SDXL's base and refiner: the model of the
+ * request goes from its beginning to denoising_end (0: 0.8), the refiner, which
+ * works on latents of the same kind, from there to the end.  What comes of it is
+ * what the two would make one after the other, by hand: unstir_generation_result()
+ * of a request to denoising_end as the init_latents of one from denoising_start.
+ *
+ * The request goes to both, as far as each knows of it: not to the refiner
+ * init_image, mask, strength, variations and, where it reads an aesthetic_score
+ * instead, target sizes; not to the base that score, if it reads none.  What is
+ * left out each fills in by its own defaults.  `own` (may be NULL) is what the
+ * refiner is told in place of it: prompts, clip_skip, steps, sampler (with its
+ * schedule), eta, guidance and what belongs to it, deep_cache, micro,
+ * aesthetic_scores; what is unset there is as in the request.  Texts may name
+ * LoRAs of the base alone.  Both models outlive the generation.              */
+struct unstir_refiner {
+    const struct unstir_model *model;
+    const struct unstir_request *own;
+};
+
+/* unstir_request_check() of both.  resolved[0] is the base's, resolved[1] the
+ * refiner's; given again (that one as `own`) they mean the same.  Violations of
+ * the refiner's have "refiner." before their field.                          */
+enum unstir_status unstir_request_check_refined(
+    const struct unstir_model *model, const struct unstir_refiner *refiner,
+    const struct unstir_request *request, struct unstir_request resolved[2],
+    unstir_violation_fn report, void *user, struct unstir_error *err);
+
 /* Steps that a resolved request really runs: fewer than `steps` from a picture
  * (but those of latent consistency models). */
 uint32_t unstir_request_steps(const struct unstir_model *model,
@@ -697,6 +724,11 @@ enum unstir_status unstir_generation_begin_beside(
     struct unstir_generation **out, const struct unstir_model *model,
     const struct unstir_request *request,
     const struct unstir_generation *company, struct unstir_error *err);
+/* By two models: see struct unstir_refiner.  `company` as above.              */
+enum unstir_status unstir_generation_begin_refined(
+    struct unstir_generation **out, const struct unstir_model *model,
+    const struct unstir_refiner *refiner, const struct unstir_request *request,
+    const struct unstir_generation *company, struct unstir_error *err);
 void unstir_generation_free(struct unstir_generation *generation);
 
 /* Advance by one step.  A step is what the user counts.  Its effect is
@@ -732,9 +764,15 @@ struct unstir_times {
 struct unstir_times
 unstir_generation_times(const struct unstir_generation *generation);
 
-/* The request with every default filled in; lives with the generation.      */
+/* The request with every default filled in, of two models the base's; lives with
+ * the generation.                                                            */
 const struct unstir_request *
 unstir_generation_request(const struct unstir_generation *generation);
+
+/* Its canonical JSON, with what a refiner is told.  *json: unstir_free().      */
+enum unstir_status
+unstir_generation_json(const struct unstir_generation *generation, char **json,
+                       struct unstir_error *err);
 
 /* Raise or clear the cancel flag; any thread.  Polled between operations of
  * the network.                                                              */
@@ -844,6 +882,12 @@ enum unstir_status unstir_generation_restore(struct unstir_generation **out,
                                              const unsigned char *bytes,
                                              size_t n_bytes,
                                              struct unstir_error *err);
+
+/* Of a picture by two models; UNSTIR_ERR_MISMATCH also for states of one.      */
+enum unstir_status unstir_generation_restore_refined(
+    struct unstir_generation **out, const struct unstir_model *model,
+    const struct unstir_model *refiner, const unsigned char *bytes,
+    size_t n_bytes, struct unstir_error *err);
 
 /* ---------------------------------------------------- the forward process - */
 

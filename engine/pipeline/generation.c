@@ -10,6 +10,7 @@
 #include "pipeline/checkpoint.h"
 #include "pipeline/generation_inside.h"
 #include "pipeline/latent.h"
+#include "pipeline/relay.h"
 #include "pipeline/request.h"
 
 static float *cut(float **memory, size_t n)
@@ -115,7 +116,7 @@ static enum unstir_status begin(struct unstir_generation *g,
     TRY(take_memory(g, err));
     TRY(deep_init(&g->deep, g->model, r, err));
     TRY(start_init(&g->start, g->model, r, g->run.n,
-                   company ? &company->start : NULL, err));
+                   company ? &relay_first(company)->start : NULL, err));
     rng_seed(&g->now.rng, r->seed);
     start_sample(&g->start, &g->run, &g->now);
     g->step = g->start.first;
@@ -151,21 +152,34 @@ enum unstir_status generation_new(struct unstir_generation **out,
 
 enum unstir_status generation_begin(struct unstir_generation **out,
                                     const struct unstir_model *model,
+                                    const struct unstir_refiner *refiner,
                                     const struct unstir_request *request,
                                     const struct unstir_generation *company,
                                     struct unstir_error *err)
 {
-    struct unstir_request resolved;
+    struct unstir_request resolved[2];
+    enum unstir_status st;
 
     *out = NULL;
-    TRY(request_check(model, request, &resolved, NULL, NULL, err));
-    return generation_new(out, model, &resolved, company, err);
+    st = refiner
+             ? relay_check(model, refiner, request, resolved, NULL, NULL, err)
+             : request_check(model, request, resolved, NULL, NULL, err);
+    if (!st)
+        st = generation_new(out, model, &resolved[0], company, err);
+    if (!st && refiner)
+        st = relay_join(*out, refiner->model, &resolved[1], err);
+    if (st) {
+        generation_free(*out);
+        *out = NULL;
+    }
+    return st;
 }
 
 void generation_free(struct unstir_generation *g)
 {
     if (!g)
         return;
+    relay_free(g);
     start_fini(&g->start);
     deep_fini(&g->deep);
     sampler_run_fini(&g->run);
@@ -177,9 +191,19 @@ void generation_free(struct unstir_generation *g)
     alloc_free(g);
 }
 
+enum unstir_status generation_json(const struct unstir_generation *g,
+                                   char **json, struct unstir_error *err)
+{
+    const struct unstir_generation *first = relay_first(g);
+    const struct unstir_refiner refiner = {g->relay.model, &g->relay.request};
+
+    return request_write(first->model, &first->request, &first->start,
+                         refiner.model ? &refiner : NULL, json, err);
+}
+
 bool generation_is_done(const struct unstir_generation *g)
 {
-    return g->is_early || g->step == g->start.end;
+    return g->is_early || (g->step == g->start.end && !relay_is_ahead(g));
 }
 
 size_t generation_floats(const struct unstir_generation *g)

@@ -3,6 +3,9 @@
  *   begin -> step 1 .. steps -> done
  *                 \-> finish early -> done
  *
+ * With a refiner (relay.h) the steps are those of two runs, one behind the
+ * other.
+ *
  * `now` is the state after the last whole step; a step computes in `next` and
  * swaps the two at its very end, so a step that fails or is cancelled leaves
  * nothing behind.  All memory is taken at the beginning.
@@ -47,7 +50,18 @@ struct unstir_generation {
     bool is_early;   /* finished by generation_finish_early()  */
     struct unstir_times times;
     bool is_evaluated; /* in the round of a batch under way      */
+
+    /* What stands above is the run of one model; from here on it is the
+     * picture's, whoever runs.  See relay.h. */
     struct cancel cancel;
+    struct relay {
+        const struct unstir_model *model; /* the refiner; NULL: none         */
+        struct unstir_request request;    /* resolved, texts owned           */
+        struct unstir_generation *ready;  /* the refiner's run, in the step that
+                                            makes it                         */
+        struct unstir_generation *base;   /* the run that is over, or NULL    */
+        uint32_t n_steps;                 /* of the refiner's run             */
+    } relay;
 };
 
 /* One worker's engine: pool, plans, arena, and the batch's own tensors. */
@@ -67,9 +81,11 @@ generation_executor_new(struct unstir_executor **out,
                         struct unstir_error *err);
 void generation_executor_free(struct unstir_executor *executor);
 
-/* Checks the request, then generation_new(). */
+/* Checks the request, then generation_new().  With a refiner (may be NULL) the
+ * one request becomes those of both. */
 enum unstir_status generation_begin(struct unstir_generation **out,
                                     const struct unstir_model *model,
+                                    const struct unstir_refiner *refiner,
                                     const struct unstir_request *request,
                                     const struct unstir_generation *company,
                                     struct unstir_error *err);
@@ -92,6 +108,11 @@ struct sampler_run_options generation_run_options(
 enum unstir_status generation_step(struct unstir_generation *const *gens,
                                    size_t n, struct unstir_executor *x,
                                    struct unstir_error *err);
+
+/* The canonical request (request.h), a refiner's with it.  *json is ended by
+ * alloc_free(). */
+enum unstir_status generation_json(const struct unstir_generation *g,
+                                   char **json, struct unstir_error *err);
 
 bool generation_is_done(const struct unstir_generation *g);
 

@@ -3,7 +3,8 @@
  *   once     pictures and texts are encoded
  *   rounds   each generation's first evaluation, then the second of those whose
  *            sampler has one, and so on
- *   last     a latent model's last step decodes its sample
+ *   last     a latent model's last step decodes its sample, or hands it over to
+ *            the refiner
  *   commit   every `next` becomes `now`
  *
  * SPDX-License-Identifier: MIT
@@ -16,6 +17,7 @@
 #include "pipeline/checkpoint.h"
 #include "pipeline/generation_inside.h"
 #include "pipeline/latent.h"
+#include "pipeline/relay.h"
 
 static void state_copy(struct sampler_state *dst,
                        const struct sampler_state *src, size_t n,
@@ -46,6 +48,8 @@ static void commit(struct unstir_generation *g)
     g->now = done;
     deep_commit(&g->deep);
     g->step++;
+    if (g->relay.ready)
+        relay_pass(g);
 }
 
 static enum unstir_status check_members(struct unstir_generation *const *gens,
@@ -104,6 +108,18 @@ static enum unstir_status decode_last(struct unstir_generation *g,
     return UNSTIR_OK;
 }
 
+/* What the last step of a run made is decoded, or where a refiner begins. */
+static enum unstir_status end_run(struct unstir_generation *g,
+                                  struct unstir_executor *x,
+                                  const struct cancel *cancel,
+                                  struct unstir_error *err)
+{
+    if (!relay_is_ahead(g))
+        return decode_last(g, x, cancel, err);
+    turn_page(g->model);
+    return relay_prepare(g, generation_state_result(g, &g->next), err);
+}
+
 static enum unstir_status encode_texts(struct unstir_generation *const *gens,
                                        size_t n, struct unstir_executor *x,
                                        struct unstir_error *err)
@@ -156,10 +172,12 @@ enum unstir_status generation_step(struct unstir_generation *const *gens,
     }
     for (size_t i = 0; i < n && !st; i++)
         if (gens[i]->step + 1 == gens[i]->start.end)
-            st = decode_last(gens[i], x, &gens[0]->cancel, err);
+            st = end_run(gens[i], x, &gens[0]->cancel, err);
     for (size_t i = 0; i < n; i++) {
         gens[i]->cancel.next = NULL;
-        if (!st)
+        if (st)
+            relay_drop(gens[i]);
+        else
             commit(gens[i]);
     }
     return st;

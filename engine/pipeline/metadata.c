@@ -12,7 +12,7 @@
 #include "format/json.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/generation.h"
-#include "pipeline/request.h"
+#include "pipeline/relay.h"
 
 #define XMP_HEAD                                                             \
     "<?xpacket begin=\"\xef\xbb\xbf\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?>\n"   \
@@ -63,8 +63,9 @@ static void put_xmp(struct text *t, const struct unstir_generation *g,
                     const char *request, const char *origin)
 {
     put(t, XMP_HEAD);
-    put(t, g->start.has_picture ? "compositeWithTrainedAlgorithmicMedia"
-                                : "trainedAlgorithmicMedia");
+    put(t, relay_first(g)->start.has_picture
+               ? "compositeWithTrainedAlgorithmicMedia"
+               : "trainedAlgorithmicMedia");
     put(t, "\"");
     if (request) {
         put(t, "\n   xmlns:unstir=\"urn:unstir:1\"\n   unstir:request=\"");
@@ -106,7 +107,7 @@ static enum unstir_status write_prompts(const struct unstir_generation *g,
                                         char **out, struct unstir_error *err)
 {
     static const char mark[] = "\nNegative prompt: ";
-    const struct unstir_request *r = &g->request;
+    const struct unstir_request *r = &relay_first(g)->request;
     const char *prompt = r->prompt ? r->prompt : "";
     const char *away = r->negative_prompt ? r->negative_prompt : "";
     char class[32] = "";
@@ -129,7 +130,8 @@ static enum unstir_status write_prompts(const struct unstir_generation *g,
 static void write_extras(const struct unstir_generation *g, char *text,
                          size_t size)
 {
-    const struct unstir_request *r = &g->request;
+    const struct unstir_generation *first = relay_first(g);
+    const struct unstir_request *r = &first->request;
     size_t n = 0;
 
     text[0] = '\0';
@@ -146,22 +148,29 @@ static void write_extras(const struct unstir_generation *g, char *text,
     if (r->deep_cache > 1)
         n += (size_t)snprintf(text + n, size - n, ", DeepCache: %u",
                               r->deep_cache);
-    if (g->start.has_picture)
+    if (first->start.has_picture)
         n += (size_t)snprintf(text + n, size - n, ", Denoising strength: %g%s",
                               r->strength,
-                              g->start.has_mask ? ", Mask: yes" : "");
+                              first->start.has_mask ? ", Mask: yes" : "");
+    if (g->relay.model)
+        n += (size_t)snprintf(text + n, size - n,
+                              ", Refiner: %.100s [%.10s], Refiner switch at: "
+                              "%g",
+                              g->relay.model->info.id,
+                              g->relay.model->info.digest, r->denoising_end);
     if (g->is_early)
         (void)snprintf(text + n, size - n, ", Finished after: %u",
-                       g->step - g->start.first);
+                       relay_progress(g).step);
 }
 
 /* The prompt and what to keep away from, then "Name: value" pairs. */
 static enum unstir_status write_parameters(const struct unstir_generation *g,
                                            char **out, struct unstir_error *err)
 {
-    const struct unstir_request *r = &g->request;
-    const struct unstir_model_info *info = &g->model->info;
-    char pairs[768], extras[288], schedule[64] = "", *prompts;
+    const struct unstir_generation *first = relay_first(g);
+    const struct unstir_request *r = &first->request;
+    const struct unstir_model_info *info = &first->model->info;
+    char pairs[1024], extras[448], schedule[64] = "", *prompts;
     size_t size;
     void *text;
 
@@ -173,9 +182,9 @@ static enum unstir_status write_parameters(const struct unstir_generation *g,
                    "Steps: %u, Sampler: %s%s, CFG scale: %g, Seed: %" PRIu64
                    ", Size: %ux%u%s, Model hash: %.10s, Model: %.100s, "
                    "Version: unstir " UNSTIR_VERSION,
-                   r->steps, g->run.sampler->info->title, schedule, r->guidance,
-                   r->seed, r->width, r->height, extras, info->digest,
-                   info->id);
+                   r->steps, first->run.sampler->info->title, schedule,
+                   r->guidance, r->seed, r->width, r->height, extras,
+                   info->digest, info->id);
     TRY(write_prompts(g, &prompts, err));
     size = strlen(prompts) + 1 + sizeof pairs;
     enum unstir_status status = alloc_zero(&text, size, 1, err);
@@ -190,7 +199,8 @@ static enum unstir_status write_parameters(const struct unstir_generation *g,
 static enum unstir_status write_origin(const struct unstir_generation *g,
                                        char **out, struct unstir_error *err)
 {
-    const struct unstir_model_info *info = &g->model->info;
+    const struct unstir_model_info *info = &relay_first(g)->model->info;
+    const struct unstir_model *refiner = g->relay.model;
     struct json_writer *w;
 
     TRY(json_writer_new(&w, err));
@@ -198,7 +208,11 @@ static enum unstir_status write_origin(const struct unstir_generation *g,
     json_put_string(w, "software", "unstir " UNSTIR_VERSION);
     json_put_string(w, "model_digest", info->digest);
     json_put_string(w, "fingerprint", info->fingerprint);
-    json_put_int(w, "steps_taken", g->step - g->start.first);
+    if (refiner) {
+        json_put_string(w, "refiner_digest", refiner->info.digest);
+        json_put_string(w, "refiner_fingerprint", refiner->info.fingerprint);
+    }
+    json_put_int(w, "steps_taken", relay_progress(g).step);
     json_close(w);
     return json_finish(out, w, false, err);
 }
@@ -213,7 +227,7 @@ enum unstir_status metadata_init(struct metadata *m,
     *m = (struct metadata){0};
     if (!is_brief) {
         TRY(write_parameters(g, &m->parameters, err));
-        TRY(request_write(g->model, &g->request, &g->start, &m->request, err));
+        TRY(generation_json(g, &m->request, err));
         TRY(write_origin(g, &m->origin, err));
         add(m, "parameters", m->parameters);
         add(m, "unstir", m->request);

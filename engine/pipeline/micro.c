@@ -36,7 +36,7 @@ static const uint32_t *at(const struct unstir_micro *m, size_t i)
     return (const uint32_t *)((const char *)m + fields[i].offset);
 }
 
-static bool is_empty(const struct unstir_micro *m)
+bool micro_is_empty(const struct unstir_micro *m)
 {
     for (size_t i = 0; i < ARRAY_LEN(fields); i++)
         if (*at(m, i))
@@ -105,9 +105,9 @@ static bool settle_deaf(const struct unstir_request *q,
 
     out->micro = out->negative_micro = (struct unstir_micro){0};
     out->aesthetic_score = out->negative_aesthetic_score = UNSTIR_UNSET_F;
-    if (!is_empty(&q->micro))
+    if (!micro_is_empty(&q->micro))
         return fault_in(fault, field_toward, text);
-    if (!is_empty(&q->negative_micro))
+    if (!micro_is_empty(&q->negative_micro))
         return fault_in(fault, field_away, text);
     if (is_said(q->aesthetic_score))
         return fault_in(fault, "aesthetic_score", text);
@@ -144,7 +144,7 @@ static bool check_away(const struct unstir_model *m,
     bool is_same_crop = away->crop_left == toward->crop_left &&
                         away->crop_top == toward->crop_top;
 
-    if (is_empty(away) || is_equal(away, toward))
+    if (micro_is_empty(away) || is_equal(away, toward))
         return true;
     if (m->reads_picture)
         return fault_in(fault, field_away,

@@ -33,6 +33,7 @@
 
 struct json;
 struct json_writer;
+struct unstir_micro;
 struct unstir_model;
 struct unstir_request;
 
@@ -46,6 +47,9 @@ struct micro_fault {
 bool micro_settle(const struct unstir_model *model,
                   const struct unstir_request *asked,
                   struct unstir_request *out, struct micro_fault *fault);
+
+/* Whether nothing is said. */
+bool micro_is_empty(const struct unstir_micro *m);
 
 /* See unstir_request_has_micro(). */
 bool micro_is_said(const struct unstir_model *model,

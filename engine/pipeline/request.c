@@ -27,6 +27,7 @@ struct check {
     struct unstir_error first;
     const struct sampler_schedule *schedule; /* said, or NULL */
     unsigned n;
+    bool is_untagged;      /* LoRAs that texts name are another's           */
     bool is_out_of_memory; /* then nothing is known about the request */
 };
 
@@ -697,7 +698,7 @@ static void check_text(struct check *c, const char *field, const char *text,
         note_memory(c, &err);
     } else if (status) {
         violate(c, field, NULL, "%s", err.detail);
-    } else if (syntax == PROMPT_WEIGHTED) {
+    } else if (syntax == PROMPT_WEIGHTED && !c->is_untagged) {
         check_tags(c, field, text);
     }
 }
@@ -756,57 +757,84 @@ static void check_texts(struct check *c)
     check_clip_skip(c);
 }
 
+static void check_all(struct check *c)
+{
+    bool takes_text = c->model->info.takes_text;
+
+    if (takes_text)
+        check_no_class(c);
+    else
+        check_class(c);
+    const struct sampler *s = check_sampler(c);
+    check_schedule(c, s);
+    check_pictures(c, s);
+    check_steps(c, s);
+    check_sizes(c);
+    check_micro(c);
+    check_guidance(c);
+    check_image_guidance(c);
+    check_eta(c, s);
+    check_variation(c, s);
+    check_deep_cache(c);
+    if (takes_text)
+        check_texts(c);
+    else
+        check_no_texts(c);
+}
+
+/* What is wrong, if anything is. */
+static enum unstir_status verdict(struct check *c, struct unstir_error *err)
+{
+    size_t n = strlen(c->first.detail);
+
+    if (!c->is_out_of_memory && c->n == 0)
+        return UNSTIR_OK;
+    if (!c->is_out_of_memory && c->n > 1)
+        (void)snprintf(c->first.detail + n, sizeof c->first.detail - n,
+                       " (and %u more)", c->n - 1);
+    if (err)
+        *err = c->first;
+    return c->is_out_of_memory ? UNSTIR_ERR_NOMEM : UNSTIR_ERR_ARG;
+}
+
+static enum unstir_status check_request(struct check *c,
+                                        const struct unstir_model *model,
+                                        const struct unstir_request *request,
+                                        struct unstir_request *resolved,
+                                        struct unstir_error *err)
+{
+    struct unstir_request out = *request;
+
+    c->model = model;
+    c->request = request;
+    c->out = &out;
+    check_all(c);
+    TRY(verdict(c, err));
+    if (resolved)
+        *resolved = out;
+    return UNSTIR_OK;
+}
+
 enum unstir_status request_check(const struct unstir_model *model,
                                  const struct unstir_request *request,
                                  struct unstir_request *resolved,
                                  unstir_violation_fn report, void *user,
                                  struct unstir_error *err)
 {
-    const struct unstir_model_info *info = &model->info;
-    struct unstir_request out = *request;
-    struct check c = {.model = model,
-                      .request = request,
-                      .out = &out,
-                      .report = report,
-                      .user = user};
+    struct check c = {.report = report, .user = user};
 
-    if (info->takes_text)
-        check_no_class(&c);
-    else
-        check_class(&c);
-    const struct sampler *s = check_sampler(&c);
-    check_schedule(&c, s);
-    check_pictures(&c, s);
-    check_steps(&c, s);
-    check_sizes(&c);
-    check_micro(&c);
-    check_guidance(&c);
-    check_image_guidance(&c);
-    check_eta(&c, s);
-    check_variation(&c, s);
-    check_deep_cache(&c);
-    if (info->takes_text)
-        check_texts(&c);
-    else
-        check_no_texts(&c);
-    if (c.is_out_of_memory) {
-        if (err)
-            *err = c.first;
-        return UNSTIR_ERR_NOMEM;
-    }
-    if (c.n) {
-        if (c.n > 1) {
-            size_t n = strlen(c.first.detail);
-            (void)snprintf(c.first.detail + n, sizeof c.first.detail - n,
-                           " (and %u more)", c.n - 1);
-        }
-        if (err)
-            *err = c.first;
-        return UNSTIR_ERR_ARG;
-    }
-    if (resolved)
-        *resolved = out;
-    return UNSTIR_OK;
+    return check_request(&c, model, request, resolved, err);
+}
+
+enum unstir_status request_check_untagged(const struct unstir_model *model,
+                                          const struct unstir_request *request,
+                                          struct unstir_request *resolved,
+                                          unstir_violation_fn report,
+                                          void *user, struct unstir_error *err)
+{
+    struct check c = {.report = report, .user = user, .is_untagged = true};
+
+    return check_request(&c, model, request, resolved, err);
 }
 
 bool request_is_guided(const struct unstir_model *model,

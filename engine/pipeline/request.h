@@ -31,6 +31,14 @@ enum unstir_status request_check(const struct unstir_model *model,
                                  unstir_violation_fn report, void *user,
                                  struct unstir_error *err);
 
+/* The same of a request whose texts may name LoRAs that are not in use: what
+ * they are for is another model's. */
+enum unstir_status request_check_untagged(const struct unstir_model *model,
+                                          const struct unstir_request *request,
+                                          struct unstir_request *resolved,
+                                          unstir_violation_fn report,
+                                          void *user, struct unstir_error *err);
+
 /* Does a resolved request need two evaluations, with and without class or
  * text?  Not of models that embed the guidance scale. */
 bool request_is_guided(const struct unstir_model *model,
@@ -66,12 +74,15 @@ bool request_has_start(const struct unstir_request *r);
  * they cut), what micro.h writes, and from a picture strength,
  * init_image_sha256 and mask_sha256 (of latents init_latents_sha256), in this
  * order, compact; a body that can be posted again.  Digests are those of
- * `start`, or if it is NULL made of the pictures.  *json is ended by
+ * `start`, or if it is NULL made of the pictures.  With a refiner (or NULL),
+ * whose own request is resolved, last "refiner": its model and settings as
+ * above, negative_prompt if it is not the base's.  *json is ended by
  * alloc_free(). */
 enum unstir_status request_write(const struct unstir_model *model,
                                  const struct unstir_request *resolved,
-                                 const struct start *start, char **json,
-                                 struct unstir_error *err);
+                                 const struct start *start,
+                                 const struct unstir_refiner *refiner,
+                                 char **json, struct unstir_error *err);
 
 /* Back from canonical JSON that may be hostile: every key must be there, no
  * other, and request_check() must find nothing to change.  UNSTIR_ERR_FORMAT.
@@ -80,5 +91,11 @@ enum unstir_status request_read(const struct unstir_model *model,
                                 const struct json *object,
                                 struct unstir_request *resolved,
                                 struct unstir_error *err);
+
+/* The same, as request_check_untagged(). */
+enum unstir_status request_read_untagged(const struct unstir_model *model,
+                                         const struct json *object,
+                                         struct unstir_request *resolved,
+                                         struct unstir_error *err);
 
 #endif

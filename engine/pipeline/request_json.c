@@ -93,10 +93,55 @@ static void write_loras(struct json_writer *w,
     json_close(w);
 }
 
+/* How the way back is gone, but for where it begins. */
+static void write_settings(struct json_writer *w,
+                           const struct unstir_model *model,
+                           const struct unstir_request *r)
+{
+    json_put_int(w, "steps", r->steps);
+    json_put_string(w, "sampler", r->sampler);
+    if (r->schedule)
+        json_put_string(w, "schedule", r->schedule);
+    json_put_real(w, "guidance_scale", r->guidance);
+    if (model->reads_picture)
+        json_put_real(w, "image_guidance_scale", r->image_guidance);
+    if (r->guidance_rescale > 0)
+        json_put_real(w, "guidance_rescale", r->guidance_rescale);
+    if (request_has_interval(model, r)) {
+        json_put_real(w, "guidance_start", r->guidance_start);
+        json_put_real(w, "guidance_end", r->guidance_end);
+    }
+    json_put_real(w, "eta", r->eta);
+    if (r->deep_cache > 1)
+        json_put_int(w, "deep_cache", r->deep_cache);
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+    return (a == NULL) == (b == NULL) && (!a || strcmp(a, b) == 0);
+}
+
+static void write_refiner(struct json_writer *w,
+                          const struct unstir_refiner *refiner,
+                          const struct unstir_request *base)
+{
+    const struct unstir_request *r = refiner->own;
+
+    json_open_object(w, "refiner");
+    json_put_string(w, "model", refiner->model->info.id);
+    if (r->negative_prompt &&
+        !is_same_text(r->negative_prompt, base->negative_prompt))
+        json_put_string(w, "negative_prompt", r->negative_prompt);
+    write_settings(w, refiner->model, r);
+    micro_write(w, refiner->model, r);
+    json_close(w);
+}
+
 enum unstir_status request_write(const struct unstir_model *model,
                                  const struct unstir_request *r,
-                                 const struct start *start, char **json,
-                                 struct unstir_error *err)
+                                 const struct start *start,
+                                 const struct unstir_refiner *refiner,
+                                 char **json, struct unstir_error *err)
 {
     struct json_writer *w;
 
@@ -116,22 +161,7 @@ enum unstir_status request_write(const struct unstir_model *model,
         json_put_u64(w, "variation_seed", r->variation_seed);
         json_put_real(w, "variation_strength", r->variation_strength);
     }
-    json_put_int(w, "steps", r->steps);
-    json_put_string(w, "sampler", r->sampler);
-    if (r->schedule)
-        json_put_string(w, "schedule", r->schedule);
-    json_put_real(w, "guidance_scale", r->guidance);
-    if (model->reads_picture)
-        json_put_real(w, "image_guidance_scale", r->image_guidance);
-    if (r->guidance_rescale > 0)
-        json_put_real(w, "guidance_rescale", r->guidance_rescale);
-    if (request_has_interval(model, r)) {
-        json_put_real(w, "guidance_start", r->guidance_start);
-        json_put_real(w, "guidance_end", r->guidance_end);
-    }
-    json_put_real(w, "eta", r->eta);
-    if (r->deep_cache > 1)
-        json_put_int(w, "deep_cache", r->deep_cache);
+    write_settings(w, model, r);
     json_put_int(w, "width", r->width);
     json_put_int(w, "height", r->height);
     if (r->denoising_start > 0)
@@ -144,6 +174,8 @@ enum unstir_status request_write(const struct unstir_model *model,
         json_writer_free(w);
         return st;
     }
+    if (refiner)
+        write_refiner(w, refiner, r);
     json_close(w);
     return json_finish(json, w, false, err);
 }
@@ -248,11 +280,6 @@ static enum unstir_status read_field(struct unstir_request *r,
     return UNSTIR_OK;
 }
 
-static bool is_same_text(const char *a, const char *b)
-{
-    return (a == NULL) == (b == NULL) && (!a || strcmp(a, b) == 0);
-}
-
 static bool is_same_field(const struct unstir_request *a,
                           const struct unstir_request *b, const struct field *f)
 {
@@ -332,10 +359,16 @@ static enum unstir_status check_canonical(const struct unstir_model *model,
     return UNSTIR_OK;
 }
 
-enum unstir_status request_read(const struct unstir_model *model,
-                                const struct json *o,
-                                struct unstir_request *resolved,
-                                struct unstir_error *err)
+typedef enum unstir_status (*check_fn)(const struct unstir_model *model,
+                                       const struct unstir_request *request,
+                                       struct unstir_request *resolved,
+                                       unstir_violation_fn report, void *user,
+                                       struct unstir_error *err);
+
+static enum unstir_status read_request(const struct unstir_model *model,
+                                       const struct json *o, check_fn check,
+                                       struct unstir_request *resolved,
+                                       struct unstir_error *err)
 {
     struct unstir_request r = UNSTIR_REQUEST_INIT;
     enum unstir_status st;
@@ -352,7 +385,7 @@ enum unstir_status request_read(const struct unstir_model *model,
         r.init_image = &request_absent_picture;
     if (json_get(o, "mask_sha256"))
         r.mask = &request_absent_picture;
-    st = request_check(model, &r, resolved, NULL, NULL, err);
+    st = check(model, &r, resolved, NULL, NULL, err);
     if (st == UNSTIR_ERR_NOMEM)
         return st;
     if (st) { /* of the file's form: nobody asked for it                     */
@@ -361,4 +394,20 @@ enum unstir_status request_read(const struct unstir_model *model,
         return error_prefix(UNSTIR_ERR_FORMAT, "the request", err);
     }
     return check_canonical(model, &r, resolved, err);
+}
+
+enum unstir_status request_read(const struct unstir_model *model,
+                                const struct json *object,
+                                struct unstir_request *resolved,
+                                struct unstir_error *err)
+{
+    return read_request(model, object, request_check, resolved, err);
+}
+
+enum unstir_status request_read_untagged(const struct unstir_model *model,
+                                         const struct json *object,
+                                         struct unstir_request *resolved,
+                                         struct unstir_error *err)
+{
+    return read_request(model, object, request_check_untagged, resolved, err);
 }

@@ -16,6 +16,7 @@
 #include "format/weights.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/generation.h"
+#include "pipeline/relay.h"
 #include "pipeline/request.h"
 
 #define STATE_FORMAT "unstir-state-1"
@@ -51,22 +52,52 @@ static enum unstir_status write_progress(const struct unstir_generation *g,
 static const char *const tensor_names[] = {"sample", "estimate", "known",
                                            "noise",  "mask",     "masked"};
 
+/* The texts of a state's metadata. */
+struct texts {
+    char *request, *progress, *refiner;
+};
+
+static const char *runs_name(bool is_refiner)
+{
+    return is_refiner ? "refiner" : "base";
+}
+
+static enum unstir_status write_texts(const struct unstir_generation *g,
+                                      struct texts *t, struct unstir_error *err)
+{
+    const struct unstir_generation *first = relay_first(g);
+    const struct start latents = {0}; /* named, not described                */
+
+    TRY(request_write(first->model, &first->request, &first->start, NULL,
+                      &t->request, err));
+    TRY(write_progress(g, &t->progress, err));
+    if (!g->relay.model)
+        return UNSTIR_OK;
+    return request_write(g->relay.model, &g->relay.request, &latents, NULL,
+                         &t->refiner, err);
+}
+
 static enum unstir_status build(const struct unstir_generation *g,
-                                const char *request, const char *progress,
-                                unsigned char **bytes, size_t *n_bytes,
-                                struct unstir_error *err)
+                                const struct texts *t, unsigned char **bytes,
+                                size_t *n_bytes, struct unstir_error *err)
 {
     const struct unstir_model *m = g->model;
-    const struct unstir_model_info *info = &m->info;
+    const struct unstir_model_info *info = &relay_first(g)->model->info;
+    const struct unstir_model *refiner = g->relay.model;
     const struct unstir_request *r = &g->request;
     const struct sampler_state *s = &g->now;
     struct safetensors_meta meta[] = {
         {"format", STATE_FORMAT},
         {"model_digest", info->digest},
         {"fingerprint", info->fingerprint},
-        {"request", request},
-        {"progress", progress},
+        {"request", t->request},
+        {"progress", t->progress},
+        {"refiner_digest", refiner ? refiner->info.digest : ""},
+        {"refiner_fingerprint", refiner ? refiner->info.fingerprint : ""},
+        {"refiner_request", t->refiner},
+        {"runs", runs_name(g->relay.base != NULL)},
     };
+    size_t n_meta = ARRAY_LEN(meta) - (refiner ? 0 : 4);
     const float *const tensors[] = {
         s->sample,      s->estimate,
         g->start.known, g->start.known ? g->start.noise : NULL,
@@ -93,15 +124,14 @@ static enum unstir_status build(const struct unstir_generation *g,
                                        {g->deep.n_held, g->deep.floats},
                                        g->deep.held};
 
-    return safetensors_build(bytes, n_bytes, entries, n, meta, ARRAY_LEN(meta),
-                             err);
+    return safetensors_build(bytes, n_bytes, entries, n, meta, n_meta, err);
 }
 
 enum unstir_status state_save(const struct unstir_generation *g,
                               unsigned char **bytes, size_t *n_bytes,
                               struct unstir_error *err)
 {
-    char *request = NULL, *progress = NULL;
+    struct texts t = {0};
     enum unstir_status st;
 
     *bytes = NULL;
@@ -110,13 +140,12 @@ enum unstir_status state_save(const struct unstir_generation *g,
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,
                          "the picture that the run begins with is not encoded "
                          "yet; a state can be saved after the first step");
-    st = request_write(g->model, &g->request, &g->start, &request, err);
+    st = write_texts(g, &t, err);
     if (!st)
-        st = write_progress(g, &progress, err);
-    if (!st)
-        st = build(g, request, progress, bytes, n_bytes, err);
-    alloc_free(request);
-    alloc_free(progress);
+        st = build(g, &t, bytes, n_bytes, err);
+    alloc_free(t.request);
+    alloc_free(t.progress);
+    alloc_free(t.refiner);
     return st;
 }
 
@@ -246,6 +275,10 @@ static enum unstir_status read_progress(struct unstir_generation *g,
     TRY(json_get_bool(o, "is_early", false, &g->is_early, err));
     if (step < 0 || n_held < 0 || index < 0)
         return error_set(err, UNSTIR_ERR_FORMAT, "progress lacks a key");
+    if (relay_is_ahead(g) && step == g->start.end)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "the base has no step left, and the refiner has not "
+                         "begun");
     g->step = (uint32_t)step;
     g->now.n_held = (uint32_t)n_held;
     g->now.rng.index = (uint32_t)index;
@@ -333,8 +366,60 @@ static enum unstir_status read_digests(struct unstir_generation *g,
     return UNSTIR_OK;
 }
 
+/* The refiner that goes on with it, or has begun to. */
+static enum unstir_status join_refiner(struct unstir_generation *g,
+                                       const struct unstir_model *refiner,
+                                       const struct weights *w,
+                                       struct unstir_error *err)
+{
+    struct unstir_request resolved;
+    struct json *request;
+    const char *runs;
+
+    if (!refiner)
+        return UNSTIR_OK;
+    TRY(meta_get(w, "runs", &runs, err));
+    bool has_begun = strcmp(runs, runs_name(true)) == 0;
+    if (!has_begun && strcmp(runs, runs_name(false)) != 0)
+        return error_set(err, UNSTIR_ERR_FORMAT,
+                         "\"%.40s\" is neither base nor refiner", runs);
+    TRY(meta_json(w, "refiner_request", &request, err));
+    enum unstir_status st =
+        request_read_untagged(refiner, request, &resolved, err);
+    if (!st)
+        st = relay_restore(g, refiner, &resolved, has_begun, err);
+    json_free(request);
+    return st;
+}
+
+/* Of these two models, or of this one alone. */
+static enum unstir_status check_models(const struct weights *w,
+                                       const struct unstir_model *model,
+                                       const struct unstir_model *refiner,
+                                       struct unstir_error *err)
+{
+    bool has_refiner = weights_metadata(w, "refiner_digest") != NULL;
+
+    TRY(meta_match(w, "model_digest", model->info.digest, err));
+    TRY(meta_match(w, "fingerprint", model->info.fingerprint, err));
+    if (has_refiner && !refiner)
+        return error_set(err, UNSTIR_ERR_MISMATCH,
+                         "it is of a base and a refiner, and no refiner is "
+                         "given");
+    if (!has_refiner && refiner)
+        return error_set(
+            err, UNSTIR_ERR_MISMATCH,
+            "it is of one model, and a refiner is given: \"%.80s\"",
+            refiner->info.id);
+    if (!refiner)
+        return UNSTIR_OK;
+    TRY(meta_match(w, "refiner_digest", refiner->info.digest, err));
+    return meta_match(w, "refiner_fingerprint", refiner->info.fingerprint, err);
+}
+
 static enum unstir_status restore(struct unstir_generation **out,
                                   const struct unstir_model *model,
+                                  const struct unstir_model *refiner,
                                   const struct weights *w,
                                   struct unstir_error *err)
 {
@@ -343,8 +428,7 @@ static enum unstir_status restore(struct unstir_generation **out,
     enum unstir_status st;
 
     TRY(read_format(w, err));
-    TRY(meta_match(w, "model_digest", model->info.digest, err));
-    TRY(meta_match(w, "fingerprint", model->info.fingerprint, err));
+    TRY(check_models(w, model, refiner, err));
     st = meta_json(w, "request", &request, err);
     if (!st)
         st = request_read(model, request, &resolved, err);
@@ -354,6 +438,8 @@ static enum unstir_status restore(struct unstir_generation **out,
         st = generation_new(out, model, &resolved, NULL, err);
     if (!st)
         st = read_digests(*out, request, err);
+    if (!st)
+        st = join_refiner(*out, refiner, w, err);
     if (!st)
         st = read_progress(*out, progress, err);
     if (!st)
@@ -367,6 +453,7 @@ static enum unstir_status restore(struct unstir_generation **out,
 
 enum unstir_status state_restore(struct unstir_generation **out,
                                  const struct unstir_model *model,
+                                 const struct unstir_model *refiner,
                                  const unsigned char *bytes, size_t n_bytes,
                                  struct unstir_error *err)
 {
@@ -375,7 +462,7 @@ enum unstir_status state_restore(struct unstir_generation **out,
 
     *out = NULL;
     TRY(safetensors_parse(&w, bytes, n_bytes, "saved state", err));
-    enum unstir_status st = restore(out, model, w, &why);
+    enum unstir_status st = restore(out, model, refiner, w, &why);
     weights_close(w);
     if (st) {
         generation_free(*out);

@@ -13,6 +13,12 @@
  *   progress      {"step", "is_early", "n_held", "rng_index", "rng_cached"}
  *                 rng_cached: 16 hex digits of a double's bits, or null
  *
+ * and of a picture by two models (relay.h), whose tensors are those of the one
+ * that runs:
+ *
+ *   refiner_digest, refiner_fingerprint, refiner_request    as above
+ *   runs          "base" or "refiner"
+ *
  * A state is read as hostile input: every field is checked against what a
  * generation could have written.
  *
@@ -30,9 +36,11 @@ enum unstir_status state_save(const struct unstir_generation *g,
                               unsigned char **bytes, size_t *n_bytes,
                               struct unstir_error *err);
 
-/* UNSTIR_ERR_FORMAT: damaged; _MISMATCH: of another model or numerics. */
+/* UNSTIR_ERR_FORMAT: damaged; _MISMATCH: of another model or numerics, or of
+ * two models where `refiner` is NULL, or of one where it is not. */
 enum unstir_status state_restore(struct unstir_generation **out,
                                  const struct unstir_model *model,
+                                 const struct unstir_model *refiner,
                                  const unsigned char *bytes, size_t n_bytes,
                                  struct unstir_error *err);
 

@@ -141,7 +141,7 @@ static enum unstir_status walk_some(const struct unstir_trainer *t,
         request.sampler = "ddpm";
     for (size_t i = 0; status == UNSTIR_OK && i < n; i++) {
         request.seed = at + i;
-        status = generation_begin(&gens[i], model, &request, NULL, err);
+        status = generation_begin(&gens[i], model, NULL, &request, NULL, err);
     }
     if (status == UNSTIR_OK)
         status = walk(c, at, n, gens, exec, err);

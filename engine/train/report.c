@@ -103,7 +103,7 @@ static enum unstir_status make_row(const struct unstir_model *model,
     for (size_t i = 0; status == UNSTIR_OK && i < GRID_COLUMNS; i++) {
         struct unstir_request r = *request;
         r.seed += i;
-        status = generation_begin(&gens[i], model, &r, NULL, err);
+        status = generation_begin(&gens[i], model, NULL, &r, NULL, err);
     }
     if (status == UNSTIR_OK)
         status = run_row(gens, exec, images, err);

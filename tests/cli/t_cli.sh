@@ -503,6 +503,25 @@ expect part_too_short 2 "lies none of 2 steps" text -p cat --init half.safetenso
 expect latents_noised 0 "" text -p cat --init half.safetensors --strength 0.6 -o part3.png
 expect latents_of_few 2 "of a picture of 16 x 16, not 32 x 16" text -p cat --init half.safetensors --width 32
 expect latents_masked 2 "goes with no init_image and no mask" text -p cat --init half.safetensors --mask cat.png
+
+# The same two parts by one command
+pair() {
+    text -p cat --sampler ddim --refiner "$M/tiny-text" --denoising-end 0.5 "$@"
+}
+expect pair 0 "" pair --raw pair.safetensors -o pair.png
+equal pair_same "$(tail -c 1024 pair.safetensors | sha256sum)" "$(tail -c 1024 whole.safetensors | sha256sum)"
+expect pair_says_so 0 '"refiner":{"model":"tiny-text"' cat pair.png
+expect pair_for_people 0 "Refiner: tiny-text " cat pair.png
+holds pair_in_raw grep -aq refiner pair.safetensors
+equal pair_json "$(pair --json -o pair2.png | jq -c '[.model, .refiner, .steps]')" '["tiny-text","tiny-text",2]'
+same pair_again pair.png pair2.png
+expect pair_stopped 0 "" pair --stop-after 1 --save-state pair.state
+expect pair_resumed 0 "" "$U" generate -m "$M/tiny-text" --refiner "$M/tiny-text" --resume pair.state -o pair3.png
+same pair_resumed_is_same pair.png pair3.png
+expect pair_resumed_alone 3 "no refiner is given" "$U" generate -m "$M/tiny-text" --resume pair.state
+expect pair_of_pixels 2 "--refiner: fashion works on pixels" text -p cat --refiner fashion
+expect pair_to_the_end 2 "--denoising-end: denoising_end 1 leaves nothing to the refiner" text -p cat --refiner "$M/tiny-text" --denoising-end 1
+expect pair_too_late 2 "--refiner: tiny-text: from 0.9999 to 1 lies none of 2 steps" text -p cat --refiner "$M/tiny-text" --denoising-end 0.9999
 expect told_nothing 2 "--original-size: is of SDXL alone" text -p cat --crop-at 3,4
 expect told_no_pair 2 "--target-size 640: must be two whole numbers, as 1024x768" text -p cat --target-size 640
 expect told_no_score 2 "--aesthetic-score: is of SDXL alone" text -p cat --aesthetic-score 5

@@ -184,6 +184,17 @@ PIPELINES = {
 }
 
 
+# One behind the other: base, refiner, and what both are asked.
+PAIRS = {
+    "handover_both": ("handover_base", "handover_refiner", [
+        {"prompt": "a photo of a cat", "negative_prompt": "dog", "steps": 6,
+         "seed": 28, "border": 0.7, "aesthetic_score": 7.5,
+         "micro": {"original": [30, 51], "crop": [3, 7], "target": [90, 80]}},
+        {"prompt": "a red dog", "steps": 5, "seed": 29, "guidance": 3.0},
+    ]),
+}
+
+
 def picture():
     y, x = numpy.mgrid[0:36, 0:40]
     planes = [(7 * x + 13 * y + 50 * c + x * y % 32) % 256 for c in range(3)]
@@ -286,6 +297,47 @@ def run(pipe, request):
     return torch.cat(steps), bytes_.float().contiguous()
 
 
+def run_pair(base, refiner, request):
+    """All latents, the base's and then the refiner's, and the picture."""
+    steps = []
+
+    def keep(_pipe, _i, _t, kept):
+        steps.append(kept["latents"].clone())
+        return kept
+
+    border = request.get("border", 0.8)
+    both = {"prompt": request["prompt"],
+            "negative_prompt": request.get("negative_prompt"),
+            "num_inference_steps": request["steps"],
+            "guidance_scale": request.get("guidance", 5.0),
+            "callback_on_step_end": keep}
+    micro = told({k: v for k, v in request.items() if k == "micro"})
+    half = base(**both, **micro, width=32, height=32, denoising_end=border,
+                generator=torch.Generator().manual_seed(request["seed"]),
+                output_type="latent").images
+    micro.pop("target_size", None)
+    score = {k: v for k, v in request.items() if k == "aesthetic_score"}
+    image = refiner(**both, **micro, **score, image=half,
+                    denoising_start=border,
+                    generator=torch.Generator().manual_seed(request["seed"]),
+                    output_type="np").images[0]
+    bytes_ = torch.from_numpy((image * 255).round()).permute(2, 0, 1)[None]
+    return torch.cat(steps), bytes_.float().contiguous()
+
+
+def make_pair(name, folder):
+    base, refiner, requests = PAIRS[name]
+    pipes = build(base)[0], build(refiner)[0]
+    tensors = {}
+    for i, request in enumerate(requests):
+        steps, image = run_pair(*pipes, request)
+        tensors[f"{i}.steps"] = steps.contiguous()
+        tensors[f"{i}.image"] = image
+        print(f"{name} {i}: {len(steps)} evaluations")
+    save_file(tensors, folder / f"{name}.safetensors",
+              metadata={"requests": json.dumps(requests)})
+
+
 def make(name, folder):
     pipe, row = build(name)
     kind, unet, vae, texts, scheduler, _ = row
@@ -342,8 +394,8 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     logging.set_verbosity_error()
     torch.set_num_threads(1)
-    for name in sys.argv[2:] or PIPELINES:
-        make(name, folder)
+    for name in sys.argv[2:] or [*PIPELINES, *PAIRS]:
+        (make_pair if name in PAIRS else make)(name, folder)
 
 
 if __name__ == "__main__":
