@@ -21,4 +21,13 @@ struct answers {
     uint64_t n_problems[N_ERRORS]; /* sent since the start                   */
 };
 
+/* Make the share *held what an answer of n_bytes takes of the room.  False, and
+ * nothing is changed, when there is none. */
+static inline bool answers_hold(struct answers *answers, size_t *held,
+                                size_t n_bytes)
+{
+    return budget_hold(&answers->room, held,
+                       n_bytes > SMALL_ANSWER_BYTES ? n_bytes : 0);
+}
+
 #endif

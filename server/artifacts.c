@@ -9,41 +9,17 @@
 
 #include "buf.h"
 
-struct blob *blob_new(uint8_t *bytes, size_t n_bytes,
-                      void (*release)(void *bytes))
-{
-    struct blob *blob = mem_zero(1, sizeof *blob);
-
-    if (blob == NULL)
-        return NULL;
-    *blob = (struct blob){
-        .n_holders = 1, .n_bytes = n_bytes, .bytes = bytes, .release = release};
-    return blob;
-}
-
-struct blob *blob_hold(struct blob *blob)
-{
-    blob->n_holders++;
-    return blob;
-}
-
-void blob_drop(struct blob *blob)
-{
-    if (blob == NULL || --blob->n_holders > 0)
-        return;
-    blob->release((void *)blob->bytes);
-    mem_free(blob);
-}
-
 static struct artifact *oldest(const struct artifacts *a)
 {
     return RING_OF(a->by_age.next, struct artifact, by_age);
 }
 
-bool artifacts_init(struct artifacts *a, size_t max_bytes)
+bool artifacts_init(struct artifacts *a, size_t max_bytes,
+                    struct answers *answers)
 {
     memset(a, 0, sizeof *a);
     a->max_bytes = max_bytes;
+    a->answers = answers;
     ring_init(&a->by_age);
     a->gone = mem_zero(ARTIFACTS_TOMBSTONES, sizeof *a->gone);
     return a->gone != NULL;
@@ -92,7 +68,7 @@ void artifacts_remove(struct artifacts *a, struct artifact *artifact)
     a->n--;
     a->n_bytes -= artifact->blob->n_bytes;
     bury(a, artifact->digest);
-    blob_drop(artifact->blob);
+    blob_leave_store(artifact->blob, a->answers);
     mem_free(artifact);
 }
 

@@ -3,8 +3,8 @@
  * Equal bytes are kept once.  An artifact lives until the latest expiry that
  * anybody gave it, or until the byte budget drops it: the one stored longest
  * ago goes first.  What is gone leaves a tombstone, so that it is told from
- * what never was (410 and 404).  The bytes themselves are a counted blob: a
- * reply that is being sent keeps them after the artifact is gone.
+ * what never was (410 and 404).  The bytes themselves are a blob (blob.h): a
+ * reply that is being sent keeps them after the artifact is gone, as an answer.
  *
  * Threads: loop only.
  *
@@ -17,23 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "blob.h"
 #include "ring.h"
 #include "sha256.h"
-
-/* Bytes with a count of holders. */
-struct blob {
-    size_t n_holders;
-    size_t n_bytes;
-    const uint8_t *bytes;
-    void (*release)(void *bytes);
-};
-
-/* One holder, the caller.  `bytes` (ended by `release`) belongs to the blob
- * on success only; NULL without memory. */
-struct blob *blob_new(uint8_t *bytes, size_t n_bytes,
-                      void (*release)(void *bytes));
-struct blob *blob_hold(struct blob *blob);
-void blob_drop(struct blob *blob); /* NULL allowed */
 
 struct artifact {
     struct artifact *next_hash;
@@ -52,13 +38,15 @@ struct artifacts {
     struct artifact *buckets[ARTIFACTS_BUCKETS];
     struct ring by_age; /* of artifacts, oldest first                        */
     size_t n, n_bytes, max_bytes;
-    uint64_t n_evicted; /* by the budget, since the start */
+    uint64_t n_evicted;      /* by the budget, since the start               */
+    struct answers *answers; /* what is still read when it goes counts there */
     uint8_t (*gone)[SHA256_BYTES];
     size_t n_gone, next_gone;
 };
 
 /* False without memory. */
-bool artifacts_init(struct artifacts *artifacts, size_t max_bytes);
+bool artifacts_init(struct artifacts *artifacts, size_t max_bytes,
+                    struct answers *answers);
 void artifacts_fini(struct artifacts *artifacts);
 
 /* Store the blob (a holder is added) under its digest, or prolong the one that

@@ -87,7 +87,8 @@ CONFIG_SIZE(body_bytes, "body-bytes", 536870912, 65536, 1099511627776,
             "of request bodies above 64 KiB, all together")
 CONFIG_SIZE(answer_bytes, "answer-bytes", 268435456, 65536, 1099511627776,
             "of answers above 64 KiB that clients have yet to take, all "
-            "together; stored pictures as they are do not count")
+            "together; stored pictures count once they are dropped from the "
+            "store")
 CONFIG_TIME(header_timeout_ms, "header-timeout", 10000, 50, 3600000,
             "for a request's line and headers to arrive")
 CONFIG_TIME(body_timeout_ms, "body-timeout", 30000, 50, 3600000,

@@ -55,6 +55,9 @@ void connection_say_error(const struct connection *connection,
 /* Enter a phase: its deadline counts from now. */
 void connection_set_phase(struct connection *connection, enum phase phase);
 
+/* Cut it now, for a reason that the log tells. */
+void connection_cut(struct connection *connection, const char *reason);
+
 /* Cut it if it is over its deadline, or has ended its side with a request
  * begun.  Shuts the socket down; MHD then closes.  is_closing: idle ones go
  * at once.                                                                 */

@@ -46,13 +46,33 @@ void connection_set_phase(struct connection *connection, enum phase phase)
         connection->n_moved = bytes_moved(connection, phase == PHASE_SENDING);
 }
 
+/* What it does not take is not kept for it: close resets. */
+static void drop(const struct connection *connection)
+{
+    const struct linger at_once = {1, 0};
+
+    (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once,
+                     sizeof at_once);
+}
+
+void connection_cut(struct connection *connection, const char *reason)
+{
+    struct log_line line;
+
+    log_begin(&line, LOG_LEVEL_INFO, "connection cut");
+    log_text(&line, "reason", reason);
+    log_text(&line, "peer", connection->peer);
+    log_end(&line);
+    drop(connection);
+    (void)shutdown(connection->fd, SHUT_RDWR);
+}
+
 /* The line tells how late the cut is by this process's own clock: it comes at
  * the first round after the limit, so after_ms - round_ms <= limit_ms however
  * busy the machine is.                                                      */
 static void cut(struct connection *connection, const char *what,
                 uint64_t limit_ms, uint64_t now)
 {
-    const struct linger at_once = {1, 0};
     struct log_line line;
 
     log_begin(&line, LOG_LEVEL_INFO, "connection cut");
@@ -64,9 +84,8 @@ static void cut(struct connection *connection, const char *what,
     log_end(&line);
     if (connection->phase == PHASE_HEAD || connection->phase == PHASE_BODY)
         connection_say_error(connection, ERROR_SLOW_BODY);
-    else /* what it does not take is not kept for it: close resets           */
-        (void)setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &at_once,
-                         sizeof at_once);
+    else
+        drop(connection);
     (void)shutdown(connection->fd, SHUT_RDWR);
     connection_set_phase(connection, connection->phase);
 }

@@ -40,9 +40,9 @@ struct exchange {
     enum exchange_state state;
     struct http *http;
     struct connection *connection;
-    /* Something can be sent: resumes the connection if it waits.  http.c sets
-     * it, reply.c calls it: answers know no connections.                    */
-    void (*wake)(struct exchange *exchange);
+    /* http.c sets them, reply.c calls them: answers know no connections. */
+    void (*wake)(struct exchange *exchange); /* something can be sent        */
+    void (*cut)(struct exchange *exchange);  /* what is sent is wanted back  */
 
     /* Reading: http.c's. */
     const char *raw_target; /* where the parser keeps it; for comparing only */

@@ -13,17 +13,32 @@
 
 /* ------------------------------------------------------------- the bytes -- */
 
-static void release_blob(void *user)
+static void cut(void *user)
 {
-    blob_drop(user);
+    reply_cut(user);
+}
+
+static void end_reading(void *user)
+{
+    blob_read_end(user);
 }
 
 static void reply_piece(struct request *request, unsigned status,
                         const char *content_type, struct blob *blob,
                         size_t first, size_t n)
 {
+    struct blob_reader *reader =
+        mem_arena_zero(request->arena, 1, sizeof *reader);
+
+    if (reader == NULL) {
+        reply_error(request, ERROR_NO_MEMORY, "out of memory");
+        return;
+    }
+    reader->cut = cut;
+    reader->user = request;
+    blob_read(blob, reader);
     reply_shared(request, status, content_type, blob->bytes + first, n,
-                 release_blob, blob_hold(blob));
+                 end_reading, reader);
 }
 
 static void reply_whole(struct request *request,

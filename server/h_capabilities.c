@@ -204,7 +204,7 @@ static void write_loras(const struct service *service, struct json_out *out)
 
 static void write_bytes(const struct service *service, struct json_out *out)
 {
-    const struct answers *answers = http_answers(service->http);
+    const struct answers *answers = service->answers;
     const struct jobs *jobs = service->jobs;
 
     jout_object(out, "bytes");
@@ -225,7 +225,7 @@ static void write_bytes(const struct service *service, struct json_out *out)
 /* Every problem that a client was told, by its code; not those of no one. */
 static void write_problems(const struct service *service, struct json_out *out)
 {
-    const struct answers *answers = http_answers(service->http);
+    const struct answers *answers = service->answers;
 
     jout_object(out, "problems");
     for (int i = 0; i < N_ERRORS; i++)

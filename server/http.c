@@ -155,6 +155,15 @@ static void leave(struct connection *connection)
     resume(connection);
 }
 
+static void cut(struct exchange *x)
+{
+    assert(loop_is_mine(x->http->loop));
+    if (!x->connection)
+        return;
+    connection_cut(x->connection, "answer dropped");
+    leave(x->connection);
+}
+
 static struct connection *connection_at(struct ring *link)
 {
     return RING_OF(link, struct connection, link);
@@ -266,6 +275,7 @@ static void *on_target(void *cls, const char *target,
     x->http = cls;
     x->connection = connection;
     x->wake = wake;
+    x->cut = cut;
     x->answers = connection->answers;
     x->raw_target = target;
     request->exchange = x;
@@ -805,7 +815,7 @@ size_t http_body_bytes(const struct http *http)
     return http->body_bytes;
 }
 
-const struct answers *http_answers(const struct http *http)
+struct answers *http_answers(struct http *http)
 {
     return &http->answers;
 }

@@ -44,7 +44,7 @@ void http_end_idle(struct http *http);
  * (answers.h). */
 size_t http_connections(const struct http *http);
 size_t http_body_bytes(const struct http *http);
-const struct answers *http_answers(const struct http *http);
+struct answers *http_answers(struct http *http);
 
 /* End everything: `gone` is called for each open request.  Stops watching,
  * frees; NULL allowed.                                                     */

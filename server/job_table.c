@@ -283,7 +283,8 @@ bool jobs_init(struct jobs *jobs, struct service *service, char *why,
     ring_init(&jobs->by_end);
     preview_budget_init(&jobs->previews, config->preview_bytes);
     jobs->encodes.max_bytes = JOBS_ENCODE_BYTES;
-    is_kept = artifacts_init(&jobs->artifacts, config->result_bytes);
+    is_kept = artifacts_init(&jobs->artifacts, config->result_bytes,
+                             service->answers);
     jobs->gone = mem_zero(JOBS_TOMBSTONES, sizeof *jobs->gone);
     (void)snprintf(why, why_size, "out of memory");
     if (jobs->gone == NULL || !is_kept)

@@ -152,11 +152,17 @@ void reply_shared(struct request *request, unsigned status,
     finish_answer(x);
 }
 
-/* A small answer always finds room. */
 static bool hold(struct exchange *x, size_t n_bytes)
 {
-    return budget_hold(&x->answers->room, &x->n_held,
-                       n_bytes > SMALL_ANSWER_BYTES ? n_bytes : 0);
+    return answers_hold(x->answers, &x->n_held, n_bytes);
+}
+
+void reply_cut(struct request *request)
+{
+    struct exchange *x = request->exchange;
+
+    if (!x->is_gone)
+        x->cut(x);
 }
 
 bool reply_has_room(struct request *request, size_t n_bytes)

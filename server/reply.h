@@ -70,6 +70,10 @@ void reply_shared(struct request *request, unsigned status,
                   const char *content_type, const void *bytes, size_t n,
                   void (*release)(void *user), void *user);
 
+/* Of such an answer, while it is sent: the bytes are wanted back.  Its client
+ * is cut off, and release() is called soon.                                */
+void reply_cut(struct request *request);
+
 /* The same as application/json, with a line's end. */
 void reply_json(struct request *request, unsigned status, struct buf *body);
 

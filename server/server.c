@@ -296,6 +296,8 @@ static int run(struct server *server)
     }
     server->service.http =
         http_new(&server->service, &listener, why, sizeof why);
+    if (server->service.http)
+        server->service.answers = http_answers(server->service.http);
     if (server->service.http && open_signals(server) &&
         service_open(&server->service, why, sizeof why)) {
         announce(&server->config, url);

@@ -38,6 +38,7 @@ enum part_state {
     PART_FAILED    /* never will                                            */
 };
 
+struct answers;
 struct artifacts;
 struct http;
 struct intakes;
@@ -51,6 +52,7 @@ struct service {
     struct loop *loop;
     const struct config *config;
     struct http *http;
+    struct answers *answers; /* of http: what they share                     */
     struct models *models;
     struct loras *loras;
     struct jobs *jobs;

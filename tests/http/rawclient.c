@@ -5,6 +5,7 @@
  *        rawclient connections PORT LIMIT
  *        rawclient waiters PORT N PATH
  *        rawclient burst PORT PID N PATH BODY
+ *        rawclient readers PORT PATH ...
  *
  * SPDX-License-Identifier: MIT
  */
@@ -40,10 +41,14 @@ static int dial_window(int port, int window)
                                .sin_port = htons((uint16_t)port),
                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int one = 1;
+    int one = 1, segment = 536;
 
-    if (window) /* before connecting: it is agreed on then                   */
+    if (window) { /* before connecting: it is agreed on then                 */
         (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
+        /* Else the other side's buffer has room for twenty of loopback's
+         * segments of 64 KiB.                                               */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof segment);
+    }
     if (fd < 0 || connect(fd, (void *)&name, sizeof name) != 0) {
         perror("connect");
         exit(1);
@@ -173,6 +178,8 @@ int main(int argc, char **argv)
         waiter_tests(atoi(argv[2]), atoi(argv[3]), argv[4]);
     else if (argc == 7 && strcmp(argv[1], "burst") == 0)
         burst(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]), argv[5], argv[6]);
+    else if (argc >= 4 && strcmp(argv[1], "readers") == 0)
+        readers(atoi(argv[2]), argc - 3, argv + 3);
     else
         return 2;
     return failures() ? 1 : 0;

@@ -27,7 +27,7 @@ uint64_t now_ms(void);
 
 /* Connected to 127.0.0.1:port; ends the program if that fails. */
 int dial(int port);
-int dial_small(int port); /* with the smallest receive window            */
+int dial_small(int port); /* with a small window and small segments      */
 void say(int fd, const char *bytes, size_t n);
 void say_text(int fd, const char *text);
 
@@ -52,5 +52,9 @@ void waiter_tests(int port, int n, const char *path);
 /* Post the body n times to a server that sees all of them at once, and print
  * how many are accepted. */
 void burst(int port, int pid, int n, const char *path, const char *body);
+
+/* Begin to take the answers of these paths, wait for the end of standard input,
+ * take the rest; see readers.c. */
+void readers(int port, int n, char **paths);
 
 #endif

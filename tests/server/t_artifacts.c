@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "answers.h"
 #include "artifacts.h"
 #include "buf.h"
 #include "previews.h"
@@ -91,7 +92,7 @@ static void test_found_by_hash_once(void **state)
 
     (void)state;
     n_released = 0;
-    assert_true(artifacts_init(&a, 1000));
+    assert_true(artifacts_init(&a, 1000, NULL));
     first = put(&a, 1, 100, 5000);
     again = put(&a, 1, 100, 9000);
     assert_ptr_equal(first, again);
@@ -118,7 +119,7 @@ static void test_budget_drops_the_oldest(void **state)
     char hex1[SHA256_HEX_SIZE], hex2[SHA256_HEX_SIZE];
 
     (void)state;
-    assert_true(artifacts_init(&a, 250));
+    assert_true(artifacts_init(&a, 250, NULL));
     memcpy(hex1, put(&a, 1, 100, 9000)->hex, sizeof hex1);
     memcpy(hex2, put(&a, 2, 100, 9000)->hex, sizeof hex2);
     (void)put(&a, 1, 100, 9000); /* used again: now 2 is the oldest */
@@ -141,7 +142,7 @@ static void test_expiry(void **state)
     char hex[SHA256_HEX_SIZE];
 
     (void)state;
-    assert_true(artifacts_init(&a, 1000));
+    assert_true(artifacts_init(&a, 1000, NULL));
     memcpy(hex, put(&a, 1, 10, 5000)->hex, sizeof hex);
     (void)put(&a, 2, 10, 6000);
     artifacts_expire(&a, 4999);
@@ -161,7 +162,7 @@ static void test_blob_outlives_its_artifact(void **state)
     struct blob *held;
 
     (void)state;
-    assert_true(artifacts_init(&a, 1000));
+    assert_true(artifacts_init(&a, 1000, NULL));
     artifact = put(&a, 7, 10, 5000);
     n_released = 0;
     held = blob_hold(artifact->blob);
@@ -170,6 +171,57 @@ static void test_blob_outlives_its_artifact(void **state)
     assert_int_equal(held->bytes[9], 7);
     blob_drop(held);
     assert_int_equal(n_released, 1);
+    artifacts_fini(&a);
+}
+
+static int n_cut;
+
+static void cut(void *user)
+{
+    (void)user;
+    n_cut++;
+}
+
+/* What is read when the store lets it go is an answer like others, once; those
+ * who read what has no room are cut off. */
+static void test_dropped_while_it_is_read(void **state)
+{
+    enum { LARGE = 100 << 10 };
+    struct answers answers = {.room.max_bytes = 5 * LARGE / 2};
+    struct blob_reader readers[2][2], small = {.cut = cut}, late = {.cut = cut};
+    struct artifacts a;
+
+    (void)state;
+    n_cut = n_released = 0;
+    assert_true(artifacts_init(&a, 2 * LARGE, &answers));
+    for (uint8_t i = 0; i < 2; i++)
+        for (int k = 0; k < 2; k++) {
+            readers[i][k].cut = cut;
+            blob_read(put(&a, i, LARGE, 5000)->blob, &readers[i][k]);
+        }
+    n_released = 0;
+    (void)put(&a, 2, LARGE, 5000);
+    assert_int_equal(a.n_bytes, 2 * LARGE);
+    assert_int_equal(answers.room.n_bytes, LARGE);
+    blob_read(put(&a, 3, LARGE, 5000)->blob, &late);
+    assert_int_equal(answers.room.n_bytes, 2 * LARGE);
+    assert_int_equal(n_cut + n_released, 0);
+    blob_read(put(&a, 4, 1000, 5000)->blob, &small);
+    (void)put(&a, 5, 2 * LARGE, 5000); /* all others go                      */
+    assert_int_equal(a.n_bytes, 2 * LARGE);
+    assert_int_equal(n_cut, 1); /* late: there was no room for a third       */
+    assert_int_equal(n_released, 1); /* 2, which nobody read       */
+    assert_int_equal(answers.room.n_bytes, 2 * LARGE); /* a small one is none */
+    blob_read_end(&late);
+    blob_read_end(&small);
+    blob_read_end(&readers[0][0]);
+    assert_int_equal(answers.room.n_bytes, 2 * LARGE);
+    blob_read_end(&readers[0][1]);
+    assert_int_equal(answers.room.n_bytes, LARGE);
+    blob_read_end(&readers[1][0]);
+    blob_read_end(&readers[1][1]);
+    assert_int_equal(answers.room.n_bytes, 0);
+    assert_int_equal(n_released, 5); /* all but the last                     */
     artifacts_fini(&a);
 }
 
@@ -305,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_budget_drops_the_oldest),
         cmocka_unit_test(test_expiry),
         cmocka_unit_test(test_blob_outlives_its_artifact),
+        cmocka_unit_test(test_dropped_while_it_is_read),
         cmocka_unit_test(test_every_step_is_kept),
         cmocka_unit_test(test_policies),
         cmocka_unit_test(test_budget_order),
