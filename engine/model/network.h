@@ -42,6 +42,8 @@ struct network_options {
     size_t n_rungs;
     struct pack_cache cache; /* of packed weights; zeroed: none              */
     struct network_names names;
+    uint32_t max_tokens;  /* of a text encoder's piece, where its tokenizer
+                             cuts shorter; 0: as many as it has positions    */
     bool without_weights; /* to be described and checked, not evaluated;
                                 weight_bytes are those of opening it whole   */
 };

@@ -29,6 +29,7 @@ static enum unstir_status open_encoder(struct conditioner *c,
     struct network_options o = *options;
 
     o.names = text->names;
+    o.max_tokens = bpe_info(text->tokenizer)->max_length;
     TRY(clip_text_open(encoder, text->config, text->weights, &o, err));
     c->tokenizers[c->n++] = text->tokenizer;
     info = clip_text_info(*encoder);

@@ -25,6 +25,7 @@
 #include "model/lora_derive.h"
 #include "model/network.h"
 #include "pipeline/checkpoint_inside.h"
+#include "text/bpe.h"
 
 #define NAME_BYTES 256
 
@@ -270,6 +271,7 @@ static enum unstir_status derive_text(struct unstir_model *m, size_t i,
                        (enum single_file_part_id)(SINGLE_FILE_TEXT + i), err));
     if (!d->text_weights[i])
         return UNSTIR_OK;
+    options.max_tokens = bpe_info(parts->texts[i].tokenizer)->max_length;
     TRY(clip_text_open(&d->texts[i], parts->texts[i].config, d->text_weights[i],
                        &options, err));
     m->conditioner.encoders[encoder] = d->texts[i];

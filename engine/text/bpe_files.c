@@ -339,12 +339,30 @@ static enum unstir_status special_id(const struct bpe *b, uint32_t *id,
     return UNSTIR_OK;
 }
 
+/* Pieces are filled, and texts cut, at their end alone. */
+static enum unstir_status check_sides(const struct json *config,
+                                      struct unstir_error *err)
+{
+    static const char *const keys[] = {"padding_side", "truncation_side"};
+
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const struct json *v = json_get(config, keys[i]);
+
+        if (json_type(v) == JSON_STRING && strcmp(json_string(v), "right") != 0)
+            return error_set(err, UNSTIR_ERR_UNSUPPORTED,
+                             "%s is \"%.40s\"; supported: right", keys[i],
+                             json_string(v));
+    }
+    return UNSTIR_OK;
+}
+
 static enum unstir_status find_special(struct bpe *b, const struct json *config,
                                        struct unstir_error *err)
 {
     struct bpe_info *info = &b->info;
     const struct json *length = json_get(config, "model_max_length");
 
+    TRY(check_sides(config, err));
     TRY(special_id(b, &info->bos, config, "bos_token", BOS, err));
     TRY(special_id(b, &info->eos, config, "eos_token", EOS, err));
     TRY(special_id(b, &info->unk, config, "unk_token", EOS, err));
@@ -366,6 +384,39 @@ static enum unstir_status add_special(struct bpe *b, uint32_t id,
 
     memcpy(text, token, n);
     return bpe_add_added(b, &(struct bpe_added){.id = id}, text, err);
+}
+
+/* One more of them, if the vocabulary has it: another would get a number that
+ * no encoder knows. */
+static enum unstir_status add_extra(struct bpe *b, const struct json *v,
+                                    struct unstir_error *err)
+{
+    const char *text;
+    uint32_t id;
+
+    if (json_type(v) == JSON_OBJECT)
+        v = json_get(v, "content");
+    if (json_type(v) != JSON_STRING)
+        return UNSTIR_OK;
+    text = json_string(v);
+    return bpe_find(b, &id, text, strlen(text)) ? add_special(b, id, err)
+                                                : UNSTIR_OK;
+}
+
+/* A list, or an object of names. */
+static enum unstir_status add_extras(struct bpe *b, const struct json *extras,
+                                     struct unstir_error *err)
+{
+    const struct json *v;
+    const char *key;
+
+    if (json_type(extras) == JSON_ARRAY)
+        for (size_t i = 0; i < json_len(extras); i++)
+            TRY(add_extra(b, json_at(extras, i), err));
+    if (json_type(extras) == JSON_OBJECT)
+        for (size_t i = 0; json_each(extras, &i, &key, &v);)
+            TRY(add_extra(b, v, err));
+    return UNSTIR_OK;
 }
 
 /* -- the whole --------------------------------------------------------- */
@@ -414,6 +465,8 @@ static enum unstir_status fill(struct bpe *b, const struct bpe_texts *t,
     TRY(add_special(b, b->info.eos, err));
     TRY(add_special(b, b->info.unk, err));
     TRY(add_special(b, b->info.pad, err));
+    TRY(add_extras(b, json_get(f->config, "additional_special_tokens"), err));
+    TRY(add_extras(b, json_get(f->config, "extra_special_tokens"), err));
     return bpe_seal(b, err);
 }
 

@@ -30,9 +30,9 @@
 #include "text_folder.h"
 #include "unstir.h"
 
-static const char *const names[] = {"sd1", "sd2",       "sdxl",
-                                    "lcm", "sdxl_tiny", "sdxl_means"};
-#define N_MODELS 6
+static const char *const names[] = {
+    "sd1", "sd2", "sdxl", "lcm", "sdxl_tiny", "sdxl_means", "sd1_short"};
+#define N_MODELS 7
 
 /* Written once for all tests. */
 static char folders[N_MODELS][SCRATCH_PATH];
@@ -606,6 +606,7 @@ int main(void)
         {"lcm", test_trajectories, NULL, NULL, (void *)&names[3]},
         {"sdxl_tiny", test_trajectories, NULL, NULL, (void *)&names[4]},
         {"sdxl_means", test_trajectories, NULL, NULL, (void *)&names[5]},
+        {"sd1_short", test_trajectories, NULL, NULL, (void *)&names[6]},
         {"sd1 company", test_company, NULL, NULL, &numbers[SD1]},
         {"sdxl company", test_company, NULL, NULL, &numbers[SDXL]},
         {"lcm company", test_company, NULL, NULL, &numbers[LCM]},

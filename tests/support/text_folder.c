@@ -291,6 +291,7 @@ struct text_folder text_folder_of(const struct weights *golden)
         .vae = weights_metadata(golden, "vae"),
         .text_encoder = weights_metadata(golden, "text_encoder"),
         .text_encoder_2 = weights_metadata(golden, "text_encoder_2"),
+        .tokenizer_config = weights_metadata(golden, "tokenizer_config"),
         .seed = strtoull(weights_metadata(golden, "seed"), NULL, 10),
     };
 }
@@ -299,6 +300,7 @@ void text_folder_write(const char *path, const struct text_folder *f)
 {
     /* OpenCLIP's encoders pad otherwise, as their tokenizer says. */
     bool is_open_clip = f->text_encoder && strstr(f->text_encoder, "\"gelu\"");
+    char tokenizer[SCRATCH_PATH];
 
     scratch_write(path, "model_index.json", f->index, strlen(f->index));
     write_config(path, "scheduler", "scheduler_config.json", f->scheduler);
@@ -306,6 +308,11 @@ void text_folder_write(const char *path, const struct text_folder *f)
     write_network(path, f->vae, "vae", true, f->seed);
     write_text(path, f->text_encoder, "text_encoder", "tokenizer", is_open_clip,
                f->seed);
+    if (f->tokenizer_config) {
+        scratch_path(tokenizer, path, "tokenizer");
+        scratch_write(tokenizer, "tokenizer_config.json", f->tokenizer_config,
+                      strlen(f->tokenizer_config));
+    }
     write_text(path, f->text_encoder_2, "text_encoder_2", "tokenizer_2", true,
                f->seed);
 }

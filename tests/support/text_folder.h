@@ -16,6 +16,7 @@ struct weights;
 struct text_folder {
     const char *index, *scheduler, *unet, *vae;
     const char *text_encoder, *text_encoder_2; /* one may be NULL            */
+    const char *tokenizer_config;              /* NULL: as all have it       */
     uint64_t seed;
 };
 

@@ -354,6 +354,37 @@ static void test_config(void **state)
     bpe_free(b);
 }
 
+/* Special tokens of a configuration's own are known verbatim, if they are in
+ * the vocabulary. */
+static void test_extra_special(void **state)
+{
+    static const struct {
+        const char *config;
+        size_t n; /* tokens of "aab" */
+    } rows[] = {
+        {"{}", 1},
+        {"{\"additional_special_tokens\": [\"ab\"]}", 2},
+        {"{\"additional_special_tokens\": [{\"content\": \"a\"}]}", 3},
+        {"{\"extra_special_tokens\": [\"aa\", \"a\"]}", 3},
+        {"{\"extra_special_tokens\": {\"x_token\": \"ab\"}}", 2},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct unstir_error err = {0};
+        struct bpe *b = parse(SMALL, SMALL_MERGES, rows[i].config, &err);
+        struct bpe_ids ids = {0};
+
+        if (!b)
+            fail_msg("%s: %s", rows[i].config, err.detail);
+        assert_int_equal(bpe_encode(b, &ids, "aab", 3, NULL), UNSTIR_OK);
+        if (ids.n != rows[i].n)
+            fail_msg("%s: got %zu tokens, wanted %zu", rows[i].config, ids.n,
+                     rows[i].n);
+        bpe_ids_fini(&ids);
+        bpe_free(b);
+    }
+}
+
 #define TOKENIZER(model)                                                      \
     "{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": " \
     "\"NFC\"}, {\"type\": \"Replace\"}, {\"type\": \"Lowercase\"}]}, "        \
@@ -465,6 +496,8 @@ static void test_damage(void **state)
         {"{\"a\": 1000000}", "", NULL, "0 to 999999"},
         {"{\"a\": 0, \"b\": 0}", "", NULL, "id 0 belongs to \"a\" and to"},
         {"{\"a\": 0}", "", NULL, "bos_token \"<|startoftext|>\" is not in"},
+        {SMALL, "", "{\"padding_side\": \"left\"}", "padding_side is \"left"},
+        {SMALL, "", "{\"truncation_side\": \"left\"}", "truncation_side is"},
         {SMALL, "a\n", NULL, "merge 1 is \"a\""},
         {SMALL, "a b c\n", NULL, "two symbols with one space"},
         {SMALL, "a b\na x\n", NULL, "merge 2 names \"x\""},
@@ -589,6 +622,7 @@ int main(int argc, char **argv)
         {"lists, merges as lines", test_lists, NULL, NULL, (void *)&forms[3]},
         cmocka_unit_test(test_merging),
         cmocka_unit_test(test_config),
+        cmocka_unit_test(test_extra_special),
         cmocka_unit_test(test_added),
         cmocka_unit_test(test_added_beside_vocab),
         cmocka_unit_test(test_damage),

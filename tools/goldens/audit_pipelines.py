@@ -68,8 +68,8 @@ TOKENS = {
     "add_eos_token": [False], "clean_up_tokenization_spaces": [True, False],
     "tokenizer_class": ["CLIPTokenizerFast", "GPT2Tokenizer", GONE],
     "added_tokens_decoder": [{"5": {**SPECIAL, "content": "cat"}}],
-    "split_special_tokens": [True], "additional_special_tokens": [["cat"]],
-    "extra_special_tokens": [["cat"], {"x_token": "dog"}], "backend": [GONE],
+    "split_special_tokens": [True], "additional_special_tokens": [["cat"], ["a"], [SPECIAL, "o"]],
+    "extra_special_tokens": [["cat"], ["o"], {"x_token": "o"}], "backend": [GONE],
     "is_local": [GONE],
 }
 VAE = {
@@ -278,10 +278,7 @@ def audit(a, name, file, tally):
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         pipe = make()
-        if "tokenizer" in file:
-            pipe.save_pretrained(folder)
-        else:
-            pipe.save_pretrained(folder)
+        pipe.save_pretrained(folder)
         if not (folder / file).exists():
             return
         kept = (folder / file).read_text()

@@ -282,6 +282,8 @@ def draw_more(r, class_name, config, part, n):
     rows = config.get("num_class_embeds") or config.get("num_embeds_ada_norm")
     if rows:
         more["labels"] = [r.randint(0, rows - 1) for _ in range(n)]
+    if config.get("class_embed_type"):  # which goes before a table
+        more["labels"] = []
     if config.get("class_embed_type") == "timestep":
         more["labels"] = [r.randint(0, 999) for _ in range(n)]
     if config.get("addition_embed_type") == "text_time":

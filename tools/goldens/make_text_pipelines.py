@@ -5,7 +5,8 @@ Needs python with torch, diffusers, transformers and safetensors (made with
 diffusers 0.42.1, transformers 5.24.0 and torch 2.15.0); run from the root of
 the project:
 
-    python tools/goldens/make_text_pipelines.py tests/data/text_pipelines [DIR]
+    python tools/goldens/make_text_pipelines.py tests/data/text_pipelines [DIR
+        [NAME ...]]
 
 Tiny pipelines with weights drawn from one seed by the rule that make_unet2d.py
 states, and a vocabulary of a few hundred tokens in both kinds of files.  A
@@ -13,7 +14,7 @@ golden holds the configurations, the requests and, for each, the latents after
 every step and the picture, as the reference's own pipeline makes them.  Where
 that cannot say what is asked (clip skip for both texts, texts in pieces,
 weights), the embeddings are put together here and handed to it.  DIR: where
-save_pretrained() leaves the pipelines.
+save_pretrained() leaves the pipelines ("": nowhere).
 
 SPDX-License-Identifier: MIT
 """
@@ -64,6 +65,9 @@ TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4,
         "num_hidden_layers": 3, "vocab_size": N_TOKENS,
         "max_position_embeddings": 77, "hidden_act": "quick_gelu",
         "bos_token_id": N_TOKENS - 2, "eos_token_id": N_TOKENS - 1}
+TOKENIZER = {"model_max_length": 77, "bos_token": "<|startoftext|>",
+             "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
+             "pad_token": "<|endoftext|>", "tokenizer_class": "CLIPTokenizer"}
 
 XL = {**SMALL, "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
       "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
@@ -125,6 +129,11 @@ PIPELINES = {
                    EulerDiscreteScheduler(**BETAS, timestep_spacing="leading",
                                           steps_offset=1),
                    [{"prompt": "a photo of a cat", "steps": 3, "seed": 18}]),
+    "sd1_short": (StableDiffusionPipeline, UNET, VAE, [TEXT],
+                  PNDMScheduler(**BETAS, skip_prk_steps=True), [
+                      {"prompt": "a photo of a cat", "steps": 2, "seed": 19},
+                      {"prompt": "a red dog in a photo of a cat at a hot dog",
+                       "syntax": "plain", "steps": 2, "seed": 20}]),
     "lcm": (LatentConsistencyModelPipeline,
             {**UNET, "time_cond_proj_dim": 32}, TINY, [TEXT],
             LCMScheduler(**BETAS), [
@@ -134,6 +143,9 @@ PIPELINES = {
             ]),
 }
 
+# Of pieces, where a tokenizer cuts them shorter than the encoder could read.
+LENGTHS = {"sd1_short": 10}
+
 
 def drawn(model):
     parts = ["decode", "encode"] if hasattr(model, "decoder") else [None]
@@ -142,10 +154,10 @@ def drawn(model):
     return model.eval()
 
 
-def tokenizer(pad):
+def tokenizer(pad, length=77):
     t = transformers.CLIPTokenizer(vocab=vocabulary(), merges=MERGES,
                                    pad_token=pad)
-    t.model_max_length = 77
+    t.model_max_length = length
     return t
 
 
@@ -167,7 +179,7 @@ def build(name):
         parts["text_encoder" + suffix] = drawn(
             model(transformers.CLIPTextConfig(**config)))
         pad = "!" if is_second or name == "sd2" else "<|endoftext|>"
-        parts["tokenizer" + suffix] = tokenizer(pad)
+        parts["tokenizer" + suffix] = tokenizer(pad, LENGTHS.get(name, 77))
     if not name.startswith("sdxl"):
         parts.update(safety_checker=None, feature_extractor=None,
                      requires_safety_checker=False)
@@ -302,6 +314,9 @@ def make(name, folder, keep):
                 "seed": SEED}
     for i, config in enumerate(texts):
         metadata["text_encoder" + ("_2" if i else "")] = config
+    if name in LENGTHS:
+        metadata["tokenizer_config"] = {**TOKENIZER,
+                                        "model_max_length": LENGTHS[name]}
     save_file(tensors, folder / f"{name}.safetensors",
               metadata={k: json.dumps(v) for k, v in metadata.items()})
 
@@ -314,23 +329,21 @@ def write_tokenizers(folder):
                                                ensure_ascii=False))
     (old / "merges.txt").write_text(
         "\n".join(["#version: 0.2"] + [" ".join(m) for m in MERGES]) + "\n")
-    (old / "tokenizer_config.json").write_text(json.dumps({
-        "model_max_length": 77, "bos_token": "<|startoftext|>",
-        "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
-        "pad_token": "<|endoftext|>", "tokenizer_class": "CLIPTokenizer"}))
+    (old / "tokenizer_config.json").write_text(json.dumps(TOKENIZER))
     tokenizer("!").save_pretrained(folder / "tokenizer_2")
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     logging.set_verbosity_error()
     torch.set_num_threads(1)
     write_tokenizers(folder)
-    for name in PIPELINES:
-        make(name, folder, sys.argv[2] if len(sys.argv) == 3 else None)
+    keep = sys.argv[2] if len(sys.argv) > 2 else ""
+    for name in sys.argv[3:] or PIPELINES:
+        make(name, folder, keep)
 
 
 if __name__ == "__main__":
