@@ -24,57 +24,54 @@ static const struct row {
             {8, 64, 64, 160},     {8, 4096, 77, 40},   {8, 1024, 77, 80},
             {10, 4096, 4096, 64}, {1, 4096, 4096, 512}};
 
-/* q, k, v, o of one row. */
-struct room {
-    void *x[4], *scratch;
+/* One row: q, k, v, o. */
+struct attention_bench {
+    struct attention_args a;
+    float *x[4];
+    void *scratch;
+    size_t n_scratch;
 };
 
-static enum unstir_status floats(void **out, size_t n, struct unstir_error *err)
-{
-    float *p;
-
-    TRY(alloc_aligned(out, n, sizeof(float), err));
-    p = *out;
-    for (size_t i = 0; i < n; i++)
-        p[i] = (float)(i * 7919 % 251) / 125.0F - 1.0F;
-    return UNSTIR_OK;
-}
-
-static enum unstir_status time_row(const struct bench_rows *b,
-                                   const struct row *r, struct room *room,
-                                   double *best, struct unstir_error *err)
+static enum unstir_status attention_init(struct attention_bench *t,
+                                         const struct bench_rows *b,
+                                         const struct row *r,
+                                         struct unstir_error *err)
 {
     uint32_t ld = r->heads * r->d;
-    struct attention_args a = {
-        .n = 1,
-        .heads = r->heads,
-        .d = r->d,
-        .len_q = r->len_q,
-        .len_k = r->len_k,
-        .ldq = ld,
-        .ldk = ld,
-        .ldv = ld,
-        .ldo = ld,
-        .scale = 1 / sqrtf((float)r->d),
-    };
-    size_t n_scratch = attention_scratch(&b->k, pool_threads(b->pool), &a);
 
+    *t = (struct attention_bench){.a = {
+                                      .n = 1,
+                                      .heads = r->heads,
+                                      .d = r->d,
+                                      .len_q = r->len_q,
+                                      .len_k = r->len_k,
+                                      .ldq = ld,
+                                      .ldk = ld,
+                                      .ldv = ld,
+                                      .ldo = ld,
+                                      .scale = 1 / sqrtf((float)r->d),
+                                  }};
+    t->n_scratch = attention_scratch(&b->k, pool_threads(b->pool), &t->a);
     for (int i = 0; i < 4; i++)
-        TRY(floats(&room->x[i], (size_t)ld * (i % 3 == 0 ? r->len_q : r->len_k),
-                   err));
-    TRY(alloc_aligned(&room->scratch, n_scratch, 1, err));
-    a.q = room->x[0], a.k = room->x[1], a.v = room->x[2], a.o = room->x[3];
-    *best = HUGE_VAL;
-    for (unsigned i = 0; i < b->warmup + b->repeat; i++) {
-        struct op_ctx ctx = {&b->k, b->pool, room->scratch, n_scratch};
-        double start = bench_rows_now(b), t;
+        TRY(bench_rows_floats(
+            &t->x[i], (size_t)ld * (i % 3 == 0 ? r->len_q : r->len_k), err));
+    t->a.q = t->x[0], t->a.k = t->x[1], t->a.v = t->x[2], t->a.o = t->x[3];
+    return alloc_aligned(&t->scratch, t->n_scratch, 1, err);
+}
 
-        attention_run(&ctx, &a);
-        t = bench_rows_now(b) - start;
-        if (i >= b->warmup && t < *best)
-            *best = t;
-    }
-    return UNSTIR_OK;
+static void attention_fini(struct attention_bench *t)
+{
+    for (int i = 0; i < 4; i++)
+        alloc_free(t->x[i]);
+    alloc_free(t->scratch);
+}
+
+static void attention_once(const struct bench_rows *b, void *arg)
+{
+    const struct attention_bench *t = arg;
+
+    attention_run(&(struct op_ctx){&b->k, b->pool, t->scratch, t->n_scratch},
+                  &t->a);
 }
 
 enum unstir_status bench_rows_attention(struct bench_rows *b,
@@ -82,19 +79,18 @@ enum unstir_status bench_rows_attention(struct bench_rows *b,
 {
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         const struct row *r = &rows[i];
-        double best = 0,
-               flop = 4.0 * r->heads * r->len_q * (double)r->len_k * r->d;
-        struct room room = {0};
+        double flop = 4.0 * r->heads * r->len_q * (double)r->len_k * r->d;
+        struct attention_bench t;
         char shape[64];
-        enum unstir_status status = time_row(b, r, &room, &best, err);
+        enum unstir_status status = attention_init(&t, b, r, err);
 
-        for (int j = 0; j < 4; j++)
-            alloc_free(room.x[j]);
-        alloc_free(room.scratch);
-        TRY(status);
         (void)snprintf(shape, sizeof shape, "%u x %u x %u, d %u", r->heads,
                        r->len_q, r->len_k, r->d);
-        bench_rows_put(b, "attention", shape, "streaming", best, flop);
+        if (status == UNSTIR_OK)
+            bench_rows_put(b, "attention", shape, "streaming",
+                           bench_rows_best(b, attention_once, &t), flop);
+        attention_fini(&t);
+        TRY(status);
     }
     return UNSTIR_OK;
 }
@@ -104,7 +100,13 @@ unstir_bench_attention(const struct unstir_bench_options *options, char **json,
                        struct unstir_error *err)
 {
     static const bench_rows_fn part = bench_rows_attention;
+    static const struct bench_rows_table table = {
+        .what = "attention",
+        .list = "rows",
+        .clock = CLOCK_PROCESS_CPUTIME_ID,
+        .parts = &part,
+        .n_parts = 1,
+    };
 
-    return bench_rows_run(options, "attention", CLOCK_PROCESS_CPUTIME_ID, &part,
-                          1, json, err);
+    return bench_rows_run(options, &table, json, err);
 }

@@ -185,12 +185,12 @@ enum unstir_status unstir_bench_pool(const struct unstir_bench_options *o,
     struct kernel_table table;
     struct figures figures;
     struct gang *gangs = NULL;
+    const char *refused;
     enum unstir_status status;
 
     *json = NULL;
-    if (!kernels_select(&table, o->isa))
-        return error_field(
-            err, "isa", "\"%s\" is unknown or this CPU cannot run it", o->isa);
+    TRY(kernels_choose(&table, &(struct kernel_wish){.isa = o->isa}, &refused,
+                       err));
     TRY(alloc_aligned(&gangs, 2, sizeof *gangs, err));
     memset(gangs, 0, 2 * sizeof *gangs);
     gangs[0].k = gangs[1].k = &table;

@@ -116,45 +116,6 @@ void kernels_use_int8(struct kernel_table *table)
     table->i8.is_used = true;
 }
 
-/* The operands that somebody wants, where the rung has others; false if it
- * cannot have them. */
-static bool use_operands(struct kernel_table *table,
-                         enum kernel_operands operands)
-{
-    if (operands == KERNEL_OPERANDS_BF16)
-        kernels_use_bf16_operands(table);
-    if (operands == KERNEL_OPERANDS_INT8)
-        kernels_use_int8(table);
-    return operands != KERNEL_OPERANDS_F32 || !table->gemm.is_bf16;
-}
-
-bool kernels_choose(struct kernel_table *table, const struct kernel_wish *wish,
-                    const char **refused)
-{
-    const struct kernel_rung *ladder =
-        wish->ladder ? wish->ladder : kernels_ladder;
-    size_t n = wish->ladder ? wish->n_rungs : kernels_ladder_len;
-    struct cpu cpu = cpu_detect();
-    size_t top = find_rung(wish->isa, ladder, n, &cpu);
-    *refused = NULL;
-    if (top == n)
-        return false;
-    for (size_t i = top + 1; i-- > 0;) {
-        if (!ladder[i].is_supported(&cpu))
-            continue;
-        fill_up_to(table, ladder, i, &cpu);
-        if (!use_operands(table, wish->operands))
-            continue;
-        if (kernels_verify(table))
-            return true;
-        if (!*refused)
-            *refused = ladder[i].isa;
-        if (wish->isa)
-            return false;
-    }
-    return false;
-}
-
 /* Every rung stands on all lower ones, so the best one names the list;
  * tests/unit/t_generation.c holds the table to the ladder. */
 const char *kernels_rungs(void)
@@ -173,4 +134,51 @@ const char *kernels_rungs(void)
         if (kernels_select(&table, rungs[i].best))
             return rungs[i].list;
     return "scalar";
+}
+
+/* False: the rung cannot have operands of that precision. */
+static bool use_precision(struct kernel_table *table,
+                          enum unstir_precision precision)
+{
+    if (precision == UNSTIR_PRECISION_BF16)
+        kernels_use_bf16_operands(table);
+    if (precision == UNSTIR_PRECISION_INT8)
+        kernels_use_int8(table);
+    return precision != UNSTIR_PRECISION_F32 || !table->gemm.is_bf16;
+}
+
+enum unstir_status kernels_choose(struct kernel_table *table,
+                                  const struct kernel_wish *wish,
+                                  const char **refused,
+                                  struct unstir_error *err)
+{
+    const struct kernel_rung *ladder =
+        wish->ladder ? wish->ladder : kernels_ladder;
+    size_t n = wish->ladder ? wish->n_rungs : kernels_ladder_len;
+    struct cpu cpu = cpu_detect();
+    size_t top = find_rung(wish->isa, ladder, n, &cpu);
+
+    *refused = NULL;
+    if (top == n)
+        return error_field(err, "isa",
+                           "\"%.40s\" is unknown or not in this CPU, which "
+                           "runs %s",
+                           wish->isa ? wish->isa : "best", kernels_rungs());
+    for (size_t i = top + 1; i-- > 0;) {
+        if (!ladder[i].is_supported(&cpu))
+            continue;
+        fill_up_to(table, ladder, i, &cpu);
+        if (!use_precision(table, wish->precision))
+            continue;
+        if (kernels_verify(table))
+            return UNSTIR_OK;
+        if (!*refused)
+            *refused = ladder[i].isa;
+        if (wish->isa)
+            break;
+    }
+    return error_set(err, UNSTIR_ERR_INTERNAL,
+                     "the %.40s kernels disagree with the plain ones on this "
+                     "machine",
+                     *refused ? *refused : ladder[top].isa);
 }

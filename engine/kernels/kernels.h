@@ -13,6 +13,7 @@
 #ifndef KERNELS_KERNELS_H
 #define KERNELS_KERNELS_H
 
+#include "base/error.h"
 #include "kernels/gemm_kernels.h"
 #include "kernels/int8_kernels.h"
 #include "kernels/vector_kernels.h"
@@ -70,26 +71,27 @@ void kernels_use_exact_operands(struct kernel_table *exact,
  * rest of precision int8 is the rung's own. */
 void kernels_use_int8(struct kernel_table *table);
 
-/* What somebody wants of a table; zeros are the best rung as it is. */
-enum kernel_operands {
-    KERNEL_OPERANDS_ANY,
-    KERNEL_OPERANDS_F32, /* passes over rungs that have none                 */
-    KERNEL_OPERANDS_BF16,
-    KERNEL_OPERANDS_INT8 /* of some layers; the others' are the rung's own   */
-};
-
+/* What somebody wants of a table; zeros are the best rung as it is.  F32 passes
+ * over rungs that have no such operands; INT8 is for some layers, the others'
+ * operands are the rung's own. */
 struct kernel_wish {
     const char *isa; /* NULL: the best                                       */
-    enum kernel_operands operands;
+    enum unstir_precision precision;
     const struct kernel_rung *ladder; /* NULL: the built-in one              */
     size_t n_rungs;
 };
 
-/* A table that verifies, or false.  Of the best rung that does not *refused is
- * the name (else NULL), and the next lower one is tried; but where the wish
- * names a rung, no other will do, save a lower one for operands of f32. */
-bool kernels_choose(struct kernel_table *table, const struct kernel_wish *wish,
-                    const char **refused);
+/* A table that verifies.  Of the best rung that does not *refused is the name
+ * (else NULL), and the next lower one is tried; but where the wish names a
+ * rung, no other will do, save a lower one for operands of f32.
+ *
+ *   UNSTIR_ERR_ARG       the rung is unknown or not in this CPU; the text names
+ *                        those that are
+ *   UNSTIR_ERR_INTERNAL  no rung verifies                                    */
+enum unstir_status kernels_choose(struct kernel_table *table,
+                                  const struct kernel_wish *wish,
+                                  const char **refused,
+                                  struct unstir_error *err);
 
 /* As unstir_cpu_rungs(): the names of the rungs that this CPU runs. */
 const char *kernels_rungs(void);

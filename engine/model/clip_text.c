@@ -207,19 +207,17 @@ static enum unstir_status choose_table(struct clip_text *t,
                                        const struct network_options *options,
                                        struct unstir_error *err)
 {
-    struct kernel_wish wish = {.isa = options->isa};
+    /* No layer of it has 8-bit products. */
+    struct kernel_wish wish = {
+        .isa = options->isa,
+        .precision = options->precision == UNSTIR_PRECISION_INT8
+                         ? UNSTIR_PRECISION_AUTO
+                         : options->precision,
+    };
     struct kernel_table *k = &t->table;
     const char *refused;
 
-    if (options->precision == UNSTIR_PRECISION_BF16)
-        wish.operands = KERNEL_OPERANDS_BF16;
-    if (options->precision == UNSTIR_PRECISION_F32)
-        wish.operands = KERNEL_OPERANDS_F32;
-    if (!kernels_choose(k, &wish, &refused))
-        return error_set(err, UNSTIR_ERR_ARG,
-                         "instruction set \"%.40s\" is unknown, not in this "
-                         "CPU or wrong on it",
-                         options->isa ? options->isa : "best");
+    TRY(kernels_choose(k, &wish, &refused, err));
     t->info.isa = k->isa;
     t->info.precision = k->gemm.is_bf16 ? "bf16" : "f32";
     return UNSTIR_OK;

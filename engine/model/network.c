@@ -168,23 +168,6 @@ enum unstir_status network_flops(const struct network *net, uint32_t h,
 
 /* -- rung -------------------------------------------------------------- */
 
-static enum unstir_status unknown_rung(const char *isa,
-                                       struct unstir_error *err)
-{
-    struct cpu cpu = cpu_detect();
-    char names[120] = "";
-    size_t n = 0;
-
-    for (size_t i = kernels_ladder_len; i-- > 0 && n < sizeof names;)
-        if (kernels_ladder[i].is_supported(&cpu))
-            n += (size_t)snprintf(names + n, sizeof names - n, "%s%s",
-                                  n ? ", " : "", kernels_ladder[i].isa);
-    return error_set(err, UNSTIR_ERR_ARG,
-                     "instruction set \"%.40s\" is unknown or not in this CPU; "
-                     "available: %s",
-                     isa ? isa : "best", names);
-}
-
 static const char *flavour_of(const struct kernel_table *t)
 {
     if (!t->wino.is_used)
@@ -204,35 +187,16 @@ static void put_fingerprint(struct network *net, size_t precision)
     net->info.fingerprint = net->fingerprint;
 }
 
-static enum kernel_operands operands_of(enum unstir_precision precision)
-{
-    switch (precision) {
-    case UNSTIR_PRECISION_F32:
-        return KERNEL_OPERANDS_F32;
-    case UNSTIR_PRECISION_BF16:
-        return KERNEL_OPERANDS_BF16;
-    case UNSTIR_PRECISION_INT8:
-        return KERNEL_OPERANDS_INT8;
-    default:
-        return KERNEL_OPERANDS_ANY;
-    }
-}
-
 static enum unstir_status choose_table(struct network *net,
                                        const struct network_options *options,
                                        struct unstir_error *err)
 {
-    struct kernel_wish wish = {options->isa, operands_of(options->precision),
+    struct kernel_wish wish = {options->isa, options->precision,
                                options->ladder, options->n_rungs};
     struct kernel_table *t = &net->table;
     const char *refused;
 
-    if (!kernels_choose(t, &wish, &refused))
-        return refused ? error_set(err, UNSTIR_ERR_INTERNAL,
-                                   "the %s kernels disagree with the plain "
-                                   "ones on this machine",
-                                   refused)
-                       : unknown_rung(options->isa, err);
+    TRY(kernels_choose(t, &wish, &refused, err));
     net->info.isa = t->isa;
     put_fingerprint(net, t->i8.is_used ? 2 : t->gemm.is_bf16);
     if (!refused)

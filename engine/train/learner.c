@@ -191,33 +191,24 @@ static enum unstir_status open_lane(struct learner *l, uint32_t i,
                           &l->packs, l->spec.loss, 1, err);
 }
 
-static enum unstir_status choose_table(struct kernel_table *t,
-                                       const struct learner_spec *spec,
-                                       struct unstir_error *err)
-{
-    struct kernel_wish wish = {.isa = spec->isa};
-    const char *refused;
-    if (spec->precision == UNSTIR_PRECISION_BF16)
-        wish.operands = KERNEL_OPERANDS_BF16;
-    if (spec->precision == UNSTIR_PRECISION_F32)
-        wish.operands = KERNEL_OPERANDS_F32;
-    if (!kernels_choose(t, &wish, &refused))
-        return error_field(err, "isa",
-                           "%s: unknown, or not for this CPU; there are: %s",
-                           spec->isa ? spec->isa : "best", kernels_rungs());
-    return UNSTIR_OK;
-}
-
 static enum unstir_status open_parts(struct learner *l,
                                      const struct learner_spec *spec,
                                      struct unstir_error *err)
 {
+    /* Nothing is trained in 8 bits. */
+    struct kernel_wish wish = {.isa = spec->isa,
+                               .precision =
+                                   spec->precision == UNSTIR_PRECISION_INT8
+                                       ? UNSTIR_PRECISION_AUTO
+                                       : spec->precision};
+    const char *refused;
+
     l->spec = *spec;
     l->spec.config = NULL;
     l->n_micros = spec->batch / spec->micro;
     l->n_lanes =
         l->n_micros < LEARNER_MAX_LANES ? l->n_micros : LEARNER_MAX_LANES;
-    TRY(choose_table(&l->table, spec, err));
+    TRY(kernels_choose(&l->table, &wish, &refused, err));
     TRY(error_within(network_graph(&l->graph, spec->config, spec->micro,
                                    spec->h, spec->w, err),
                      "config.json", err));
