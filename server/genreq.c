@@ -18,6 +18,7 @@
 #include "buf.h"
 #include "genreq_body.h"
 #include "models.h"
+#include "models.h"
 #include "service.h"
 
 #define SHOWN_LABELS 16u /* as many are told with an unknown one             */
@@ -86,6 +87,8 @@ struct check {
     const char *label_pointer; /* where the label came from                 */
     bool is_label_told;
     const struct upload *init_image, *mask;
+    const struct model *refiner;      /* NULL: none                           */
+    const struct unstir_request *own; /* what it is told                     */
     struct clamped {
         const char *field;
         bool is_low, is_told;
@@ -96,6 +99,11 @@ struct check {
 /* The engine's name of a field as the client wrote it. */
 static const char *pointer_of(struct check *c, const char *field)
 {
+    const char *refiner =
+        genreq_refiner_pointer(c->doc, field, c->problem->arena);
+
+    if (refiner != NULL)
+        return refiner;
     if (strcmp(field, "label") == 0 || strcmp(field, "class") == 0 ||
         strcmp(field, "class_id") == 0)
         return c->label_pointer;
@@ -288,15 +296,6 @@ static void resolve_class(const struct body *body, const struct model *model,
     request->class_id = body->class_name != NULL ? by_class : by_prompt;
 }
 
-/* The table has seen that they fit. */
-static struct unstir_micro micro_of(const struct micro_body *m)
-{
-    return (struct unstir_micro){
-        (uint32_t)m->original_width, (uint32_t)m->original_height,
-        (uint32_t)m->crop_left,      (uint32_t)m->crop_top,
-        (uint32_t)m->target_width,   (uint32_t)m->target_height};
-}
-
 /* The default changes nothing for models that read no text: let it pass. */
 static const char *syntax_of(const struct body *body, const struct model *model)
 {
@@ -329,8 +328,36 @@ static void check_preview(const struct body *body, const struct model *model,
                     "\"tiny\"", "\"matrix\"");
 }
 
+/* What is wrong goes to report(). */
+static void check_request(const struct model *model,
+                          const struct unstir_request *request,
+                          struct unstir_request resolved[2], struct check *c)
+{
+    if (c->refiner == NULL) {
+        (void)unstir_request_check(model->described, request, resolved, report,
+                                   c, NULL);
+        return;
+    }
+    const struct unstir_refiner refiner = {c->refiner->described, c->own};
+
+    (void)unstir_request_check_refined(model->described, &refiner, request,
+                                       resolved, report, c, NULL);
+}
+
+/* Both are in memory at one time. */
+static void check_room(const struct model *model, struct check *c)
+{
+    char detail[200];
+
+    if (c->refiner == NULL ||
+        models_fit_together(model, c->refiner, detail, sizeof detail))
+        return;
+    problem_add(c->problem, "/refiner", detail,
+                jdoc_text(c->doc, "/refiner", c->problem->arena), NULL);
+}
+
 static void check_model(const struct body *body, struct model *model,
-                        struct unstir_request *resolved, struct check *c)
+                        struct unstir_request resolved[2], struct check *c)
 {
     struct unstir_request request = UNSTIR_REQUEST_INIT;
     const char *precision = body->precision;
@@ -367,12 +394,12 @@ static void check_model(const struct body *body, struct model *model,
     request.eta = body->eta;
     request.denoising_start = body->denoising_start;
     request.denoising_end = body->denoising_end;
-    request.micro = micro_of(&body->micro);
-    request.negative_micro = micro_of(&body->negative_micro);
+    request.micro = genreq_micro(&body->micro);
+    request.negative_micro = genreq_micro(&body->negative_micro);
     request.aesthetic_score = body->aesthetic_score;
     request.negative_aesthetic_score = body->negative_aesthetic_score;
-    (void)unstir_request_check(model->described, &request, resolved, report, c,
-                               NULL); /* what is wrong goes to report() */
+    check_request(model, &request, resolved, c);
+    check_room(model, c);
     resolved->init_image = request.init_image != NULL ? &picture : NULL;
     resolved->mask = request.mask != NULL ? &picture : NULL;
     tell_rest_of_clamped(c);
@@ -461,8 +488,29 @@ static enum unstir_format format_of(const char *name)
     return (enum unstir_format)i;
 }
 
+/* Beside the rest, which is filled already.  False without memory. */
+static bool fill_refined(struct genreq *out, struct model *refiner,
+                         const struct unstir_request *resolved)
+{
+    struct genreq_refined *r = &out->refined;
+
+    if (refiner == NULL)
+        return true;
+    out->refiner = refiner;
+    r->resolved = *resolved;
+    r->steps = unstir_request_steps(refiner->described, resolved);
+    r->evaluations = unstir_request_evaluations(refiner->described, resolved);
+    out->steps += r->steps;
+    if (!copy_text(&r->negative_prompt, resolved->negative_prompt))
+        return false;
+    r->resolved.prompt = out->resolved.prompt;
+    r->resolved.negative_prompt = r->negative_prompt;
+    return true;
+}
+
 static bool fill(struct genreq *out, const struct body *body,
-                 struct model *model, const struct unstir_request *resolved,
+                 struct model *model, struct model *refiner,
+                 const struct unstir_request *resolved,
                  const struct genreq_options *options,
                  const struct config *config)
 {
@@ -506,7 +554,8 @@ static bool fill(struct genreq *out, const struct body *body,
         if (resolved->prompt != NULL && out->prompt != NULL)
             out->resolved.prompt = out->prompt;
         out->resolved.negative_prompt = out->negative_prompt;
-        return true;
+        if (fill_refined(out, refiner, &resolved[1]))
+            return true;
     }
     out->model = NULL; /* the caller's, still */
     genreq_fini(out);
@@ -518,7 +567,7 @@ static bool fill(struct genreq *out, const struct body *body,
  * model that lacks a LoRA: they name it. */
 static struct model *check_with_loras(struct body *body, struct model *model,
                                       const struct service *service,
-                                      struct unstir_request *resolved,
+                                      struct unstir_request resolved[2],
                                       struct check *c)
 {
     struct model *with =
@@ -550,14 +599,16 @@ bool genreq_read(struct genreq *out, struct service *service, struct intake *in,
                         .negative_aesthetic_score = UNSTIR_UNSET_F,
                         .output = {.metadata = true},
                         .preview = {.every = 1, .keep = true}};
-    struct unstir_request resolved = UNSTIR_REQUEST_INIT;
+    struct unstir_request resolved[2] = {UNSTIR_REQUEST_INIT,
+                                         UNSTIR_REQUEST_INIT};
+    struct unstir_request own;
     struct upload init_image = {0}, mask = {0};
     struct check c = {.doc = doc,
                       .problem = problem,
                       .init_image = &init_image,
                       .mask = &mask};
-    struct model *model, *with = NULL;
-    bool is_good;
+    struct model *model, *refiner, *with = NULL;
+    bool is_good, is_known;
 
     memset(out, 0, sizeof *out);
     if (!jdoc_read(doc, genreq_fields, &body, options->is_lenient, problem))
@@ -569,13 +620,19 @@ bool genreq_read(struct genreq *out, struct service *service, struct intake *in,
         read_upload(&mask, body.mask, &in->mask, "/mask", service, problem);
     c.label_pointer = body.class_name != NULL ? "/class" : "/prompt";
     model = find_model(service->models, &body, doc, problem);
+    refiner = genreq_refiner(&body, service->models, doc, problem, &own);
+    is_known = refiner == NULL || refiner->described != NULL;
+    c.refiner = is_known ? refiner : NULL;
+    c.own = &own;
     if (model != NULL && model->described != NULL)
-        with = check_with_loras(&body, model, service, &resolved, &c);
+        with = check_with_loras(&body, model, service, resolved, &c);
     if (is_good && (problem->n_violations > 0 ||
-                    !is_usable(model, body.model != NULL, problem)))
+                    !is_usable(model, body.model != NULL, problem) ||
+                    (refiner != NULL && !is_usable(refiner, true, problem))))
         goto out;
-    is_good = is_good && with != NULL &&
-              fill(out, &body, with, &resolved, options, service->config);
+    is_good =
+        is_good && with != NULL &&
+        fill(out, &body, with, refiner, resolved, options, service->config);
     if (is_good) {
         out->init_image = init_image;
         out->mask = mask;
@@ -592,9 +649,16 @@ out:
 
 double genreq_cost_s(const struct genreq *req, double pictures)
 {
-    return cost_predict(model_cost(req->model), req->resolved.width,
-                        req->resolved.height, req->evaluations * pictures,
-                        pictures);
+    const struct unstir_request *r = &req->resolved;
+    double of_base = cost_predict(model_cost(req->model), r->width, r->height,
+                                  req->evaluations * pictures,
+                                  req->refiner != NULL ? 0 : pictures);
+
+    if (req->refiner == NULL)
+        return of_base;
+    return of_base + cost_predict(model_cost(req->refiner), r->width, r->height,
+                                  req->refined.evaluations * pictures,
+                                  pictures);
 }
 
 void genreq_drop_pictures(struct genreq *req)
@@ -610,6 +674,7 @@ void genreq_fini(struct genreq *req)
         model_release(req->model);
     mem_free(req->prompt);
     mem_free(req->negative_prompt);
+    mem_free(req->refined.negative_prompt);
     mem_free(req->tag);
     memset(req, 0, sizeof *req);
 }

@@ -36,6 +36,13 @@ struct genreq {
     uint32_t steps;     /* that each picture takes: fewer than asked for where
                            it begins in another one                         */
     double evaluations; /* of the network, that each picture takes           */
+    struct model *refiner; /* goes on with them, or NULL; likewise           */
+    struct genreq_refined {
+        struct unstir_request resolved; /* what that one is asked            */
+        uint32_t steps;                 /* of `steps`, the last              */
+        double evaluations;             /* beside `evaluations`              */
+        char *negative_prompt;          /* owned                             */
+    } refined;
     char *prompt, *negative_prompt, *tag; /* owned; as given, NULL: not
                                              given                           */
     double deadline_s; /* 0: none                               */

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "json.h"
+#include "unstir.h"
 
 /* In struct body, of a field that must be positive; JSON has no such number. */
 #define NOT_GIVEN INT64_MIN
@@ -39,6 +40,17 @@ struct lora_body {
     bool has_scale, has_text_scale;
 };
 
+struct refiner_body {
+    const char *model, *negative_prompt, *sampler, *schedule;
+    int64_t steps, deep_cache; /* 0: not given                               */
+    double guidance, guidance_rescale, guidance_start, guidance_end, eta,
+        aesthetic_score, negative_aesthetic_score;
+    bool has_guidance, has_guidance_rescale, has_guidance_start,
+        has_guidance_end, has_eta, has_aesthetic_score,
+        has_negative_aesthetic_score;
+    struct micro_body micro, negative_micro;
+};
+
 struct body {
     const char *prompt, *negative_prompt, *prompt_syntax, *class_name, *model,
         *sampler;
@@ -51,14 +63,31 @@ struct body {
     double denoising_start, denoising_end, aesthetic_score,
         negative_aesthetic_score;
     bool has_seed, has_variation_seed, has_strength, has_ttl, has_preview;
-    struct json_list loras; /* of struct lora_body                           */
+    struct json_list loras;   /* of struct lora_body                         */
+    struct json_list refiner; /* of struct refiner_body, none or one         */
     struct micro_body micro, negative_micro;
     struct output_body output;
     struct preview_body preview;
 };
 
 struct model;
+struct models;
 struct service;
+
+/* The table has seen that they fit. */
+struct unstir_micro genreq_micro(const struct micro_body *body);
+
+/* The refiner that the body names, and what it says of it alone; NULL if there
+ * is none, or after a violation. */
+struct model *genreq_refiner(const struct body *body,
+                             const struct models *models,
+                             const struct jdoc *doc, struct problem *problem,
+                             struct unstir_request *own);
+
+/* Where a client wrote the refiner's field that the engine calls so; NULL if
+ * `field` is no refiner's. */
+const char *genreq_refiner_pointer(const struct jdoc *doc, const char *field,
+                                   struct mem_arena *arena);
 
 /* The model with the LoRAs that the body and its prompt name: `model` itself
  * if there are none, else one that must be released.  NULL after a violation,

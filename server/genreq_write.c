@@ -2,6 +2,8 @@
  *
  * SPDX-License-Identifier: MIT
  */
+#include <string.h>
+
 #include "buf.h"
 #include "genreq.h"
 
@@ -61,18 +63,60 @@ static void write_micro_side(struct json_out *out, const char *key,
     jout_end_object(out);
 }
 
-static void write_micro(const struct genreq *req, struct json_out *out)
+static void write_micro(const struct model *model,
+                        const struct unstir_request *r, struct json_out *out)
 {
-    const struct unstir_request *r = &req->resolved;
-
-    if (!unstir_request_has_micro(req->model->described, r))
+    if (!unstir_request_has_micro(model->described, r))
         return;
     write_micro_side(out, "micro_conditioning", &r->micro);
     write_micro_side(out, "negative_micro_conditioning", &r->negative_micro);
-    if (!req->model->info->takes_aesthetic_score)
+    if (!model->info->takes_aesthetic_score)
         return;
     jout_number(out, "aesthetic_score", r->aesthetic_score);
     jout_number(out, "negative_aesthetic_score", r->negative_aesthetic_score);
+}
+
+/* How the way back is gone. */
+static void write_settings(const struct model *model,
+                           const struct unstir_request *r, struct json_out *out)
+{
+    jout_int(out, "steps", r->steps);
+    jout_string(out, "sampler", r->sampler != NULL ? r->sampler : "");
+    if (r->schedule != NULL)
+        jout_string(out, "schedule", r->schedule);
+    jout_number(out, "guidance_scale", r->guidance);
+    if (model->info->edits_pictures)
+        jout_number(out, "image_guidance_scale", r->image_guidance);
+    if (r->guidance_rescale > 0)
+        jout_number(out, "guidance_rescale", r->guidance_rescale);
+    if (unstir_request_has_interval(model->described, r)) {
+        jout_number(out, "guidance_start", r->guidance_start);
+        jout_number(out, "guidance_end", r->guidance_end);
+    }
+    jout_number(out, "eta", r->eta);
+    if (r->deep_cache > 1)
+        jout_int(out, "deep_cache", r->deep_cache);
+}
+
+static bool is_same_text(const char *a, const char *b)
+{
+    return (a == NULL) == (b == NULL) && (a == NULL || strcmp(a, b) == 0);
+}
+
+static void write_refiner(const struct genreq *req, struct json_out *out)
+{
+    const struct unstir_request *r = &req->refined.resolved;
+
+    if (req->refiner == NULL)
+        return;
+    jout_object(out, "refiner");
+    jout_string(out, "model", model_id(req->refiner));
+    if (r->negative_prompt != NULL &&
+        !is_same_text(r->negative_prompt, req->resolved.negative_prompt))
+        jout_string(out, "negative_prompt", r->negative_prompt);
+    write_settings(req->refiner, r, out);
+    write_micro(req->refiner, r, out);
+    jout_end_object(out);
 }
 
 static void write_engine_part(const struct genreq *req, struct json_out *out)
@@ -94,29 +138,15 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
     jout_string(out, "model", model_id(req->model));
     write_loras(req->model->info, out);
     jout_int(out, "n", req->n);
-    jout_int(out, "steps", r->steps);
-    jout_string(out, "sampler", r->sampler != NULL ? r->sampler : "");
-    if (r->schedule != NULL)
-        jout_string(out, "schedule", r->schedule);
-    jout_number(out, "guidance_scale", r->guidance);
-    if (req->model->info->edits_pictures)
-        jout_number(out, "image_guidance_scale", r->image_guidance);
-    if (r->guidance_rescale > 0)
-        jout_number(out, "guidance_rescale", r->guidance_rescale);
-    if (unstir_request_has_interval(req->model->described, r)) {
-        jout_number(out, "guidance_start", r->guidance_start);
-        jout_number(out, "guidance_end", r->guidance_end);
-    }
-    jout_number(out, "eta", r->eta);
-    if (r->deep_cache > 1)
-        jout_int(out, "deep_cache", r->deep_cache);
+    write_settings(req->model, r, out);
     jout_int(out, "width", r->width);
     jout_int(out, "height", r->height);
     if (r->denoising_start > 0)
         jout_number(out, "denoising_start", r->denoising_start);
     if (r->denoising_end < 1)
         jout_number(out, "denoising_end", r->denoising_end);
-    write_micro(req, out);
+    write_micro(req->model, r, out);
+    write_refiner(req, out);
     if (r->init_image != NULL)
         jout_number(out, "strength", r->strength);
 }

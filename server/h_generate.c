@@ -387,6 +387,26 @@ void h_jobs_create(struct service *service, struct request *request)
 
 /* -------------------------------------------------------------- estimate -- */
 
+/* The weights of all of its models, and the scratch of one at a time. */
+static uint64_t peak_bytes(const struct genreq *req)
+{
+    const struct model *const models[] = {req->model, req->refiner};
+    uint64_t weights = 0;
+    size_t most = 0;
+
+    for (size_t i = 0; i < 2 && models[i] != NULL; i++) {
+        size_t arena = 0;
+
+        weights += models[i]->info->weight_bytes;
+        if (models[i]->state == MODEL_READY)
+            (void)unstir_model_arena_bytes(
+                models[i]->engine, req->resolved.width, req->resolved.height,
+                &arena, NULL); /* 0: not known */
+        most = arena > most ? arena : most;
+    }
+    return weights + most;
+}
+
 static void estimate(struct service *service, struct request *request,
                      struct intake *in)
 {
@@ -395,17 +415,12 @@ static void estimate(struct service *service, struct request *request,
     struct json_out out;
     struct genreq req;
     struct buf buf;
-    size_t arena_bytes = 0;
     bool is_admitted;
 
     if (!h_read_genreq(service, request, in, true, &req))
         return;
     is_admitted =
         jobs_estimate(service->jobs, &req, &start_s, &finish_s, &refusal);
-    if (req.model->state == MODEL_READY)
-        (void)unstir_model_arena_bytes(req.model->engine, req.resolved.width,
-                                       req.resolved.height, &arena_bytes,
-                                       NULL); /* 0: not known */
     buf_init(&buf, 65536 * 2);
     jout_init(&out, &buf);
     jout_object(&out, NULL);
@@ -421,7 +436,7 @@ static void estimate(struct service *service, struct request *request,
     jout_bool(&out, "measured",
               cost_is_measured(model_cost(req.model), req.resolved.width,
                                req.resolved.height));
-    jout_uint(&out, "peak_bytes", req.model->info->weight_bytes + arena_bytes);
+    jout_uint(&out, "peak_bytes", peak_bytes(&req));
     genreq_write(&req, &out, "request");
     jout_end_object(&out);
     genreq_fini(&req);

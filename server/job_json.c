@@ -69,11 +69,12 @@ static void write_progress(const struct job *job, struct json_out *out)
     jout_end_object(out);
 }
 
-static void write_model(const struct job *job, struct json_out *out)
+static void write_model(const struct model *model, struct json_out *out,
+                        const char *key)
 {
-    const struct unstir_model_info *info = job->req.model->info;
+    const struct unstir_model_info *info = model->info;
 
-    jout_object(out, "model");
+    jout_object(out, key);
     jout_string(out, "id", info->id);
     jout_string(out, "sha256", info->digest);
     jout_string(out, "fingerprint", info->fingerprint);
@@ -191,7 +192,9 @@ void job_write(const struct job *job, struct json_out *out, const char *key,
     write_queue(job, out);
     write_progress(job, out);
     genreq_write(&job->req, out, "request");
-    write_model(job, out);
+    write_model(job->req.model, out, "model");
+    if (job->req.refiner != NULL)
+        write_model(job->req.refiner, out, "refiner");
     write_pictures(job, out, artifacts);
     write_preview(job, out);
     write_error(job, out);

@@ -48,12 +48,13 @@ struct model {
     char *path;            /* never shown to a client                       */
     char *name;            /* its folder's name: the id until it is open    */
     enum model_state state;
-    bool is_starting;  /* what is done with it at the start is not over      */
-    bool is_wanted;    /* a job waits for it                                 */
-    bool is_leaving;   /* gives way as soon as nobody uses it                */
-    bool was_loaded;   /* once: its files were good then                     */
-    uint64_t order;    /* of wants, or of uses                               */
-    size_t n_users;    /* works that hold it                                 */
+    bool is_starting; /* what is done with it at the start is not over      */
+    bool is_wanted;   /* a job waits for it                                 */
+    bool is_leaving;  /* gives way as soon as nobody uses it                */
+    bool was_loaded;  /* once: its files were good then                     */
+    uint64_t order;   /* of wants, or of uses                               */
+    size_t n_users;   /* works that hold it                                 */
+    const struct model *with; /* wanted by a job of both, or NULL            */
     size_t used_bytes; /* of the ceiling; 0: nothing is loaded               */
     struct unstir_model *described; /* what requests are checked against, and
                                        whose strings they keep: once opened it

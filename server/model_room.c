@@ -61,6 +61,32 @@ static bool is_deriving(const struct model *base)
     return at != NULL;
 }
 
+/* Whether a job that needs `wanted` needs `at` beside it. */
+static bool is_with(const struct model *at, const struct model *wanted)
+{
+    const struct model *with = wanted->with;
+
+    return with != NULL && (at == with || at == with->base);
+}
+
+/* What a job needs beside a model that is being loaded stays until that is
+ * there, and the job has begun. */
+static bool is_awaiting(const struct model *model)
+{
+    const struct models *models = model->models;
+    const struct model *at = models->first;
+
+    while (at != NULL && (at->state != MODEL_LOADING || !is_with(model, at)))
+        at = models_after(models, at);
+    return at != NULL;
+}
+
+static bool can_give_way(const struct model *at, const struct model *wanted)
+{
+    return model_is_ready(at) && at != wanted->base && !is_with(at, wanted) &&
+           !is_deriving(at) && !is_awaiting(at);
+}
+
 static struct model *find_victim(const struct models *models,
                                  const struct model *wanted, bool only_derived)
 {
@@ -68,8 +94,8 @@ static struct model *find_victim(const struct models *models,
 
     for (struct model *at = models->first; at != NULL;
          at = models_after(models, at))
-        if (model_is_ready(at) && at != wanted->base && !is_deriving(at) &&
-            (at->base != NULL || !only_derived) && gives_way_before(at, victim))
+        if (can_give_way(at, wanted) && (at->base != NULL || !only_derived) &&
+            gives_way_before(at, victim))
             victim = at;
     return victim;
 }
@@ -122,23 +148,41 @@ struct model *room_next_leaver(const struct models *models)
 }
 
 /* From now on it waits for its turn, as long as `order` says. */
-static void want(struct model *model, bool may_evict, uint64_t order)
+static void want(struct model *model, const struct model *with, bool may_evict,
+                 uint64_t order)
 {
     if (model->state != MODEL_UNLOADED || model->is_wanted)
         return;
     if (!may_evict && !room_fits(model))
         return;
     model->is_wanted = true;
+    model->with = with;
     model->order = order;
 }
 
 /* A base is wanted as long as what shall be derived from it. */
-void room_want(struct model *model, bool may_evict)
+void room_want(struct model *model, const struct model *with, bool may_evict)
 {
     uint64_t order =
         model->is_wanted ? model->order : ++model->models->next_order;
 
     if (model->base != NULL)
-        want(model->base, may_evict, order);
-    want(model, may_evict, order);
+        want(model->base, with, may_evict, order);
+    want(model, with, may_evict, order);
+}
+
+uint64_t room_of_both(const struct model *a, const struct model *b)
+{
+    const struct model *const all[] = {a, a->base, b, b->base};
+    uint64_t n_bytes = 0;
+
+    for (size_t i = 0; i < 4; i++) {
+        bool is_new = all[i] != NULL;
+
+        for (size_t k = 0; k < i; k++)
+            is_new &= all[i] != all[k];
+        if (is_new)
+            n_bytes += model_need(all[i]);
+    }
+    return n_bytes;
 }

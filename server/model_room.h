@@ -19,8 +19,12 @@
 bool room_fits(const struct model *model);
 
 /* Mark it, and its base before it, as wanted from now on (or as long as it is
- * already); not may_evict: only where it fits. */
-void room_want(struct model *model, bool may_evict);
+ * already), by a job that needs `with` (or NULL) beside it, which then does not
+ * give way to it; not may_evict: only where it fits. */
+void room_want(struct model *model, const struct model *with, bool may_evict);
+
+/* Bytes that both take, as far as is known, what they are made of included. */
+uint64_t room_of_both(const struct model *a, const struct model *b);
 
 /* Wanted longest of those that can be loaded now, or NULL. */
 struct model *room_next_wanted(const struct models *models);

@@ -136,6 +136,10 @@ static void drop_entry(struct model *model)
     while (*at != model)
         at = &(*at)->next;
     *at = model->next;
+    for (struct model *file = model->models->first; file != NULL;
+         file = file->next)
+        if (file->with == model)
+            file->with = NULL;
     free_entry(model);
 }
 

@@ -419,12 +419,35 @@ static void advance(struct models *models)
     }
 }
 
-void model_want(struct model *model, bool may_evict)
+static bool can_be_wanted(const struct model *model)
 {
-    if (model->info == NULL || model_is_ready(model))
-        return;
-    room_want(model, may_evict);
+    return model != NULL && model->info != NULL && !model_is_ready(model);
+}
+
+void models_want(struct model *model, struct model *other, bool may_evict)
+{
+    if (can_be_wanted(model))
+        room_want(model, other, may_evict);
+    if (can_be_wanted(other))
+        room_want(other, model, may_evict);
     advance(model->models);
+}
+
+bool models_fit_together(const struct model *a, const struct model *b,
+                         char *why, size_t why_size)
+{
+    const struct models *models = a->models;
+    uint64_t n_bytes = room_of_both(a, b);
+
+    if (models->max_bytes == 0 || n_bytes <= models->max_bytes)
+        return true;
+    (void)snprintf(why, why_size,
+                   "%.60s and %.60s together take %llu MiB of memory; "
+                   "--models-memory allows %llu MiB for all models",
+                   model_id(a), model_id(b),
+                   (unsigned long long)(n_bytes >> 20) + 1,
+                   (unsigned long long)(models->max_bytes >> 20));
+    return false;
 }
 
 void model_unwant(struct model *model)

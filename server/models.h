@@ -67,8 +67,22 @@ void models_listen(struct models *models,
 void model_hold(struct model *model);
 void model_drop(struct model *model);
 
-/* A job waits for it: load it if there is room; may_evict: make room. */
-void model_want(struct model *model, bool may_evict);
+/* A job waits for it, and for `other` (or NULL) beside it: load what is not
+ * there if there is room; may_evict: make room, but not of one of the two for
+ * the other. */
+void models_want(struct model *model, struct model *other, bool may_evict);
+
+/* Whether a job of these may begin; other NULL: of one. */
+static inline bool models_are_ready(const struct model *model,
+                                    const struct model *other)
+{
+    return model_is_ready(model) && (other == NULL || model_is_ready(other));
+}
+
+/* Whether the ceiling has room for both, as far as is known what they take; if
+ * not, why. */
+bool models_fit_together(const struct model *a, const struct model *b,
+                         char *why, size_t why_size);
 
 /* No job waits for it any more: it need not be made. */
 void model_unwant(struct model *model);

@@ -48,11 +48,17 @@ static bool keep_views(struct job *job, struct work_step *step)
     return true;
 }
 
+/* Who made a step. */
+static struct model *model_at(const struct genreq *req, uint32_t step)
+{
+    return step > req->steps - req->refined.steps ? req->refiner : req->model;
+}
+
 static void count_step(struct job *job, const struct work_step *step)
 {
     job->jobs->counters.n_steps++;
     job->n_steps_taken++;
-    progress_learn(job->req.model, step);
+    progress_learn(model_at(&job->req, step->step), step);
     job->step_ms = (double)step->step_ns * 1e-6;
     job->denoise_ms += step->step_ns / 1000000;
 }

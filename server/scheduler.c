@@ -68,8 +68,9 @@ static void tell_place(void *user, struct queue_item *item, unsigned position,
     (void)user;
     if (item->has_begun || job->state == JOB_ADMITTING)
         return;
-    if (!model_is_ready(job->req.model)) {
-        model_want(job->req.model, false); /* while others compute */
+    if (!models_are_ready(job->req.model, job->req.refiner)) {
+        models_want(job->req.model, job->req.refiner, false); /* while others
+                                                                 compute */
         stage = STAGE_LOADING;
     }
     if (job->position == position && job->stage == stage)
@@ -93,6 +94,13 @@ static void tell_places(struct sched *sched)
     queue_each(&sched->queue, &load, tell_place, NULL);
 }
 
+/* As one of its two, or as what one of them is made of. */
+static bool needs(const struct genreq *req, const struct model *model)
+{
+    return req->model == model || req->model->base == model ||
+           req->refiner == model;
+}
+
 struct model_wait {
     const struct model *model;
     struct job *job;
@@ -106,8 +114,7 @@ static void find_waiting(void *user, struct queue_item *item, unsigned position,
 
     (void)position;
     (void)start_s;
-    if (job->work == NULL &&
-        (job->req.model == wait->model || job->req.model->base == wait->model))
+    if (job->work == NULL && needs(&job->req, wait->model))
         wait->job = job;
 }
 
@@ -134,6 +141,8 @@ static void drop_work(struct job *job)
     work_free(job->work);
     job->work = NULL;
     model_drop(job->req.model);
+    if (job->req.refiner != NULL)
+        model_drop(job->req.refiner);
 }
 
 /* End a job in a terminal state. */
@@ -275,6 +284,11 @@ static struct work *make_work(const struct sched *sched, struct job *job)
     model_hold(job->req.model);
     work->model = job->req.model->engine;
     work->request = job->req.resolved;
+    if (job->req.refiner != NULL) {
+        model_hold(job->req.refiner);
+        work->refiner = job->req.refiner->engine;
+        work->refined = job->req.refined.resolved;
+    }
     work->n = job->req.n;
     work->preview_every = job->req.has_previews ? job->req.preview_every : 0;
     work->preview_decoder = job->req.preview_decoder;
@@ -314,18 +328,30 @@ static void start_job(struct sched *sched, struct sched_slot *slot,
     job_set_state(job, JOB_RUNNING);
 }
 
-/* A job that has begun holds its model, so that is there. */
+/* Its two models are larger together than all may be: so much is known of some
+ * only when they are wanted. */
+static bool is_hopeless(const struct job *job, char *why, size_t why_size)
+{
+    return job->work == NULL && job->req.refiner != NULL &&
+           !models_fit_together(job->req.model, job->req.refiner, why,
+                                why_size);
+}
+
+/* A job that has begun holds its models, so they are there. */
 static bool may_run(void *user, struct queue_item *item)
 {
-    struct model *model = job_of(item)->req.model;
+    struct job *job = job_of(item);
+    char why[200];
 
     (void)user;
-    if (job_of(item)->state == JOB_ADMITTING)
+    if (job->state == JOB_ADMITTING)
         return false;
-    if (job_of(item)->work != NULL || model_is_ready(model))
+    if (job->work != NULL ||
+        models_are_ready(job->req.model, job->req.refiner) ||
+        is_hopeless(job, why, sizeof why))
         return true;
-    model_want(model, true);
-    return model_is_ready(model);
+    models_want(job->req.model, job->req.refiner, true);
+    return models_are_ready(job->req.model, job->req.refiner);
 }
 
 /* Whoever waits past its deadline ends without a turn. */
@@ -335,10 +361,14 @@ static struct job *next_job(struct sched *sched)
 
     while ((item = queue_pop_if(&sched->queue, may_run, NULL)) != NULL) {
         struct job *job = job_of(item);
+        char why[200];
 
-        if (job->deadline_ns == 0 || clock_mono_ns() < job->deadline_ns)
+        if (job->deadline_ns != 0 && clock_mono_ns() >= job->deadline_ns)
+            fail_late(sched, job);
+        else if (is_hopeless(job, why, sizeof why))
+            sched_fail(sched, job, ERROR_NO_MEMORY, why);
+        else
             return job;
-        fail_late(sched, job);
     }
     return NULL;
 }

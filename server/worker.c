@@ -167,6 +167,21 @@ static enum unstir_status decode(const struct blob *blob,
     return status;
 }
 
+/* Beside the first one: see begin_all(). */
+static enum unstir_status begin_one(struct work *work,
+                                    const struct unstir_request *request,
+                                    struct unstir_generation **out)
+{
+    const struct unstir_generation *first = atomic_load(&work->generations[0]);
+    const struct unstir_refiner refiner = {work->refiner, &work->refined};
+
+    if (work->refiner == NULL)
+        return unstir_generation_begin_beside(out, work->model, request, first,
+                                              &work->error);
+    return unstir_generation_begin_refined(out, work->model, &refiner, request,
+                                           first, &work->error);
+}
+
 /* All begin with the same pictures, if any: these are encoded once. */
 static enum work_outcome begin_all(struct work *work,
                                    struct unstir_executor *executor)
@@ -179,9 +194,7 @@ static enum work_outcome begin_all(struct work *work,
         enum unstir_status status;
 
         unstir_request_picture(&request, i);
-        status = unstir_generation_begin_beside(
-            &g, work->model, &request, atomic_load(&work->generations[0]),
-            &work->error);
+        status = begin_one(work, &request, &g);
         if (status != UNSTIR_OK)
             return broken(work, status);
         atomic_store(&work->generations[i], g);

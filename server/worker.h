@@ -53,6 +53,8 @@ struct work {
 
     const struct unstir_model *model;
     struct unstir_request request; /* resolved, of picture 0                */
+    const struct unstir_model *refiner; /* or NULL                           */
+    struct unstir_request refined; /* what it is asked, resolved             */
     uint32_t n;
     uint32_t preview_every; /* 0: no previews                               */
     enum unstir_preview_decoder preview_decoder;

@@ -172,6 +172,40 @@ static void test_base_of_the_wanted_stays(void **state)
     check_leaving(&r, "----a-");
 }
 
+static void test_two_of_one_job(void **state)
+{
+    struct room r;
+
+    (void)state;
+    set_up(&r, 60); /* 40 is wanted beside 10, the least recent one          */
+    unload(&r, 3);
+    room_want(&r.models[3], &r.models[0], true);
+    room_make(&r.table, &r.models[3]);
+    check_leaving(&r, "-12---");
+
+    set_up(&r, 60); /* likewise beside a derived one and its base            */
+    unload(&r, 3);
+    derive(&r, 0, MODEL_READY);
+    room_want(&r.models[3], &r.derived[0], true);
+    r.models[1].order = r.derived[0].order = 0;
+    room_make(&r.table, &r.models[3]);
+    check_leaving(&r, "0-2---");
+
+    set_up(&r, 90); /* what is being loaded is awaited by the other          */
+    unload(&r, 2);
+    unload(&r, 3);
+    room_want(&r.models[3], &r.models[0], true);
+    r.models[3].state = MODEL_LOADING;
+    r.table.used_bytes += 40;
+    room_make(&r.table, &r.models[2]);
+    check_leaving(&r, "-1----");
+
+    assert_int_equal(room_of_both(&r.models[0], &r.models[3]), 50);
+    assert_int_equal(room_of_both(&r.models[3], &r.models[3]), 40);
+    derive(&r, 1, MODEL_UNLOADED);
+    assert_int_equal(room_of_both(&r.derived[1], &r.models[1]), 25);
+}
+
 static void test_wanted_longest_is_next(void **state)
 {
     struct room r;
@@ -182,9 +216,11 @@ static void test_wanted_longest_is_next(void **state)
         unload(&r, i);
     derive(&r, 0, MODEL_UNLOADED);
     assert_null(room_next_wanted(&r.table));
-    room_want(&r.derived[0], true); /* and its base                          */
-    room_want(&r.models[0], true);
-    room_want(&r.derived[0], true); /* as long as before                     */
+    room_want(&r.derived[0], NULL,
+              true); /* and its base                          */
+    room_want(&r.models[0], NULL, true);
+    room_want(&r.derived[0], NULL,
+              true); /* as long as before                     */
     assert_ptr_equal(room_next_wanted(&r.table), &r.models[1]);
     r.models[1].state = MODEL_LOADING;
     r.models[1].is_wanted = false;
@@ -192,9 +228,9 @@ static void test_wanted_longest_is_next(void **state)
     r.models[1].state = MODEL_READY;
     assert_ptr_equal(room_next_wanted(&r.table), &r.derived[0]);
     r.table.used_bytes = 90; /* not at any price: only where it fits         */
-    room_want(&r.models[3], false);
+    room_want(&r.models[3], NULL, false);
     assert_false(r.models[3].is_wanted);
-    room_want(&r.models[3], true);
+    room_want(&r.models[3], NULL, true);
     assert_true(r.models[3].is_wanted);
 }
 
@@ -205,6 +241,7 @@ int main(void)
         cmocka_unit_test(test_least_recent_leaves),
         cmocka_unit_test(test_derived_leave_before_their_base),
         cmocka_unit_test(test_base_of_the_wanted_stays),
+        cmocka_unit_test(test_two_of_one_job),
         cmocka_unit_test(test_wanted_longest_is_next),
     };
 
