@@ -16,7 +16,8 @@
  * it.  So each thread watches whether it is in the way (base/crowd.h): a
  * started one then rests, a held caller leaves its core and has thread 1 rest
  * as long, so that there is a core for it.  A rest ends by itself: loops find
- * fewer threads coming in, nothing else.
+ * fewer threads coming in, nothing else.  Who falls asleep while it waits tells
+ * since when, so that the one waited for knows what it costs.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -58,6 +59,8 @@ struct pool {
     _Alignas(64) atomic_uint epoch;
     atomic_uint n_asleep;
     atomic_bool is_caller_asleep;
+    atomic_llong caller_since_ns;  /* on the clock: asleep since, or 0       */
+    atomic_llong threads_since_ns; /* so has a started one                   */
     atomic_uint is_ending; /* a word, since those who rest sleep on it      */
     unsigned n_threads;
     int64_t spin_ns; /* 0 where waiting would steal a worker's CPU           */
@@ -153,6 +156,16 @@ static void gate_leave(struct pool *p)
         futex_wake(&p->gate, 1);
 }
 
+/* A thread that is out of chunks, while the others cannot go on without it: add
+ * how long one of them has slept.  Relaxed: a time that is seen too late is
+ * lost, which makes one window look better than it was. */
+static void count_held(struct crowd *watch, atomic_llong *since_ns)
+{
+    int64_t since = atomic_load_explicit(since_ns, memory_order_relaxed);
+    if (since != 0)
+        watch->held_ns += now_ns() - since;
+}
+
 /* Wait until the epoch is no longer `seen`; returns the new one. */
 static unsigned wait_epoch(struct pool *p, struct worker *w, unsigned seen)
 {
@@ -164,10 +177,12 @@ static unsigned wait_epoch(struct pool *p, struct worker *w, unsigned seen)
             return e;
     } while (spin_on(&spin, p->spin_ns));
     int64_t start = now_ns();
+    atomic_store_explicit(&p->threads_since_ns, start, memory_order_relaxed);
     atomic_fetch_add(&p->n_asleep, 1);
     while ((e = atomic_load(&p->epoch)) == seen)
         futex_wait(&p->epoch, seen, NULL);
     atomic_fetch_sub(&p->n_asleep, 1);
+    atomic_store_explicit(&p->threads_since_ns, 0, memory_order_relaxed);
     w->watch.now_ns += now_ns() - start; /* slept of its own will */
     return e;
 }
@@ -193,7 +208,7 @@ static void rest(struct pool *p, struct worker *w)
         struct timespec limit = {left / 1000000000, left % 1000000000};
         futex_wait(&p->is_ending, 0, &limit);
     }
-    w->watch = crowd_now();
+    crowd_renew(&w->watch);
 }
 
 static void *worker_main(void *arg)
@@ -211,6 +226,7 @@ static void *worker_main(void *arg)
         if (!gate_enter(p))
             continue;
         run_chunks(p, p->fn, p->arg, p->n, w->id);
+        count_held(&w->watch, &p->caller_since_ns);
         gate_leave(p);
         rest(p, w);
     }
@@ -231,14 +247,16 @@ static void wait_inside(struct pool *p)
     struct spin spin = {0};
     do {
         g = atomic_load_explicit(&p->gate, memory_order_acquire);
-        if ((g & GATE_INSIDE) == 0)
+        if (p->is_held && (g & GATE_INSIDE) == 0)
             return;
     } while (spin_on(&spin, p->spin_ns));
     int64_t start = now_ns();
+    atomic_store_explicit(&p->caller_since_ns, start, memory_order_relaxed);
     atomic_store(&p->is_caller_asleep, true);
     while (((g = atomic_load(&p->gate)) & GATE_INSIDE) != 0)
         futex_wait(&p->gate, g, NULL);
     atomic_store(&p->is_caller_asleep, false);
+    atomic_store_explicit(&p->caller_since_ns, 0, memory_order_relaxed);
     p->watch.now_ns += now_ns() - start; /* slept of its own will */
 }
 
@@ -296,7 +314,10 @@ void pool_run(struct pool *p, size_t n, pool_fn fn, void *arg)
                               memory_order_release);
     ring(p);
     run_chunks(p, fn, arg, n, 0);
-    atomic_fetch_and_explicit(&p->gate, ~GATE_OPEN, memory_order_acq_rel);
+    unsigned g =
+        atomic_fetch_and_explicit(&p->gate, ~GATE_OPEN, memory_order_acq_rel);
+    if (p->is_held && (g & GATE_INSIDE) == 0)
+        count_held(&p->watch, &p->threads_since_ns);
     wait_inside(p);
     if (p->is_held)
         keep_place(p);

@@ -1,6 +1,6 @@
 /* t_crowd.c - gangs on CPUs that others want.
  *
- * The crowd is a thread of this test, pinned to one CPU of the gang.  Other
+ * The crowd is threads of this test, pinned to one CPU of the gang.  Other
  * programs may crowd the machine as well: what is waited for comes sooner
  * then, and nothing here is asserted of a machine that is idle.
  *
@@ -26,8 +26,14 @@
 
 #define MS       INT64_C(1000000)
 #define LIMIT_NS (30000 * MS) /* many rests: who needs it all has failed */
+
+/* Loops much shorter than a scheduler's slice, so that nearly all that a thread
+ * is denied holds the other one up. */
 #define CHUNK_NS (MS / 2)
-#define N_CHUNKS 40u
+#define N_CHUNKS 4u
+
+/* Threads on one CPU: ours gets a quarter of it, the limit is a half. */
+#define N_CROWD 3u
 
 static int64_t now_ns(void)
 {
@@ -47,23 +53,32 @@ static void compute(int64_t ns)
 static void shares_decide(void **state)
 {
     static const struct {
-        int64_t wanted, ran;
-        unsigned n;
+        int64_t wanted, ran, held;
+        unsigned n, n_away;
         int64_t want;
     } cases[] = {
-        {20 * MS, 20 * MS, 2, 0},
-        {20 * MS, 20 * MS + 400000, 2, 0}, /* clocks are not read at once */
-        {20 * MS, 10 * MS, 2, 0},          /* half of two: even */
-        {20 * MS, 10 * MS - 1, 2, (10 * MS + 1) * CROWD_PATIENCE},
-        {20 * MS, 10 * MS, 3, 10 * MS * CROWD_PATIENCE},
-        {20 * MS, 19 * MS, 16, 0},
-        {20 * MS, 18 * MS, 16, 2 * MS * CROWD_PATIENCE},
-        {100 * MS, 0, 2, CROWD_MOST_NS},
-        {INT64_MAX / 2, 0, 64, CROWD_MOST_NS},
+        {20 * MS, 20 * MS, 0, 2, 0, 0},
+        {20 * MS, 20 * MS + 400000, MS, 2, 0, 0}, /* clocks read in turn */
+        {20 * MS, 10 * MS, 20 * MS, 2, 0, 0},     /* half of two: even */
+        {20 * MS, 10 * MS - 1, 20 * MS, 2, 0, (10 * MS + 1) * CROWD_PATIENCE},
+        {20 * MS, 5 * MS, 5 * MS, 2, 0, 0}, /* denied most, harmed nobody */
+        {20 * MS, 5 * MS, 6 * MS, 2, 0, 6 * MS * CROWD_PATIENCE},
+        {20 * MS, 19 * MS, 15 * MS, 2, 0, 0}, /* waited for, but running */
+        {20 * MS, 10 * MS, 10 * MS, 3, 0, 10 * MS * CROWD_PATIENCE},
+        {20 * MS, 10 * MS, 5 * MS, 3, 0, 0},
+        {20 * MS, 19 * MS, MS, 16, 0, 0},
+        {20 * MS, 18 * MS, 2 * MS, 16, 0, 2 * MS * CROWD_PATIENCE},
+        {20 * MS, 18 * MS, 2 * MS, 16, 1, 4 * MS * CROWD_PATIENCE},
+        {2 * MS, 0, MS, 2, CROWD_DOUBLED,
+         (MS << CROWD_DOUBLED) * CROWD_PATIENCE},
+        {2 * MS, 0, MS, 2, UINT32_MAX, (MS << CROWD_DOUBLED) * CROWD_PATIENCE},
+        {500 * MS, 0, 500 * MS, 2, 0, CROWD_MOST_NS},
+        {INT64_MAX / 2, 0, INT64_MAX / 2, 64, 9, CROWD_MOST_NS},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        int64_t got = crowd_away_ns(cases[i].wanted, cases[i].ran, cases[i].n);
+        int64_t got = crowd_away_ns(cases[i].wanted, cases[i].ran,
+                                    cases[i].held, cases[i].n, cases[i].n_away);
         if (got != cases[i].want)
             fail_msg("case %zu: want %lld, got %lld", i,
                      (long long)cases[i].want, (long long)got);
@@ -72,8 +87,8 @@ static void shares_decide(void **state)
 
 static void what_is_skipped_does_not_count(void **state)
 {
-    struct crowd start = {100, 10, 1};
-    const struct crowd from = {150, 50, 1}, to = {1150, 70, 4};
+    struct crowd start = {100, 10, 1, 0, 0};
+    const struct crowd from = {150, 50, 1, 0, 0}, to = {1150, 70, 4, 0, 0};
     (void)state;
     crowd_skip(&start, &from, &to);
     assert_int_equal(start.now_ns, 1100);
@@ -87,42 +102,69 @@ static void reading_is_no_crowd(void **state)
     (void)state;
     struct crowd start = crowd_now();
     start.now_ns -= 50 * MS;
+    start.held_ns = 50 * MS;
     start.n_reads--;
     assert_int_equal(crowd_look(&start, now_ns(), 2), 0);
     start.now_ns -= 50 * MS;
+    start.held_ns = 50 * MS;
     assert_true(crowd_look(&start, now_ns(), 2) > 0);
+}
+
+/* Stays are longer while windows end badly, and shorter again with each that
+ * does not; what held the gang up belongs to its window. */
+static void stays_grow_and_shrink(void **state)
+{
+    struct crowd c = crowd_now();
+    (void)state;
+    for (unsigned i = 0; i < CROWD_DOUBLED + 2; i++) {
+        unsigned want = i < CROWD_DOUBLED ? i : CROWD_DOUBLED;
+        assert_int_equal(c.n_away, want);
+        c.now_ns -= 20 * MS;
+        c.held_ns = 20 * MS;
+        assert_true(crowd_look(&c, now_ns(), 2) > 0);
+    }
+    for (unsigned i = CROWD_DOUBLED + 1; i-- > 0;) {
+        assert_int_equal(c.held_ns, 0);
+        c.now_ns -= 20 * MS;
+        assert_int_equal(crowd_look(&c, now_ns(), 2), 0);
+        assert_int_equal(c.n_away, i > 0 ? i - 1 : 0);
+    }
 }
 
 /* -- gangs ----------------------------------------------------------------- */
 
-/* A thread that computes on one CPU and nowhere else. */
-struct crowd_of_one {
-    pthread_t thread;
+/* Threads that compute on one CPU and nowhere else. */
+struct crowding {
+    pthread_t threads[N_CROWD];
     atomic_bool is_over;
 };
 
 static void *want_cpu(void *arg)
 {
-    struct crowd_of_one *c = arg;
+    struct crowding *c = arg;
     while (!atomic_load(&c->is_over))
         compute(MS);
     return NULL;
 }
 
-static void crowd_start(struct crowd_of_one *c, int cpu)
+static void crowd_start(struct crowding *c, int cpu)
 {
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET((unsigned)cpu, &one);
     atomic_store(&c->is_over, false);
-    assert_int_equal(pthread_create(&c->thread, NULL, want_cpu, c), 0);
-    assert_int_equal(pthread_setaffinity_np(c->thread, sizeof one, &one), 0);
+    for (size_t i = 0; i < N_CROWD; i++) {
+        assert_int_equal(pthread_create(&c->threads[i], NULL, want_cpu, c), 0);
+        assert_int_equal(
+            pthread_setaffinity_np(c->threads[i], sizeof one, &one), 0);
+    }
 }
 
-static void crowd_end(struct crowd_of_one *c)
+static void crowd_end(struct crowding *c)
 {
     atomic_store(&c->is_over, true);
-    assert_int_equal(pthread_join(c->thread, NULL), 0);
+    for (size_t i = 0; i < N_CROWD; i++)
+        assert_int_equal(pthread_join(c->threads[i], NULL), 0);
 }
 
 struct gang {
@@ -195,7 +237,7 @@ static bool rests(struct gang *g)
 static void a_thread_in_a_crowd_rests_and_returns(void **state)
 {
     struct gang g;
-    struct crowd_of_one crowd;
+    struct crowding crowd;
     (void)state;
     if (!gang_start(&g))
         skip();
@@ -217,7 +259,7 @@ static void a_thread_in_a_crowd_rests_and_returns(void **state)
 static void a_caller_in_a_crowd_leaves_its_core(void **state)
 {
     struct gang g;
-    struct crowd_of_one crowd;
+    struct crowding crowd;
     cpu_set_t before, inside, after;
     (void)state;
     assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
@@ -248,6 +290,7 @@ int main(void)
         cmocka_unit_test(shares_decide),
         cmocka_unit_test(what_is_skipped_does_not_count),
         cmocka_unit_test(reading_is_no_crowd),
+        cmocka_unit_test(stays_grow_and_shrink),
         cmocka_unit_test(a_thread_in_a_crowd_rests_and_returns),
         cmocka_unit_test(a_caller_in_a_crowd_leaves_its_core),
     };
