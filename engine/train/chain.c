@@ -22,8 +22,8 @@
 #include "pipeline/generation.h"
 
 #define POINTS    640u
-#define ROWS      21u /* as many as a panel shows                            */
-#define MAX_STEPS 100u
+#define ROWS      21u  /* as many as a panel shows                            */
+#define MAX_STEPS 500u /* of 640 points: five seconds of one core            */
 #define STREAM    6u /* of trainer_seed()                                    */
 
 bool trainer_has_chain(const struct unstir_trainer *t)
@@ -105,6 +105,12 @@ static void keep_sample(const struct unstir_generation *g, float *out)
             out[i] = out[i] > 0 ? 1 : -1;
 }
 
+static uint32_t steps_back(const struct unstir_trainer *t)
+{
+    uint32_t n = t->options.n_timesteps;
+    return n < MAX_STEPS ? n : MAX_STEPS;
+}
+
 /* `n` generations side by side from noise, numbers `at` and on. */
 static enum unstir_status walk(struct plot_chain *c, size_t at, size_t n,
                                struct unstir_generation **gens,
@@ -120,8 +126,6 @@ static enum unstir_status walk(struct plot_chain *c, size_t at, size_t n,
         if (step < steps)
             TRY(generation_step(gens, n, exec, err));
     }
-    for (size_t k = 0; k < PLOT_PANELS; k++)
-        c->back_step[k] = (uint32_t)(step_at(steps, k) + 1);
     return UNSTIR_OK;
 }
 
@@ -133,9 +137,8 @@ static enum unstir_status walk_some(const struct unstir_trainer *t,
 {
     struct unstir_generation *gens[GENERATION_MAX_BATCH] = {NULL};
     struct unstir_request request = UNSTIR_REQUEST_INIT;
-    uint32_t most = t->options.n_timesteps;
     enum unstir_status status = UNSTIR_OK;
-    request.steps = most < MAX_STEPS ? most : MAX_STEPS;
+    request.steps = steps_back(t);
     if (t->objective != OBJECTIVE_SCORE &&
         t->objective != OBJECTIVE_ORIGIN_BITS)
         request.sampler = "ddpm";
@@ -165,6 +168,9 @@ enum unstir_status trainer_plot_chain(struct unstir_trainer *t,
         c.back[k] = memory + (PLOT_PANELS + k) * c.n * c.m;
     }
     go_forward(t, &c);
+    for (size_t k = 0; k < PLOT_PANELS; k++) /* in steps of the way there */
+        c.back_step[k] = (uint32_t)((uint64_t)(step_at(steps_back(t), k) + 1) *
+                                    t->options.n_timesteps / steps_back(t));
     for (size_t at = 0; status == UNSTIR_OK && at < c.n;
          at += GENERATION_MAX_BATCH) {
         size_t left = c.n - at;
