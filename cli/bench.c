@@ -172,8 +172,7 @@ static int bench_main(int argc, char **argv)
         return CLI_USAGE;
     if (v.batch == 0 && whats[what].run != unstir_bench_train)
         v.batch = 1;
-    struct unstir_bench_options o = {.model = cli_model(v.model),
-                                     .isa = v.isa,
+    struct unstir_bench_options o = {.isa = v.isa,
                                      .pack_cache =
                                          v.pack_cache ? v.pack_cache : "auto",
                                      .width = v.width,
@@ -185,6 +184,9 @@ static int bench_main(int argc, char **argv)
                                      .has_layers = v.has_layers,
                                      .has_profile = v.has_profile,
                                      .warmup = v.warmup};
+    rc = cli_find_model(&o.model, v.model);
+    if (rc != CLI_OK)
+        return rc;
     o.precision = opts_precision(v.precision);
     o.merges_path = cli_shared_file("clip-bpe/merges.txt");
     if (!o.model && whats[what].needs_model) {

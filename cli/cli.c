@@ -4,6 +4,7 @@
  */
 #include "cli.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <signal.h>
@@ -250,4 +251,38 @@ const char *cli_model(const char *given)
         return given;
     snprintf(path, sizeof(path), "%s", folder);
     return path;
+}
+
+/* Beside the place that was given, or of those that come with the program. */
+static bool find_near(char near[PATH_MAX], const char *given)
+{
+    const char *slash = strrchr(given, '/');
+    const char *shipped = slash ? NULL : cli_shared_file(".");
+    char folder[PATH_MAX], name[64];
+    if (shipped && unstir_model_nearest(near, PATH_MAX, shipped, given))
+        return true;
+    int n = slash ? (int)(slash - given) + 1 : 0;
+    snprintf(folder, sizeof(folder), "%.*s", n, given);
+    if (!unstir_model_nearest(name, sizeof(name), n > 0 ? folder : ".",
+                              given + n))
+        return false;
+    n = snprintf(near, PATH_MAX, "%s%s", folder, name);
+    return n > 0 && n < PATH_MAX;
+}
+
+int cli_find_model(const char **path, const char *given)
+{
+    char near[PATH_MAX];
+    struct stat st;
+    *path = cli_model(given);
+    if (!*path || stat(*path, &st) == 0 || errno != ENOENT)
+        return CLI_OK;
+    if (find_near(near, given))
+        cli_error("model %s: is not there; did you mean %s?", given, near);
+    else
+        cli_error("model %s: no such file or folder%s", given,
+                  strchr(given, '/')
+                      ? ""
+                      : ", nor a model that comes with the program");
+    return CLI_FAILED;
 }

@@ -69,4 +69,8 @@ const char *cli_shared_file(const char *name);
  * of the shipped default, NULL if there is none.  Good until the next call. */
 const char *cli_model(const char *given);
 
+/* The same, where nothing but a model that is there will do: CLI_OK, or the
+ * exit code after an error that names the nearest one. */
+int cli_find_model(const char **path, const char *given);
+
 #endif

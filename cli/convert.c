@@ -110,6 +110,7 @@ static int convert_main(int argc, char **argv)
     struct unstir_model_options parts = {0};
     struct loras loras = {.n = 0};
     struct telling telling = {.common = &v.common};
+    const char *input;
     char *json;
     int rc = opts_parse(&command_convert, argc, argv, &v);
     if (rc != OPTS_GO_ON)
@@ -121,10 +122,12 @@ static int convert_main(int argc, char **argv)
         return CLI_USAGE;
     }
     rc = opts_parts(&parts, v.vae, &v.text_encoders);
+    if (rc == CLI_OK)
+        rc = cli_find_model(&input, v.common.operands[0]);
     if (rc != CLI_OK)
         return rc;
     struct unstir_convert_options o = {
-        .input = cli_model(v.common.operands[0]),
+        .input = input,
         .output = v.common.operands[1],
         .dtype = v.dtype,
         .prediction_type = v.prediction,

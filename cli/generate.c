@@ -618,11 +618,19 @@ static int check_values(const struct generate_values *v)
 /* -- planning -------------------------------------------------------------- */
 
 static int open_one(struct generate_job *job, struct unstir_model **model,
-                    const char *path, const struct unstir_model_options *o)
+                    const char *given, const struct unstir_model_options *o)
 {
     const struct generate_values *v = job->v;
     struct unstir_error err = {0};
     double start = cli_now_s();
+    const char *path;
+    int rc = cli_find_model(&path, given);
+    if (rc != CLI_OK)
+        return rc;
+    if (!path) {
+        cli_error("no model: give -m PATH or set UNSTIR_MODEL");
+        return CLI_USAGE;
+    }
     if (unstir_model_open(model, path, o, &err) != UNSTIR_OK)
         return cli_fail(&err);
     double load_ms = 1e3 * (cli_now_s() - start);
@@ -654,25 +662,20 @@ static int open_executor(struct generate_job *job)
 static int open_models(struct generate_job *job)
 {
     const struct generate_values *v = job->v;
-    const char *path = cli_model(v->model);
     struct unstir_model_options o = {
         .isa = v->isa,
         .pack_cache = v->pack_cache ? v->pack_cache : "auto",
         .low_memory = v->low_memory,
         .tiny_decoder = v->tiny_decoder,
         .merges_path = cli_shared_file("clip-bpe/merges.txt")};
-    if (!path) {
-        cli_error("no model: give -m PATH or set UNSTIR_MODEL");
-        return CLI_USAGE;
-    }
     o.precision = opts_precision(v->precision);
     int rc = opts_parts(&o, v->vae, &v->text_encoders);
     if (rc != CLI_OK)
         return rc;
-    rc = open_one(job, &job->model, path, &o);
+    rc = open_one(job, &job->model, v->model, &o);
     o.text_encoders[0] = o.text_encoders[1] = NULL;
     if (rc == CLI_OK && v->refiner)
-        rc = open_one(job, &job->refiner, cli_model(v->refiner), &o);
+        rc = open_one(job, &job->refiner, v->refiner, &o);
     return rc == CLI_OK ? open_executor(job) : rc;
 }
 
@@ -953,6 +956,7 @@ const struct command command_generate = {
                 "unstir generate -m sdxl --refiner sdxl-refiner -p \"a cat\"\n",
     .options = options,
     .n_options = sizeof(options) / sizeof(*options),
+    .stray = "-p",
     .has_json = true,
     .main = generate_main,
 };

@@ -56,15 +56,17 @@ static int inspect_main(int argc, char **argv)
     struct unstir_model_options o = {
         .pack_cache = "auto",
         .merges_path = cli_shared_file("clip-bpe/merges.txt")};
+    const char *path;
     char *json;
     int rc = opts_parse(&command_inspect, argc, argv, &v);
     if (rc != OPTS_GO_ON)
         return rc;
     rc = opts_parts(&o, v.vae, &v.text_encoders);
+    if (rc == CLI_OK)
+        rc = cli_find_model(&path, v.common.operands[0]);
     if (rc != CLI_OK)
         return rc;
-    if (unstir_inspect(cli_model(v.common.operands[0]), &o, v.wants_tensors,
-                       &json, &err) != UNSTIR_OK)
+    if (unstir_inspect(path, &o, v.wants_tensors, &json, &err) != UNSTIR_OK)
         return cli_fail(&err);
     if (v.common.is_json)
         fputs(json, stdout);

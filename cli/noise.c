@@ -178,9 +178,14 @@ static int noise_main(int argc, char **argv)
     } else {
         output_number(file, sizeof(file), "noise.png");
     }
-    if (v.model &&
-        unstir_model_open(&model, cli_model(v.model), NULL, &err) != UNSTIR_OK)
-        return cli_fail(&err);
+    if (v.model) {
+        const char *path;
+        rc = cli_find_model(&path, v.model);
+        if (rc != CLI_OK)
+            return rc;
+        if (unstir_model_open(&model, path, NULL, &err) != UNSTIR_OK)
+            return cli_fail(&err);
+    }
     rc = noise_run(&v, file, model);
     unstir_model_close(model);
     if (rc == CLI_OK)

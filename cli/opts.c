@@ -334,10 +334,13 @@ static int parse_short(struct parser *p, int argc, char **argv, int *i)
 static int add_operand(struct parser *p, const char *text)
 {
     if (p->common->n_operands >= p->command->max_operands) {
-        cli_error("%.80s: %s takes %s (unstir %s %s)", text, p->command->name,
-                  p->command->max_operands == 0 ? "options only"
-                                                : "no further argument",
-                  p->command->name, p->command->synopsis);
+        const struct command *c = p->command;
+        const char *stray = c->stray;
+        cli_error("%.80s: %s takes %s%s%s%s%s%s (unstir %s %s)", text, c->name,
+                  c->max_operands == 0 ? "options only" : "no further argument",
+                  stray ? "; did you mean " : "", stray ? stray : "",
+                  stray ? " \"" : "", stray ? text : "", stray ? "\"?" : "",
+                  c->name, c->synopsis);
         return CLI_USAGE;
     }
     p->common->operands[p->common->n_operands++] = text;

@@ -94,6 +94,7 @@ struct command {
     const struct opt *options;
     size_t n_options; /* at most 64                                      */
     size_t min_operands, max_operands;
+    const char *stray; /* what one too many was meant for ("-p"), or NULL   */
     bool has_json;
     int (*main)(int argc, char **argv); /* argv[0] is the command's name     */
     /* Instead of a table here: option i for help, false behind the last; its

@@ -11,6 +11,7 @@
 #include "format/safetensors_write.h"
 #include "kernels/kernels.h"
 #include "format/weights.h"
+#include "pipeline/model_nearest.h"
 
 void unstir_free(void *pointer)
 {
@@ -25,6 +26,12 @@ const char *unstir_cpu_rungs(void)
 int unstir_nearest(const char *text, const char *const *candidates, size_t n)
 {
     return nearest_word(text, candidates, n);
+}
+
+bool unstir_model_nearest(char *near, size_t size, const char *folder,
+                          const char *name)
+{
+    return model_nearest(near, size, folder, name);
 }
 
 enum unstir_status

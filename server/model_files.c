@@ -13,11 +13,11 @@
 
 /* ------------------------------------------------------------- finding -- */
 
-static bool is_folder(const char *path)
+static bool is_there(const char *path)
 {
     struct stat status;
 
-    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+    return stat(path, &status) == 0;
 }
 
 /* A model of that name beside the program: installed (../share/unstir/models)
@@ -40,7 +40,7 @@ static bool find_shipped(char *path, size_t size, const char *name)
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         int length = snprintf(path, size, "%s/%s/%s", program, places[i], name);
 
-        if (length > 0 && (size_t)length < size && is_folder(path))
+        if (length > 0 && (size_t)length < size && is_there(path))
             return true;
     }
     return false;
@@ -63,14 +63,22 @@ static const char *find_merges(char *path, size_t size)
 static const char *path_of(const char *given, char *shipped,
                            size_t shipped_size, char *why, size_t why_size)
 {
-    if (strchr(given, '/') != NULL || is_folder(given))
+    char near[64] = "";
+
+    if (strchr(given, '/') != NULL || is_there(given))
         return given;
     if (find_shipped(shipped, shipped_size, given))
         return shipped;
-    (void)snprintf(why, why_size,
-                   "model %s: no such folder here or among the models "
-                   "that come with the program; give one by -m",
-                   given);
+    if ((find_shipped(shipped, shipped_size, ".") &&
+         unstir_model_nearest(near, sizeof near, shipped, given)) ||
+        unstir_model_nearest(near, sizeof near, ".", given))
+        (void)snprintf(why, why_size,
+                       "model %s: is not there; did you mean %s?", given, near);
+    else
+        (void)snprintf(why, why_size,
+                       "model %s: no such file or folder here, nor a model "
+                       "that comes with the program; give one by -m",
+                       given);
     return NULL;
 }
 

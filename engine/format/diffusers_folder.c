@@ -650,7 +650,7 @@ enum unstir_status diffusers_folder_open_by(struct diffusers_folder *f,
                                    .digest_memos = digest_memos};
     if (stat(path, &st) != 0)
         return error_set(err, UNSTIR_ERR_IO, "%.300s: %s", path,
-                         errno == ENOENT ? "no such model folder"
+                         errno == ENOENT ? "no such file or folder"
                                          : strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return error_set(err, UNSTIR_ERR_UNSUPPORTED,

@@ -351,11 +351,12 @@ enum unstir_status train_options_check(struct unstir_train_options *o,
     if (o->sigma_max > 0 && o->sigma_max <= o->sigma_min)
         return error_field(err, "sigma_max", "%g: must be above sigma_min, %g",
                            o->sigma_max, o->sigma_min);
-    if ((o->steps > 0) + (o->epochs > 0) + (o->minutes > 0) != 1)
+    int n_spans = (o->steps > 0) + (o->epochs > 0) + (o->minutes > 0);
+    if (n_spans != 1)
         return error_field(err, "steps",
                            "one of steps, epochs and minutes says how long to "
-                           "train; %d are given",
-                           (o->steps > 0) + (o->epochs > 0) + (o->minutes > 0));
+                           "train; %s given",
+                           n_spans ? "more than one is" : "none is");
     if (o->accumulate && o->batch % o->accumulate)
         return error_field(err, "accumulate", "%u: must divide the batch of %u",
                            o->accumulate, o->batch);

@@ -111,7 +111,7 @@ expect unknown_label 2 'did you mean "sneaker"' gen -p snaeker
 expect class_above 2 "class" gen --class 99
 expect class_and_prompt 2 "give one" gen -p bag --class bag
 expect label_without_classes 2 "no classes" "$U" generate -m "$M/tiny-rgb" -p cat
-expect extra_operand 2 "takes options only" gen foo
+expect extra_operand 2 "takes options only; did you mean -p \"foo\"?" gen foo
 expect bad_size 2 "" gen --width 13
 expect raw_steps_alone 2 "needs --raw" gen --raw-steps
 expect stop_alone 2 "needs --save-state" gen --stop-after 1
@@ -295,7 +295,12 @@ gen -n 20 --seed 1 -o 'sp-{i}.png' 2>sigpipe.err | head -n 1 >/dev/null
 holds sigpipe_is_silent [ ! -s sigpipe.err ]
 
 # -- models that are wrong --------------------------------------------------
-expect no_model 1 "no such model folder" "$U" generate -m nowhere
+expect no_model 1 "model nowhere: no such file or folder, nor a model that comes" "$U" generate -m nowhere
+expect near_model 1 "did you mean fashion-score?" "$U" generate -m fashion-scor
+expect near_path 1 "did you mean $M/tiny-text?" "$U" inspect "$M/tiny-tect"
+: >here.safetensors
+expect serve_file_here 2 "too short for a safetensors file" "$U" serve -m here.safetensors --check
+expect serve_near_model 1 "did you mean fashion-score?" "$U" serve -m fashion-scor --port 0
 cp -r "$M/tiny" broken
 head -c 100000 "$M/tiny/unet/diffusion_pytorch_model.safetensors" >broken/unet/diffusion_pytorch_model.safetensors
 expect truncated_model 3 "download is probably incomplete" "$U" generate -m broken
@@ -400,7 +405,7 @@ expect train_resume_alone 2 "--lr: not beside --resume" "$U" train --resume roll
 mkdir pictures && cp a.png pictures
 expect train_size 2 "--size: pictures of 5 x 5 cannot be halved 1 times, as a network of 2 levels does; nearest: 6" \
     "$U" train --data pictures --size 5 --channels 8,8 --head-dim 8 --steps 1 -o roll9
-expect train_length 2 "one of steps, epochs and minutes says how long to train; 0 are given" "$U" train --data swiss-roll -o roll9
+expect train_length 2 "one of steps, epochs and minutes says how long to train; none is given" "$U" train --data swiss-roll -o roll9
 tiny_training -o whole --full-precision --sample-every 0 --stop-after 1 >whole.out 2>&1
 "$U" train --resume whole --sample-every 0 >>whole.out 2>&1
 equal train_resume_keeps_precision "$(header whole/unet/diffusion_pytorch_model.safetensors | jq -r '[.[].dtype? // empty] | unique[]')" F32
