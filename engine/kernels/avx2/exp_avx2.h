@@ -17,38 +17,23 @@
 #ifndef KERNELS_AVX2_EXP_AVX2_H
 #define KERNELS_AVX2_EXP_AVX2_H
 
-#include <immintrin.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/avx2/lanes_avx2.h"
 #include "tensor/act.h"
-
-#define FORCE_INLINE static inline __attribute__((always_inline))
 
 #define LOG2_E      1.44269502F /* and what is left of it */
 #define LOG2_E_REST 1.92596299e-8F
 
-FORCE_INLINE __m256 set8(float x)
-{
-    return _mm256_set1_ps(x);
-}
-
-/* The first n of 8 lanes, 1 <= n <= 8. */
-FORCE_INLINE __m256i mask8(size_t n)
-{
-    static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
-
-    return _mm256_loadu_si256((const __m256i *)(const void *)(lanes + 8 - n));
-}
-
 /* Whole vectors by plain loads, the last part of a row by masked ones. */
-FORCE_INLINE __m256 load8(const float *p, const bool is_part, __m256i mask)
+INLINE __m256 load8(const float *p, const bool is_part, __m256i mask)
 {
     return is_part ? _mm256_maskload_ps(p, mask) : _mm256_loadu_ps(p);
 }
 
-FORCE_INLINE void store8(float *p, const bool is_part, __m256i mask, __m256 v)
+INLINE void store8(float *p, const bool is_part, __m256i mask, __m256 v)
 {
     if (is_part)
         _mm256_maskstore_ps(p, mask, v);
@@ -58,7 +43,7 @@ FORCE_INLINE void store8(float *p, const bool is_part, __m256i mask, __m256 v)
 
 /* e to the x[i].  Step by step, so that `count` chains run side by side: a
  * single one is mostly waiting.  If is_falling, no x is above 0. */
-FORCE_INLINE void exp8_each(const int count, const bool is_falling, __m256 *x)
+INLINE void exp8_each(const int count, const bool is_falling, __m256 *x)
 {
     static const float power[] = {1.535336196e-4F,
                                   1.339887502e-3F,
@@ -97,19 +82,19 @@ FORCE_INLINE void exp8_each(const int count, const bool is_falling, __m256 *x)
                                        _mm256_castps_si256(n[i]), 23)));
 }
 
-FORCE_INLINE __m256 exp8(__m256 x)
+INLINE __m256 exp8(__m256 x)
 {
     exp8_each(1, false, &x);
     return x;
 }
 
-FORCE_INLINE __m256 negate8(__m256 x)
+INLINE __m256 negate8(__m256 x)
 {
     return _mm256_xor_ps(x, set8(-0.0f));
 }
 
 /* tanh(softplus(x)), and its derivative if wanted; see vector_scalar.c. */
-FORCE_INLINE __m256 mish_gate8(__m256 x, __m256 *slope)
+INLINE __m256 mish_gate8(__m256 x, __m256 *slope)
 {
     __m256 e = exp8(_mm256_min_ps(set8(20.0f), x));
     __m256 n = _mm256_mul_ps(e, _mm256_add_ps(e, set8(2.0f)));
@@ -123,7 +108,7 @@ FORCE_INLINE __m256 mish_gate8(__m256 x, __m256 *slope)
 }
 
 /* The normal distribution's integral up to x; *bell = exp(-x x / 2). */
-FORCE_INLINE __m256 normal_cdf8(__m256 x, __m256 *bell)
+INLINE __m256 normal_cdf8(__m256 x, __m256 *bell)
 {
     __m256 a =
         _mm256_mul_ps(_mm256_andnot_ps(set8(-0.0f), x), set8(0.70710678f));
@@ -148,14 +133,14 @@ FORCE_INLINE __m256 normal_cdf8(__m256 x, __m256 *bell)
 }
 
 /* 1 / (1 + exp(-x)) */
-FORCE_INLINE __m256 sigmoid8(__m256 x)
+INLINE __m256 sigmoid8(__m256 x)
 {
     return _mm256_div_ps(set8(1.0f),
                          _mm256_add_ps(set8(1.0f), exp8(negate8(x))));
 }
 
 /* The argument of gelu-tanh's sigmoid; see vector_scalar.c. */
-FORCE_INLINE __m256 gelu_tanh_arg8(__m256 x)
+INLINE __m256 gelu_tanh_arg8(__m256 x)
 {
     __m256 cube =
         _mm256_mul_ps(_mm256_mul_ps(set8(0.044715f), x), _mm256_mul_ps(x, x));
@@ -165,7 +150,7 @@ FORCE_INLINE __m256 gelu_tanh_arg8(__m256 x)
 
 /* Below 0.625 Cephes' odd polynomial (tanhf.c), relative error 1e-7; above it
  * 1 - 2 / (exp(2 a) + 1), where nothing cancels. */
-FORCE_INLINE __m256 tanh8(__m256 x)
+INLINE __m256 tanh8(__m256 x)
 {
     const __m256 sign = set8(-0.0f);
     __m256 a = _mm256_andnot_ps(sign, x), z = _mm256_mul_ps(x, x);
@@ -183,7 +168,7 @@ FORCE_INLINE __m256 tanh8(__m256 x)
     return _mm256_blendv_ps(far, p, _mm256_cmp_ps(a, set8(0.625f), _CMP_LT_OQ));
 }
 
-FORCE_INLINE __m256 act8(const enum act act, __m256 x)
+INLINE __m256 act8(const enum act act, __m256 x)
 {
     __m256 bell;
 
@@ -211,7 +196,7 @@ FORCE_INLINE __m256 act8(const enum act act, __m256 x)
 }
 
 /* dy * act'(x) */
-FORCE_INLINE __m256 act_bwd8(const enum act act, __m256 x, __m256 dy)
+INLINE __m256 act_bwd8(const enum act act, __m256 x, __m256 dy)
 {
     const __m256 one = set8(1.0f);
     __m256 s, aux;

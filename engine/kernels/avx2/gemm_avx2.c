@@ -9,25 +9,11 @@
  */
 #include "kernels/gemm_kernels.h"
 
-#include <immintrin.h>
-
+#include "kernels/avx2/lanes_avx2.h"
 #include "kernels/bf16_loops.h"
 
 #define MR 6
 #define NR 16
-
-#define INLINE static inline __attribute__((__always_inline__))
-
-/* Sliding window: eight lanes from `8 - n` on have n leading ones. */
-static const int32_t window[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
-                                   0,  0,  0,  0,  0,  0,  0,  0};
-
-/* Lanes below n, clamped to 0..8. */
-INLINE __m256i lanes(int n)
-{
-    n = n < 0 ? 0 : n > 8 ? 8 : n;
-    return _mm256_loadu_si256((const __m256i *)(window + 8 - n));
-}
 
 INLINE void store_full(const struct gemm_tile *t, __m256 acc[MR][2], unsigned m)
 {
@@ -52,7 +38,7 @@ INLINE void store_full(const struct gemm_tile *t, __m256 acc[MR][2], unsigned m)
 INLINE void store_tail(const struct gemm_tile *t, __m256 acc[MR][2], unsigned m)
 {
     __m256 scale = _mm256_set1_ps(t->scale);
-    __m256i mask[2] = {lanes((int)t->n), lanes((int)t->n - 8)};
+    __m256i mask[2] = {mask8(t->n), mask8(t->n > 8 ? t->n - 8 : 0)};
 #pragma GCC unroll 6
     for (unsigned r = 0; r < m; r++) {
 #pragma GCC unroll 2
@@ -103,37 +89,7 @@ INLINE void tile_m(const struct gemm_tile *t, const unsigned m)
         store_tail(t, acc, m);
 }
 
-static void tile(const struct gemm_tile *t)
-{
-    switch (t->m) {
-    case 6:
-        tile_m(t, 6);
-        break;
-    case 5:
-        tile_m(t, 5);
-        break;
-    case 4:
-        tile_m(t, 4);
-        break;
-    case 3:
-        tile_m(t, 3);
-        break;
-    case 2:
-        tile_m(t, 2);
-        break;
-    default:
-        tile_m(t, 1);
-        break;
-    }
-}
-
-INLINE float lane_sum(__m256 v)
-{
-    __m128 s =
-        _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
+static void tile(const struct gemm_tile *t){BY_ROWS(t->m, tile_m, t)}
 
 /* m rows times n columns, both constants; the last lanes of a run masked. */
 INLINE void dots_mn(const struct gemm_tile *t, unsigned r0, const unsigned m,
@@ -141,7 +97,7 @@ INLINE void dots_mn(const struct gemm_tile *t, unsigned r0, const unsigned m,
 {
     __m256 acc[2][GEMM_MAX_DOTS];
     size_t len = t->run_len, n_k = t->n_runs * len, whole = len / 8 * 8;
-    __m256i mask = lanes((int)(len - whole));
+    __m256i mask = mask8(len - whole);
 #pragma GCC unroll 2
     for (unsigned r = 0; r < m; r++)
 #pragma GCC unroll 4
@@ -178,7 +134,7 @@ INLINE void dots_mn(const struct gemm_tile *t, unsigned r0, const unsigned m,
 #pragma GCC unroll 4
         for (unsigned j = 0; j < n; j++) {
             size_t at = (r0 + r) * t->ldc + j;
-            float v = lane_sum(acc[r][j]);
+            float v = sum8(acc[r][j]);
             if (t->bias)
                 v += t->bias[r0 + r][t->bias_at + j];
             if (t->res)

@@ -13,22 +13,12 @@
  */
 #include "kernels/int8_kernels.h"
 
-#include <immintrin.h>
 #include <string.h>
+
+#include "kernels/avx2/lanes_avx2.h"
 
 #define MR 6
 #define NR 16
-
-#define INLINE static inline __attribute__((__always_inline__))
-
-/* Sliding window: eight lanes from `8 - n` on have n leading ones. */
-static const int32_t window[16] = {-1, -1, -1, -1, -1, -1, -1, -1,
-                                   0,  0,  0,  0,  0,  0,  0,  0};
-
-INLINE __m256i lanes(size_t n)
-{
-    return _mm256_loadu_si256((const __m256i *)(window + 8 - (n < 8 ? n : 8)));
-}
 
 /* -- tiles ----------------------------------------------------------------- */
 
@@ -36,7 +26,7 @@ INLINE void store_half(const struct int8_tile *t, __m256i sum, unsigned r,
                        unsigned h)
 {
     size_t at = r * t->ldc + 8 * h;
-    __m256i mask = lanes(t->n - 8 * h);
+    __m256i mask = mask8(t->n - 8 * h);
     __m256 v =
         _mm256_mul_ps(_mm256_cvtepi32_ps(sum),
                       _mm256_mul_ps(_mm256_broadcast_ss(t->a_scale + r),
@@ -93,26 +83,7 @@ INLINE void tile_m(const struct int8_tile *t, const unsigned m)
 
 static void tile(const struct int8_tile *t)
 {
-    switch (t->m) {
-    case 6:
-        tile_m(t, 6);
-        break;
-    case 5:
-        tile_m(t, 5);
-        break;
-    case 4:
-        tile_m(t, 4);
-        break;
-    case 3:
-        tile_m(t, 3);
-        break;
-    case 2:
-        tile_m(t, 2);
-        break;
-    default:
-        tile_m(t, 1);
-        break;
-    }
+    BY_ROWS(t->m, tile_m, t)
 }
 
 /* -- rows ------------------------------------------------------------------ */
@@ -132,7 +103,7 @@ static uint32_t largest(const float *x, size_t n)
         most = _mm256_max_epu32(
             most,
             _mm256_and_si256(magnitude, _mm256_castps_si256(_mm256_maskload_ps(
-                                            x + i, lanes(n - i)))));
+                                            x + i, mask8(n - i)))));
     __m128i m = _mm_max_epu32(_mm256_castsi256_si128(most),
                               _mm256_extracti128_si256(most, 1));
     m = _mm_max_epu32(m, _mm_shuffle_epi32(m, 0x4e));
@@ -167,7 +138,7 @@ static float quantise(void *dst, const float *x, size_t n)
         int16_t last[8];
         _mm_storeu_si128(
             (__m128i *)(void *)last,
-            words(_mm256_mul_ps(_mm256_maskload_ps(x + i, lanes(n - i)),
+            words(_mm256_mul_ps(_mm256_maskload_ps(x + i, mask8(n - i)),
                                 inverse)));
         memcpy(q + i, last, (n - i + n % 2) * sizeof *q);
     }

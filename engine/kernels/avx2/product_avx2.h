@@ -27,8 +27,8 @@ struct product {
 };
 
 /* nr rows by nv vectors; the last vector is a part if is_part. */
-FORCE_INLINE void product_tile(const int nr, const int nv, const bool is_part,
-                               __m256i mask, const struct product *p)
+INLINE void product_tile(const int nv, const bool is_part, __m256i mask,
+                         const struct product *p, const int nr)
 {
     const float *a = p->a, *b = p->b;
     __m256 sum[PRODUCT_ROWS][2];
@@ -56,28 +56,10 @@ FORCE_INLINE void product_tile(const int nr, const int nv, const bool is_part,
                    mask, sum[i][v]);
 }
 
-FORCE_INLINE void product_rows(size_t nr, const int nv, const bool is_part,
-                               __m256i mask, const struct product *p)
+INLINE void product_rows(size_t nr, const int nv, const bool is_part,
+                         __m256i mask, const struct product *p)
 {
-    switch (nr) {
-    case 1:
-        product_tile(1, nv, is_part, mask, p);
-        break;
-    case 2:
-        product_tile(2, nv, is_part, mask, p);
-        break;
-    case 3:
-        product_tile(3, nv, is_part, mask, p);
-        break;
-    case 4:
-        product_tile(4, nv, is_part, mask, p);
-        break;
-    case 5:
-        product_tile(5, nv, is_part, mask, p);
-        break;
-    default:
-        product_tile(6, nv, is_part, mask, p);
-    }
+    BY_ROWS(nr, product_tile, nv, is_part, mask, p)
 }
 
 /* All rows of up to 16 columns. */
@@ -116,8 +98,8 @@ static void product_avx2(size_t m, size_t n, size_t k, const float *a,
 }
 
 /* 8x8 floats: pairs, then quarters, then halves of registers. */
-FORCE_INLINE void transpose8x8(const float *src, size_t ld_src, __m256 alpha,
-                               float *dst, size_t ld_dst)
+INLINE void transpose8x8(const float *src, size_t ld_src, __m256 alpha,
+                         float *dst, size_t ld_dst)
 {
     __m256 r[8], t[8];
 

@@ -45,9 +45,9 @@
 
 /* -- activations ---------------------------------------------------------- */
 
-FORCE_INLINE void affine_step(const enum act act, const bool is_part,
-                              __m256i mask, const float *x, const float *scale,
-                              const float *shift, float *y)
+INLINE void affine_step(const enum act act, const bool is_part, __m256i mask,
+                        const float *x, const float *scale, const float *shift,
+                        float *y)
 {
     __m256 u = load8(x, is_part, mask);
 
@@ -57,8 +57,8 @@ FORCE_INLINE void affine_step(const enum act act, const bool is_part,
     store8(y, is_part, mask, act8(act, u));
 }
 
-FORCE_INLINE void affine_row(const enum act act, size_t c, const float *x,
-                             const float *scale, const float *shift, float *y)
+INLINE void affine_row(const enum act act, size_t c, const float *x,
+                       const float *scale, const float *shift, float *y)
 {
     size_t j = 0;
 
@@ -70,17 +70,17 @@ FORCE_INLINE void affine_row(const enum act act, size_t c, const float *x,
                     scale ? shift + j : NULL, y + j);
 }
 
-FORCE_INLINE void affine_rows(const enum act act, size_t rows, size_t c,
-                              const float *x, size_t ldx, const float *scale,
-                              const float *shift, float *y, size_t ldy)
+INLINE void affine_rows(const enum act act, size_t rows, size_t c,
+                        const float *x, size_t ldx, const float *scale,
+                        const float *shift, float *y, size_t ldy)
 {
     for (size_t r = 0; r < rows; r++)
         affine_row(act, c, x + r * ldx, scale, shift, y + r * ldy);
 }
 
-FORCE_INLINE void affine_choose(const enum act act, size_t rows, size_t c,
-                                const float *x, size_t ldx, const float *scale,
-                                const float *shift, float *y, size_t ldy)
+INLINE void affine_choose(const enum act act, size_t rows, size_t c,
+                          const float *x, size_t ldx, const float *scale,
+                          const float *shift, float *y, size_t ldy)
 {
     if (scale)
         affine_rows(act, rows, c, x, ldx, scale, shift, y, ldy);
@@ -93,9 +93,8 @@ static void affine_act_avx2(enum act act, size_t rows, size_t c, const float *x,
                             float *y, size_t ldy){
     WITH_ACT(act, affine_choose, rows, c, x, ldx, scale, shift, y, ldy)}
 
-FORCE_INLINE
-    void act_bwd_step(const enum act act, const bool is_part, __m256i mask,
-                      const float *x, const float *dy, float *dx, bool acc)
+INLINE void act_bwd_step(const enum act act, const bool is_part, __m256i mask,
+                         const float *x, const float *dy, float *dx, bool acc)
 {
     __m256 d = act_bwd8(act, load8(x, is_part, mask), load8(dy, is_part, mask));
 
@@ -104,8 +103,8 @@ FORCE_INLINE
     store8(dx, is_part, mask, d);
 }
 
-FORCE_INLINE void act_bwd_all(const enum act act, size_t n, const float *x,
-                              const float *dy, float *dx, bool acc)
+INLINE void act_bwd_all(const enum act act, size_t n, const float *x,
+                        const float *dy, float *dx, bool acc)
 {
     size_t i = 0;
 
@@ -123,9 +122,9 @@ static void act_bwd_avx2(enum act act, size_t n, const float *x,
 
 /* Sum (or, with mean, sum of squares about the mean) of nv vectors of columns,
  * the last of them a part if is_part. */
-FORCE_INLINE void column_block(const int nv, const bool is_part, __m256i mask,
-                               size_t rows, const float *x, size_t ldx,
-                               const float *mean, float *out)
+INLINE void column_block(const int nv, const bool is_part, __m256i mask,
+                         size_t rows, const float *x, size_t ldx,
+                         const float *mean, float *out)
 {
     __m256 even[4], odd[4], centre[4];
     size_t r = 0;
@@ -165,8 +164,8 @@ FORCE_INLINE void column_block(const int nv, const bool is_part, __m256i mask,
                _mm256_add_ps(even[v], odd[v]));
 }
 
-FORCE_INLINE void columns(size_t rows, size_t c, const float *x, size_t ldx,
-                          const float *mean, float *out)
+INLINE void columns(size_t rows, size_t c, const float *x, size_t ldx,
+                    const float *mean, float *out)
 {
     __m256i mask = mask8(c % 8);
     size_t j = 0;
@@ -188,9 +187,9 @@ static void column_sums_avx2(size_t rows, size_t c, const float *x, size_t ldx,
     columns(rows, c, x, ldx, NULL, sums);
 }
 
-FORCE_INLINE void dots_block(const int nv, const bool is_part, __m256i mask,
-                             size_t rows, const float *x, const float *y,
-                             size_t ld, float *out)
+INLINE void dots_block(const int nv, const bool is_part, __m256i mask,
+                       size_t rows, const float *x, const float *y, size_t ld,
+                       float *out)
 {
     __m256 sum[4];
 
@@ -228,8 +227,8 @@ static void moments_avx2(size_t rows, size_t c, const float *x, size_t ldx,
 
 /* -- the norm's adjoint ----------------------------------------------------- */
 
-FORCE_INLINE __m256 du8(const enum act act, const struct norm_bwd_rows *r,
-                        size_t at, size_t j, const bool is_part, __m256i mask)
+INLINE __m256 du8(const enum act act, const struct norm_bwd_rows *r, size_t at,
+                  size_t j, const bool is_part, __m256i mask)
 {
     __m256 u = load8(r->x + at, is_part, mask);
 
@@ -239,18 +238,18 @@ FORCE_INLINE __m256 du8(const enum act act, const struct norm_bwd_rows *r,
     return act_bwd8(act, u, load8(r->dy + at, is_part, mask));
 }
 
-FORCE_INLINE __m256 centred8(const struct norm_bwd_rows *r, size_t at, size_t j,
-                             const bool is_part, __m256i mask)
+INLINE __m256 centred8(const struct norm_bwd_rows *r, size_t at, size_t j,
+                       const bool is_part, __m256i mask)
 {
     __m256 x = load8(r->x + at, is_part, mask);
 
     return r->mean ? _mm256_sub_ps(x, load8(r->mean + j, is_part, mask)) : x;
 }
 
-FORCE_INLINE void norm_sums_block(const enum act act, const int nv,
-                                  const bool is_part, __m256i mask,
-                                  const struct norm_bwd_rows *r, size_t j,
-                                  float *s1, float *s2, float *kept)
+INLINE void norm_sums_block(const enum act act, const int nv,
+                            const bool is_part, __m256i mask,
+                            const struct norm_bwd_rows *r, size_t j, float *s1,
+                            float *s2, float *kept)
 {
     __m256 sum[4], dot[4];
 
@@ -274,9 +273,8 @@ FORCE_INLINE void norm_sums_block(const enum act act, const int nv,
     }
 }
 
-FORCE_INLINE void norm_sums_all(const enum act act,
-                                const struct norm_bwd_rows *r, float *s1,
-                                float *s2, float *kept)
+INLINE void norm_sums_all(const enum act act, const struct norm_bwd_rows *r,
+                          float *s1, float *s2, float *kept)
 {
     __m256i mask = mask8(r->c % 8);
     size_t j = 0;
@@ -307,10 +305,10 @@ struct dx_weights {
     bool acc;
 };
 
-FORCE_INLINE void norm_apply_step(const enum act act, const bool is_part,
-                                  __m256i mask, const struct norm_bwd_rows *r,
-                                  size_t at, size_t j,
-                                  const struct dx_weights *w, float *dx)
+INLINE void norm_apply_step(const enum act act, const bool is_part,
+                            __m256i mask, const struct norm_bwd_rows *r,
+                            size_t at, size_t j, const struct dx_weights *w,
+                            float *dx)
 {
     __m256 du = du8(act, r, at, j, is_part, mask);
     __m256 v = _mm256_fmadd_ps(load8(w->b + j, is_part, mask),
@@ -323,9 +321,8 @@ FORCE_INLINE void norm_apply_step(const enum act act, const bool is_part,
     store8(dx + at, is_part, mask, v);
 }
 
-FORCE_INLINE void norm_apply_all(const enum act act,
-                                 const struct norm_bwd_rows *r,
-                                 const struct dx_weights *w, float *dx)
+INLINE void norm_apply_all(const enum act act, const struct norm_bwd_rows *r,
+                           const struct dx_weights *w, float *dx)
 {
     __m256i mask = mask8(r->c % 8);
 
@@ -352,9 +349,9 @@ static void norm_bwd_apply_avx2(const struct norm_bwd_rows *rows,
 /* -- softmax ---------------------------------------------------------------- */
 
 /* nr rows by nv vectors from s on: s = exp(s - top), added to total. */
-FORCE_INLINE void softmax_exp(const int nr, const int nv, const bool is_part,
-                              __m256i mask, float *s, size_t ld,
-                              const __m256 *top, __m256 *total)
+INLINE void softmax_exp(const int nr, const int nv, const bool is_part,
+                        __m256i mask, float *s, size_t ld, const __m256 *top,
+                        __m256 *total)
 {
     __m256 e[4];
 
@@ -370,9 +367,9 @@ FORCE_INLINE void softmax_exp(const int nr, const int nv, const bool is_part,
 }
 
 /* Columns of nv vectors; four vectors at a time. */
-FORCE_INLINE void softmax_block(const int nv, const bool is_part, __m256i mask,
-                                size_t rows, float *s, size_t ld, float *max,
-                                float *sum, float *factor)
+INLINE void softmax_block(const int nv, const bool is_part, __m256i mask,
+                          size_t rows, float *s, size_t ld, float *max,
+                          float *sum, float *factor)
 {
     const int nr = 4 / nv;
     __m256 old[2], top[2], total[2];
@@ -425,9 +422,9 @@ static void softmax_columns_avx2(size_t rows, size_t cols, float *s, size_t ld,
                       factor + j);
 }
 
-FORCE_INLINE void softmax_bwd_step(const bool is_part, __m256i mask, float *s,
-                                   float *ds, const float *lse,
-                                   const float *dot, __m256 alpha)
+INLINE void softmax_bwd_step(const bool is_part, __m256i mask, float *s,
+                             float *ds, const float *lse, const float *dot,
+                             __m256 alpha)
 {
     __m256 p =
         exp8(_mm256_sub_ps(load8(s, is_part, mask), load8(lse, is_part, mask)));
@@ -458,18 +455,9 @@ static void softmax_columns_bwd_avx2(size_t rows, size_t cols, float *s,
 
 /* -- rows of tokens --------------------------------------------------------- */
 
-static float sum_lanes(__m256 v)
-{
-    __m128 s =
-        _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
 /* Sum of x - centre, or of its square, along a row. */
-FORCE_INLINE float row_sum(const bool is_square, size_t c, const float *x,
-                           float centre)
+INLINE float row_sum(const bool is_square, size_t c, const float *x,
+                     float centre)
 {
     __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     __m256 m = set8(centre);
@@ -486,12 +474,12 @@ FORCE_INLINE float row_sum(const bool is_square, size_t c, const float *x,
             sum[v] = is_square ? _mm256_fmadd_ps(d, d, sum[v])
                                : _mm256_add_ps(sum[v], d);
         }
-    return sum_lanes(_mm256_add_ps(sum[0], sum[1]));
+    return sum8(_mm256_add_ps(sum[0], sum[1]));
 }
 
-FORCE_INLINE void norm_step(const bool is_part, __m256i mask, const float *x,
-                            __m256 mean, __m256 rstd, const float *gamma,
-                            const float *beta, float *y)
+INLINE void norm_step(const bool is_part, __m256i mask, const float *x,
+                      __m256 mean, __m256 rstd, const float *gamma,
+                      const float *beta, float *y)
 {
     __m256 v =
         _mm256_mul_ps(_mm256_sub_ps(load8(x, is_part, mask), mean), rstd);
@@ -524,8 +512,8 @@ static void layer_norm_avx2(size_t rows, size_t c, const float *x, size_t ldx,
     }
 }
 
-FORCE_INLINE void glu_rows(const enum act act, size_t rows, size_t c,
-                           const float *x, size_t ldx, float *y, size_t ldy)
+INLINE void glu_rows(const enum act act, size_t rows, size_t c, const float *x,
+                     size_t ldx, float *y, size_t ldy)
 {
     for (size_t r = 0; r < rows; r++, x += ldx, y += ldy) {
         size_t j = 0;
@@ -566,13 +554,13 @@ static void row_dots_avx2(size_t rows, size_t c, const float *a, size_t lda,
         if (j < c)
             sum = _mm256_fmadd_ps(_mm256_maskload_ps(a + j, mask8(c - j)),
                                   _mm256_maskload_ps(b + j, mask8(c - j)), sum);
-        out[i] = sum_lanes(sum);
+        out[i] = sum8(sum);
     }
 }
 
-FORCE_INLINE void weighted_block(const int nv, const bool is_part, __m256i mask,
-                                 size_t n_terms, const float *const *x,
-                                 const float *w, size_t at, float *y)
+INLINE void weighted_block(const int nv, const bool is_part, __m256i mask,
+                           size_t n_terms, const float *const *x,
+                           const float *w, size_t at, float *y)
 {
     __m256 sum[4];
 
@@ -601,7 +589,7 @@ static void weighted_sum_avx2(size_t n_terms, const float *const *x,
 }
 
 /* Add the squares of v to two vectors of double. */
-FORCE_INLINE void add_squares(__m256 v, __m256d *low, __m256d *high)
+INLINE void add_squares(__m256 v, __m256d *low, __m256d *high)
 {
     __m256d a = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
     __m256d b = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
@@ -636,9 +624,9 @@ static double sum_squares_avx2(size_t n, const float *x)
         _mm256_add_pd(_mm256_add_pd(s[0], s[2]), _mm256_add_pd(s[1], s[3])));
 }
 
-FORCE_INLINE void error_step(const bool is_part, __m256i mask, const float *y,
-                             const float *target, float a, float *dy,
-                             __m256d *low, __m256d *high)
+INLINE void error_step(const bool is_part, __m256i mask, const float *y,
+                       const float *target, float a, float *dy, __m256d *low,
+                       __m256d *high)
 {
     __m256 d =
         _mm256_sub_ps(load8(y, is_part, mask), load8(target, is_part, mask));
@@ -664,8 +652,8 @@ static double squared_error_avx2(size_t n, const float *y, const float *target,
 }
 
 /* p' = decay p - step_size m / (sqrt(v) / c2_sqrt + eps) */
-FORCE_INLINE __m256 adamw_move(const struct adamw_step *s, __m256 p, __m256 m,
-                               __m256 v)
+INLINE __m256 adamw_move(const struct adamw_step *s, __m256 p, __m256 m,
+                         __m256 v)
 {
     __m256 root = _mm256_div_ps(_mm256_sqrt_ps(v), set8(s->c2_sqrt));
     __m256 step = _mm256_div_ps(m, _mm256_add_ps(root, set8(s->eps)));
@@ -675,9 +663,9 @@ FORCE_INLINE __m256 adamw_move(const struct adamw_step *s, __m256 p, __m256 m,
 }
 
 /* As the scalar rung, operation by operation, so the bits agree. */
-FORCE_INLINE void adamw_lanes(const bool is_part, __m256i mask,
-                              const struct adamw_step *s, float *p, float *g,
-                              float *m, float *v, float *ema)
+INLINE void adamw_lanes(const bool is_part, __m256i mask,
+                        const struct adamw_step *s, float *p, float *g,
+                        float *m, float *v, float *ema)
 {
     __m256 grad = _mm256_mul_ps(load8(g, is_part, mask), set8(s->grad_scale));
     __m256 m_new = load8(m, is_part, mask);

@@ -8,11 +8,8 @@
  */
 #include "kernels/weight_kernels.h"
 
-#include <immintrin.h>
-
+#include "kernels/avx2/lanes_avx2.h"
 #include "kernels/weight_loops.h"
-
-#define INLINE static inline __attribute__((__always_inline__))
 
 /* Eight numbers of a row. */
 INLINE __m256 load8(const char *p, const enum dtype type)
