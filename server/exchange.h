@@ -32,6 +32,7 @@ enum exchange_state {
     EXCHANGE_STREAMED
 };
 
+struct bodies;
 struct connection;
 struct http;
 
@@ -46,16 +47,19 @@ struct exchange {
 
     /* Reading: http.c's. */
     const char *raw_target; /* where the parser keeps it; for comparing only */
-    struct buf body;
-    size_t body_limit;
-    size_t n_counted;   /* of the body, in the sum of large ones             */
     bool has_head;      /* the first call of MHD's handler is over           */
-    bool is_discarding; /* the body is read and thrown away                  */
-    bool is_too_large;
-    bool is_crowded_out; /* other bodies left it no room                     */
-    bool takes_interim;  /* 1xx may be sent before the answer                */
+    bool takes_interim; /* 1xx may be sent before the answer                 */
     bool must_close;
     bool is_gone; /* the client left, or the server stops              */
+
+    /* The body: body.c's. */
+    struct bodies *bodies;
+    struct buf body;
+    size_t n_counted;   /* of it, in the sum of large ones                   */
+    size_t n_thrown;    /* of one that is too much                           */
+    bool is_discarding; /* it is read and thrown away                        */
+    bool is_too_large;
+    bool is_crowded_out; /* other bodies left it no room                     */
 
     /* The answer: reply.c's. */
     struct answers *answers;

@@ -220,6 +220,47 @@ const char *framing_check(struct framing *framing, enum error_code *code)
     return NULL;
 }
 
+/* ------------------------------------------------------- between the lines */
+
+static const char *skip_blanks(const char *text)
+{
+    while (*text == ' ' || *text == '\t')
+        text++;
+    return text;
+}
+
+static bool are_nul(const char *text, size_t n)
+{
+    while (n && !*text) {
+        text++;
+        n--;
+    }
+    return n == 0;
+}
+
+bool framing_is_contiguous(const struct framing *framing,
+                           const char *raw_target)
+{
+    const char *version = framing->version;
+    const char *end = version + strlen(version);
+
+    if (raw_target + strlen(framing->target) + 1 != version)
+        return false;
+    for (size_t i = 0; i < framing->n_headers; i++) {
+        const struct framing_header *header = &framing->headers[i];
+        const char *colon = header->name + header->n_name;
+
+        end = skip_blanks(end);
+        if (!are_nul(end, 2) || end + 2 != header->name || *colon)
+            return false;
+        end = skip_blanks(colon + 1);
+        if (header->n_value && end != header->value)
+            return false;
+        end += header->n_value;
+    }
+    return are_nul(skip_blanks(end), 4); /* its own end and the empty line   */
+}
+
 /* ------------------------------------------------------------------- host */
 
 static bool is_ip_literal(const char *host, size_t n)

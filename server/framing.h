@@ -50,6 +50,17 @@ struct framing {
  * (ERROR_MALFORMED_REQUEST or another).                                     */
 const char *framing_check(struct framing *framing, enum error_code *code);
 
+/* Does each line end in one CR LF, with nothing but blanks before it?
+ * libmicrohttpd 0.9.75 cuts lines in place and hands out pointers into its
+ * buffer, so the bytes between two of them (NULs where CR LF was) show what it
+ * passed over and the strings do not: NUL bytes, bare CR and LF, folded lines,
+ * lines that were dropped.  Only for that version, whose layout is known; the
+ * parser was made strict in 1.0.  version and headers as it handed them out;
+ * raw_target is where it keeps the target, of which framing may have a copy.
+ * tests/http holds large and piecemeal heads against false alarms.         */
+bool framing_is_contiguous(const struct framing *framing,
+                           const char *raw_target);
+
 /* Is the host (a Host header's value, port included) one of this server?
  * localhost and IP literals always are.  names: n configured ones; without
  * names any is right if has_keys.                                           */

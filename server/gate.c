@@ -65,10 +65,11 @@ static void refuse_type(struct request *request)
     const char *type = request_header(request, "Content-Type");
 
     reply_error(request, ERROR_UNSUPPORTED_MEDIA_TYPE,
-                type ? "Content-Type is %.64s; this path takes "
-                       "application/json"
-                     : "this path takes application/json, and a page of "
-                       "another origin must say so by Content-Type",
+                type && *type
+                    ? "Content-Type is %.64s; this path takes "
+                      "application/json"
+                    : "this path takes application/json, and a page of "
+                      "another origin must say so by Content-Type",
                 type);
 }
 

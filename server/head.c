@@ -95,7 +95,7 @@ bool head_is_json(const struct request *request)
         return true;
     if (request_header(request, "Origin"))
         return false;
-    return !type ||
+    return !type || !*type ||
            (n == 33 &&
             strncasecmp(type, "application/x-www-form-urlencoded", n) == 0);
 }

@@ -36,6 +36,7 @@
 #include <strings.h>
 #include <sys/socket.h>
 
+#include "body.h"
 #include "connection.h"
 #include "exchange.h"
 #include "framing.h"
@@ -45,17 +46,15 @@
 #include "log.h"
 #include "router.h"
 
-#define POOL_BYTES       (32u << 10) /* MHD's, of a connection               */
-#define HEAD_BYTES       (POOL_BYTES / 2) /* it reads into half of it        */
-#define ITEM_BYTES       80 /* of it: struct MHD_HTTP_Header has 72          */
-#define TARGET_BYTES     (8u << 10)
-#define TARGET_ITEMS     200 /* query arguments: half of the pool            */
-#define ANSWER_BYTES     (5u << 10) /* for the answer's head           */
-#define STREAM_BLOCK     8192u
-#define DISCARD_BYTES    (64u << 10) /* of a refused body, to keep the line  */
-#define SMALL_BODY_BYTES (64u << 10) /* --body-bytes counts what is above    */
-#define HARD_EXTRA_BYTES (4u << 20)  /* beyond a limit before we hang up     */
-#define MAX_RUNS         16          /* of MHD a turn: others want the loop  */
+#define POOL_BYTES    (32u << 10) /* MHD's, of a connection               */
+#define HEAD_BYTES    (POOL_BYTES / 2) /* it reads into half of it        */
+#define ITEM_BYTES    80 /* of it: struct MHD_HTTP_Header has 72          */
+#define TARGET_BYTES  (8u << 10)
+#define TARGET_ITEMS  200 /* query arguments: half of the pool            */
+#define ANSWER_BYTES  (5u << 10) /* for the answer's head           */
+#define STREAM_BLOCK  8192u
+#define DISCARD_BYTES (64u << 10) /* of a refused body, to keep the line  */
+#define MAX_RUNS      16          /* of MHD a turn: others want the loop  */
 
 struct http {
     struct service *service;
@@ -69,7 +68,7 @@ struct http {
     struct hangups *hangups;
     struct ring connections;
     size_t n_connections;
-    size_t body_bytes; /* of all large bodies, until their answers are out   */
+    struct bodies bodies;
     struct answers answers;
     unsigned refused_status; /* of the parser's last own answer, or 0      */
     bool is_running; /* inside MHD_run()                                   */
@@ -277,6 +276,7 @@ static void *on_target(void *cls, const char *target,
     x->wake = wake;
     x->cut = cut;
     x->answers = connection->answers;
+    x->bodies = &x->http->bodies;
     x->raw_target = target;
     request->exchange = x;
     request->arena = mem_arena_new(REQUEST_ARENA_BYTES);
@@ -345,7 +345,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     x->connection->exchange = NULL;
     connection_set_phase(x->connection, PHASE_IDLE);
     x->connection = NULL;
-    x->http->body_bytes -= x->n_counted;
+    body_release(x);
     exchange_free(x);
 }
 
@@ -383,54 +383,6 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind,
     }
     request->n_headers++;
     return MHD_YES;
-}
-
-/* The parser cuts lines in place and hands out pointers into its buffer, so
- * the bytes between two of them show what it passed over: each line must end
- * in one CR LF (two NULs by now), with nothing but blanks before it.  That
- * finds what the strings no longer show: NUL bytes, bare CR and LF, folded
- * lines, lines that were dropped.  Only for the version whose layout is
- * known; the parser was made strict in 1.0.  tests/http holds large and
- * piecemeal heads against false alarms.                                     */
-static const char *skip_blanks(const char *text)
-{
-    while (*text == ' ' || *text == '\t')
-        text++;
-    return text;
-}
-
-static bool are_nul(const char *text, size_t n)
-{
-    while (n && !*text) {
-        text++;
-        n--;
-    }
-    return n == 0;
-}
-
-static bool is_contiguous(const struct exchange *x, const char *version,
-                          const struct head *head)
-{
-    const char *end = version + strlen(version);
-    size_t i;
-
-    if (strcmp(MHD_get_version(), "0.9.75") != 0)
-        return true;
-    if (x->raw_target + strlen(x->request.target) + 1 != version)
-        return false;
-    for (i = 0; i < head->n; i++) {
-        const struct framing_header *header = &head->headers[i];
-        const char *colon = header->name + header->n_name;
-
-        end = skip_blanks(end);
-        if (!are_nul(end, 2) || end + 2 != header->name || *colon)
-            return false;
-        end = skip_blanks(colon + 1);
-        if (header->n_value && end != header->value)
-            return false;
-        end += header->n_value;
-    }
-    return are_nul(skip_blanks(end), 4); /* its own end and the empty line   */
 }
 
 /* --------------------------------------------------------------- answering */
@@ -551,6 +503,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *method,
                               .headers = head.headers};
     enum error_code code;
     const char *why;
+    size_t limit = 0;
 
     x->has_head = true;
     (void)MHD_get_connection_values_n(x->connection->mhd, MHD_HEADER_KIND,
@@ -563,7 +516,8 @@ static enum MHD_Result take_head(struct exchange *x, const char *method,
     head_set_method(request, method);
     head_set_id(request);
     why = framing_check(&framing, &code);
-    if (!why && !is_contiguous(x, version, &head))
+    if (!why && strcmp(MHD_get_version(), "0.9.75") == 0 &&
+        !framing_is_contiguous(&framing, x->raw_target))
         why = "a line of the head does not end in one CR LF, is folded or "
               "has a NUL byte";
     if (why) { /* code is ERROR_MALFORMED_REQUEST unless framing.c chose    */
@@ -574,79 +528,16 @@ static enum MHD_Result take_head(struct exchange *x, const char *method,
     request->target = framing.path;
     x->takes_interim = strcmp(version, "HTTP/1.1") == 0;
     if (gate_pass(request, &framing, x->http->config))
-        x->body_limit = request->route->body_limit;
+        limit = request->route->body_limit;
     if (x->state == EXCHANGE_ANSWERED &&
         (framing.is_chunked || framing.length > DISCARD_BYTES ||
          framing.expects_continue)) {
         x->must_close = true;
         return queue_answer(x); /* before the body: MHD closes after it      */
     }
-    x->is_discarding = x->state == EXCHANGE_ANSWERED;
-    buf_init(&x->body, x->body_limit);
+    body_begin(x, limit, x->state == EXCHANGE_ANSWERED);
     connection_set_phase(x->connection, PHASE_BODY);
     return MHD_YES;
-}
-
-/* Bring the sum of large bodies up to date. */
-static void count_body(struct exchange *x)
-{
-    size_t now = x->body.capacity > SMALL_BODY_BYTES ? x->body.capacity : 0;
-
-    x->http->body_bytes += now - x->n_counted;
-    x->n_counted = now;
-}
-
-static void drop_body(struct exchange *x)
-{
-    buf_fini(&x->body);
-    count_body(x);
-}
-
-/* A small body always finds room. */
-static bool has_room(const struct exchange *x, size_t got)
-{
-    size_t wanted = buf_capacity_after(&x->body, got);
-    size_t others = x->http->body_bytes - x->n_counted;
-
-    return wanted <= SMALL_BODY_BYTES ||
-           others + wanted <= x->http->config->body_bytes;
-}
-
-static enum MHD_Result take_body(struct exchange *x, const char *bytes,
-                                 size_t *n)
-{
-    size_t got = *n;
-
-    *n = 0;
-    if (x->is_discarding)
-        return MHD_YES;
-    if (x->is_too_large || x->is_crowded_out) {
-        x->body_limit += got;
-        return x->body_limit > x->body.limit + HARD_EXTRA_BYTES ? MHD_NO
-                                                                : MHD_YES;
-    }
-    x->is_too_large = got > x->body.limit - x->body.n;
-    x->is_crowded_out = !x->is_too_large && !has_room(x, got);
-    if (x->is_too_large || x->is_crowded_out) {
-        x->body_limit = x->body.n + got;
-        drop_body(x);
-        return MHD_YES;
-    }
-    if (!buf_add(&x->body, bytes, got)) {
-        drop_body(x);
-        return MHD_NO;
-    }
-    count_body(x);
-    return MHD_YES;
-}
-
-static void refuse_crowded(struct exchange *x)
-{
-    reply_header(&x->request, "Retry-After", "1");
-    reply_error(&x->request, ERROR_NO_MEMORY,
-                "the bodies of other requests fill the %lld bytes that there "
-                "are for large ones",
-                (long long)x->http->config->body_bytes);
 }
 
 /* The request is complete. */
@@ -657,15 +548,7 @@ static enum MHD_Result dispatch(struct exchange *x)
     if (x->state == EXCHANGE_READING) {
         x->state = EXCHANGE_HANDLING;
         x->connection->phase = PHASE_WAITING;
-        request->body = x->body.bytes ? x->body.bytes : "";
-        request->n_body = x->body.n;
-        if (x->is_too_large)
-            reply_error(request, ERROR_BODY_TOO_LARGE,
-                        "this path takes a body of at most %zu bytes",
-                        request->route->body_limit);
-        else if (x->is_crowded_out)
-            refuse_crowded(x);
-        else
+        if (body_end(x))
             request->route->handler(x->http->service, request);
     }
     return advance(x);
@@ -677,6 +560,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd,
                                   size_t *n_upload, void **context)
 {
     struct exchange *x = *context;
+    bool is_taken;
 
     (void)cls;
     (void)mhd;
@@ -685,9 +569,11 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd,
         return MHD_NO;
     if (!x->has_head)
         return take_head(x, method, version);
-    if (*n_upload)
-        return take_body(x, upload, n_upload);
-    return dispatch(x);
+    if (*n_upload == 0)
+        return dispatch(x);
+    is_taken = body_take(x, upload, *n_upload);
+    *n_upload = 0;
+    return is_taken ? MHD_YES : MHD_NO;
 }
 
 /* ------------------------------------------------------------ start, stop */
@@ -772,6 +658,7 @@ struct http *http_new(struct service *service, struct listener *listener,
     http->service = service;
     http->loop = service->loop;
     http->config = service->config;
+    http->bodies.max_bytes = (size_t)service->config->body_bytes;
     http->answers.room.max_bytes = (size_t)service->config->answer_bytes;
     http->listener = *listener;
     *listener = (struct listener){.fd = -1};
@@ -812,7 +699,7 @@ size_t http_connections(const struct http *http)
 
 size_t http_body_bytes(const struct http *http)
 {
-    return http->body_bytes;
+    return http->bodies.n_bytes;
 }
 
 struct answers *http_answers(struct http *http)

@@ -8,11 +8,15 @@
  * does not take, an idle kept connection.  A sweep every HTTP_SWEEP_MS looks
  * at all connections, so each is cut at most that much late.
  *
- * Loop-only.  Ceilings: --max-connections; 16 KiB a connection for the
- * request's head; the route's body limit, and --body-bytes for all bodies above
- * 64 KiB together, from their arrival until their answers are out; a stream's
- * own limit; --answer-bytes for all answers above 64 KiB together, until they
- * are out (stored pictures count where they are stored).
+ * What may pass: framing.h (the head's form), gate.h (host, path, query, type),
+ * body.h (the body's size).
+ *
+ * Loop-only.  Ceilings: --max-connections; 8 KiB for an address and 16 KiB for
+ * a request's head; the route's body limit, and --body-bytes for all bodies
+ * above 64 KiB together, from their arrival until their answers are out; a
+ * stream's own limit; --answer-bytes for all answers above 64 KiB together,
+ * until they are out (stored pictures count where they are stored, and here
+ * once they are dropped there).
  *
  * SPDX-License-Identifier: MIT
  */
