@@ -250,10 +250,12 @@ const float *golden_floats(const struct weights *golden, size_t row,
 
 const char *golden_rung(size_t i)
 {
+    const char *only = getenv("UNSTIR_RUNG"); /* where many are drawn */
     struct cpu cpu = cpu_detect();
 
     for (size_t j = 0; j < kernels_ladder_len; j++)
-        if (kernels_ladder[j].is_supported(&cpu) && i-- == 0)
+        if (kernels_ladder[j].is_supported(&cpu) &&
+            (!only || strcmp(kernels_ladder[j].isa, only) == 0) && i-- == 0)
             return kernels_ladder[j].isa;
     return NULL;
 }

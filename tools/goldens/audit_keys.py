@@ -20,6 +20,8 @@ So does a key for which there is no value here.  Keys that a whole pipeline read
 (scaling factors, sizes, those of the text encoder and of model_index.json) are
 audit_pipelines.py's.
 
+UNSTIR_RUNG=avx2 in the environment: networks on that rung alone, not on all.
+
 SPDX-License-Identifier: MIT
 """
 import argparse
@@ -172,7 +174,8 @@ class Row:
             self.wrong.append(f"{value}: {detail}")
 
     def is_untried(self):
-        inert = config_keys.INERT.get(self.name, {})
+        inert = {**config_keys.INERT.get(self.name, {}),
+                 **config_keys.INERT.get(self.name + "Scheduler", {})}
         return self.key not in inert and self.key not in OF_PIPELINES \
             and not self.wrong \
             and not self.count["moved"] and not self.count["refused"] \
@@ -302,11 +305,13 @@ BESIDE = [
     {"use_karras_sigmas": True}, {"use_exponential_sigmas": True},
     {"use_beta_sigmas": True}, {"use_flow_sigmas": True},
     {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
-    {"thresholding": True}, {"clip_sample": True}, {"clip_sample": False},
+    {"thresholding": True}, {"thresholding": True, "sample_max_value": 4.0},
+    {"clip_sample": True}, {"clip_sample": False},
     {"use_dynamic_shifting": True}, {"rescale_betas_zero_snr": True},
     {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"},
     {"algorithm_type": "sde-dpmsolver++"}, {"variance_type": "learned_range"},
-    {"solver_order": 3}, {"stochastic_sampling": True},
+    {"solver_order": 3}, {"final_sigmas_type": "sigma_min"},
+    {"stochastic_sampling": True},
     {"beta_schedule": "squaredcos_cap_v2"}, {"predict_x0": False},
     {"use_dynamic_shifting": True, "use_flow_sigmas": True,
      "prediction_type": "flow_prediction"},
@@ -345,7 +350,7 @@ def scheduler_cases(name, seed):
             for beside in BESIDE:
                 if not set(beside) <= set(parameters) or key in beside:
                     continue
-                steps = STEPS[hash(json.dumps([key, beside])) % 2]
+                steps = STEPS[BESIDE.index(beside) % 2]
                 yield key, value, beside, case_of(
                     name, {**beside, key: value}, steps, seed)
 

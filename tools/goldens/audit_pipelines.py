@@ -266,7 +266,7 @@ def audit_value(a, name, folder, was):
     if not want:
         return "no run", f"{why}; ours: {ours}"
     if refused:
-        return "refused" if refused[0] in (2, 3, 4) else "DIFFERS", ours
+        return "refused" if refused[0] in (1, 2, 3, 4) else "DIFFERS", ours
     off = distance(want, got)
     if not off.is_small():
         return "DIFFERS", str(off)

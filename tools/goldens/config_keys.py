@@ -33,6 +33,8 @@ import make_text_pipelines
 
 F32 = "how some of the reference's types are computed; f32 is computed in f32"
 TRAINING = "of training alone"
+SHIFT = "of runs that are told a shift, which must be \"exponential\""
+VARIANCE = "whether a network's variance is dropped, which has one by its width"
 
 # class: {key: why it changes nothing}
 INERT = {
@@ -58,7 +60,13 @@ INERT = {
     "DPMSolverSDEScheduler": {
         "noise_sampler_seed": "our noise is the request's"},
     "UniPCMultistepScheduler": {
-        "solver_p": "another scheduler as an object; files hold null"},
+        "solver_p": "another scheduler as an object; files hold null",
+        "time_shift_type": SHIFT},
+    "DEISMultistepScheduler": {"time_shift_type": SHIFT},
+    "DPMSolverMultistepScheduler": {"time_shift_type": SHIFT,
+                                    "variance_type": VARIANCE},
+    "DPMSolverSinglestepScheduler": {"time_shift_type": SHIFT,
+                                     "variance_type": VARIANCE},
 }
 SCHEDULERS = ["CMStochasticIterative", "DDIMInverse", "DDIM", "DDPM",
               "DEISMultistep", "DPMSolverMultistep", "DPMSolverSDE",
