@@ -28,7 +28,7 @@
 /* A block of 8 x 8 samples takes a bit at least; 512 pixels a byte. */
 #define MAX_PIXELS_A_BYTE 512u
 #define FULL_COLOUR_FROM  90
-#define MAX_SEGMENT       65533u /* what two bytes of length can say         */
+#define MAX_SEGMENT       65535u /* two bytes of length, which they count     */
 #define MAX_SEGMENTS      1000u
 #define INKS              4u /* cyan, magenta, yellow, black                 */
 

@@ -103,42 +103,60 @@ enum unstir_status checkpoint_samplers_load(struct unstir_model *m,
     return s->is_usable ? UNSTIR_OK : lose_default(m, s->reason, err);
 }
 
-/* Some methods need a few steps to begin with; what a run of them refuses, it
- * refuses for every number. */
-static uint32_t few_steps(const struct sampler *s, const struct schedule *c)
+/* Whether a run of so many steps can begin: at its start, or late, as from a
+ * picture; where no signal is left at the first timestep, a run from there on
+ * may still have some. */
+static enum unstir_status try_steps(const struct unstir_model *m,
+                                    size_t sampler, uint32_t n_steps,
+                                    struct unstir_error *err)
 {
-    uint32_t most = sampler_max_steps(s, c);
+    const struct schedule *schedule = &m->samplers[sampler].schedule;
+    const struct sampler *s = samplers[sampler];
+    struct sampler_run_options o = {
+        .n = 1,
+        .n_steps = n_steps,
+        .has_learned_variance = m->has_learned_variance,
+    };
+    struct sampler_run run;
+    enum unstir_status st = sampler_run_init(&run, s, schedule, &o, err);
 
-    return most < 4 ? most : 4;
+    sampler_run_fini(&run);
+    if (st != UNSTIR_ERR_ARG && st != UNSTIR_ERR_UNSUPPORTED)
+        return st;
+    o.first =
+        s->is_inverse ? 0 : sampler_count_steps(s, schedule, NULL, n_steps) - 1;
+    st = sampler_run_init(&run, s, schedule, &o, err);
+    sampler_run_fini(&run);
+    return st;
+}
+
+/* Some methods need four steps to begin with.  Of a short table four leading
+ * steps with an offset can pass the end where more of them, closer together, do
+ * not: the most always fit. */
+static enum unstir_status try_sampler(const struct unstir_model *m,
+                                      size_t sampler, struct unstir_error *err)
+{
+    uint32_t most =
+        sampler_max_steps(samplers[sampler], &m->samplers[sampler].schedule);
+    enum unstir_status st = try_steps(m, sampler, most < 4 ? most : 4, err);
+
+    if (st == UNSTIR_ERR_ARG && most > 4)
+        st = try_steps(m, sampler, most, err);
+    return st;
 }
 
 /* A sampler that wants output channels that the network lacks is no use. */
 enum unstir_status checkpoint_samplers_check(struct unstir_model *m,
                                              struct unstir_error *err)
 {
-    struct sampler_run_options o = {
-        .n = 1, .has_learned_variance = m->has_learned_variance};
-
     for (size_t i = 0; i < SAMPLER_COUNT; i++) {
         struct checkpoint_sampler *s = &m->samplers[i];
         struct unstir_error why = {0};
-        struct sampler_run run;
+        enum unstir_status st;
+
         if (!s->is_usable)
             continue;
-        o.n_steps = few_steps(samplers[i], &s->schedule);
-        o.first = 0;
-        enum unstir_status st =
-            sampler_run_init(&run, samplers[i], &s->schedule, &o, &why);
-        sampler_run_fini(&run);
-        /* Else begun late, as from a picture: where no signal is left at the
-         * first timestep, a run from there on may still have some. */
-        if (st == UNSTIR_ERR_ARG || st == UNSTIR_ERR_UNSUPPORTED) {
-            uint32_t n =
-                sampler_count_steps(samplers[i], &s->schedule, NULL, o.n_steps);
-            o.first = samplers[i]->is_inverse ? 0 : n - 1;
-            st = sampler_run_init(&run, samplers[i], &s->schedule, &o, &why);
-            sampler_run_fini(&run);
-        }
+        st = try_sampler(m, i, &why);
         if (st == UNSTIR_ERR_NOMEM)
             return error_set(err, st, "%s", why.detail);
         if (st)

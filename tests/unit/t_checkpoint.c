@@ -167,6 +167,25 @@ static void test_ids(void **state)
     }
 }
 
+/* Leading steps of 11 timesteps, begun 5 late: four end at timestep 11, which
+ * is none, six at 10.  That four do not fit is no reason to refuse the rest. */
+static void test_short_table_with_offset(void **state)
+{
+    static const struct texts texts = {
+        .scheduler = "{\"_class_name\":\"DDIMScheduler\","
+                     "\"num_train_timesteps\":11,\"steps_offset\":5}"};
+    const struct unstir_model_info *info;
+    struct opened o;
+
+    (void)state;
+    must_open(&o, &texts, "folder");
+    info = unstir_model_info(o.model);
+    assert_string_equal(info->default_sampler, "ddim");
+    assert_int_equal(info->max_steps, 11);
+    assert_int_equal(info->default_steps, 6);
+    close_texts(&o);
+}
+
 /* A model whose own sampler cannot run is there for others, which a request
  * names; asked for without a name it says why, and which they are. */
 static void test_own_sampler_refused(void **state)
@@ -537,6 +556,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_derived_defaults),
+        cmocka_unit_test(test_short_table_with_offset),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_own_sampler_refused),
         cmocka_unit_test(test_no_signal),

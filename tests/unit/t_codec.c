@@ -159,6 +159,35 @@ static void test_texts(void **state)
     assert_null(bytes);
 }
 
+/* A segment's length is at most 65535, itself (2) and the name of an XMP packet
+ * (29) counted. */
+#define XMP_MOST (65535 - 2 - 29)
+
+static size_t jpeg_bytes_with_xmp(const struct unstir_image *image,
+                                  size_t n_xmp)
+{
+    static char xmp[XMP_MOST + 2];
+    const struct unstir_text text = {"XML:com.adobe.xmp", xmp};
+    unsigned char *bytes;
+    size_t n;
+
+    memset(xmp, 'q', n_xmp);
+    xmp[n_xmp] = '\0';
+    encode(image, UNSTIR_FORMAT_JPEG, 90, &text, 1, &bytes, &n);
+    unstir_free(bytes);
+    return n;
+}
+
+static void test_longest_text(void **state)
+{
+    uint8_t pixels[W * H * 3];
+    struct unstir_image image = picture(pixels, 3);
+
+    (void)state;
+    assert_true(jpeg_bytes_with_xmp(&image, XMP_MOST) > XMP_MOST);
+    assert_true(jpeg_bytes_with_xmp(&image, XMP_MOST + 1) < 10000);
+}
+
 /* A text longer than a segment is left out; the picture stays. */
 static void test_long_text(void **state)
 {
@@ -497,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_same_picture_same_bytes),
         cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_longest_text),
         cmocka_unit_test(test_long_text),
         cmocka_unit_test(test_orientations),
         cmocka_unit_test(test_turned_jpeg),
