@@ -138,7 +138,8 @@ static const struct opt options[] = {
      .fallback = "0: --strength says where",
      FIELD(denoising_start),
      .help = "--init has its noise already: go on from this share of the "
-             "timesteps, where another model's --denoising-end left it"},
+             "timesteps, where another model's --denoising-end left it (the "
+             "same --mask goes to both)"},
     {.group = "How to make it",
      .name = "steps",
      .kind = OPT_U32,

@@ -477,8 +477,8 @@ struct unstir_request {
     double strength;
     double image_guidance;
 
-    /* Latents in place of an init_image, of a latent model without a mask: the
-     * first of them.  NULL: none.                                            */
+    /* Latents in place of an init_image, of a latent model: the first of them.
+     * NULL: none.                                                            */
     const struct unstir_latents *init_latents;
 
     /* A part of the way, as shares of the training's timesteps: from a picture
@@ -486,7 +486,8 @@ struct unstir_request {
      * where to begin instead of strength, and no noise is added) to what is
      * left of it at denoising_end (0, 1: nothing).  So one model hands over to
      * another, as SDXL to its refiner: unstir_generation_result() of a run
-     * that ends at 0.8 is the init_latents of one that starts there.         */
+     * that ends at 0.8 is the init_latents of one that starts there.  What a
+     * mask keeps is handed over without noise: the next run needs it, too.    */
     double denoising_start, denoising_end;
 
     /* SDXL (info->takes_micro_conditioning): what it is told of the picture and
@@ -532,7 +533,7 @@ enum unstir_status unstir_request_check(const struct unstir_model *model,
  * of a request to denoising_end as the init_latents of one from denoising_start.
  *
  * The request goes to both, as far as each knows of it: not to the refiner
- * init_image, mask, strength, variations and, where it reads an aesthetic_score
+ * init_image, strength, variations and, where it reads an aesthetic_score
  * instead, target sizes; not to the base that score, if it reads none.  What is
  * left out each fills in by its own defaults.  `own` (may be NULL) is what the
  * refiner is told in place of it: prompts, clip_skip, steps, sampler (with its

@@ -87,7 +87,7 @@ generation_run_options(const struct unstir_model *m,
 {
     return (struct sampler_run_options){
         .n_steps = r->steps,
-        .first = start->first,
+        .first = start_run_first(start),
         .share = start->share,
         .n = latent_floats(m, r->width, r->height),
         .eta = r->eta,

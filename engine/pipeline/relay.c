@@ -100,8 +100,8 @@ static void prefer(struct unstir_request *r, const struct unstir_request *own)
     prefer_micro(&r->negative_micro, &own->negative_micro);
 }
 
-/* What the refiner is asked: the picture's size and border are the base's, it
- * draws no first noise, and begins in latents alone. */
+/* What the refiner is asked: the picture's size, border and mask are the base's,
+ * it draws no first noise, and begins in latents. */
 static struct unstir_request refiner_of(const struct unstir_refiner *refiner,
                                         const struct unstir_request *asked,
                                         const struct unstir_request *base)
@@ -116,7 +116,8 @@ static struct unstir_request refiner_of(const struct unstir_refiner *refiner,
         prefer(&r, refiner->own);
     r.width = base->width;
     r.height = base->height;
-    r.init_image = r.mask = NULL;
+    r.init_image = NULL;
+    r.mask = asked->mask ? &request_absent_picture : NULL;
     r.init_latents = &request_absent_latents;
     r.strength = r.image_guidance = UNSTIR_UNSET_F;
     r.variation_seed = 0;
@@ -276,7 +277,10 @@ enum unstir_status relay_prepare(struct unstir_generation *g,
                                    .values = (float *)latents};
 
     r.init_latents = latents ? &start : &request_absent_latents;
-    return generation_new(&g->relay.ready, m, &r, NULL, err);
+    TRY(generation_new(&g->relay.ready, m, &r, NULL, err));
+    if (latents && r.mask) /* as made for latents of the same kind */
+        start_take_mask(&g->relay.ready->start, &g->start, g->run.n);
+    return UNSTIR_OK;
 }
 
 /* All that is of one model changes hands. */

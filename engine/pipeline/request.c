@@ -238,7 +238,7 @@ static void check_run(struct check *c, const struct sampler *s)
         return; /* told by check_strength() */
     struct sampler_run_options o = {
         .n_steps = c->out->steps,
-        .first = plan.first,
+        .first = start_run_first(&plan),
         .share = plan.share,
         .n = 1,
         .schedule = c->schedule,
@@ -355,7 +355,7 @@ static void check_editing(struct check *c, const struct sampler *s)
                 s->info->name);
 }
 
-/* Latents come in place of a picture, and know no mask. */
+/* Latents come in place of a picture. */
 static void check_latents(struct check *c)
 {
     const struct unstir_latents *l = c->request->init_latents;
@@ -363,8 +363,8 @@ static void check_latents(struct check *c)
 
     if (!l)
         return;
-    if (c->request->init_image || c->request->mask)
-        violate(c, "init_latents", NULL, "goes with no init_image and no mask");
+    if (c->request->init_image)
+        violate(c, "init_latents", NULL, "goes with no init_image");
     if (!m->decoder || m->reads_mask || m->reads_picture)
         violate(c, "init_latents", NULL, "%s does not begin in latents",
                 m->info.id);
@@ -398,11 +398,11 @@ static void check_range(struct check *c, const struct sampler *s)
     if (start > 0 && q->strength != UNSTIR_UNSET_F && q->strength != 1)
         violate(c, "strength", "1",
                 "denoising_start says where to begin; strength has no say");
-    if (is_cut && (q->mask || c->model->reads_picture || (s && s->is_inverse)))
+    if (is_cut && (c->model->reads_picture || (s && s->is_inverse)))
         violate(c, start != 0 ? "denoising_start" : "denoising_end",
                 start != 0 ? "0" : "1",
-                "a part of the way goes with no mask, no model that edits and "
-                "no ddim_inverse");
+                "a part of the way goes with no model that edits and no "
+                "ddim_inverse");
     c->out->denoising_start = start;
     c->out->denoising_end = end;
 }

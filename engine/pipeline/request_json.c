@@ -55,7 +55,7 @@ static enum unstir_status write_pictures(struct json_writer *w,
         return UNSTIR_OK;
     json_put_real(w, "strength", r->strength);
     if (r->init_latents)
-        return write_latents(w, r, s, err);
+        TRY(write_latents(w, r, s, err));
     TRY(write_digest(w, "init_image_sha256", s ? s->digest : NULL,
                      r->init_image, err));
     return write_digest(w, "mask_sha256", s ? s->mask_digest : NULL, r->mask,

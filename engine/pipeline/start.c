@@ -57,13 +57,35 @@ static double cutoff_of(const struct sampler_run *run, double share)
 }
 
 /* The reference counts evaluations, and PNDM's first step has one more: steps
- * of its img2img plans begin after as many. */
-static uint32_t first_below(const struct sampler_run *run, double share)
+ * of its img2img plans begin after as many, unless none is left behind them. */
+static void begin_below(struct start *s, const struct sampler_run *run,
+                        double share)
 {
     struct place p = place_below(run, cutoff_of(run, share));
     bool is_twice = run->sampler->n_evals == sampler_n_evals_twice;
+    bool has_plain_start = run->schedule->config.has_no_prk;
 
-    return is_twice ? p.n_before / 2 : p.n_before;
+    s->first = is_twice ? p.n_before / 2 : p.n_before;
+    s->is_single =
+        s->first == run->n_steps && p.step < run->n_steps && has_plain_start;
+    if (s->is_single)
+        s->first = p.step;
+}
+
+static void end_below(struct start *s, struct sampler_run *run, double share)
+{
+    double cutoff = cutoff_of(run, share);
+    struct place p;
+
+    if (s->is_single) {
+        if (sampler_timestep(run, s->first, 0) < cutoff)
+            s->end = s->first;
+        return;
+    }
+    run->first = s->first;
+    p = place_below(run, cutoff);
+    s->end = p.step + (p.eval > 0);
+    s->last_evals = p.eval;
 }
 
 static enum unstir_status cut_plan(struct start *s,
@@ -80,15 +102,16 @@ static enum unstir_status cut_plan(struct start *s,
     o.eta = 0; /* changes no timestep, and may not be settled yet */
     enum unstir_status st = sampler_run_init(&run, sampler, schedule, &o, err);
     if (!st && r->denoising_start > 0)
-        s->first = first_below(&run, r->denoising_start);
-    if (!st && r->denoising_end < 1) {
-        run.first = s->first;
-        struct place p = place_below(&run, cutoff_of(&run, r->denoising_end));
-        s->end = p.step + (p.eval > 0);
-        s->last_evals = p.eval;
-    }
+        begin_below(s, &run, r->denoising_start);
+    if (!st && r->denoising_end < 1)
+        end_below(s, &run, r->denoising_end);
     sampler_run_fini(&run);
     return st == UNSTIR_ERR_NOMEM ? st : UNSTIR_OK; /* else told by the run */
+}
+
+uint32_t start_run_first(const struct start *s)
+{
+    return s->is_single ? 0 : s->first;
 }
 
 uint32_t start_n_evals(const struct start *s, const struct sampler_run *run,
@@ -122,7 +145,8 @@ enum unstir_status start_plan(struct start *s, const struct unstir_model *model,
     s->has_mask = resolved->mask != NULL;
     s->is_inverse = sampler->is_inverse;
     s->is_edit = model->reads_picture;
-    s->is_pure = s->is_edit || (s->has_mask && resolved->strength == 1);
+    s->is_pure = s->is_edit ||
+                 (s->has_mask && !s->is_partway && resolved->strength == 1);
     if (model->keeps_steps && !s->has_mask && sampler->has_grid) {
         s->share = resolved->strength;
         return is_cut ? cut_plan(s, model, resolved, sampler, err) : UNSTIR_OK;
@@ -270,7 +294,8 @@ static enum unstir_status make_common(struct start *s,
     s->common = memory;
     *s->common = (struct start_common){
         .n_users = 1, .model = model, .width = r->width, .height = r->height};
-    TRY(read_picture(s->common, s, r, n, err));
+    if (r->init_image)
+        TRY(read_picture(s->common, s, r, n, err));
     return s->has_mask ? read_mask(s->common, s, r, err) : UNSTIR_OK;
 }
 
@@ -321,15 +346,16 @@ enum unstir_status start_init(struct start *s, const struct unstir_model *model,
     s->noise = s->known + n;
     s->mask = s->has_mask ? s->noise + n : NULL;
     s->masked = s->is_read ? s->mask + n : NULL;
-    if (latents && latents->values) {
+    if (latents ? !latents->values : !init->pixels)
+        return UNSTIR_OK; /* of a saved state, which brings them */
+    TRY(latents ? start_digest_latents(latents, s->digest, err)
+                : start_digest(init, s->digest, err));
+    if (latents)
         memcpy(s->known, latents->values, n * sizeof *s->known);
-        return start_digest_latents(latents, s->digest, err);
-    }
-    if (latents || !init->pixels) /* of a saved state, which brings them */
-        return UNSTIR_OK;
-    TRY(start_digest(init, s->digest, err));
-    if (s->has_mask)
+    if (s->has_mask && resolved->mask->pixels)
         TRY(start_digest(resolved->mask, s->mask_digest, err));
+    if (latents && !s->mask_digest[0])
+        return UNSTIR_OK; /* nothing is made of any picture */
     if (company && is_same_start(s, model, resolved, company)) {
         s->common = company->common;
         s->common->n_users++;
@@ -338,6 +364,12 @@ enum unstir_status start_init(struct start *s, const struct unstir_model *model,
     }
     take_common(s, sampler_find(resolved->sampler), n);
     return UNSTIR_OK;
+}
+
+void start_take_mask(struct start *s, const struct start *other, size_t n)
+{
+    memcpy(s->mask, other->mask, n * sizeof *s->mask);
+    memcpy(s->mask_digest, other->mask_digest, sizeof s->mask_digest);
 }
 
 void start_fini(struct start *s)
@@ -404,9 +436,12 @@ void start_sample(struct start *s, const struct sampler_run *run,
         draw_noise(s, &rng, x, state->estimate, run->n);
         for (size_t i = 0; i < run->n; i++)
             x[i] *= run->first_scale;
-    } else if (s->is_inverse || s->is_partway) {
+    } else if (s->is_inverse || (s->is_partway && !s->has_mask)) {
         memcpy(x, s->known, bytes);
         memset(s->noise, 0, bytes);
+    } else if (s->is_partway) { /* what is kept is noised again */
+        draw_noise(s, &state->rng, s->noise, x, run->n);
+        memcpy(x, s->known, bytes);
     } else {
         draw_noise(s, &state->rng, x, state->estimate, run->n);
         if (s->has_picture)
@@ -519,18 +554,29 @@ enum unstir_status start_encode(struct start *s,
     return UNSTIR_OK;
 }
 
+/* A run that ends on the way keeps the picture itself all the same. */
+static bool is_end(const struct start *s, const struct sampler_run *run,
+                   uint32_t step, uint32_t eval)
+{
+    return step + 1 == s->end && eval + 1 == start_n_evals(s, run, step);
+}
+
 void start_keep(const struct start *s, const struct sampler_run *run,
                 uint32_t step, uint32_t eval, float *scratch,
                 struct sampler_state *state)
 {
     float *x = state->sample, *x0 = state->estimate;
+    const float *kept = s->known;
 
     if (!s->mask || s->is_read)
         return;
-    sampler_add_noise_after(run, step, eval, s->known, s->noise, scratch);
+    if (!is_end(s, run, step, eval)) {
+        sampler_add_noise_after(run, step, eval, s->known, s->noise, scratch);
+        kept = scratch;
+    }
     for (size_t i = 0; i < run->n; i++) {
         float m = s->mask[i];
-        x[i] = (1 - m) * scratch[i] + m * x[i];
+        x[i] = (1 - m) * kept[i] + m * x[i];
         x0[i] = (1 - m) * s->known[i] + m * x0[i];
     }
 }

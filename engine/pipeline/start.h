@@ -25,7 +25,14 @@
  * A part of the way, from denoising_start a to denoising_end b: a run takes the
  * evaluations at timesteps below round(T - a T) of the training's T, and not
  * below round(T - b T), and begins in what has the noise of there.  Methods of
- * second order begin with a step; they may end within one.
+ * second order begin with a step; they may end within one.  PNDM, which begins
+ * with two evaluations, has a plain step where a single one is left.
+ *
+ * With a mask, too, what such a run begins in is what it keeps: it is noised to
+ * the level of each next evaluation, though it may have noise already, and put
+ * back as it is after the last one, whatever is left of the way.  So a base's
+ * result that is not painted has no noise, and a refiner that gets the same mask
+ * keeps it.
  *
  * Inversion (ddim_inverse) goes the other way: it begins in the picture, draws
  * no noise, runs the first floor(n s) steps of its rising plan, and ends in
@@ -54,7 +61,8 @@
  * StableDiffusionInpaintPipeline.__call__ (the case of 4 channels),
  * StableDiffusionInstructPix2PixPipeline.prepare_image_latents,
  * LatentConsistencyModelImg2ImgPipeline.__call__,
- * StableDiffusionXLImg2ImgPipeline.get_timesteps.
+ * StableDiffusionXLImg2ImgPipeline.get_timesteps,
+ * StableDiffusionXLInpaintPipeline.prepare_latents and __call__.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -92,6 +100,7 @@ struct start {
     uint32_t first, end; /* steps first .. end - 1 of the plan are run       */
     uint32_t last_evals; /* evaluations of the last of them; 0: all          */
     bool is_partway;     /* the picture has its noise already                */
+    bool is_single;      /* PNDM: the last step alone, of one evaluation     */
     bool has_picture, has_mask;
     bool is_inverse;
     bool is_pure; /* begins in pure noise all the same                       */
@@ -120,6 +129,10 @@ enum unstir_status start_plan(struct start *s, const struct unstir_model *model,
                               const struct sampler *sampler,
                               struct unstir_error *err);
 
+/* The step that the sampler's run begins with: `first`, but of a single step,
+ * which has nothing of a beginning, 0. */
+uint32_t start_run_first(const struct start *s);
+
 /* Evaluations of a step of the plan: all of the sampler's, but in the last step
  * of one that ends within it. */
 uint32_t start_n_evals(const struct start *s, const struct sampler_run *run,
@@ -134,6 +147,9 @@ enum unstir_status start_init(struct start *s, const struct unstir_model *model,
                               const struct start *company,
                               struct unstir_error *err);
 void start_fini(struct start *s);
+
+/* Keep what `other` keeps, which has as many floats. */
+void start_take_mask(struct start *s, const struct start *other, size_t n);
 
 /* Run the encoder, if that is to be done, and begin anew in what it says.  On
  * failure nothing has changed. */

@@ -507,7 +507,8 @@ expect part_backwards 2 "does not lie before" text -p cat --init half.safetensor
 expect part_too_short 2 "lies none of 2 steps" text -p cat --init half.safetensors --denoising-start 0.9999
 expect latents_noised 0 "" text -p cat --init half.safetensors --strength 0.6 -o part3.png
 expect latents_of_few 2 "of a picture of 16 x 16, not 32 x 16" text -p cat --init half.safetensors --width 32
-expect latents_masked 2 "goes with no init_image and no mask" text -p cat --init half.safetensors --mask cat.png
+expect latents_masked 0 "" text -p cat --init half.safetensors --mask cat.png -o part4.png
+expect latents_masked_differ 1 "differ" cmp part3.png part4.png
 
 # The same two parts by one command
 pair() {

@@ -27,6 +27,13 @@
 
 #define FOLDER "img2img_pipelines"
 
+#define W 40
+#define H 36
+
+static uint8_t pixels[W * H * 3], mask_pixels[W * H];
+static const struct unstir_image picture = {W, H, 3, pixels};
+static const struct unstir_image mask = {W, H, 1, mask_pixels};
+
 static char folders[2][SCRATCH_PATH];
 static struct unstir_model *base, *refiner;
 static struct unstir_executor *executor;
@@ -60,8 +67,21 @@ static void close_all(void)
     unstir_model_close(refiner);
 }
 
+/* The rule of make_img2img_pipelines.py. */
+static void draw_pictures(void)
+{
+    for (uint32_t y = 0; y < H; y++)
+        for (uint32_t x = 0; x < W; x++) {
+            for (uint32_t c = 0; c < 3; c++)
+                pixels[(y * W + x) * 3 + c] =
+                    (uint8_t)(7 * x + 13 * y + 50 * c + x * y % 32);
+            mask_pixels[y * W + x] = (x + 2 * y) % 40 < 18 ? 255 : 0;
+        }
+}
+
 static int set_up(void **state)
 {
+    draw_pictures();
     write_folder(folders[0], "handover_base");
     write_folder(folders[1], "handover_refiner");
     open_all(NULL);
@@ -147,6 +167,11 @@ static struct unstir_request request_of(const struct json *row)
                           : 0; /* 0.8 */
     if (json_get(row, "guidance"))
         r.guidance = json_real(json_get(row, "guidance"));
+    if (json_get(row, "mask")) {
+        r.init_image = &picture;
+        r.mask = &mask;
+        r.strength = 1;
+    }
     if (!micro) {
         r.micro = (struct unstir_micro){0};
         r.aesthetic_score = UNSTIR_UNSET_F;
@@ -271,18 +296,16 @@ static void check_by_hand(struct unstir_request r)
 
 static void test_by_hand(void **state)
 {
-    static uint8_t pixels[40 * 36 * 3];
-    const struct unstir_image picture = {40, 36, 3, pixels};
     static const char *const names[] = {NULL, "euler_a", "dpmpp_2m", "heun"};
 
-    for (size_t i = 0; i < sizeof pixels; i++)
-        pixels[i] = (uint8_t)(37 * i % 251);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct unstir_request r = a_request();
         r.sampler = names[i];
         check_by_hand(r);
         r.init_image = &picture;
         r.strength = 0.9;
+        check_by_hand(r);
+        r.mask = &mask;
         check_by_hand(r);
     }
 }
@@ -326,16 +349,16 @@ static void test_own(void **state)
 /* -- states, company, cancelling ------------------------------------------- */
 
 /* Kept after any number of steps, and through the state's own kept state. */
-static void test_states(void **state)
+static void check_states(struct unstir_request r)
 {
-    struct unstir_request r = a_request();
     struct unstir_generation *whole = begin(&r), *g, *back;
     struct unstir_error err = {0};
     unsigned char *bytes, *again;
     size_t n, n_again;
 
     finish(whole);
-    for (uint32_t k = 0; k < unstir_generation_progress(whole).steps; k++) {
+    for (uint32_t k = r.init_image ? 1 : 0;
+         k < unstir_generation_progress(whole).steps; k++) {
         g = begin(&r);
         for (uint32_t i = 0; i < k; i++)
             step(g);
@@ -355,6 +378,16 @@ static void test_states(void **state)
         unstir_free(again);
     }
     unstir_generation_free(whole);
+}
+
+static void test_states(void **state)
+{
+    struct unstir_request r = a_request();
+
+    check_states(r);
+    r.init_image = &picture;
+    r.mask = &mask;
+    check_states(r);
 }
 
 static void expect_mismatch(const struct unstir_model *first,

@@ -46,6 +46,8 @@ EULER = EulerDiscreteScheduler(**text.BETAS, timestep_spacing="leading",
 ANCESTRAL = EulerAncestralDiscreteScheduler(
     **text.BETAS, timestep_spacing="leading", steps_offset=1)
 INPAINT_UNET = {**text.UNET, "in_channels": 9, "out_channels": 4}
+INPAINT_XL_UNET = {**text.PIPELINES["sdxl"][1], "in_channels": 9,
+                   "out_channels": 4}
 EDIT_UNET = {**text.UNET, "in_channels": 8, "out_channels": 4}
 EDIT_XL_UNET = {**text.PIPELINES["sdxl"][1], "in_channels": 8,
                 "out_channels": 4}
@@ -163,6 +165,31 @@ PIPELINES = {
              "evaluations": 2,
              "negative_micro": {"original": [12, 34], "target": [56, 78]}},
         ]),
+    # Of which only the first step has two, and none where one is left.
+    "handover_pndm": (
+        "sdxl", StableDiffusionXLImg2ImgPipeline,
+        PNDMScheduler(**text.BETAS, skip_prk_steps=True, steps_offset=1), {}, [
+            {"prompt": "a red dog", "steps": 8, "seed": 30, "latents": True,
+             "denoising_start": 0.6},
+            {"prompt": "a photo of a cat", "steps": 8, "seed": 31,
+             "latents": True, "denoising_start": 0.9},
+        ]),
+    # A part of the way with a mask: what is kept is noised again and again.
+    "inpaint_part": (
+        "sdxl", StableDiffusionXLInpaintPipeline, ANCESTRAL, {}, [
+            {"prompt": "a photo of a cat", "steps": 7, "seed": 32,
+             "guidance": 3.0, "denoising_start": 0.3},
+            {"prompt": "a red dog", "steps": 7, "seed": 33, "guidance": 3.0,
+             "latents": True, "denoising_start": 0.4, "denoising_end": 0.8},
+            {"prompt": "a red dog", "steps": 6, "seed": 34, "guidance": 3.0,
+             "strength": 1.0, "denoising_end": 0.6},
+        ]),
+    "inpaint9_part": (
+        "sdxl", StableDiffusionXLInpaintPipeline, EULER,
+        {"unet": INPAINT_XL_UNET}, [
+            {"prompt": "a photo of a cat", "steps": 6, "seed": 35,
+             "guidance": 3.0, "denoising_start": 0.4},
+        ]),
     "edit": ("sd1", StableDiffusionInstructPix2PixPipeline, ANCESTRAL,
              {"unet": EDIT_UNET}, [
                  {"prompt": "a red dog", "steps": 6, "seed": 11},
@@ -191,6 +218,8 @@ PAIRS = {
          "seed": 28, "border": 0.7, "aesthetic_score": 7.5,
          "micro": {"original": [30, 51], "crop": [3, 7], "target": [90, 80]}},
         {"prompt": "a red dog", "steps": 5, "seed": 29, "guidance": 3.0},
+        {"prompt": "a red dog", "steps": 6, "seed": 36, "guidance": 3.0,
+         "border": 0.5, "mask": True},
     ]),
 }
 
@@ -297,6 +326,16 @@ def run(pipe, request):
     return torch.cat(steps), bytes_.float().contiguous()
 
 
+def inpainting(pipe):
+    """The same parts, told what to paint."""
+    told = {key: pipe.config[key] for key in
+            ("requires_aesthetics_score", "force_zeros_for_empty_prompt")
+            if key in pipe.config}
+    pipe = StableDiffusionXLInpaintPipeline(**pipe.components, **told)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
 def run_pair(base, refiner, request):
     """All latents, the base's and then the refiner's, and the picture."""
     steps = []
@@ -311,8 +350,14 @@ def run_pair(base, refiner, request):
             "num_inference_steps": request["steps"],
             "guidance_scale": request.get("guidance", 5.0),
             "callback_on_step_end": keep}
+    start = {}
+    if request.get("mask"):
+        base, refiner = inpainting(base), inpainting(refiner)
+        both.update(mask_image=mask(), width=32, height=32)
+        start = {"image": picture(), "strength": 1.0}
     micro = told({k: v for k, v in request.items() if k == "micro"})
-    half = base(**both, **micro, width=32, height=32, denoising_end=border,
+    half = base(**{**both, "width": 32, "height": 32}, **start, **micro,
+                denoising_end=border,
                 generator=torch.Generator().manual_seed(request["seed"]),
                 output_type="latent").images
     micro.pop("target_size", None)
