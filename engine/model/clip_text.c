@@ -353,11 +353,11 @@ static enum unstir_status fill(struct clip_text *t, const struct json *config,
 
     TRY(error_within(read_config(&t->config, config, err),
                      options->names.config, err));
-    if (options->max_tokens && options->max_tokens < t->config.length)
-        t->config.length = options->max_tokens;
     TRY(choose_table(t, options, err));
     TRY(error_within(find_tensors(t, weights, err), options->names.weights,
                      err));
+    if (options->max_tokens && options->max_tokens < t->config.length)
+        t->config.length = options->max_tokens;
     t->info.channels = t->config.channels;
     t->info.n_layers = t->config.n_layers;
     t->info.length = t->config.length;

@@ -107,7 +107,7 @@ SCHEDULER = {
     "_diffusers_version": ["0.2.0"], "use_karras_sigmas": [True],
     "final_sigmas_type": ["sigma_min"], "interpolation_type": ["log_linear"],
     "sample_max_value": [0.5], "clip_sample_range": [0.5],
-    "variance_type": ["fixed_large"], "_use_default_values": [["beta_end"]],
+    "variance_type": ["fixed_large"],
 }
 INDEX = {
     "requires_safety_checker": [True, False, GONE],

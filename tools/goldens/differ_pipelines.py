@@ -170,8 +170,8 @@ def draw_scheduler(r):
 
 def draw_text(r, is_second, is_only):
     heads = r.choice([1, 2, 4])
-    config = {"hidden_size": heads * r.choice([4, 8, 12]),
-              "intermediate_size": r.choice([16, 40]),
+    config = {"hidden_size": heads * r.choice([4, 7, 8, 12]),
+              "intermediate_size": r.choice([16, 37, 40]),
               "num_attention_heads": heads,
               "num_hidden_layers": r.choice([2, 3]),
               "vocab_size": text.N_TOKENS, "max_position_embeddings": 77,
@@ -376,11 +376,12 @@ def vae_unit(vae):
 
 def text_parts(r, has_two, is_alone):
     parts, width = {}, 0
+    length = r.choice([77, 77, 77, 24])
     for suffix in ["_2"] if is_alone else ["", "_2"] if has_two else [""]:
         encoder = draw_text(r, suffix == "_2", is_alone)
         parts["text_encoder" + suffix] = encoder
         parts["tokenizer" + suffix] = text.tokenizer(
-            r.choice(["!", "<|endoftext|>"]))
+            r.choice(["!", "<|endoftext|>"]), length)
         width += encoder.config.hidden_size
     if is_alone:
         parts.update(text_encoder=None, tokenizer=None)

@@ -192,15 +192,15 @@ def build(name):
 
 def pieces(t, text, weights):
     """ids and weights [n][77] of a text without its brackets."""
-    ids, strength = [], []
+    ids, strength, most = [], [], t.model_max_length - 2
     for word in text.replace("(", "").replace(":1.3)", "").split():
         new = t(word, add_special_tokens=False).input_ids
         ids += new
         strength += [weights.get(word, 1.0)] * len(new)
     rows = []
-    for at in range(0, max(len(ids), 1), 75):
-        row, w = ids[at:at + 75], strength[at:at + 75]
-        pad = 77 - 2 - len(row)
+    for at in range(0, max(len(ids), 1), most):
+        row, w = ids[at:at + most], strength[at:at + most]
+        pad = most - len(row)
         rows.append(([t.bos_token_id] + row + [t.eos_token_id]
                      + [t.pad_token_id] * pad, [1.0] + w + [1.0] * (1 + pad)))
     return rows
