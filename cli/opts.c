@@ -14,30 +14,6 @@
 
 #define MAX_NAMES 96
 
-static const char *const progress_names[] = {"none", "bar", "json", NULL};
-
-const struct opt opts_common_table[] = {
-    {.name = "help",
-     .letter = 'h',
-     .kind = OPT_FLAG,
-     .help = "this text",
-     .group = "Every command"},
-    {.name = "quiet",
-     .letter = 'q',
-     .kind = OPT_FLAG,
-     .help = "results and errors only"},
-    {.name = "verbose", .letter = 'v', .kind = OPT_FLAG, .help = "say more"},
-    {.name = "progress",
-     .kind = OPT_CHOICE,
-     .meta = "none|bar|json",
-     .choices = progress_names,
-     .fallback = "bar on a terminal",
-     .help = "progress on stderr"},
-    {.name = "json", .kind = OPT_FLAG, .help = "one JSON object on stdout"},
-};
-const size_t opts_n_common =
-    sizeof(opts_common_table) / sizeof(*opts_common_table);
-
 enum common {
     COMMON_HELP,
     COMMON_QUIET,
@@ -63,11 +39,6 @@ struct parser {
 
 /* -- finding --------------------------------------------------------------- */
 
-static size_t n_common(const struct command *c)
-{
-    return c->has_json ? opts_n_common : opts_n_common - 1;
-}
-
 static bool matches(const struct opt *o, const char *name, size_t n,
                     char letter)
 {
@@ -80,11 +51,10 @@ static bool matches(const struct opt *o, const char *name, size_t n,
 static bool find(struct hit *hit, const struct command *c, const char *name,
                  size_t n, char letter)
 {
-    for (size_t i = 0; i < c->n_options + n_common(c); i++) {
+    for (size_t i = 0; i < c->n_options + opts_n_common(c); i++) {
         bool is_common = i >= c->n_options;
         size_t k = is_common ? i - c->n_options : i;
-        const struct opt *o =
-            is_common ? &opts_common_table[k] : &c->options[k];
+        const struct opt *o = is_common ? &opts_common[k] : &c->options[k];
         if (!matches(o, name, n, letter))
             continue;
         *hit = (struct hit){.opt = o, .is_common = is_common, .index = k};
@@ -101,8 +71,8 @@ static int unknown_option(const struct command *c, const char *name, size_t n)
     snprintf(wanted, sizeof(wanted), "%.*s", (int)(n < 60 ? n : 60), name);
     for (size_t i = 0; i < c->n_options && count < MAX_NAMES; i++)
         names[count++] = c->options[i].name;
-    for (size_t i = 0; i < n_common(c) && count < MAX_NAMES; i++)
-        names[count++] = opts_common_table[i].name;
+    for (size_t i = 0; i < opts_n_common(c) && count < MAX_NAMES; i++)
+        names[count++] = opts_common[i].name;
     int near = unstir_nearest(wanted, names, count);
     if (near >= 0)
         cli_error("--%s: unknown option; did you mean --%s? (unstir %s --help "
@@ -207,8 +177,8 @@ static int set_common(struct parser *p, const struct hit *h, const char *text)
         int rc = check_choice(h, text);
         if (rc != OPTS_GO_ON)
             return rc;
-        for (int i = 0; progress_names[i]; i++)
-            if (strcmp(progress_names[i], text) == 0)
+        for (int i = 0; h->opt->choices[i]; i++)
+            if (strcmp(h->opt->choices[i], text) == 0)
                 p->common->progress =
                     (enum opts_progress)(OPTS_PROGRESS_NONE + i);
     }

@@ -77,14 +77,6 @@ static void print_option(FILE *out, const struct opt *o)
     print_wrapped(out, text, COLUMN, COLUMN);
 }
 
-/* Of those with another table --help alone, which is the first. */
-static size_t n_common(const struct command *c)
-{
-    if (c->describe)
-        return 1;
-    return c->has_json ? opts_n_common : opts_n_common - 1;
-}
-
 /* Option i of a command, its own ones before those of every command. */
 static bool option_at(const struct command *c, size_t i, struct opt *o)
 {
@@ -95,15 +87,15 @@ static bool option_at(const struct command *c, size_t i, struct opt *o)
         for (n_own = 0; c->describe(n_own, o);)
             n_own++;
     }
-    if (i >= n_own + n_common(c))
+    if (i >= n_own + opts_n_common(c))
         return false;
-    *o = i < n_own ? c->options[i] : opts_common_table[i - n_own];
+    *o = i < n_own ? c->options[i] : opts_common[i - n_own];
     return true;
 }
 
 static bool is_common(const struct opt *o)
 {
-    return strcmp(o->name, opts_common_table[0].name) == 0;
+    return strcmp(o->name, opts_common[0].name) == 0;
 }
 
 void opts_print_help(const struct command *c, FILE *out)
@@ -209,8 +201,8 @@ void opts_print_man(const struct command *const *commands, size_t n, FILE *out)
     for (size_t i = 0; i < n; i++)
         print_man_command(out, commands[i]);
     fputs(".SH OPTIONS OF EVERY COMMAND\n", out);
-    for (size_t i = 0; i < opts_n_common; i++)
-        print_man_option(out, &opts_common_table[i]);
+    for (size_t i = 0; i < OPTS_N_COMMON; i++)
+        print_man_option(out, &opts_common[i]);
     fputs(".SH EXIT STATUS\n"
           ".TP\n0\ndone\n.TP\n1\nfailed while running\n"
           ".TP\n2\nwrong usage\n"

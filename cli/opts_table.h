@@ -8,7 +8,10 @@
 #include "opts.h"
 
 /* The last one is --json, of commands with has_json. */
-extern const struct opt opts_common_table[];
-extern const size_t opts_n_common;
+#define OPTS_N_COMMON 5
+extern const struct opt opts_common[OPTS_N_COMMON];
+
+/* How many of them a command has: the first ones. */
+size_t opts_n_common(const struct command *c);
 
 #endif

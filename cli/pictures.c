@@ -79,8 +79,8 @@ int picture_format(const char *path, enum unstir_format *format)
     return CLI_USAGE;
 }
 
-int picture_write(const char *path, const struct unstir_image *image,
-                  uint32_t quality)
+static int write_picture(const char *path, const struct unstir_image *image,
+                         uint32_t quality)
 {
     struct unstir_encode_options o = UNSTIR_ENCODE_INIT;
     struct unstir_error err = {0};
@@ -112,7 +112,7 @@ int picture_write_sheet(const char *path, const struct unstir_image *images,
                            zoom_to(cell, images[0].width), &sheet,
                            &err) != UNSTIR_OK)
         return cli_fail_on(path, &err);
-    int rc = picture_write(path, &sheet, quality);
+    int rc = write_picture(path, &sheet, quality);
     unstir_image_fini(&sheet);
     return rc;
 }

@@ -26,11 +26,8 @@ int picture_format(const char *path, enum unstir_format *format);
 /* Whether a name is that of a film. */
 bool picture_is_film(const char *path);
 
-/* By suffix; quality 0: the default. */
-int picture_write(const char *path, const struct unstir_image *image,
-                  uint32_t quality);
-
-/* Pictures of one size on a sheet, those below `cell` pixels enlarged. */
+/* Pictures of one size on a sheet, those below `cell` pixels enlarged; format
+ * by suffix, quality 0: the default. */
 int picture_write_sheet(const char *path, const struct unstir_image *images,
                         size_t n, uint32_t columns, uint32_t gap, uint32_t cell,
                         uint32_t quality);

@@ -1,7 +1,6 @@
-/* arena.h - one block of memory that many short lives share.
+/* arena.h - one block of memory for the steps of a run, without the heap.
  *
- * A bump allocator over a caller-given block: per-step scratch without the
- * heap.  Alignment 64 bytes.
+ * Aligned to 64 bytes, zeroed.  struct arena {0} is an empty one.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -14,28 +13,13 @@
 
 struct arena {
     unsigned char *base;
-    size_t size, used, peak;
+    size_t size;
 };
 
-enum unstir_status arena_init(struct arena *a, size_t size,
-                              struct unstir_error *err);
-void arena_fini(struct arena *a);
-
-/* NULL if fewer than n bytes are left. */
-void *arena_take(struct arena *a, size_t n);
-
-/* Remember `used`, and come back to it. */
-static inline size_t arena_mark(const struct arena *a)
-{
-    return a->used;
-}
-static inline void arena_reset(struct arena *a, size_t mark)
-{
-    a->used = mark;
-}
-
-/* Make it at least `size` bytes; contents are lost. */
+/* Make it at least `size` bytes; if it was smaller, contents are lost.  On
+ * failure it is empty. */
 enum unstir_status arena_reserve(struct arena *a, size_t size,
                                  struct unstir_error *err);
+void arena_fini(struct arena *a);
 
 #endif

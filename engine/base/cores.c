@@ -115,7 +115,8 @@ static void count_pinned(struct cores *c, const char *sysfs, long thread)
         c->taken[core]++;
 }
 
-void cores_count_tasks(struct cores *c, const char *sysfs, const char *tasks)
+/* Threads listed in `tasks`, the calling one left out. */
+static void count_tasks(struct cores *c, const char *sysfs, const char *tasks)
 {
     long own = syscall(SYS_gettid);
     DIR *dir = opendir(tasks);
@@ -138,7 +139,7 @@ void cores_detect(struct cores *c)
 {
     cores_read(c, SYSFS);
     c->quota = quota_cpus("/proc/self/cgroup", "/sys/fs/cgroup");
-    cores_count_tasks(c, SYSFS, "/proc/self/task");
+    count_tasks(c, SYSFS, "/proc/self/task");
 }
 
 unsigned cores_cpus(const struct cores *c)

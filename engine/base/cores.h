@@ -32,12 +32,9 @@ struct cores {
 /* What the calling thread may use.  Any thread. */
 void cores_detect(struct cores *cores);
 
-/* The parts of cores_detect(), with the folders that tests replace: masks of
- * `sysfs`/cpu<i>/topology ("/sys/devices/system/cpu"); threads listed in
- * `tasks` ("/proc/self/task"), the calling one left out. */
+/* The part of cores_detect() that reads the masks of `sysfs`/cpu<i>/topology
+ * ("/sys/devices/system/cpu"), a folder that tests replace. */
 void cores_read(struct cores *cores, const char *sysfs);
-void cores_count_tasks(struct cores *cores, const char *sysfs,
-                       const char *tasks);
 
 /* The name by which thread i of a gang of n is counted, i >= 1 (the caller is
  * thread 0 and keeps its own); CORES_NAME_BYTES suffice. */

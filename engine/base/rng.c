@@ -66,7 +66,8 @@ uint32_t rng_u32(struct rng *rng)
     return y ^ (y >> 18);
 }
 
-uint64_t rng_u64(struct rng *rng)
+/* The first draw is the high half. */
+static uint64_t rng_u64(struct rng *rng)
 {
     uint64_t high = rng_u32(rng);
 

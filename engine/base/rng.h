@@ -25,7 +25,6 @@ struct rng {
 void rng_seed(struct rng *rng, uint64_t seed);
 
 uint32_t rng_u32(struct rng *rng);
-uint64_t rng_u64(struct rng *rng); /* first draw is the high half           */
 float rng_uniform_f32(struct rng *rng);  /* [0, 1), 24 bits                  */
 double rng_uniform_f64(struct rng *rng); /* [0, 1), 53 bits                  */
 

@@ -552,7 +552,7 @@ static enum unstir_status run_plan(const struct batch *b, struct pool *pool,
 
     for (size_t i = 0; i < N_OUTPUTS; i++)
         externals[N_GRAPH_INPUTS + i] = b->outputs[i];
-    TRY(arena_init(&arena, plan_arena_bytes(plan), err));
+    TRY(arena_reserve(&arena, plan_arena_bytes(plan), err));
     status = plan_run(plan, pool, arena.base, externals, cancel, err);
     arena_fini(&arena);
     return status;

@@ -100,13 +100,13 @@ static void bind_externals(struct lowering *l)
 {
     for (size_t i = 0; i < graph_n_inputs(l->g); i++) {
         value_id v = graph_input_at(l->g, i);
-        buffer_id id = plan_external(l->b, graph_value_at(l->g, v)->name);
+        buffer_id id = plan_external(l->b);
 
         lower_set_stored(l, v, (struct place){id, 0, shape_of(l, v).c});
     }
     for (size_t i = 0; i < graph_n_outputs(l->g); i++) {
         value_id v = graph_output_at(l->g, i);
-        buffer_id id = plan_external(l->b, graph_value_at(l->g, v)->name);
+        buffer_id id = plan_external(l->b);
 
         if (!l->stage && (l->part == LOWER_WHOLE || is_body(l->part)))
             l->values[v].external = id;
@@ -258,12 +258,11 @@ static void lower_stage_ops(struct lowering *l)
     for (size_t i = 0; i < stage->n_given; i++) {
         value_id v = stage->given[i];
 
-        give(l, v,
-             (struct place){plan_external(l->b, "given"), 0, shape_of(l, v).c});
+        give(l, v, (struct place){plan_external(l->b), 0, shape_of(l, v).c});
     }
-    l->values[stage->out].external = plan_external(l->b, "stage");
+    l->values[stage->out].external = plan_external(l->b);
     if (stage->is_normed)
-        l->norms = plan_external(l->b, "norms");
+        l->norms = plan_external(l->b);
     l->values[stage->out].is_wanted = true;
     l->values[stage->out].n_readers++;
     keep_wanted(l);
@@ -295,9 +294,9 @@ static enum unstir_status lower_all(struct lowering *l,
     }
     if (l->part != LOWER_WHOLE) {
         TRY(hoist_init(&l->hoist, l->g, err));
-        rows.step = plan_external(l->b, "rows");
-        rows.text = plan_external(l->b, "text rows");
-        rows.deep = plan_external(l->b, "deep");
+        rows.step = plan_external(l->b);
+        rows.text = plan_external(l->b);
+        rows.deep = plan_external(l->b);
         cut(l, &rows);
     }
     if (l->part == LOWER_HEAD || l->part == LOWER_TEXT) {

@@ -23,10 +23,8 @@
 
 #define ALIGN 64
 
-enum place { PLACE_ARENA, PLACE_KEPT, PLACE_EXTERNAL };
-
 struct buffer {
-    enum place place;
+    bool is_external; /* bound at each run; else in the arena                */
     size_t bytes;
     size_t first, last; /* steps that name it; first > last: none           */
     size_t at;          /* offset in the arena, or number of the external   */
@@ -112,7 +110,7 @@ static bool grow(struct plan_builder *b, void *array, size_t *cap, size_t n,
     return b->status == UNSTIR_OK;
 }
 
-static buffer_id add_buffer(struct plan_builder *b, enum place place,
+static buffer_id add_buffer(struct plan_builder *b, bool is_external,
                             size_t bytes)
 {
     struct plan *plan = b->plan;
@@ -126,28 +124,22 @@ static buffer_id add_buffer(struct plan_builder *b, enum place place,
         return PLAN_NO_BUFFER;
     }
     plan->buffers[plan->n_buffers] = (struct buffer){
-        .place = place,
+        .is_external = is_external,
         .bytes = size_align(bytes, ALIGN),
         .first = SIZE_MAX,
-        .at = place == PLACE_EXTERNAL ? plan->n_externals++ : 0,
+        .at = is_external ? plan->n_externals++ : 0,
     };
     return (buffer_id)plan->n_buffers++;
 }
 
 buffer_id plan_buffer(struct plan_builder *b, size_t bytes)
 {
-    return add_buffer(b, PLACE_ARENA, bytes);
+    return add_buffer(b, false, bytes);
 }
 
-buffer_id plan_buffer_kept(struct plan_builder *b, size_t bytes)
+buffer_id plan_external(struct plan_builder *b)
 {
-    return add_buffer(b, PLACE_KEPT, bytes);
-}
-
-buffer_id plan_external(struct plan_builder *b, const char *name)
-{
-    (void)name; /* for the reader of the calling code */
-    return add_buffer(b, PLACE_EXTERNAL, 0);
+    return add_buffer(b, true, 0);
 }
 
 static size_t add_name(struct plan_builder *b, const char *name)
@@ -300,13 +292,7 @@ static enum unstir_status place_buffers(struct plan *plan,
     for (size_t i = 0; i < plan->n_buffers; i++) {
         struct buffer *buf = &plan->buffers[i];
 
-        if (buf->place == PLACE_EXTERNAL)
-            continue;
-        if (buf->place == PLACE_KEPT) {
-            buf->first = 0;
-            buf->last = SIZE_MAX;
-        }
-        if (buf->first <= buf->last)
+        if (!buf->is_external && buf->first <= buf->last)
             order[n++] = buf;
     }
     qsort(order, n, sizeof(struct buffer *), by_falling_size);
@@ -428,9 +414,8 @@ static void *address_of(const struct plan *plan, const struct slot *slot,
                         unsigned char *arena, void *const *externals)
 {
     const struct buffer *buf = &plan->buffers[slot->buffer];
-    unsigned char *base = buf->place == PLACE_EXTERNAL
-                              ? (unsigned char *)externals[buf->at]
-                              : arena + buf->at;
+    unsigned char *base = buf->is_external ? (unsigned char *)externals[buf->at]
+                                           : arena + buf->at;
 
     return base ? base + slot->byte_offset : NULL;
 }

@@ -9,7 +9,7 @@
  *
  *     struct plan_builder *b;
  *     plan_builder_new(&b, table, n_threads, err);
- *     buffer_id x = plan_external(b, "sample");     bound at each run
+ *     buffer_id x = plan_external(b);               bound at each run
  *     buffer_id y = plan_buffer(b, bytes);          lives in the arena
  *     struct plan_slot slots[] = {
  *         { offsetof(struct conv2d_args, x0), x, PLAN_READ },
@@ -67,9 +67,7 @@ enum unstir_status plan_builder_new(struct plan_builder **out,
 void plan_builder_free(struct plan_builder *b); /* if it is not finished     */
 
 buffer_id plan_buffer(struct plan_builder *b, size_t bytes);
-/* Kept for the whole run (its bytes are not reused). */
-buffer_id plan_buffer_kept(struct plan_builder *b, size_t bytes);
-buffer_id plan_external(struct plan_builder *b, const char *name);
+buffer_id plan_external(struct plan_builder *b);
 
 /* `name` is for profiles and tests (copied).  args is copied. */
 void plan_add(struct plan_builder *b, const char *name, plan_fn fn,
@@ -104,7 +102,7 @@ const struct plan_product *plan_step_product(const struct plan *plan, size_t i);
 const char *plan_step_kind(const struct plan *plan, size_t i);
 double plan_step_flop(const struct plan *plan, size_t i);
 
-/* Offset of a buffer in the arena, for kept buffers. */
+/* Offset of a buffer in the arena: while steps name it, it is alone there. */
 size_t plan_buffer_offset(const struct plan *plan, buffer_id id);
 
 /* Run all steps.  `arena` has plan_arena_bytes() bytes, 64-byte aligned;

@@ -623,11 +623,11 @@ enum unstir_status lower_training(struct plan **out, const struct graph *g,
         survey(&l);
         for (size_t i = 0; i < graph_n_inputs(g); i++) {
             value_id v = graph_input_at(g, i);
-            l.values[v] = plan_external(l.b, graph_value_at(g, v)->name);
+            l.values[v] = plan_external(l.b);
         }
-        l.target = plan_external(l.b, "target");
-        l.weight = plan_external(l.b, "weight");
-        l.loss = plan_external(l.b, "loss");
+        l.target = plan_external(l.b);
+        l.weight = plan_external(l.b);
+        l.loss = plan_external(l.b);
         train_find_joins(&l);
         train_lower_forward(&l);
         if (loss == TRAIN_LOSS_BITS)

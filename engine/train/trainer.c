@@ -303,10 +303,10 @@ static void put_blocks(struct json_writer *w, const char *key,
     json_close(w);
 }
 
-enum unstir_status trainer_network_config(char **text,
-                                          const struct unstir_train_options *o,
-                                          const struct dataset *d,
-                                          struct unstir_error *err)
+static enum unstir_status network_config(char **text,
+                                         const struct unstir_train_options *o,
+                                         const struct dataset *d,
+                                         struct unstir_error *err)
 {
     struct json_writer *w;
     *text = NULL;
@@ -385,7 +385,7 @@ static enum unstir_status open_network(struct unstir_trainer *t,
                                        struct unstir_error *err)
 {
     const struct unstir_train_options *o = &t->options;
-    TRY(trainer_network_config(&t->config_text, o, &t->data, err));
+    TRY(network_config(&t->config_text, o, &t->data, err));
     TRY(json_parse(&t->config, t->config_text, strlen(t->config_text), err));
     struct learner_spec spec = {.config = t->config,
                                 .loss = t->objective == OBJECTIVE_ORIGIN_BITS

@@ -71,12 +71,6 @@ enum unstir_status trainer_build(struct unstir_trainer **out,
                                  const struct unstir_train_options *options,
                                  struct unstir_error *err);
 
-/* unet/config.json for options and data; alloc_free(). */
-enum unstir_status trainer_network_config(char **text,
-                                          const struct unstir_train_options *o,
-                                          const struct dataset *d,
-                                          struct unstir_error *err);
-
 /* mkdir -p of folder and then of folder/sub (sub may be NULL). */
 enum unstir_status trainer_make_folder(const char *folder, const char *sub,
                                        struct unstir_error *err);

@@ -104,18 +104,6 @@ static value_id fir_up_skip(struct graph *g, value_id x, value_id temb)
     return fir_up(g, x);
 }
 
-static value_id build_fir_down_conv(struct graph *g, value_id x, value_id temb)
-{
-    (void)temb;
-    return fir_down_conv(g, "w", x, 16);
-}
-
-static value_id build_fir_up_conv(struct graph *g, value_id x, value_id temb)
-{
-    (void)temb;
-    return fir_up_conv(g, "w", x, 16);
-}
-
 static value_id downsample_pad0(struct graph *g, value_id x, value_id temb)
 {
     (void)temb;
@@ -153,8 +141,6 @@ static const struct block blocks[] = {
     {"resnet_up_fir", resnet_up_fir},
     {"fir_down_skip", fir_down_skip},
     {"fir_up_skip", fir_up_skip},
-    {"fir_down_conv", build_fir_down_conv},
-    {"fir_up_conv", build_fir_up_conv},
     {"downsample_conv_pad0", downsample_pad0},
     {"downsample_conv_pad1", downsample_pad1},
     {"upsample_conv", build_upsample},

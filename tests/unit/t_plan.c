@@ -66,7 +66,7 @@ static struct plan *finish(struct plan_builder *b)
 static struct plan *chain(int n_steps)
 {
     struct plan_builder *b = new_builder();
-    buffer_id x = plan_external(b, "in"), out = plan_external(b, "out");
+    buffer_id x = plan_external(b), out = plan_external(b);
 
     for (int i = 0; i < n_steps; i++) {
         buffer_id y =
@@ -202,32 +202,6 @@ static void test_living_buffers_do_not_overlap(void **state)
     }
 }
 
-static void test_kept_buffers_are_not_reused(void **state)
-{
-    struct plan_builder *b = new_builder();
-    buffer_id in = plan_external(b, "in"), out = plan_external(b, "out");
-    buffer_id kept = plan_buffer_kept(b, N_FLOATS * sizeof(float));
-    buffer_id late = plan_buffer(b, N_FLOATS * sizeof(float));
-    float x[N_FLOATS] = {0}, y[N_FLOATS], *inside;
-    void *externals[] = {x, y}, *arena;
-    struct plan *plan;
-
-    (void)state;
-    add_step(b, 1, in, kept);
-    add_step(b, 2, in, late);
-    add_step(b, 3, late, out);
-    plan = finish(b);
-    assert_int_equal(alloc_aligned(&arena, plan_arena_bytes(plan), 1, NULL),
-                     UNSTIR_OK);
-    assert_int_equal(plan_run(plan, NULL, arena, externals, NULL, NULL),
-                     UNSTIR_OK);
-    inside = (float *)((unsigned char *)arena + plan_buffer_offset(plan, kept));
-    assert_true(inside[7] == 1);
-    assert_true(y[7] == 5);
-    alloc_free(arena);
-    plan_free(plan);
-}
-
 static void test_wrong_slots_are_told(void **state)
 {
     struct add_args args = {0, NULL, NULL};
@@ -278,7 +252,7 @@ static void test_no_memory_is_told(void **state)
         alloc_test_fail_after(k);
         status = plan_builder_new(&b, NULL, 1, &err);
         if (status == UNSTIR_OK) {
-            add_step(b, 1, plan_external(b, "x"), plan_buffer(b, 400));
+            add_step(b, 1, plan_external(b), plan_buffer(b, 400));
             status = plan_finish(&plan, b, &err);
         }
         alloc_test_fail_after(0);
@@ -297,7 +271,6 @@ int main(void)
         cmocka_unit_test(test_run_allocates_nothing),
         cmocka_unit_test(test_cancel_stops_before_a_step),
         cmocka_unit_test(test_living_buffers_do_not_overlap),
-        cmocka_unit_test(test_kept_buffers_are_not_reused),
         cmocka_unit_test(test_wrong_slots_are_told),
         cmocka_unit_test(test_more_threads_than_planned_are_refused),
         cmocka_unit_test(test_no_memory_is_told),
