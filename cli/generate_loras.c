@@ -15,6 +15,8 @@
 
 #define EXTENSION ".safetensors"
 #define PEFT_FILE "adapter_model.safetensors"
+/* As the trainers of the reference write it. */
+#define DIFFUSERS_FILE "pytorch_lora_weights.safetensors"
 
 struct loras {
     struct unstir_lora all[UNSTIR_MAX_LORAS];
@@ -54,18 +56,19 @@ static bool is_there(const char *path)
 
 static int find_by_name(struct loras *l, size_t i, const char *name)
 {
-    static const char *const forms[] = {EXTENSION, "/" PEFT_FILE};
+    static const char *const forms[] = {EXTENSION, "/" PEFT_FILE,
+                                        "/" DIFFUSERS_FILE};
 
-    for (size_t k = 0; !strchr(name, '/') && name[0] != '.' && k < 2; k++) {
+    for (size_t k = 0; !strchr(name, '/') && name[0] != '.' && k < 3; k++) {
         int n = snprintf(l->paths[i], sizeof l->paths[i], "%s/%s%s", l->folder,
                          name, forms[k]);
 
         if (n > 0 && (size_t)n < sizeof l->paths[i] && is_there(l->paths[i]))
             return CLI_OK;
     }
-    cli_error("LoRA %s: neither %s" EXTENSION " nor %s/" PEFT_FILE
-              " in %s (see --lora-dir)",
-              name, name, name, l->folder);
+    cli_error("LoRA %s: no %s" EXTENSION ", %s/" PEFT_FILE
+              " or %s/" DIFFUSERS_FILE " in %s (see --lora-dir)",
+              name, name, name, name, l->folder);
     return CLI_USAGE;
 }
 

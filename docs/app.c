@@ -1,15 +1,16 @@
 /* app.c - a picture of a sneaker on stdout, by the library.
  *
  *     cc docs/app.c $(pkg-config --cflags --libs unstir) -o app
- *     ./app > sneaker.png
+ *     ./app [MODEL] > sneaker.png
  *
  * SPDX-License-Identifier: MIT
  */
 #include <stdio.h>
 #include <unstir.h>
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const char *path = argc > 1 ? argv[1] : "models/fashion";
     struct unstir_error err = {0};
     struct unstir_model *model;
     struct unstir_executor *exec;
@@ -20,7 +21,7 @@ int main(void)
 
     req.label = "sneaker";
     req.seed = 7;
-    if (unstir_model_open(&model, "models/fashion", NULL, &err) ||
+    if (unstir_model_open(&model, path, NULL, &err) ||
         unstir_executor_new(&exec, NULL, &err) ||
         unstir_generation_begin(&gen, model, &req, &err))
         return fprintf(stderr, "%s\n", err.detail), 1;

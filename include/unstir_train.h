@@ -46,7 +46,8 @@ struct unstir_train_options {
     uint32_t n_levels;
     uint32_t layers; /* a block                                        */
     uint32_t attention_mask; /* bit i: level i has attention                 */
-    uint32_t attention_head_dim; /* channels a head                          */
+    uint32_t attention_head_dim; /* channels a head; 0: 32, or as many as the
+                                    narrowest level with attention has      */
     uint32_t norm_groups;
     uint32_t batch;      /* pictures an optimiser step                     */
     uint32_t accumulate; /* micro-batches a step; batch is divided by it;

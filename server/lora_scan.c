@@ -20,6 +20,8 @@
 /* PEFT writes a folder, with numbers of its own beside the tensors. */
 #define PEFT_FILE   "adapter_model" EXTENSION
 #define PEFT_CONFIG "adapter_config.json"
+/* So do the trainers of the reference, with the tensors alone. */
+#define DIFFUSERS_FILE "pytorch_lora_weights" EXTENSION
 
 /* --------------------------------------------------------------- names -- */
 
@@ -55,13 +57,19 @@ static bool join(char out[PATH_BYTES], const char *root, const char *name,
     return length >= 0 && length < PATH_BYTES;
 }
 
-static bool is_adapter(const char *root, const char *name)
+static bool has_file(const char *root, const char *name, const char *end)
 {
     char path[PATH_BYTES];
     struct stat st;
 
-    return join(path, root, name, "/" PEFT_FILE) && stat(path, &st) == 0 &&
+    return join(path, root, name, end) && stat(path, &st) == 0 &&
            S_ISREG(st.st_mode);
+}
+
+static bool is_adapter(const char *root, const char *name)
+{
+    return has_file(root, name, "/" PEFT_FILE) ||
+           has_file(root, name, "/" DIFFUSERS_FILE);
 }
 
 /* Length of the name in that of a file or of a folder; 0: it is none. */
@@ -146,7 +154,9 @@ static bool find(const char *root, const char *name, char *path,
     struct lora_stamp beside;
     struct stat st;
 
-    if (locate(root, name, EXTENSION, path, &st)) {
+    if (locate(root, name, EXTENSION, path, &st) ||
+        (!has_file(root, name, "/" PEFT_FILE) &&
+         locate(root, name, "/" DIFFUSERS_FILE, path, &st))) {
         *stamp = stamp_of(&st);
         return true;
     }

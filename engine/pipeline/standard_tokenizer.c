@@ -33,9 +33,10 @@ static enum unstir_status check_path(const char *merges,
     if (merges)
         return UNSTIR_OK;
     return error_set(err, UNSTIR_ERR_ARG,
-                     "the text encoder comes without a tokenizer, and the path "
-                     "of the standard one (models/clip-bpe/merges.txt) is not "
-                     "known");
+                     "the text encoder comes without a tokenizer, and the "
+                     "standard one, models/clip-bpe/merges.txt, is not where "
+                     "the program looks: beside its build folder, or where "
+                     "make install puts it");
 }
 
 enum unstir_status standard_tokenizer_open(struct bpe **out, const char *merges,

@@ -15,7 +15,8 @@
 #include "base/nearest.h"
 #include "format/json.h"
 
-#define FIT_PICTURES 500u /* whose distances are looked at                  */
+#define MOST_HEAD_DIM 32u  /* of what is chosen here; the reference's is 8   */
+#define FIT_PICTURES  500u /* whose distances are looked at                  */
 
 enum option_kind { OPT_STRING, OPT_U32, OPT_U64, OPT_REAL, OPT_BOOL };
 
@@ -64,7 +65,7 @@ static const struct option table[] = {
     U32(n_levels, 0, 8),
     U32(layers, 1, 8),
     U32(attention_mask, 0, 255),
-    U32(attention_head_dim, 1, 1024),
+    U32(attention_head_dim, 0, 1024),
     U32(norm_groups, 1, 256),
     U32(batch, 1, 65536),
     U32(accumulate, 0, 65536),
@@ -95,7 +96,6 @@ void unstir_train_defaults(struct unstir_train_options *o)
     o->n_timesteps = 1000;
     o->sigma_min = 0.01;
     o->layers = 1;
-    o->attention_head_dim = 32;
     o->norm_groups = 8;
     o->batch = 64;
     o->lr = 1e-3;
@@ -399,16 +399,9 @@ static double largest_distance(const struct dataset *d)
     return sqrt((double)most) / 255;
 }
 
-void train_options_fit(struct unstir_train_options *o, const struct dataset *d)
+/* Levels of a network for pictures of that size. */
+static void fit_levels(struct unstir_train_options *o, const struct dataset *d)
 {
-    if (o->sigma_max <= 0 && strcmp(o->objective, "score") == 0) {
-        double most = largest_distance(d);
-        o->sigma_max = most > 2 * o->sigma_min ? most : 2 * o->sigma_min;
-    }
-    if (o->accumulate == 0)
-        apply_batch_rule(o, d);
-    if (o->n_levels)
-        return;
     /* Halve while the edge stays at 7 pixels or more; attention at the
      * coarsest level, where a picture is few tokens. */
     static const uint32_t widths[] = {32, 64, 96, 128, 160, 192, 256, 256};
@@ -424,4 +417,30 @@ void train_options_fit(struct unstir_train_options *o, const struct dataset *d)
         edge = (edge + 1) / 2;
     } while (edge >= 7 && o->n_levels < 6);
     o->attention_mask = 1u << (o->n_levels - 1);
+}
+
+/* A head has no more channels than a level that attends; the coarsest does, in
+ * the middle of the network. */
+static uint32_t head_dim(const struct unstir_train_options *o)
+{
+    uint32_t dim = MOST_HEAD_DIM;
+    for (uint32_t i = 0; i < o->n_levels; i++)
+        if ((o->attention_mask >> i & 1 || i + 1 == o->n_levels) &&
+            o->channels[i] < dim)
+            dim = o->channels[i];
+    return dim;
+}
+
+void train_options_fit(struct unstir_train_options *o, const struct dataset *d)
+{
+    if (o->sigma_max <= 0 && strcmp(o->objective, "score") == 0) {
+        double most = largest_distance(d);
+        o->sigma_max = most > 2 * o->sigma_min ? most : 2 * o->sigma_min;
+    }
+    if (o->accumulate == 0)
+        apply_batch_rule(o, d);
+    if (o->n_levels == 0)
+        fit_levels(o, d);
+    if (o->attention_head_dim == 0)
+        o->attention_head_dim = head_dim(o);
 }

@@ -106,7 +106,7 @@ expect sampler_help 0 "ddpm" "$U" generate --sampler help
 expect unknown_isa 2 "--isa avx3: this CPU runs" gen --isa avx3
 expect bad_precision 2 "must be one of auto, f32, bf16" gen --precision q4
 expect negative_of_labels 2 "--negative: tiny reads no text" gen --negative x
-expect lora_by_name 2 "LoRA x: neither x.safetensors nor x/adapter_model.safetensors in" gen --lora x
+expect lora_by_name 2 "LoRA x: no x.safetensors, x/adapter_model.safetensors or x/pytorch_lora_weights.safetensors in" gen --lora x
 expect unknown_label 2 'did you mean "sneaker"' gen -p snaeker
 expect class_above 2 "class" gen --class 99
 expect class_and_prompt 2 "give one" gen -p bag --class bag
@@ -436,7 +436,7 @@ mkdir loras
         printf '\0\0\200\077\0\0\200\077\0\0\200\077\0\0\200\077'
     done
 } >loras/ones.safetensors
-expect text_lora_missing 2 "LoRA style: neither style.safetensors nor style/adapter_model.safetensors in" text -p "<lora:style:1> cat"
+expect text_lora_missing 2 "LoRA style: no style.safetensors, style/adapter_model.safetensors or style/pytorch_lora_weights.safetensors in" text -p "<lora:style:1> cat"
 expect text_lora_is_no_path 2 "neither ../loras/ones.safetensors nor" text --lora-dir loras -p "<lora:../loras/ones:1> cat"
 expect text_lora_by_file 0 "" text -p "a cat" --lora loras/ones.safetensors:0.5 -o lora-file.png
 expect text_lora_by_name 0 "" text -p "a cat" --lora-dir loras --lora ones:0.5 -o lora-name.png

@@ -262,6 +262,35 @@ static void test_adapter(void **state)
     }
 }
 
+/* So is the folder that the reference's trainers write; PEFT's file is read
+ * where both are. */
+static void test_reference_folder(void **state)
+{
+    static const char *const made[] = {"boats/pytorch_lora_weights.safetensors",
+                                       "boats/adapter_model.safetensors",
+                                       "boats"};
+    char path[PATH_SIZE];
+    struct lora_folder f;
+
+    (void)state;
+    path_of(path, "boats");
+    assert_int_equal(mkdir(path, 0700), 0);
+    write_file(made[0], n_content);
+    f = read_folder(NULL, 0, 100, 1 << 20);
+    assert_int_equal(f.n, 5);
+    assert_non_null(lora_file_find(f.files, f.n, "boats"));
+    assert_true(lora_file_find(f.files, f.n, "boats")->is_usable);
+    free_folder(&f);
+    write_file(made[1], n_content / 2);
+    f = read_folder(NULL, 0, 100, 1 << 20);
+    assert_false(lora_file_find(f.files, f.n, "boats")->is_usable);
+    free_folder(&f);
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++) {
+        path_of(path, made[i]);
+        assert_int_equal(remove(path), 0);
+    }
+}
+
 static void test_ceilings(void **state)
 {
     struct lora_folder f = read_folder(NULL, 0, 2, 100);
@@ -316,10 +345,16 @@ static void test_memory_ends(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),    cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_changes),  cmocka_unit_test(test_adapter),
-        cmocka_unit_test(test_ceilings), cmocka_unit_test(test_no_folder),
-        cmocka_unit_test(test_stopping), cmocka_unit_test(test_memory_ends),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_adapter),
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_reference_folder),
+        cmocka_unit_test(test_ceilings),
+        cmocka_unit_test(test_no_folder),
+        cmocka_unit_test(test_stopping),
+        cmocka_unit_test(test_memory_ends),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
