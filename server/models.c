@@ -514,15 +514,15 @@ static const struct model *first_usable(const struct models *models)
 void model_say_unusable(const struct model *model, bool is_named, char *out,
                         size_t size)
 {
-    const struct model *other = first_usable(model->models);
+    const struct model *other = is_named ? NULL : first_usable(model->models);
     bool has_failed = model->state == MODEL_FAILED;
 
-    (void)snprintf(out, size, "model %s is %s%s%s%s%s%s", model_id(model),
-                   model_state_name(model->state), has_failed ? ": " : "",
-                   has_failed ? model_public_why(model) : "",
-                   is_named ? "" : "; requests that name no model are for it",
-                   is_named || other == NULL ? "" : ", but may name ",
-                   is_named || other == NULL ? "" : model_id(other));
+    (void)snprintf(
+        out, size, "model %s is %s%s%s%s%s", model_id(model),
+        model_state_name(model->state), has_failed ? ": " : "",
+        has_failed ? model_public_why(model) : "",
+        other ? "; requests that name no model are for it, but may name " : "",
+        other ? model_id(other) : "");
 }
 
 /* The start is over and any model can be used, loaded or not: ready when all

@@ -270,7 +270,9 @@ static void test_model_that_cannot_be_used(void **state)
     model.state = MODEL_FAILED;
     read_json(&r, "{}", false);
     assert_int_equal(r.problem->code, ERROR_NO_MODEL);
-    assert_non_null(strstr(r.problem->detail, "that name no model"));
+    assert_string_equal(r.problem->detail,
+                        "model tiny is failed: the model could not be loaded; "
+                        "the server's log says why");
     end_reading(&r);
     model.state = MODEL_READY;
     read_json(&r, "{\"model\":\"other\"}", false);
