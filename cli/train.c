@@ -536,6 +536,11 @@ static int tell_done(struct training *t, struct unstir_error *err)
 static int finish(struct training *t, struct unstir_error *err)
 {
     bool is_done = unstir_trainer_is_done(t->trainer);
+    /* Of a slow sampler that takes longer than people wait for a sign. */
+    if (is_done && t->v->sample_every && t->bar.mode != OPTS_PROGRESS_NONE &&
+        !t->v->common.is_quiet)
+        cli_note("trained; now it paints what goes into %s/training",
+                 t->folder);
     if (keep(t, is_done && t->v->sample_every, err) != UNSTIR_OK)
         return cli_fail(err);
     if (is_done && tell_bound(t, err) != UNSTIR_OK)

@@ -445,6 +445,23 @@ static enum unstir_status must_be_free(const char *path,
                      path);
 }
 
+static enum unstir_status must_have_parent(const char *path,
+                                           struct unstir_error *err)
+{
+    char folder[PATH_BYTES];
+    size_t n = strlen(path);
+
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    snprintf(folder, sizeof folder, "%.*s", (int)n, path);
+    if (n == 0 || path_is_folder(folder))
+        return UNSTIR_OK;
+    return error_set(err, UNSTIR_ERR_ARG, "%s: there is no folder %s", path,
+                     folder);
+}
+
 static enum unstir_status check_options(struct conversion *c,
                                         struct unstir_error *err)
 {
@@ -481,6 +498,7 @@ static enum unstir_status run(struct conversion *c, struct unstir_error *err)
     TRY(take_given(c, err));
     TRY(find_kind(c, err));
     find_title(c);
+    TRY(must_have_parent(c->options->output, err));
     TRY(add_loras(c, err));
     TRY(convert_write(c, err));
     report(c);

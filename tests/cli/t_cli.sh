@@ -327,6 +327,7 @@ equal convert_json "$("$U" convert half other --json | jq -c .parts)" '{"unet":{
 same convert_is_exact half/unet/diffusion_pytorch_model.safetensors other/unet/diffusion_pytorch_model.safetensors
 expect convert_progress 0 '"event":"progress","byte":90642,"bytes":90642,' "$U" convert half third --progress json
 expect convert_in_the_way 2 "is there already" "$U" convert half other
+expect convert_no_folder 2 "there is no folder nowhere/" "$U" convert half nowhere/x
 expect convert_no_lora 2 "with commas between" "$U" convert half next --lora a,,b
 expect convert_unknown_format 2 "f32, f16, bf16" "$U" convert half next --dtype f33
 
