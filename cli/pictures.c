@@ -15,12 +15,6 @@
 #define LAST_FRAME_MS 1500
 #define FILM_CELL     224 /* frames narrower than this are enlarged          */
 
-/* A safetensors file begins with the length of the JSON behind it. */
-static bool is_safetensors(const unsigned char *bytes, size_t n)
-{
-    return n > 8 && bytes[8] == '{';
-}
-
 int picture_or_latents_read(struct unstir_image *image,
                             struct unstir_latents *latents, const char *path)
 {
@@ -32,7 +26,7 @@ int picture_or_latents_read(struct unstir_image *image,
     if (rc != CLI_OK)
         return rc;
     enum unstir_status status =
-        latents && is_safetensors(bytes, n)
+        latents && unstir_is_safetensors(bytes, n)
             ? unstir_latents_decode(bytes, n, latents, &err)
             : unstir_image_decode(bytes, n, 0, image, &err);
     free(bytes);

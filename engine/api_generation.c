@@ -9,6 +9,7 @@
 #include "model/network.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/generation.h"
+#include "pipeline/latent_file.h"
 #include "pipeline/metadata.h"
 #include "pipeline/picture.h"
 #include "pipeline/relay.h"
@@ -249,6 +250,22 @@ unstir_generation_result(const struct unstir_generation *generation,
 {
     *n_floats = generation_floats(generation);
     return generation_result_sample(generation);
+}
+
+enum unstir_status
+unstir_generation_latents(const struct unstir_generation *generation,
+                          bool has_no_metadata, unsigned char **bytes,
+                          size_t *n_bytes, struct unstir_error *err)
+{
+    *bytes = NULL;
+    *n_bytes = 0;
+    TRY(check_done(generation, err));
+    return latent_file_write(generation, has_no_metadata, bytes, n_bytes, err);
+}
+
+void unstir_generation_leave_latents(struct unstir_generation *generation)
+{
+    generation->is_left_latent = true;
 }
 
 enum unstir_status

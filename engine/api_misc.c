@@ -2,15 +2,13 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include <math.h>
-
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/nearest.h"
 #include "format/safetensors.h"
 #include "format/safetensors_write.h"
 #include "kernels/kernels.h"
-#include "format/weights.h"
+#include "pipeline/latent_file.h"
 #include "pipeline/model_nearest.h"
 
 void unstir_free(void *pointer)
@@ -78,47 +76,17 @@ out:
 
 /* -- latents ---------------------------------------------------------------- */
 
-static const struct tensor_view *find_latents(const struct weights *w)
+bool unstir_is_safetensors(const unsigned char *bytes, size_t n_bytes)
 {
-    static const char *const names[] = {"sample", "latents"};
-    const struct tensor_view *v = NULL;
-
-    for (size_t i = 0; i < ARRAY_LEN(names) && !v; i++)
-        v = weights_find(w, names[i]);
-    return !v && weights_len(w) == 1 ? weights_at(w, 0) : v;
+    return n_bytes > 8 && bytes[8] == '{';
 }
 
-static enum unstir_status take_latents(const struct weights *w,
-                                       struct unstir_latents *out,
-                                       struct unstir_error *err)
+enum unstir_status unstir_latents_probe(const unsigned char *bytes,
+                                        size_t n_bytes,
+                                        struct unstir_latents *shape,
+                                        struct unstir_error *err)
 {
-    const struct tensor_view *v = find_latents(w);
-    void *values;
-
-    if (!v)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "no tensor \"sample\" or \"latents\", and %zu others",
-                         weights_len(w));
-    if (v->dtype != DTYPE_F32 && v->dtype != DTYPE_F16 &&
-        v->dtype != DTYPE_BF16)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "latents are f32, f16 or bf16");
-    if (v->rank < 3 || v->rank > 4 || v->n == 0 || v->n > UINT32_MAX)
-        return error_set(err, UNSTIR_ERR_FORMAT,
-                         "latents have 3 or 4 dimensions, not %u", v->rank);
-    TRY(alloc_aligned(&values, v->n, sizeof(float), err));
-    dtype_load(values, v->data, v->dtype, v->n);
-    const uint64_t *dims = v->dims + (v->rank - 3);
-    *out = (struct unstir_latents){.n = v->rank == 4 ? (uint32_t)v->dims[0] : 1,
-                                   .channels = (uint32_t)dims[0],
-                                   .height = (uint32_t)dims[1],
-                                   .width = (uint32_t)dims[2],
-                                   .values = values};
-    for (size_t i = 0; i < v->n; i++)
-        if (!isfinite(out->values[i]))
-            return error_set(err, UNSTIR_ERR_FORMAT,
-                             "a number of the latents is not finite");
-    return UNSTIR_OK;
+    return latent_file_probe(bytes, n_bytes, shape, err);
 }
 
 enum unstir_status unstir_latents_decode(const unsigned char *bytes,
@@ -126,15 +94,7 @@ enum unstir_status unstir_latents_decode(const unsigned char *bytes,
                                          struct unstir_latents *latents,
                                          struct unstir_error *err)
 {
-    struct weights *w;
-
-    *latents = (struct unstir_latents){.values = NULL};
-    TRY(safetensors_parse(&w, bytes, n_bytes, "latents", err));
-    enum unstir_status st = take_latents(w, latents, err);
-    weights_close(w);
-    if (st)
-        unstir_latents_fini(latents);
-    return st;
+    return latent_file_read(bytes, n_bytes, latents, err);
 }
 
 void unstir_latents_fini(struct unstir_latents *latents)

@@ -416,7 +416,14 @@ void unstir_latents_fini(struct unstir_latents *latents);
 
 /* Of a safetensors file in memory: its tensor "sample" (as `unstir generate
  * --raw` writes), "latents" or the only one, of 3 or 4 dimensions, in f32, f16
- * or bf16, all finite.                                                       */
+ * or bf16, all finite.  Errors name it.  A file that begins as such files do may
+ * be none for all that.                                                      */
+bool unstir_is_safetensors(const unsigned char *bytes, size_t n_bytes);
+/* By its head alone: the shape (values NULL), or what is wrong with it. */
+enum unstir_status unstir_latents_probe(const unsigned char *bytes,
+                                        size_t n_bytes,
+                                        struct unstir_latents *shape,
+                                        struct unstir_error *err);
 enum unstir_status unstir_latents_decode(const unsigned char *bytes,
                                          size_t n_bytes,
                                          struct unstir_latents *latents,
@@ -861,6 +868,19 @@ void unstir_generation_sample_shape(const struct unstir_generation *generation,
 const float *
 unstir_generation_result(const struct unstir_generation *generation,
                          size_t *n_floats);
+
+/* The same as a safetensors file that unstir_latents_decode() reads, with the
+ * canonical request in its metadata.  *bytes: unstir_free().  UNSTIR_ERR_ARG
+ * before the end.                                                           */
+enum unstir_status
+unstir_generation_latents(const struct unstir_generation *generation,
+                          bool has_no_metadata, unsigned char **bytes,
+                          size_t *n_bytes, struct unstir_error *err);
+
+/* Only that is wanted of it: the last step does not turn latents into pixels.
+ * Whoever asks for the picture all the same waits for that then, on one thread.
+ */
+void unstir_generation_leave_latents(struct unstir_generation *generation);
 
 /* The finished picture before it is clamped and rounded, f32
  * [channels][height][width], about -1 to 1; of models that paint pixels a copy

@@ -11,7 +11,8 @@
  *
  * Several media types are ranked by their q-values; of equals the order of
  * this table wins.  A request whose body names a format is offered in that one
- * only, which "image/any" and none then mean.
+ * only, which "image/any" (of pictures) and none then mean; so are latents,
+ * which only a body can ask for.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -32,13 +33,13 @@ enum accept_form {
     FORM_NONE /* 406 */
 };
 
-/* header NULL: none was sent.  *format is the body's when is_fixed; else it
- * becomes the one to write. */
+/* header NULL: none was sent.  `fixed`: the media type that the body names, or
+ * NULL; then *format becomes the one to write. */
 enum accept_form accept_form(const char *header, uint32_t n_pictures,
-                             bool is_fixed, enum unstir_format *format);
+                             const char *fixed, enum unstir_format *format);
 
 /* The media types that n pictures can be had in, comma separated, in `out`. */
-void accept_offered(char *out, size_t size, uint32_t n_pictures, bool is_fixed,
-                    enum unstir_format format);
+void accept_offered(char *out, size_t size, uint32_t n_pictures,
+                    const char *fixed);
 
 #endif

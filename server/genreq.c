@@ -73,6 +73,18 @@ static bool read_upload(struct upload *out, const char *text,
     return in->why[0] != '\0';
 }
 
+/* Likewise for latents. */
+static const struct unstir_latents latents = {1, 1, 1, 1, NULL};
+
+/* That there are values says that the shape is known; nobody looks at them. */
+static struct unstir_latents latents_of(const struct upload *upload)
+{
+    void *values = upload->blob != NULL ? (void *)upload->blob->bytes : NULL;
+
+    return (struct unstir_latents){upload->n_latents, upload->channels,
+                                   upload->height, upload->width, values};
+}
+
 static struct unstir_image shape_of(const struct upload *upload)
 {
     return (struct unstir_image){upload->width, upload->height,
@@ -145,7 +157,9 @@ static void report(void *user, const char *field, const char *detail,
             return;
         }
 
-    if (strcmp(field, "init_image") == 0 || strcmp(field, "mask") == 0) {
+    if (strcmp(field, "init_latents") == 0)
+        pointer = "/init_image";
+    if (strcmp(pointer, "/init_image") == 0 || strcmp(field, "mask") == 0) {
         problem_add(c->problem, pointer, detail, NULL, NULL);
         return;
     }
@@ -356,6 +370,37 @@ static void check_room(const struct model *model, struct check *c)
                 jdoc_text(c->doc, "/refiner", c->problem->arena), NULL);
 }
 
+/* Of one tensor all pictures take it, of more each its own. */
+static void check_uploads(const struct body *body, struct check *c)
+{
+    uint32_t n = c->init_image->n_latents;
+
+    if (c->mask->n_latents > 0)
+        problem_add(c->problem, "/mask", "holds latents; a mask is a picture",
+                    NULL, NULL);
+    if (n > 1 && body->n > n)
+        problem_add(
+            c->problem, "/init_image",
+            mem_arena_printf(c->problem->arena,
+                             "holds latents of %u pictures, and %" PRId64
+                             " are to be made",
+                             n, body->n),
+            NULL, NULL);
+}
+
+/* One that was given and could not be read has been told of. */
+static void begin_in(struct unstir_request *request, const struct body *body,
+                     const struct check *c, const struct unstir_image *init,
+                     const struct unstir_latents *init_latents)
+{
+    if (c->init_image->n_latents > 0)
+        request->init_latents = init_latents;
+    else if (c->init_image->blob != NULL)
+        request->init_image = init;
+    else if (body->init_image != NULL)
+        request->init_image = &picture;
+}
+
 static void check_model(const struct body *body, struct model *model,
                         struct unstir_request resolved[2], struct check *c)
 {
@@ -363,11 +408,10 @@ static void check_model(const struct body *body, struct model *model,
     const char *precision = body->precision;
     struct unstir_image init = shape_of(c->init_image);
     struct unstir_image mask = shape_of(c->mask);
+    struct unstir_latents init_latents = latents_of(c->init_image);
 
-    /* One that was given and could not be read has been told of. */
-    request.init_image = c->init_image->blob != NULL ? &init
-                         : body->init_image != NULL  ? &picture
-                                                     : NULL;
+    begin_in(&request, body, c, &init, &init_latents);
+    check_uploads(body, c);
     request.mask = c->mask->blob != NULL ? &mask : NULL;
     if (body->has_strength)
         request.strength = body->strength;
@@ -401,6 +445,7 @@ static void check_model(const struct body *body, struct model *model,
     check_request(model, &request, resolved, c);
     check_room(model, c);
     resolved->init_image = request.init_image != NULL ? &picture : NULL;
+    resolved->init_latents = request.init_latents != NULL ? &latents : NULL;
     resolved->mask = request.mask != NULL ? &picture : NULL;
     tell_rest_of_clamped(c);
     check_preview(body, model, c);
@@ -478,6 +523,26 @@ static bool copy_text(char **out, const char *text)
     return text == NULL || *out != NULL;
 }
 
+static bool wants_latents(const struct body *body)
+{
+    const char *format = body->output.format;
+
+    return format != NULL && strcmp(format, GENREQ_LATENTS) == 0;
+}
+
+const char *genreq_format(const struct genreq *req)
+{
+    return req->wants_latents ? GENREQ_LATENTS
+                              : unstir_format_info(req->file.format)->name;
+}
+
+const char *genreq_media_type(const struct genreq *req)
+{
+    return req->wants_latents
+               ? GENREQ_LATENTS_TYPE
+               : unstir_format_info(req->file.format)->media_type;
+}
+
 static enum unstir_format format_of(const char *name)
 {
     int i = 0;
@@ -531,8 +596,10 @@ static bool fill(struct genreq *out, const struct body *body,
                                        ? strcmp(on_disconnect, "continue") == 0
                                        : options->continues_default,
         .has_metadata = body->output.metadata,
+        .wants_latents = wants_latents(body),
         .has_own_format = body->output.format != NULL,
-        .file = {.format = format_of(body->output.format),
+        .file = {.format = wants_latents(body) ? UNSTIR_FORMAT_PNG
+                                               : format_of(body->output.format),
                  .png_level =
                      body->output.has_level ? (int)body->output.png_level : -1,
                  .quality = (int)body->output.quality},
@@ -650,15 +717,16 @@ out:
 double genreq_cost_s(const struct genreq *req, double pictures)
 {
     const struct unstir_request *r = &req->resolved;
+    double n_decoded = req->wants_latents ? 0 : pictures;
     double of_base = cost_predict(model_cost(req->model), r->width, r->height,
                                   req->evaluations * pictures,
-                                  req->refiner != NULL ? 0 : pictures);
+                                  req->refiner != NULL ? 0 : n_decoded);
 
     if (req->refiner == NULL)
         return of_base;
     return of_base + cost_predict(model_cost(req->refiner), r->width, r->height,
                                   req->refined.evaluations * pictures,
-                                  pictures);
+                                  n_decoded);
 }
 
 void genreq_drop_pictures(struct genreq *req)

@@ -25,6 +25,10 @@
 #include "unstir.h"
 #include "upload.h"
 
+/* The format of results that are no pictures. */
+#define GENREQ_LATENTS      "safetensors"
+#define GENREQ_LATENTS_TYPE "application/x-safetensors"
+
 struct genreq {
     struct model *model;            /* referred to, not held: see models.h   */
     struct unstir_request resolved; /* strings are the engine's tables or the
@@ -50,6 +54,7 @@ struct genreq {
     int priority; /* -1, 0, 1                              */
     bool continues_on_disconnect;
     bool has_metadata;
+    bool wants_latents;  /* in place of pictures: `file` has no say           */
     bool has_own_format; /* given by the client, else by what it accepts     */
     struct unstir_encode_options file;
     struct upload init_image, mask; /* held until a worker has read them     */
@@ -103,6 +108,10 @@ void genreq_write(const struct genreq *req, struct json_out *out,
 /* Digest of what the client asked for: the canonical request, but a drawn seed
  * does not count.  False without memory. */
 bool genreq_digest(const struct genreq *req, uint8_t digest[SHA256_BYTES]);
+
+/* What its results are, by the name of the format and by media type. */
+const char *genreq_format(const struct genreq *req);
+const char *genreq_media_type(const struct genreq *req);
 
 /* Name of the class, or NULL: none, or it has no label. */
 const char *genreq_label(const struct genreq *req);

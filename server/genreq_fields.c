@@ -14,8 +14,10 @@ static const struct json_field output_fields[] = {
      .kind = JSON_KIND_STRING,
      AT(output_body, format),
      ALWAYS,
-     .choices = "png|jpeg|webp",
-     .summary = "file format of the pictures; not given: as accepted, or png"},
+     .choices = "png|jpeg|webp|" GENREQ_LATENTS,
+     .summary = "file format of the pictures; not given: as accepted, or png; "
+                "safetensors: in place of a picture what would be decoded to "
+                "it, tensor sample, as init_image takes it"},
     {.name = "png_level",
      .kind = JSON_KIND_INT,
      AT(output_body, png_level),
@@ -344,14 +346,16 @@ const struct json_field genreq_fields[] = {
      .offset = offsetof(struct body, init_image),
      ALWAYS,
      .max_bytes = UPLOAD_MAX_TEXT,
-     .summary = "PNG, JPEG or WebP to begin with: base64, a data: URL, or "
+     .summary = "PNG, JPEG or WebP to begin with, or latents of a safetensors "
+                "file (picture i takes the i-th): base64, a data: URL, or "
                 "/v1/artifacts/{sha256}"},
     {.name = "mask",
      .kind = JSON_KIND_FILE,
      .offset = offsetof(struct body, mask),
      ALWAYS,
      .max_bytes = UPLOAD_MAX_TEXT,
-     .summary = "the same; white is painted anew, black is kept"},
+     .summary = "a picture, given likewise; white is painted anew, black is "
+                "kept"},
     {.name = "strength",
      .kind = JSON_KIND_NUMBER,
      .offset = offsetof(struct body, strength),

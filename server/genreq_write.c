@@ -147,7 +147,7 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
         jout_number(out, "denoising_end", r->denoising_end);
     write_micro(req->model, r, out);
     write_refiner(req, out);
-    if (r->init_image != NULL)
+    if (r->init_image != NULL || r->init_latents != NULL)
         jout_number(out, "strength", r->strength);
 }
 
@@ -169,7 +169,7 @@ static void write_service_part(const struct genreq *req, struct json_out *out,
                                bool is_whole)
 {
     jout_object(out, "output");
-    jout_string(out, "format", unstir_format_info(req->file.format)->name);
+    jout_string(out, "format", genreq_format(req));
     if (req->file.png_level >= 0)
         jout_int(out, "png_level", req->file.png_level);
     if (req->file.quality > 0)

@@ -111,9 +111,12 @@ void h_capabilities(struct service *service, struct request *request)
 {
     static const char *const formats[] = {"image/png", "image/jpeg",
                                           "image/webp"};
+    static const char *const outputs[] = {"png", "jpeg", "webp",
+                                          GENREQ_LATENTS};
     static const char *const answers[] = {
         "image/png",        "image/jpeg",        "image/webp",
-        "application/json", "text/event-stream", "multipart/mixed"};
+        "application/json", "text/event-stream", "multipart/mixed",
+        GENREQ_LATENTS_TYPE};
     static const char *const views[] = {"estimate", "sample"};
     struct json_out out;
     struct buf buf;
@@ -126,7 +129,8 @@ void h_capabilities(struct service *service, struct request *request)
     write_samplers(&out);
     write_schedules(&out);
     write_words(&out, "formats", formats, 3);
-    write_words(&out, "answers", answers, 6);
+    write_words(&out, "output_formats", outputs, 4);
+    write_words(&out, "answers", answers, 7);
     write_words(&out, "preview_views", views, 2);
     write_limits(service->config, &out);
     write_models(service->models, &out);

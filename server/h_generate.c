@@ -256,16 +256,15 @@ static void tell_preferences(struct request *request,
 static bool choose_form(struct request *request, struct genreq *req,
                         struct wishes *wishes)
 {
-    enum unstir_format *format = &req->file.format;
+    const char *fixed = req->has_own_format ? genreq_media_type(req) : NULL;
     char offered[256];
 
     reply_header(request, "Vary", "Accept, Prefer");
-    wishes->form = accept_form(request_header(request, "Accept"), req->n,
-                               req->has_own_format, format);
+    wishes->form = accept_form(request_header(request, "Accept"), req->n, fixed,
+                               &req->file.format);
     if (wishes->form != FORM_NONE)
         return true;
-    accept_offered(offered, sizeof offered, req->n, req->has_own_format,
-                   *format);
+    accept_offered(offered, sizeof offered, req->n, fixed);
     reply_error(request, ERROR_NOT_ACCEPTABLE, "%u picture%s can be had as %s",
                 req->n, req->n == 1 ? "" : "s", offered);
     return false;

@@ -98,8 +98,7 @@ void job_write_picture(const struct job *job, uint32_t image,
         jout_seed(out, "variation_seed", seeds.variation_seed);
     jout_int(out, "width", picture->width);
     jout_int(out, "height", picture->height);
-    jout_string(out, "content_type",
-                unstir_format_info(job->req.file.format)->media_type);
+    jout_string(out, "content_type", genreq_media_type(&job->req));
     jout_uint(out, "bytes", picture->n_bytes);
     jout_string(out, "sha256", picture->hex);
     (void)snprintf(link, sizeof link, "/v1/artifacts/%s", picture->hex);

@@ -115,8 +115,7 @@ static void keep_picture(struct job *job, struct work_png *png)
         return;
     }
     if (artifacts_put(&jobs->artifacts, png->digest, blob,
-                      unstir_format_info(job->req.file.format)->media_type,
-                      expires_ms) != NULL) {
+                      genreq_media_type(&job->req), expires_ms) != NULL) {
         picture->is_done = true;
         picture->width = png->width;
         picture->height = png->height;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "framing.h"
+#include "genreq.h"
 #include "handlers.h"
 #include "unstir.h"
 

@@ -18,9 +18,10 @@
  * SPDX-License-Identifier: MIT
  */
 #define ROUTES_FORMS \
-    ROUTES_PICTURE   \
+    ROUTES_RESULT    \
     ",application/json:Job,text/event-stream,multipart/mixed"
 #define ROUTES_PICTURE "image/png,image/jpeg,image/webp"
+#define ROUTES_RESULT  ROUTES_PICTURE "," GENREQ_LATENTS_TYPE
 #define ROUTES_FILE    "format=png|jpeg|webp,quality=1..100"
 #define ROUTES_STATES  "queued|running|canceling|succeeded|failed|canceled"
 #define ROUTES_VIEW    "view=estimate|sample"
@@ -87,11 +88,11 @@ ROUTE(GET, "/v1/jobs/{id}/timeline", READ, ROUTE_BODY_NONE, h_jobs_timeline,
       "Accept", "200", ROUTES_PICTURE, NULL,
       "Steps side by side, static to picture")
 ROUTE(GET, "/v1/jobs/{id}/images/{index}", READ, ROUTE_BODY_NONE, h_jobs_image,
-      "", "If-None-Match,Range,If-Range", "200,206,304", ROUTES_PICTURE, NULL,
-      "A finished picture")
+      "", "If-None-Match,Range,If-Range", "200,206,304", ROUTES_RESULT, NULL,
+      "A finished picture, or latents")
 ROUTE(GET, "/v1/artifacts/{sha256}", READ, ROUTE_BODY_NONE, h_artifact, "",
-      "If-None-Match,Range,If-Range", "200,206,304", ROUTES_PICTURE, NULL,
-      "A finished picture by the SHA-256 of its bytes")
+      "If-None-Match,Range,If-Range", "200,206,304", ROUTES_RESULT, NULL,
+      "A finished picture, or latents, by the SHA-256 of its bytes")
 ROUTE(POST, "/v1/estimate", READ, ROUTE_BODY_UPLOAD, h_estimate, "", "Prefer",
       "200", "application/json:Estimate", genreq_fields,
       "How long a request would take, without running it")

@@ -294,6 +294,8 @@ static struct work *make_work(const struct sched *sched, struct job *job)
     work->preview_decoder = job->req.preview_decoder;
     work->output.file = job->req.file;
     work->output.no_metadata = !job->req.has_metadata;
+    work->wants_latents = job->req.wants_latents;
+    work->n_latents = job->req.init_image.n_latents;
     work->init_image = job->req.init_image.blob;
     work->mask = job->req.mask.blob;
     work->deadline_ns = job->deadline_ns;

@@ -1,4 +1,4 @@
-/* upload.c - a picture that came with a request.
+/* upload.c - a picture, or latents, that came with a request.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -125,6 +125,49 @@ static void read_artifact(struct upload *out, const struct artifacts *artifacts,
                        : "");
 }
 
+static bool probe_picture(struct upload *out, char *why, size_t why_size)
+{
+    struct unstir_error error;
+    struct unstir_image shape;
+
+    if (unstir_image_probe(out->blob->bytes, out->blob->n_bytes,
+                           UPLOAD_MAX_EDGE, NULL, &shape,
+                           &error) != UNSTIR_OK) {
+        (void)snprintf(why, why_size, "%.250s", error.detail);
+        return false;
+    }
+    out->width = shape.width;
+    out->height = shape.height;
+    out->channels = shape.channels;
+    return true;
+}
+
+static bool probe_latents(struct upload *out, char *why, size_t why_size)
+{
+    struct unstir_latents shape;
+    struct unstir_error error;
+
+    if (unstir_latents_probe(out->blob->bytes, out->blob->n_bytes, &shape,
+                             &error) != UNSTIR_OK) {
+        (void)snprintf(why, why_size, "%.250s", error.detail);
+        return false;
+    }
+    if (shape.width > UPLOAD_MAX_EDGE || shape.height > UPLOAD_MAX_EDGE ||
+        shape.channels > UPLOAD_MAX_CHANNELS) {
+        (void)snprintf(why, why_size,
+                       "latents: %u channels of %u x %u; at most %u of %u x %u "
+                       "are allowed",
+                       shape.channels, shape.width, shape.height,
+                       UPLOAD_MAX_CHANNELS, UPLOAD_MAX_EDGE, UPLOAD_MAX_EDGE);
+        return false;
+    }
+    out->width = shape.width;
+    out->height = shape.height;
+    out->channels = shape.channels;
+    out->n_latents = shape.n;
+    return true;
+}
+
 bool upload_is_address(const char *text)
 {
     return strncmp(text, ARTIFACT_PREFIX, strlen(ARTIFACT_PREFIX)) == 0;
@@ -133,8 +176,7 @@ bool upload_is_address(const char *text)
 bool upload_read(struct upload *out, const struct artifacts *artifacts,
                  const char *text, char *why, size_t why_size)
 {
-    struct unstir_error error;
-    struct unstir_image shape;
+    bool is_good;
 
     *out = (struct upload){0};
     why[0] = '\0';
@@ -145,17 +187,12 @@ bool upload_read(struct upload *out, const struct artifacts *artifacts,
         read_text(out, text, why, why_size);
     if (out->blob == NULL)
         return false;
-    if (unstir_image_probe(out->blob->bytes, out->blob->n_bytes,
-                           UPLOAD_MAX_EDGE, NULL, &shape,
-                           &error) != UNSTIR_OK) {
-        (void)snprintf(why, why_size, "%.250s", error.detail);
+    is_good = unstir_is_safetensors(out->blob->bytes, out->blob->n_bytes)
+                  ? probe_latents(out, why, why_size)
+                  : probe_picture(out, why, why_size);
+    if (!is_good)
         upload_fini(out);
-        return false;
-    }
-    out->width = shape.width;
-    out->height = shape.height;
-    out->channels = shape.channels;
-    return true;
+    return is_good;
 }
 
 void upload_fini(struct upload *upload)

@@ -167,6 +167,42 @@ static enum unstir_status decode(const struct blob *blob,
     return status;
 }
 
+/* What is in the blobs that a request came with. */
+struct contents {
+    struct unstir_image init, mask;
+    struct unstir_latents latents;
+};
+
+static enum unstir_status read_contents(struct work *work, struct contents *c)
+{
+    const struct blob *blob = work->init_image;
+    struct unstir_request *r = &work->request;
+    enum unstir_status status;
+
+    if (work->n_latents > 0)
+        status = unstir_latents_decode(blob->bytes, blob->n_bytes, &c->latents,
+                                       &work->error);
+    else
+        status = decode(blob, &c->init, &r->init_image, &work->error);
+    if (status == UNSTIR_OK)
+        status = decode(work->mask, &c->mask, &r->mask, &work->error);
+    return status;
+}
+
+/* Of one tensor all pictures take it, of more each its own. */
+static void take_latents(struct unstir_request *request,
+                         struct unstir_latents *own, const struct contents *c,
+                         uint32_t i)
+{
+    if (c->latents.values == NULL)
+        return;
+    *own = c->latents;
+    if (own->n > 1)
+        own->values += (size_t)i * own->channels * own->height * own->width;
+    own->n = 1;
+    request->init_latents = own;
+}
+
 /* Beside the first one: see begin_all(). */
 static enum unstir_status begin_one(struct work *work,
                                     const struct unstir_request *request,
@@ -184,19 +220,24 @@ static enum unstir_status begin_one(struct work *work,
 
 /* All begin with the same pictures, if any: these are encoded once. */
 static enum work_outcome begin_all(struct work *work,
+                                   const struct contents *contents,
                                    struct unstir_executor *executor)
 {
     int64_t start = clock_mono_ns();
 
     for (uint32_t i = 0; i < work->n; i++) {
         struct unstir_request request = work->request;
+        struct unstir_latents latents;
         struct unstir_generation *g;
         enum unstir_status status;
 
         unstir_request_picture(&request, i);
+        take_latents(&request, &latents, contents, i);
         status = begin_one(work, &request, &g);
         if (status != UNSTIR_OK)
             return broken(work, status);
+        if (work->wants_latents)
+            unstir_generation_leave_latents(g);
         atomic_store(&work->generations[i], g);
     }
     work->has_begun = true;
@@ -211,23 +252,22 @@ static enum work_outcome begin_all(struct work *work,
 static enum work_outcome begin(struct work *work,
                                struct unstir_executor *executor)
 {
-    struct unstir_image init = {0, 0, 0, NULL}, mask = {0, 0, 0, NULL};
+    struct contents contents = {.latents = {.values = NULL}};
     struct unstir_request *r = &work->request;
     enum work_outcome outcome;
-    enum unstir_status status =
-        decode(work->init_image, &init, &r->init_image, &work->error);
+    enum unstir_status status = read_contents(work, &contents);
 
-    if (status == UNSTIR_OK)
-        status = decode(work->mask, &mask, &r->mask, &work->error);
     if (status != UNSTIR_OK) {
         work->has_bad_picture = status != UNSTIR_ERR_NOMEM;
         outcome = broken(work, status);
     } else {
-        outcome = begin_all(work, executor);
+        outcome = begin_all(work, &contents, executor);
     }
     r->init_image = r->mask = NULL;
-    unstir_image_fini(&mask);
-    unstir_image_fini(&init);
+    r->init_latents = NULL;
+    unstir_image_fini(&contents.mask);
+    unstir_image_fini(&contents.init);
+    unstir_latents_fini(&contents.latents);
     return outcome;
 }
 
@@ -314,8 +354,12 @@ static enum unstir_status encode(struct work *work, uint32_t image)
     png->image = image;
     png->width = r->width;
     png->height = r->height;
-    status = unstir_generation_encode(g, &work->output, &png->bytes,
-                                      &png->n_bytes, &work->error);
+    status = work->wants_latents
+                 ? unstir_generation_latents(g, work->output.no_metadata,
+                                             &png->bytes, &png->n_bytes,
+                                             &work->error)
+                 : unstir_generation_encode(g, &work->output, &png->bytes,
+                                            &png->n_bytes, &work->error);
     if (status != UNSTIR_OK) {
         mem_free(png);
         return status;

@@ -59,8 +59,10 @@ struct work {
     uint32_t preview_every; /* 0: no previews                               */
     enum unstir_preview_decoder preview_decoder;
     struct unstir_picture_options output;
+    bool wants_latents; /* they are all that is wanted                      */
     const struct blob *init_image, *mask; /* the job's, until it has begun; or
                                              NULL                            */
+    uint32_t n_latents;  /* that init_image holds; 0: it is a picture         */
     int64_t deadline_ns; /* monotonic; 0: none                              */
     int64_t quantum_ns;
 

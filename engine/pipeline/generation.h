@@ -54,6 +54,7 @@ struct unstir_generation {
     /* What stands above is the run of one model; from here on it is the
      * picture's, whoever runs.  See relay.h. */
     struct cancel cancel;
+    bool is_left_latent; /* the last step decodes nothing                    */
     struct relay {
         const struct unstir_model *model; /* the refiner; NULL: none         */
         struct unstir_request request;    /* resolved, texts owned           */

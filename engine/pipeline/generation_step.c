@@ -93,7 +93,7 @@ static enum unstir_status decode_last(struct unstir_generation *g,
     uint32_t width = g->request.width, height = g->request.height;
     void *p;
 
-    if (!g->model->decoder)
+    if (!g->model->decoder || g->is_left_latent)
         return UNSTIR_OK;
     if (!g->decoded) {
         TRY(alloc_aligned(&p, latent_picture_floats(g->model, width, height),

@@ -1,10 +1,9 @@
 /* start.h - where a run begins: in noise, or in a picture noised part of the
  * way.  From noise all steps are run.
  *
- * Picture to picture.  A plan of n steps is cut: with strength s the last
- * floor(n s) of them are run, and the picture z is noised to the level of the
- * first of these, x = a z + b e.  A latent consistency model's own pipeline runs
- * all n steps, in the last s of the grid that its sampler takes them from.
+ * Picture to picture.  Of a plan of n steps the last floor(n s) are run, s being
+ * the strength, and the picture z is noised to the level of their first, x = a z
+ * + b e.  A latent consistency model runs all n, in the last s of its grid.
  *
  * Inpainting, with a network that knows nothing of masks: where the mask is
  * black the picture is kept.  After each evaluation the sample there is put
@@ -14,13 +13,11 @@
  * mask.  Nothing is blended at its border.  With strength 1 and a mask the
  * run begins in pure noise: what is not kept owes nothing to the picture.
  *
- * A network that knows of masks (of 2 c + 1 channels) reads beside the sample
- * the mask and the latents of the picture, grey where it is painted; then
- * nothing is put back.
+ * A network that knows of masks (of 2 c + 1 channels) reads the mask and the
+ * latents of the picture, grey where it is painted; nothing is put back.
  *
- * Editing by instruction, with a network of 2 c channels: the run begins in
- * pure noise and takes all steps; the picture's latents, the mean that the
- * encoder says, are read beside the sample in each of them, or zeros.
+ * Editing by instruction, with a network of 2 c channels: from pure noise, in
+ * all steps; the mean of the picture's latents is read beside the sample.
  *
  * A part of the way, from denoising_start a to denoising_end b: a run takes the
  * evaluations at timesteps below round(T - a T) of the training's T, and not
@@ -28,11 +25,10 @@
  * second order begin with a step; they may end within one.  PNDM, which begins
  * with two evaluations, has a plain step where a single one is left.
  *
- * With a mask, too, what such a run begins in is what it keeps: it is noised to
- * the level of each next evaluation, though it may have noise already, and put
- * back as it is after the last one, whatever is left of the way.  So a base's
- * result that is not painted has no noise, and a refiner that gets the same mask
- * keeps it.
+ * With a mask such a run keeps what it begins in: noised to each next level,
+ * though it may have noise already, and after the last evaluation as it is.  So
+ * a base hands over what is not painted without noise, and a refiner that gets
+ * the same mask keeps it.
  *
  * Inversion (ddim_inverse) goes the other way: it begins in the picture, draws
  * no noise, runs the first floor(n s) steps of its rising plan, and ends in
@@ -44,25 +40,21 @@
  *
  *   e = (sin((1 - t) w) a + sin(t w) b) / sin(w)
  *
- * w is taken of the whole tensors, so that e has the length of noise; of two
- * that are parallel e = a + t (b - a).
+ * w is that of the whole tensors; of parallel ones e = a + t (b - a).
  *
- * Random numbers.  One generator of the request's seed: of latent models the
- * posterior's draw first, then e, then, with a mask, the posterior of the
- * masked picture, then what the sampler draws.
+ * Random numbers, of the request's seed: the posterior's draw of latent models,
+ * e, with a mask the posterior of the masked picture, then the sampler's.
  *
- * Pictures are made to the size of the request by image_fit(), masks turned
- * to grey and cut at 128, and taken to latents by their nearest pixel.
+ * Pictures are fitted by image_fit(), masks cut at 128 and taken to latents by
+ * their nearest pixel.
  *
  * Sources.  Shoemake, "Animating rotation with quaternion curves", SIGGRAPH
  * 1985 (the arc); Meng et al., arXiv:2108.01073 (picture to picture); Lugmayr
  * et al., arXiv:2201.09865, eq. 8 (keeping); diffusers 0.42.1,
- * StableDiffusionImg2ImgPipeline.get_timesteps and prepare_latents,
- * StableDiffusionInpaintPipeline.__call__ (the case of 4 channels),
+ * StableDiffusionImg2ImgPipeline.get_timesteps and prepare_latents (XL's, too),
+ * StableDiffusionInpaintPipeline.__call__ (of 4 channels; and XL's),
  * StableDiffusionInstructPix2PixPipeline.prepare_image_latents,
- * LatentConsistencyModelImg2ImgPipeline.__call__,
- * StableDiffusionXLImg2ImgPipeline.get_timesteps,
- * StableDiffusionXLInpaintPipeline.prepare_latents and __call__.
+ * LatentConsistencyModelImg2ImgPipeline.__call__.
  *
  * SPDX-License-Identifier: MIT
  */

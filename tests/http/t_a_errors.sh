@@ -32,7 +32,7 @@ row '{"seed":"18446744073709551616"}' /seed '["18446744073709551615"]'
 row '{"seed":" 5"}' /seed null
 row '{"stepz":4}' /stepz '["steps"]'
 row '{"model":"tinny"}' /model '["tiny"]'
-row '{"output":{"format":"gif"}}' /output/format '["png","jpeg","webp"]'
+row '{"output":{"format":"gif"}}' /output/format '["png","jpeg","webp","safetensors"]'
 row '{"output":{"png_level":10}}' /output/png_level '[9]'
 row '{"preview":{"every":0}}' /preview/every '[1]'
 row '{"on_disconnect":"cansel"}' /on_disconnect '["cancel"]'

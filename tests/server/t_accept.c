@@ -43,8 +43,8 @@ static void test_forms(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         enum unstir_format format;
-        int one = accept_form(rows[i].header, 1, false, &format);
-        int several = accept_form(rows[i].header, 3, false, &format);
+        int one = accept_form(rows[i].header, 1, NULL, &format);
+        int several = accept_form(rows[i].header, 3, NULL, &format);
 
         if (one != (int)rows[i].one || several != (int)rows[i].several)
             print_error("Accept: %s: wanted %d and %d, got %d and %d\n",
@@ -89,8 +89,10 @@ static void test_formats(void **state)
         enum unstir_format format = rows[i].said == FREE
                                         ? UNSTIR_FORMAT_PNG
                                         : (enum unstir_format)rows[i].said;
-        int form =
-            accept_form(rows[i].header, 1, rows[i].said != FREE, &format);
+        const char *fixed = rows[i].said == FREE
+                                ? NULL
+                                : unstir_format_info(format)->media_type;
+        int form = accept_form(rows[i].header, 1, fixed, &format);
 
         if (form != (int)rows[i].form || (int)format != rows[i].format)
             fail_msg("row %zu: form %d, format %d; wanted %d, %d", i, form,

@@ -194,16 +194,17 @@ static void test_all_violations_at_once(void **state)
 {
     static const struct {
         const char *pointer, *nearest;
-    } rows[] = {{"/n", "[16]"},
-                {"/widht", "[\"width\"]"},
-                {"/prompt", "[\"coat\"]"},
-                {"/width", "[18]"},
-                {"/steps", "[1000]"},
-                {"/ttl_s", "[86400]"},
-                {"/output/format", "[\"png\",\"jpeg\",\"webp\"]"},
-                {"/strength", NULL},
-                {"/loras/0", NULL},
-                {"/precision", "[\"f32\"]"}};
+    } rows[] = {
+        {"/n", "[16]"},
+        {"/widht", "[\"width\"]"},
+        {"/prompt", "[\"coat\"]"},
+        {"/width", "[18]"},
+        {"/steps", "[1000]"},
+        {"/ttl_s", "[86400]"},
+        {"/output/format", "[\"png\",\"jpeg\",\"webp\",\"safetensors\"]"},
+        {"/strength", NULL},
+        {"/loras/0", NULL},
+        {"/precision", "[\"f32\"]"}};
     struct reading r;
 
     (void)state;

@@ -24,8 +24,8 @@ void fuzz_accept(const uint8_t *bytes, size_t n)
         request->headers[0] = (struct request_pair){"Prefer", text};
         request->headers[1] = (struct request_pair){"If-None-Match", text};
         request->n_headers = 2;
-        if (accept_form(text, 1, false, &format) > FORM_NONE ||
-            accept_form(text, 3, true, &format) > FORM_NONE ||
+        if (accept_form(text, 1, NULL, &format) > FORM_NONE ||
+            accept_form(text, 3, "image/jpeg", &format) > FORM_NONE ||
             (unsigned)format >= UNSTIR_N_FORMATS)
             abort();
         if (request_prefers(request, "wait", &value) && strlen(value) > n)
