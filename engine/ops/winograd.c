@@ -21,8 +21,6 @@
 #include "ops/weight_rows.h"
 #include "ops/winograd_parts.h"
 
-#define PANEL WINOGRAD_PANEL
-
 /* V and M of all tiles may take this much before blocks are preferred. */
 #define PHASES_MAX_BYTES ((size_t)48 << 20)
 

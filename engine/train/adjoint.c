@@ -173,11 +173,10 @@ static void adjoint_conv(struct train_lowering *l, const struct graph_op *op)
              d_slots, ARRAY_LEN(d_slots));
 }
 
-static void adjoint_norm(struct train_lowering *l, uint32_t at)
+static void adjoint_norm(struct train_lowering *l, const struct graph_op *op)
 {
     char name[NAME_BYTES];
-    const struct graph_op *op = graph_op_at(l->g, at);
-    const struct op_note *n = &l->notes[at];
+    const struct op_note *n = train_note_of(l, op);
     struct shape x = shape_of(l, op->in[0]);
     buffer_id e = PLAN_NO_BUFFER, de = PLAN_NO_BUFFER;
     value_id e_value = GRAPH_NO_VALUE;
@@ -345,9 +344,9 @@ static void adjoint_resample(struct train_lowering *l,
     }
 }
 
-static void adjoint_attention(struct train_lowering *l, uint32_t at)
+static void adjoint_attention(struct train_lowering *l,
+                              const struct graph_op *op)
 {
-    const struct graph_op *op = graph_op_at(l->g, at);
     struct attention_bwd_args a = {.fwd = train_attention_args(l->g, op)};
     buffer_id d[3];
     for (int i = 0; i < 3; i++)
@@ -357,7 +356,7 @@ static void adjoint_attention(struct train_lowering *l, uint32_t at)
         SLOT(attention_bwd_args, fwd.k, l->values[op->in[1]], PLAN_READ),
         SLOT(attention_bwd_args, fwd.v, l->values[op->in[2]], PLAN_READ),
         SLOT(attention_bwd_args, fwd.o, l->values[op->out], PLAN_READ),
-        SLOT(attention_bwd_args, fwd.lse, l->notes[at].lse, PLAN_READ),
+        SLOT(attention_bwd_args, fwd.lse, train_note_of(l, op)->lse, PLAN_READ),
         SLOT(attention_bwd_args, d_o, l->grads[op->out].buffer, PLAN_READ),
         SLOT(attention_bwd_args, dq, d[0], PLAN_WRITE),
         SLOT(attention_bwd_args, dk, d[1], PLAN_WRITE),
@@ -400,69 +399,39 @@ static void adjoint_div_vec(struct train_lowering *l, const struct graph_op *op)
     grad_plain_end(l, op->in[0], dx);
 }
 
-/* Operation `at`, whose output has a whole gradient. */
-static void adjoint(struct train_lowering *l, uint32_t at)
+static void adjoint_add(struct train_lowering *l, const struct graph_op *op)
 {
-    const struct graph_op *op = graph_op_at(l->g, at);
-    switch (op->kind) {
-    case OP_CONV2D:
-    case OP_LINEAR:
-        adjoint_conv(l, op);
-        break;
-    case OP_GROUP_NORM:
-        adjoint_norm(l, at);
-        break;
-    case OP_ACT:
-        adjoint_act(l, op);
-        break;
-    case OP_ADD:
-        grad_hand_on(l, op->out, op->in[0]);
-        grad_hand_on(l, op->out, op->in[1]);
-        break;
-    case OP_ADD_VEC:
-        adjoint_add_vec(l, op);
-        break;
-    case OP_SCALE_SHIFT:
-        adjoint_scale_shift(l, op);
-        break;
-    case OP_AFFINE:
-        adjoint_affine(l, op);
-        break;
-    case OP_CONCAT:
-        adjoint_concat(l, op);
-        break;
-    case OP_UPSAMPLE:
-    case OP_AVG_POOL2:
-    case OP_FIR:
-        adjoint_resample(l, op);
-        break;
-    case OP_ATTENTION:
-        adjoint_attention(l, at);
-        break;
-    case OP_RESHAPE:
-        grad_hand_on(l, op->out, op->in[0]);
-        break;
-    case OP_LOOKUP:
-        adjoint_lookup(l, op);
-        break;
-    case OP_DIV_VEC:
-        adjoint_div_vec(l, op);
-        break;
-    case OP_INPUT: /* and embeddings of inputs: nothing before them learns */
-    case OP_TIME_EMBED:
-    case OP_FOURIER_EMBED:
-    case OP_LAYER_NORM:
-    case OP_GLU:
-    case OP_SLICE:
-    case OP_MUL_VEC:
-    case OP_ADD_ROWS:
-    case OP_GRID_EMBED:
-    case OP_UNPATCH:
-    case OP_NEAREST:
-    case OP_COUNT:
-        break;
-    }
+    grad_hand_on(l, op->out, op->in[0]);
+    grad_hand_on(l, op->out, op->in[1]);
 }
+
+static void adjoint_reshape(struct train_lowering *l, const struct graph_op *op)
+{
+    grad_hand_on(l, op->out, op->in[0]);
+}
+
+/* Of operations whose output has a whole gradient.  Before inputs and their
+ * embeddings nothing learns; the rest is refused
+ * (check_operations()). */
+static void (*const adjoints[OP_COUNT])(struct train_lowering *l,
+                                        const struct graph_op *op) = {
+    [OP_CONV2D] = adjoint_conv,
+    [OP_LINEAR] = adjoint_conv,
+    [OP_GROUP_NORM] = adjoint_norm,
+    [OP_ACT] = adjoint_act,
+    [OP_ADD] = adjoint_add,
+    [OP_ADD_VEC] = adjoint_add_vec,
+    [OP_SCALE_SHIFT] = adjoint_scale_shift,
+    [OP_AFFINE] = adjoint_affine,
+    [OP_CONCAT] = adjoint_concat,
+    [OP_UPSAMPLE] = adjoint_resample,
+    [OP_AVG_POOL2] = adjoint_resample,
+    [OP_FIR] = adjoint_resample,
+    [OP_ATTENTION] = adjoint_attention,
+    [OP_RESHAPE] = adjoint_reshape,
+    [OP_LOOKUP] = adjoint_lookup,
+    [OP_DIV_VEC] = adjoint_div_vec,
+};
 
 /* Whose adjoint is due at place i of the walk back. */
 static uint32_t due_at(const struct train_lowering *l, uint32_t i)
@@ -491,7 +460,10 @@ static void lower_backward(struct train_lowering *l)
         value_id out = joined_out(l, at);
         if (!l->needs_grad[out] || !has_grad(l, out))
             continue;
-        adjoint(l, at);
+        const struct graph_op *op = graph_op_at(l->g, at);
+
+        if (adjoints[op->kind])
+            adjoints[op->kind](l, op);
         grad_release(l, out);
     }
 }

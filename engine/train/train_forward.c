@@ -177,10 +177,9 @@ struct fir_args train_fir_args(const struct graph *g, const struct graph_op *op)
     return a;
 }
 
-static void emit_conv(struct train_lowering *l, uint32_t at)
+static void emit_conv(struct train_lowering *l, const struct graph_op *op)
 {
-    const struct graph_op *op = graph_op_at(l->g, at);
-    const struct op_note *n = &l->notes[at];
+    const struct op_note *n = train_note_of(l, op);
     struct conv2d_shape s = train_conv_shape(l->g, op);
     buffer_id vec = PLAN_NO_BUFFER, res = PLAN_NO_BUFFER;
     if (n->add_vec != NO_OP)
@@ -207,10 +206,9 @@ static void emit_conv(struct train_lowering *l, uint32_t at)
              ARRAY_LEN(slots));
 }
 
-static void emit_norm(struct train_lowering *l, uint32_t at)
+static void emit_norm(struct train_lowering *l, const struct graph_op *op)
 {
-    const struct graph_op *op = graph_op_at(l->g, at);
-    struct op_note *n = &l->notes[at];
+    struct op_note *n = train_note_of(l, op);
     struct shape x = shape_of(l, op->in[0]);
     buffer_id e = PLAN_NO_BUFFER;
     if (n->scale_shift != NO_OP)
@@ -363,59 +361,70 @@ static void emit_resample(struct train_lowering *l, const struct graph_op *op)
     }
 }
 
-static void emit_attention(struct train_lowering *l, uint32_t at)
+static void emit_attention(struct train_lowering *l, const struct graph_op *op)
 {
-    const struct graph_op *op = graph_op_at(l->g, at);
+    struct op_note *n = train_note_of(l, op);
     struct attention_args a = train_attention_args(l->g, op);
-    l->notes[at].lse =
-        plan_buffer(l->b, (size_t)a.n * a.heads * a.len_q * sizeof(float));
+    n->lse = plan_buffer(l->b, (size_t)a.n * a.heads * a.len_q * sizeof(float));
     struct plan_slot slots[] = {
         SLOT(attention_args, q, l->values[op->in[0]], PLAN_READ),
         SLOT(attention_args, k, l->values[op->in[1]], PLAN_READ),
         SLOT(attention_args, v, l->values[op->in[2]], PLAN_READ),
         SLOT(attention_args, o, new_value(l, op->out), PLAN_WRITE),
-        SLOT(attention_args, lse, l->notes[at].lse, PLAN_WRITE),
+        SLOT(attention_args, lse, n->lse, PLAN_WRITE),
     };
     plan_add(l->b, "attention", attention_run, &a, sizeof a,
              attention_scratch(l->table, l->n_threads, &a), slots,
              ARRAY_LEN(slots));
 }
 
-static void emit_embed(struct train_lowering *l, const struct graph_op *op)
+static void emit_time_embed(struct train_lowering *l, const struct graph_op *op)
 {
-    struct shape x = shape_of(l, op->in[0]), y = shape_of(l, op->out);
-    buffer_id in = l->values[op->in[0]], out = new_value(l, op->out);
-    if (op->kind == OP_TIME_EMBED) {
-        struct time_embed_args a = {.n = x.n,
-                                    .dim = y.c,
-                                    .is_cos_first = op->attrs.is_cos_first,
-                                    .freq_shift = op->attrs.freq_shift,
-                                    .scale = op->attrs.time_scale,
-                                    .max_period = op->attrs.max_period};
-        struct plan_slot slots[] = {SLOT(time_embed_args, t, in, PLAN_READ),
-                                    SLOT(time_embed_args, y, out, PLAN_WRITE)};
-        plan_add(l->b, "time embed", time_embed, &a, sizeof a, 0, slots, 2);
-    } else if (op->kind == OP_FOURIER_EMBED) {
-        struct fourier_embed_args a = {.n = x.n,
-                                       .m = y.c / 2,
-                                       .is_cos_first = op->attrs.is_cos_first,
-                                       .is_log = op->attrs.is_log,
-                                       .freq = param(l, op->param[0])};
-        struct plan_slot slots[] = {
-            SLOT(fourier_embed_args, sigma, in, PLAN_READ),
-            SLOT(fourier_embed_args, y, out, PLAN_WRITE)};
-        plan_add(l->b, "fourier embed", fourier_embed, &a, sizeof a, 0, slots,
-                 2);
-    } else {
-        struct lookup_args a = {.n = x.n,
-                                .c = y.c,
-                                .rows =
-                                    graph_param_at(l->g, op->param[0])->dims[0],
-                                .table = param(l, op->param[0])};
-        struct plan_slot slots[] = {SLOT(lookup_args, id, in, PLAN_READ),
-                                    SLOT(lookup_args, y, out, PLAN_WRITE)};
-        plan_add(l->b, "lookup", lookup, &a, sizeof a, 0, slots, 2);
-    }
+    struct time_embed_args a = {.n = shape_of(l, op->in[0]).n,
+                                .dim = shape_of(l, op->out).c,
+                                .is_cos_first = op->attrs.is_cos_first,
+                                .freq_shift = op->attrs.freq_shift,
+                                .scale = op->attrs.time_scale,
+                                .max_period = op->attrs.max_period};
+    struct plan_slot slots[] = {
+        SLOT(time_embed_args, t, l->values[op->in[0]], PLAN_READ),
+        SLOT(time_embed_args, y, new_value(l, op->out), PLAN_WRITE),
+    };
+    plan_add(l->b, "time embed", time_embed, &a, sizeof a, 0, slots,
+             ARRAY_LEN(slots));
+}
+
+static void emit_fourier(struct train_lowering *l, const struct graph_op *op)
+{
+    struct fourier_embed_args a = {.n = shape_of(l, op->in[0]).n,
+                                   .m = shape_of(l, op->out).c / 2,
+                                   .is_cos_first = op->attrs.is_cos_first,
+                                   .is_log = op->attrs.is_log,
+                                   .freq = param(l, op->param[0])};
+    struct plan_slot slots[] = {
+        SLOT(fourier_embed_args, sigma, l->values[op->in[0]], PLAN_READ),
+        SLOT(fourier_embed_args, y, new_value(l, op->out), PLAN_WRITE),
+    };
+    plan_add(l->b, "fourier embed", fourier_embed, &a, sizeof a, 0, slots,
+             ARRAY_LEN(slots));
+}
+
+static void emit_lookup(struct train_lowering *l, const struct graph_op *op)
+{
+    struct lookup_args a = {.n = shape_of(l, op->in[0]).n,
+                            .c = shape_of(l, op->out).c,
+                            .rows = graph_param_at(l->g, op->param[0])->dims[0],
+                            .table = param(l, op->param[0])};
+    struct plan_slot slots[] = {
+        SLOT(lookup_args, id, l->values[op->in[0]], PLAN_READ),
+        SLOT(lookup_args, y, new_value(l, op->out), PLAN_WRITE),
+    };
+    plan_add(l->b, "lookup", lookup, &a, sizeof a, 0, slots, ARRAY_LEN(slots));
+}
+
+static void emit_reshape(struct train_lowering *l, const struct graph_op *op)
+{
+    l->values[op->out] = l->values[op->in[0]];
 }
 
 static void emit_div_vec(struct train_lowering *l, const struct graph_op *op)
@@ -431,65 +440,36 @@ static void emit_div_vec(struct train_lowering *l, const struct graph_op *op)
              ARRAY_LEN(slots));
 }
 
-/* One operation that nothing absorbed (or whose turn has come). */
+/* What becomes of operations that nothing absorbed, or whose turn has come;
+ * inputs are bound before. */
+static void (*const kinds[OP_COUNT])(struct train_lowering *l,
+                                     const struct graph_op *op) = {
+    [OP_CONV2D] = emit_conv,
+    [OP_LINEAR] = emit_conv,
+    [OP_GROUP_NORM] = emit_norm,
+    [OP_ACT] = emit_act,
+    [OP_ADD] = emit_axpby,
+    [OP_ADD_VEC] = emit_add_vec,
+    [OP_SCALE_SHIFT] = emit_scale_shift,
+    [OP_AFFINE] = emit_axpby,
+    [OP_CONCAT] = emit_concat,
+    [OP_UPSAMPLE] = emit_resample,
+    [OP_AVG_POOL2] = emit_resample,
+    [OP_FIR] = emit_resample,
+    [OP_ATTENTION] = emit_attention,
+    [OP_RESHAPE] = emit_reshape,
+    [OP_TIME_EMBED] = emit_time_embed,
+    [OP_FOURIER_EMBED] = emit_fourier,
+    [OP_LOOKUP] = emit_lookup,
+    [OP_DIV_VEC] = emit_div_vec,
+};
+
 static void emit(struct train_lowering *l, uint32_t at)
 {
     const struct graph_op *op = graph_op_at(l->g, at);
-    switch (op->kind) {
-    case OP_CONV2D:
-    case OP_LINEAR:
-        emit_conv(l, at);
-        break;
-    case OP_GROUP_NORM:
-        emit_norm(l, at);
-        break;
-    case OP_ACT:
-        emit_act(l, op);
-        break;
-    case OP_ADD:
-    case OP_AFFINE:
-        emit_axpby(l, op);
-        break;
-    case OP_ADD_VEC:
-        emit_add_vec(l, op);
-        break;
-    case OP_SCALE_SHIFT:
-        emit_scale_shift(l, op);
-        break;
-    case OP_CONCAT:
-        emit_concat(l, op);
-        break;
-    case OP_UPSAMPLE:
-    case OP_AVG_POOL2:
-    case OP_FIR:
-        emit_resample(l, op);
-        break;
-    case OP_ATTENTION:
-        emit_attention(l, at);
-        break;
-    case OP_RESHAPE:
-        l->values[op->out] = l->values[op->in[0]];
-        break;
-    case OP_TIME_EMBED:
-    case OP_FOURIER_EMBED:
-    case OP_LOOKUP:
-        emit_embed(l, op);
-        break;
-    case OP_DIV_VEC:
-        emit_div_vec(l, op);
-        break;
-    case OP_INPUT: /* bound before */
-    case OP_LAYER_NORM:
-    case OP_GLU:
-    case OP_SLICE:
-    case OP_MUL_VEC:
-    case OP_ADD_ROWS:
-    case OP_GRID_EMBED:
-    case OP_UNPATCH:
-    case OP_NEAREST:
-    case OP_COUNT:
-        break;
-    }
+
+    if (kinds[op->kind])
+        kinds[op->kind](l, op);
 }
 
 /* The operation that is emitted at place i: a late one, i itself, or none. */

@@ -73,6 +73,12 @@ struct attention_args train_attention_args(const struct graph *g,
 struct fir_args train_fir_args(const struct graph *g,
                                const struct graph_op *op);
 
+static inline struct op_note *train_note_of(struct train_lowering *l,
+                                            const struct graph_op *op)
+{
+    return &l->notes[graph_value_at(l->g, op->out)->op];
+}
+
 static inline size_t shape_floats(struct shape s)
 {
     return (size_t)s.n * s.h * s.w * s.c;
