@@ -6,13 +6,16 @@ judge (classifier.py):
   accuracy   share of pictures that the judge takes for the class asked for
   frechet    Frechet distance between judge features of the pictures and of
              the 60,000 training pictures, and its ratio to the floor: the
-             same distance for as many real test pictures, class by class
+             same distance for as many real test pictures, class by class;
+             in_means is its part in the means of all features, mended what
+             would be left if the mean of each class were right, variance
+             that of each class's features, real ones having 1
   nearest    distance to the nearest training picture (pixels), compared with
              the same for test pictures: a copy would stand out
 
     python tools/quality/measure.py MODEL --judge judge.pt [--per-class 100]
         [--steps 25,50] [--guidance 1,1.5,2] [--sampler ddim,ddpm]
-        [--first-seed 0] [--sheet samples.png] [--neighbours neighbours.png]
+        [--first-seed 0,90000] [--sheet samples.png] [--neighbours neighbours.png]
         [--json out.json]
 
 Lists are measured in every combination: a curve.  What is not given is the
@@ -113,13 +116,28 @@ class Judge:
         hit = (run(self.net, x, self.net).argmax(1) == y).float()
         return [round(hit[y == c].mean().item(), 4) for c in range(N_CLASSES)]
 
+    def parts(self, f):
+        """Of the distance: by means and covariances, by class."""
+        real = [self.train_f[self.train_y == c].double()
+                for c in range(N_CLASSES)]
+        made = f.double().chunk(N_CLASSES)
+        off = self.train_f.double().mean(0) - f.double().mean(0)
+        mended = torch.cat([m - m.mean(0) + r.mean(0)
+                            for m, r in zip(made, real)])
+        variance = [(m.var(0).sum() / r.var(0).sum()).item()
+                    for m, r in zip(made, real)]
+        return dict(in_means=round(off.square().sum().item(), 4),
+                    mended=round(frechet(self.train_f, mended), 4),
+                    variance=[round(v, 3) for v in variance])
+
     def measure(self, x, per_class):
         y = torch.arange(N_CLASSES).repeat_interleave(per_class)
-        acc = self.by_class(x, y)
-        fd = frechet(self.train_f, self.features(x))
+        acc, f = self.by_class(x, y), self.features(x)
+        fd = frechet(self.train_f, f)
         return dict(accuracy=round(sum(acc) / N_CLASSES, 4), by_class=acc,
                     worst=min(acc), frechet=round(fd, 4),
-                    floor=round(self.floor, 4), ratio=round(fd / self.floor, 2))
+                    floor=round(self.floor, 4), ratio=round(fd / self.floor, 2),
+                    **self.parts(f))
 
     def nearest(self, x, block=200):
         """Index and RMS pixel distance (0..255) of the nearest neighbour."""
@@ -180,7 +198,7 @@ def main():
     p.add_argument("--data", default=DATA)
     p.add_argument("--unstir", default=UNSTIR)
     p.add_argument("--per-class", type=int, default=100)
-    p.add_argument("--first-seed", type=int, default=0)
+    p.add_argument("--first-seed", default="0", help="as those below")
     for name in SETTINGS:
         p.add_argument("--" + name, help="values, with commas between")
     p.add_argument("--sheet")
@@ -194,12 +212,13 @@ def main():
     results = []
     given = {name: getattr(a, name.replace("-", "_")) for name in SETTINGS}
     given = {name: v.split(",") for name, v in given.items() if v}
-    for values in itertools.product(*given.values()):
+    seeds = [int(v) for v in a.first_seed.split(",")]
+    for *values, first_seed in itertools.product(*given.values(), seeds):
         point = dict(zip(given, values))
         with tempfile.TemporaryDirectory() as folder:
-            x = generate(a.model, a.per_class, point, a.first_seed, a.unstir,
+            x = generate(a.model, a.per_class, point, first_seed, a.unstir,
                          folder)
-        r = dict(point, per_class=a.per_class, first_seed=a.first_seed,
+        r = dict(point, per_class=a.per_class, first_seed=first_seed,
                  **judge.measure(x, a.per_class))
         if a.neighbours:
             r.update(neighbour_report(judge, x, a.per_class, a.neighbours))
