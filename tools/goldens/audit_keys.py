@@ -20,7 +20,8 @@ So does a key for which there is no value here.  Keys that a whole pipeline read
 (scaling factors, sizes, those of the text encoder and of model_index.json) are
 audit_pipelines.py's.
 
-UNSTIR_RUNG=avx2 in the environment: networks on that rung alone, not on all.
+UNSTIR_RUNG=avx2 in the environment: networks on that rung alone, and their
+numbers alone (not each thread count for the same bytes).
 
 SPDX-License-Identifier: MIT
 """
@@ -122,7 +123,9 @@ SKIPS = {**PLAIN, "norm_num_groups": 4, "block_out_channels": [32, 64],
          "down_block_types": ["SkipDownBlock2D", "AttnSkipDownBlock2D"],
          "up_block_types": ["AttnSkipUpBlock2D", "SkipUpBlock2D"]}
 # Of which pipelines alone make something (audit_pipelines.py).
-OF_PIPELINES = ("sample_size", "scaling_factor", "latents_mean", "latents_std")
+OF_PIPELINES = ("sample_size", "scaling_factor", "latents_mean", "latents_std",
+                "base_shift", "max_shift", "base_image_seq_len",
+                "max_image_seq_len")
 BASES = {  # class: configurations in which its keys are tried
     "UNet2DModel": [
         PLAIN, SKIPS,
@@ -310,8 +313,8 @@ BESIDE = [
     {"use_dynamic_shifting": True}, {"rescale_betas_zero_snr": True},
     {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"},
     {"algorithm_type": "sde-dpmsolver++"}, {"variance_type": "learned_range"},
-    {"solver_order": 3}, {"final_sigmas_type": "sigma_min"},
-    {"stochastic_sampling": True},
+    {"final_sigmas_type": "sigma_min"}, {"solver_order": 3},
+    {"stochastic_sampling": True}, {"prediction_type": "v_prediction"},
     {"beta_schedule": "squaredcos_cap_v2"}, {"predict_x0": False},
     {"use_dynamic_shifting": True, "use_flow_sigmas": True,
      "prediction_type": "flow_prediction"},

@@ -62,7 +62,9 @@ INERT = {
     "UniPCMultistepScheduler": {
         "solver_p": "another scheduler as an object; files hold null",
         "time_shift_type": SHIFT},
-    "DEISMultistepScheduler": {"time_shift_type": SHIFT},
+    "DEISMultistepScheduler": {
+        "time_shift_type": SHIFT, "algorithm_type": "\"deis\", whatever it says",
+        "solver_type": "\"logrho\", whatever it says"},
     "DPMSolverMultistepScheduler": {"time_shift_type": SHIFT,
                                     "variance_type": VARIANCE},
     "DPMSolverSinglestepScheduler": {"time_shift_type": SHIFT,
