@@ -264,26 +264,13 @@ static enum unstir_status get_up_blocks(struct unetc_config *c,
     return UNSTIR_OK;
 }
 
-static enum unstir_status get_blocks(struct unetc_config *c,
-                                     const struct json *config,
-                                     struct unstir_error *err)
+/* A list, one entry a level: on the way down and in the middle. */
+static enum unstir_status get_down_blocks(struct unetc_config *c,
+                                          const struct json *v, const char *key,
+                                          struct unstir_error *err)
 {
-    static const char key[] = "transformer_layers_per_block";
-    static const char up_key[] = "reverse_transformer_layers_per_block";
-    const struct json *v = json_get(config, key),
-                      *up = json_get(config, up_key);
     const struct json *last;
-    uint32_t all;
 
-    if (!v || json_type(v) != JSON_ARRAY) {
-        TRY(field_u32(config, key, 1, 1, MAX_BLOCKS, &all, err));
-        for (uint32_t i = 0; i < c->n_levels; i++)
-            for (uint32_t j = 0; j <= c->n_layers[i]; j++)
-                c->n_up_blocks[i][j] =
-                    c->n_down_blocks[i][j < c->n_layers[i] ? j : 0] = all;
-        c->n_mid_blocks = all;
-        return UNSTIR_OK;
-    }
     if (json_len(v) != c->n_levels)
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "%s has %zu entries; block_out_channels "
@@ -295,14 +282,49 @@ static enum unstir_status get_blocks(struct unetc_config *c,
     last = json_at(v, c->n_levels - 1);
     if (json_type(last) == JSON_ARRAY)
         last = json_at(last, 0);
-    TRY(field_number(last, key, c->n_levels - 1, MAX_BLOCKS, &c->n_mid_blocks,
-                     err));
-    if (!up || json_type(up) == JSON_NULL)
-        return get_up_blocks(c, v, false, key, err);
-    if (json_type(up) != JSON_ARRAY || json_len(up) != c->n_levels)
-        return error_set(err, UNSTIR_ERR_FORMAT, "%s must be a list of %u",
-                         up_key, c->n_levels);
-    return get_up_blocks(c, up, true, up_key, err);
+    return field_number(last, key, c->n_levels - 1, MAX_BLOCKS,
+                        &c->n_mid_blocks, err);
+}
+
+/* A number for all, where the way up has no list of its own. */
+static enum unstir_status get_all_blocks(struct unetc_config *c,
+                                         const struct json *config,
+                                         const char *key,
+                                         struct unstir_error *err)
+{
+    uint32_t all;
+
+    TRY(field_u32(config, key, 1, 1, MAX_BLOCKS, &all, err));
+    for (uint32_t i = 0; i < c->n_levels; i++)
+        for (uint32_t j = 0; j <= c->n_layers[i]; j++)
+            c->n_up_blocks[i][j] =
+                c->n_down_blocks[i][j < c->n_layers[i] ? j : 0] = all;
+    c->n_mid_blocks = all;
+    return UNSTIR_OK;
+}
+
+static enum unstir_status get_blocks(struct unetc_config *c,
+                                     const struct json *config,
+                                     struct unstir_error *err)
+{
+    static const char key[] = "transformer_layers_per_block";
+    static const char up_key[] = "reverse_transformer_layers_per_block";
+    const struct json *v = json_get(config, key),
+                      *up = json_get(config, up_key);
+
+    if (v && json_type(v) == JSON_ARRAY)
+        TRY(get_down_blocks(c, v, key, err));
+    else
+        TRY(get_all_blocks(c, config, key, err));
+    if (is_said(config, up_key)) {
+        if (json_type(up) != JSON_ARRAY || json_len(up) != c->n_levels)
+            return error_set(err, UNSTIR_ERR_FORMAT, "%s must be a list of %u",
+                             up_key, c->n_levels);
+        return get_up_blocks(c, up, true, up_key, err);
+    }
+    return v && json_type(v) == JSON_ARRAY
+               ? get_up_blocks(c, v, false, key, err)
+               : UNSTIR_OK;
 }
 
 static enum unstir_status check_blocks(const struct unetc_config *c,

@@ -43,6 +43,7 @@ static const struct network_golden goldens[] = {
     {"families/unetc_resampled", NULL, NULL, NULL, NULL},
     {"families/unetc_heads", NULL, NULL, NULL, NULL},
     {"families/unetc_embedded", NULL, NULL, NULL, NULL},
+    {"families/unetc_up_alone", NULL, NULL, NULL, NULL},
     {"families/unetc_fourier", NULL, NULL, NULL, NULL},
     {"families/vq_attends_decode", NULL, NULL, NULL, NULL},
     {"families/vq_attends_encode", NULL, NULL, NULL, NULL},

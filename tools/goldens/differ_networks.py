@@ -79,7 +79,10 @@ def transformer_layers(r, layers):
     one = r.choice([1, 1, 2, 3])
     kind = r.choice(["number", "list", "nested"])
     if kind == "number":
-        return {"transformer_layers_per_block": one}
+        up = [[r.choice([1, 2]) for _ in range(n + 1)]
+              for n in reversed(layers)] if r.random() < 0.3 else None
+        return {"transformer_layers_per_block": one,
+                "reverse_transformer_layers_per_block": up}
     if kind == "list":
         return {"transformer_layers_per_block":
                 [r.choice([1, 1, 2, 3]) for _ in layers]}

@@ -172,6 +172,10 @@ NETWORKS = {
     "unetc_embedded": (COND, None, EMBEDDED, 2, 8, 8, {"labels": [2, 8]}),
     "unetc_fourier": (COND, None, {**SMALL, "time_embedding_type": "fourier"},
                       1, 8, 8, {"timesteps": [0.7]}),
+    "unetc_up_alone": (COND, None,
+                       {**CROSS, "transformer_layers_per_block": 2,
+                        "reverse_transformer_layers_per_block":
+                            [[1, 2], [2, 1]]}, 1, 8, 8, {}),
 }
 
 
