@@ -100,8 +100,13 @@ static bool describe(struct listener *listener)
 static bool system_failed(char *why, size_t size, const char *address,
                           const char *what)
 {
-    (void)snprintf(why, size, "--listen %.100s: %s: %s", address, what,
-                   strerror(errno));
+    const char *advice = errno == EADDRINUSE
+                             ? "; another program listens there: give another "
+                               "--listen or --port (0: any that is free)"
+                             : "";
+
+    (void)snprintf(why, size, "--listen %.100s: %s: %s%s", address, what,
+                   strerror(errno), advice);
     return false;
 }
 
