@@ -236,12 +236,7 @@ unstir_generation_sample(const struct unstir_generation *generation,
 void unstir_generation_sample_shape(const struct unstir_generation *generation,
                                     uint32_t shape[3])
 {
-    const struct unstir_request *r = &generation->request;
-    const struct unstir_model *m = generation->model;
-
-    shape[0] = m->sample_channels;
-    shape[1] = r->height / m->factor;
-    shape[2] = r->width / m->factor;
+    generation_sample_shape(generation, shape);
 }
 
 const float *

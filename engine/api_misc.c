@@ -96,9 +96,3 @@ enum unstir_status unstir_latents_decode(const unsigned char *bytes,
 {
     return latent_file_read(bytes, n_bytes, latents, err);
 }
-
-void unstir_latents_fini(struct unstir_latents *latents)
-{
-    alloc_free(latents->values);
-    *latents = (struct unstir_latents){.values = NULL};
-}

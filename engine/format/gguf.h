@@ -15,7 +15,7 @@
  *
  * weights_metadata() gives the values that are texts.
  *
- * Source: the format's description, ggml docs/gguf.md.
+ * Source: the format's description, gguf.md of ggml.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -12,21 +12,21 @@
  * (tokens), "text_embeds" and "time_ids" (XL: pooled text; sizes and crops),
  * "timestep_cond" (LCM: embedding of the guidance scale).
  *
- * Pitfalls, each guarded by tests/golden/t_unet2d_condition.c unless said:
+ * Pitfalls, each guarded by tests/golden/t_families.c, by its rows unetc_*:
  *  - attention_head_dim is the number of heads here, not their width (sd1);
  *  - edges need not be multiples of anything: an upsampler goes to the size
  *    of the skip that it meets (sd1_odd);
- *  - lists are by level on the way down and reversed on the way up (sd2, sdxl);
- *  - the added vector is [text_embeds | sinusoids of time_ids] (sdxl);
+ *  - lists are by level on the way down and reversed on the way up (sd2, xl);
+ *  - the added vector is [text_embeds | sinusoids of time_ids] (xl);
  *  - the guidance embedding is added before the first linear layer of the
- *    time embedding (lcm_tcond);
- *  - UNetMidBlock2D is one residual block alone here (unet2d_condition/small);
+ *    time embedding (lcm);
+ *  - UNetMidBlock2D is one residual block alone here (small);
  *  - absent and null differ for mid_block_type (nomid);
  *  - attention_head_dim is the width of a head after all in AttnDownBlock2D
- *    and AttnUpBlock2D (blocks), and there by the block's own place in the
+ *    and AttnUpBlock2D (resampled), and there by the block's own place in the
  *    list, which is not reversed (heads);
  *  - blocks resampled by residual blocks may read the time embedding before
- *    its activation (blocks).
+ *    its activation (resampled).
  *
  * SPDX-License-Identifier: MIT
  */

@@ -8,7 +8,7 @@
  * Pitfall: the activation of UNet2DModel's is always SiLU, whatever its act_fn
  * (tests/golden/t_unet2d.c: mish, gelu); UNet2DConditionModel's time embedding
  * follows act_fn, its added embedding does not
- * (tests/golden/t_unet2d_condition.c: acts).
+ * (tests/golden/t_families.c: unetc_acts).
  *
  * SPDX-License-Identifier: MIT
  */

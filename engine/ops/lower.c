@@ -327,16 +327,6 @@ enum unstir_status lower_inference(struct plan **out, const struct graph *g,
     return lower_inference_part(out, g, packs, LOWER_WHOLE, n_threads, err);
 }
 
-size_t lower_norm_at(const struct graph *g, size_t op)
-{
-    size_t floats = 0;
-
-    for (size_t i = 0; i < op && i < graph_n_ops(g); i++)
-        if (graph_op_at(g, i)->kind == OP_GROUP_NORM)
-            floats += 2 * (size_t)graph_shape(g, graph_op_at(g, i)->out).c;
-    return floats;
-}
-
 static enum unstir_status lower_to_plan(struct plan **out, struct lowering l,
                                         struct unstir_error *err)
 {

@@ -73,6 +73,16 @@ void lower_copy_columns(struct lowering *l, const char *name, size_t rows,
 
 /* -- forms to steps ---------------------------------------------------- */
 
+size_t lower_norm_at(const struct graph *g, size_t op)
+{
+    size_t floats = 0;
+
+    for (size_t i = 0; i < op && i < graph_n_ops(g); i++)
+        if (graph_op_at(g, i)->kind == OP_GROUP_NORM)
+            floats += 2 * (size_t)graph_shape(g, graph_op_at(g, i)->out).c;
+    return floats;
+}
+
 static void given_norm(const struct lowering *l, size_t norm,
                        struct place *scale, struct place *shift)
 {

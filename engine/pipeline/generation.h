@@ -119,6 +119,9 @@ bool generation_is_done(const struct unstir_generation *g);
 
 /* Floats of a sample; of a latent model it is smaller than the picture. */
 size_t generation_floats(const struct unstir_generation *g);
+/* Of one picture: channels, height, width. */
+void generation_sample_shape(const struct unstir_generation *g,
+                             uint32_t shape[3]);
 
 /* What `view` shows, as a picture: samples at the scale of pictures and unit
  * noise, whatever form the sampler keeps them in.  x NULL: one thread. */

@@ -97,6 +97,14 @@ generation_view(const struct unstir_generation *g, enum unstir_view view,
     return paint(g, from, scale, decoder, x, image, err);
 }
 
+void generation_sample_shape(const struct unstir_generation *g,
+                             uint32_t shape[3])
+{
+    shape[0] = g->model->sample_channels;
+    shape[1] = g->request.height / g->model->factor;
+    shape[2] = g->request.width / g->model->factor;
+}
+
 const float *generation_result_sample(const struct unstir_generation *g)
 {
     return generation_state_result(g, &g->now);

@@ -82,6 +82,12 @@ static enum unstir_status take_values(const struct tensor_view *v,
     return UNSTIR_OK;
 }
 
+void unstir_latents_fini(struct unstir_latents *latents)
+{
+    alloc_free(latents->values);
+    *latents = (struct unstir_latents){.values = NULL};
+}
+
 static enum unstir_status read_file(const unsigned char *bytes, size_t n_bytes,
                                     bool has_values, struct unstir_latents *out,
                                     struct unstir_error *err)
@@ -125,7 +131,7 @@ enum unstir_status latent_file_write(const struct unstir_generation *g,
     uint32_t shape[3];
     char *json = NULL;
 
-    unstir_generation_sample_shape(g, shape);
+    generation_sample_shape(g, shape);
     const struct safetensors_entry entry = {"sample",
                                             DTYPE_F32,
                                             4,

@@ -59,12 +59,11 @@ door microhttpd.h server/http.c
 door uv.h server/loop.c server/http.c
 door jansson.h server/json.c engine/format/json.c
 door cblas.h engine/ops/gemm_blas.c
-door nettle/ engine/format/digest.c server/digest.c
+door nettle/ engine/format/digest.c
 door utf8proc.h engine/text/words.c
 door png.h engine/image/png.c engine/image/png_text.c
 door turbojpeg.h engine/image/jpeg.c
 door webp/ engine/image/webp.c
-door sqlite3.h server/store_sqlite.c
 verdict layers_doors "$tmp/doors"
 
 # Intrinsics stay in kernels/<isa>/, which includes nothing but contracts.

@@ -35,6 +35,7 @@ sources() {
 . tests/lint/calls.sh
 . tests/lint/lengths.sh
 . tests/lint/modes.sh
+. tests/lint/paths.sh
 . tests/lint/format.sh
 
 echo "$passed passed, $failed failed"
