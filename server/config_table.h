@@ -59,7 +59,8 @@ CONFIG_INT(max_queue, "max-queue", 64, 1, 4096, "jobs that wait")
 CONFIG_TIME(max_queue_ms, "max-queue-seconds", 1800000, 1000, 86400000,
             "predicted seconds of work that is accepted")
 CONFIG_INT(max_jobs, "max-jobs", 4096, 16, 1048576,
-           "jobs that are remembered, finished ones included")
+           "jobs that wait, run or are remembered; the oldest finished one is "
+           "forgotten for a new one")
 CONFIG_TIME(ttl_ms, "ttl", 600000, 50, 86400000,
             "a finished job and its pictures are kept")
 CONFIG_TIME(max_ttl_ms, "max-ttl", 86400000, 50, 604800000,

@@ -64,6 +64,25 @@ bool jobs_refuse_draining(const struct jobs *jobs, struct jobs_refusal *refusal)
     return true;
 }
 
+/* Jobs that have begun wait as well, for their next turn, and no longer count
+ * with those that the queue bounds. */
+static bool refuse_too_many(struct jobs *jobs, const struct queue_load *load,
+                            struct jobs_refusal *refusal)
+{
+    double mean_s;
+
+    if (jobs->n_active < (size_t)jobs->service->config->max_jobs)
+        return false;
+    mean_s =
+        queue_backlog_s(&sched_of(jobs)->queue, load) / (double)jobs->n_active;
+    refuse(jobs, load, refusal, ERROR_QUEUE_FULL, mean_s);
+    (void)snprintf(refusal->detail, sizeof refusal->detail,
+                   "%zu jobs wait or have begun, as many as this server keeps; "
+                   "each takes %.1f s more in the mean",
+                   jobs->n_active, mean_s);
+    return true;
+}
+
 static bool is_admitted(struct jobs *jobs, const struct genreq *req,
                         double cost_s, struct jobs_refusal *refusal)
 {
@@ -73,6 +92,8 @@ static bool is_admitted(struct jobs *jobs, const struct genreq *req,
     if (jobs_refuse_draining(jobs, refusal))
         return false;
     sched_load(sched_of(jobs), &load);
+    if (refuse_too_many(jobs, &load, refusal))
+        return false;
     if (!queue_admits(&sched_of(jobs)->queue, cost_s, &load, &wait_s)) {
         refuse(jobs, &load, refusal, ERROR_QUEUE_FULL, wait_s);
         (void)snprintf(refusal->detail, sizeof refusal->detail,

@@ -8,7 +8,8 @@
  *
  * The queue is bounded twice: by the number of jobs that wait for their first
  * turn, and by predicted seconds of all the work that is left.  Jobs that have
- * begun were admitted and count no more in the first.
+ * begun were admitted and count no more in the first; how many there are of all
+ * is for jobs.c to bound.
  *
  * Threads: loop only.
  *

@@ -86,4 +86,21 @@ is "fifty at once: one may run, two wait ($accepted)" $((accepted >= 2 && accept
 for id in $(get /v1/jobs | jq -r '.data[].id'); do
     get "/v1/jobs/$id" -X DELETE
 done
+stop_server
+
+# Short turns: whoever has begun is no longer among those that the queue counts,
+# but is still one of all.
+start_server --max-jobs 16 --quantum 1ms
+for i in $(seq 40); do
+    post /v1/jobs "{$SLOW,\"tag\":\"$i\"}" -o "$TMP/j$i" -w '%{http_code}\n'
+done >"$TMP/codes"
+is "as many jobs as are kept, no more" "$(sort "$TMP/codes" | uniq -c | xargs)" "16 202 24 429"
+like "the others are told" "$(jq -r '"\(.code) \(.detail)"' "$TMP/j40")" "queue_full 16 jobs wait or have begun, *"
+is "none of them is kept" "$(get /v1/status | jq -c '[.jobs.active,.jobs.remembered]')" '[16,16]'
+post "/v1/jobs/$(jq -r .id "$TMP/j1")/cancel" '' -o /dev/null
+wait_job "$(jq -r .id "$TMP/j1")" >/dev/null
+is "one has ended, one may come" "$(post /v1/jobs "{$SLOW}" -o /dev/null -w '%{http_code}')" 202
+for id in $(get '/v1/jobs?limit=100' | jq -r '.data[].id'); do
+    curl -s -X DELETE "$URL/v1/jobs/$id" -o /dev/null
+done
 finish
