@@ -76,9 +76,11 @@ out:
 
 /* -- latents ---------------------------------------------------------------- */
 
+/* The length of a header, and its first letter; a JPEG may have that there. */
 bool unstir_is_safetensors(const unsigned char *bytes, size_t n_bytes)
 {
-    return n_bytes > 8 && bytes[8] == '{';
+    return n_bytes > 8 && bytes[8] == '{' &&
+           !(bytes[0] == 0xff && bytes[1] == 0xd8);
 }
 
 enum unstir_status unstir_latents_probe(const unsigned char *bytes,

@@ -330,12 +330,17 @@ static enum unstir_preview_decoder decoder_of(const char *name)
     return (enum unstir_preview_decoder)i;
 }
 
+static bool lacks_tiny(const struct model *model)
+{
+    return model->info->autoencoder != NULL && !model->info->has_tiny_decoder;
+}
+
 /* Of pixel models previews are the pictures, whatever is said. */
 static void check_preview(const struct body *body, const struct model *model,
                           struct check *c)
 {
     if (decoder_of(body->preview.decoder) == UNSTIR_PREVIEW_TINY &&
-        model->info->autoencoder != NULL && !model->info->has_tiny_decoder)
+        (lacks_tiny(model) || (c->refiner != NULL && lacks_tiny(c->refiner))))
         problem_add(c->problem, "/preview/decoder",
                     "this model has no tiny decoder: one is served with "
                     "--tiny-decoder, or as vae_tiny in the model's folder",

@@ -27,6 +27,7 @@ void fuzz_bpe(const uint8_t *bytes, size_t n);
 void fuzz_single_file(const uint8_t *bytes, size_t n);
 void fuzz_sampler(const uint8_t *bytes, size_t n);
 void fuzz_prompt(const uint8_t *bytes, size_t n);
+void fuzz_latents(const uint8_t *bytes, size_t n);
 
 /* Makes `entry` the one that libFuzzer calls; nothing in ordinary builds. */
 #ifdef UNSTIR_FUZZ

@@ -121,16 +121,29 @@ static void test_prompt(void **state)
     replay("prompt", fuzz_prompt);
 }
 
+static void test_latents(void **state)
+{
+    replay("latents", fuzz_latents);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json),    cmocka_unit_test(test_safetensors),
-        cmocka_unit_test(test_lora),    cmocka_unit_test(test_adapter),
-        cmocka_unit_test(test_png),     cmocka_unit_test(test_image),
-        cmocka_unit_test(test_gguf),    cmocka_unit_test(test_folder_config),
-        cmocka_unit_test(test_idx),     cmocka_unit_test(test_pack_file),
-        cmocka_unit_test(test_state),   cmocka_unit_test(test_bpe),
-        cmocka_unit_test(test_prompt),  cmocka_unit_test(test_single_file),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_safetensors),
+        cmocka_unit_test(test_lora),
+        cmocka_unit_test(test_adapter),
+        cmocka_unit_test(test_latents),
+        cmocka_unit_test(test_png),
+        cmocka_unit_test(test_image),
+        cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_folder_config),
+        cmocka_unit_test(test_idx),
+        cmocka_unit_test(test_pack_file),
+        cmocka_unit_test(test_state),
+        cmocka_unit_test(test_bpe),
+        cmocka_unit_test(test_prompt),
+        cmocka_unit_test(test_single_file),
         cmocka_unit_test(test_sampler),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
