@@ -113,7 +113,4 @@ bool genreq_digest(const struct genreq *req, uint8_t digest[SHA256_BYTES]);
 const char *genreq_format(const struct genreq *req);
 const char *genreq_media_type(const struct genreq *req);
 
-/* Name of the class, or NULL: none, or it has no label. */
-const char *genreq_label(const struct genreq *req);
-
 #endif

@@ -10,7 +10,8 @@
 /* Longest canonical request: two prompts and a tag, escaped, and numbers. */
 #define CANONICAL_BYTES 131072u
 
-const char *genreq_label(const struct genreq *req)
+/* Name of the class, or NULL: none, or it has no label. */
+static const char *label_of(const struct genreq *req)
 {
     const struct unstir_model_info *info = req->model->info;
 
@@ -134,7 +135,7 @@ static void write_engine_part(const struct genreq *req, struct json_out *out)
         jout_int(out, "class", r->class_id);
     else
         jout_null(out, "class");
-    write_text(out, "label", genreq_label(req));
+    write_text(out, "label", label_of(req));
     jout_string(out, "model", model_id(req->model));
     write_loras(req->model->info, out);
     jout_int(out, "n", req->n);

@@ -148,7 +148,9 @@ static enum range read_range(const char *text, size_t size, size_t *first,
     return RANGE_PART;
 }
 
-void h_reply_artifact(struct request *request, const struct artifact *artifact)
+/* Bytes of an artifact, Range and If-None-Match obeyed. */
+static void reply_artifact(struct request *request,
+                           const struct artifact *artifact)
 {
     size_t size = artifact->blob->n_bytes, first = 0, n = 0;
     const char *if_range = request_header(request, "If-Range");
@@ -188,7 +190,7 @@ void h_artifact(struct service *service, struct request *request)
     if (artifact != NULL) {
         reply_header(request, "Cache-Control",
                      "private, max-age=31536000, immutable");
-        h_reply_artifact(request, artifact);
+        reply_artifact(request, artifact);
     } else if (artifacts_is_gone(artifacts, hex)) {
         reply_error(request, ERROR_GONE, "the picture has been dropped");
     } else {
@@ -219,7 +221,7 @@ void h_jobs_image(struct service *service, struct request *request)
         reply_header(request, "X-Model", model_id(job->req.model));
         reply_headerf(request, "Content-Location", "/v1/artifacts/%s",
                       artifact->hex);
-        h_reply_artifact(request, artifact);
+        reply_artifact(request, artifact);
     } else if (job->pictures[image].is_done) {
         reply_error(request, ERROR_GONE, "the picture has been dropped");
     } else if (job_is_terminal(job)) {

@@ -88,7 +88,10 @@ static bool check_body(struct request *request, const struct intake *in)
     return false;
 }
 
-bool h_parse_body(struct request *request, bool may_be_empty, struct jdoc **doc)
+/* 400 or 422 was sent when the body is not a JSON object.  *doc is NULL when
+ * the body is empty and may be. */
+static bool parse_body(struct request *request, bool may_be_empty,
+                       struct jdoc **doc)
 {
     struct intake in = {.doc = NULL};
 
@@ -362,7 +365,7 @@ static bool read_cancel(struct request *request, bool *finish)
     struct jdoc *doc;
     bool is_good = true;
 
-    if (problem == NULL || !h_parse_body(request, true, &doc))
+    if (problem == NULL || !parse_body(request, true, &doc))
         return false;
     if (doc != NULL)
         is_good = jdoc_read(doc, cancel_fields, &body,

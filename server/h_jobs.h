@@ -32,11 +32,6 @@ bool h_query_up_to(struct request *request, const char *name, uint64_t max,
 /* ?view=estimate or sample. */
 unsigned h_query_view(const struct request *request, unsigned fallback);
 
-/* 400 or 422 was sent when the body is not a JSON object.  *doc is NULL when
- * the body is empty and may be. */
-bool h_parse_body(struct request *request, bool may_be_empty,
-                  struct jdoc **doc);
-
 /* The body, which was read, as a request for pictures. */
 bool h_read_genreq(struct service *service, struct request *request,
                    struct intake *in, bool continues_default,
@@ -50,9 +45,6 @@ void h_reply_job(struct request *request, unsigned status, struct job *job,
                  bool with_bytes);
 
 void h_refuse(struct request *request, const struct jobs_refusal *refusal);
-
-/* Bytes of an artifact, Range and If-None-Match obeyed. */
-void h_reply_artifact(struct request *request, const struct artifact *artifact);
 
 /* The headers that go with a job's pictures in an answer of any form. */
 void h_picture_headers(struct request *request, const struct job *job,

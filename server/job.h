@@ -166,9 +166,4 @@ const struct buf *job_text(struct job *job);
 void job_write_event(const struct job *job, const struct event *event,
                      struct json_out *out);
 
-/* One entry of images[]. */
-void job_write_picture(const struct job *job, uint32_t image,
-                       struct json_out *out, const char *key,
-                       struct artifacts *artifacts);
-
 #endif

@@ -81,9 +81,10 @@ static void write_model(const struct model *model, struct json_out *out,
     jout_end_object(out);
 }
 
-void job_write_picture(const struct job *job, uint32_t image,
-                       struct json_out *out, const char *key,
-                       struct artifacts *artifacts)
+/* One entry of images[]. */
+static void write_picture(const struct job *job, uint32_t image,
+                          struct json_out *out, const char *key,
+                          struct artifacts *artifacts)
 {
     const struct genreq_seeds seeds = genreq_seeds(&job->req, image);
     const struct job_picture *picture = &job->pictures[image];
@@ -115,7 +116,7 @@ static void write_pictures(const struct job *job, struct json_out *out,
     jout_array(out, "images");
     for (uint32_t i = 0; i < job->req.n; i++)
         if (job->pictures[i].is_done)
-            job_write_picture(job, i, out, NULL, artifacts);
+            write_picture(job, i, out, NULL, artifacts);
     jout_end_array(out);
 }
 
@@ -262,7 +263,7 @@ void job_write_event(const struct job *job, const struct event *event,
         write_progress_event(job, event, out);
         break;
     case EVENT_IMAGE:
-        job_write_picture(job, event->image, out, NULL, NULL);
+        write_picture(job, event->image, out, NULL, NULL);
         break;
     case EVENT_DONE:
         job_write(job, out, NULL, NULL);

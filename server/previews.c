@@ -102,7 +102,8 @@ void previews_fini(struct previews *p)
     memset(p, 0, sizeof *p);
 }
 
-bool previews_wants(const struct previews *p, uint32_t step)
+/* Whether the policy keeps this step at all. */
+static bool wants(const struct previews *p, uint32_t step)
 {
     return p->pixels != NULL && step <= p->n_steps &&
            (step % p->every == 0 || step == p->n_steps);
@@ -143,7 +144,7 @@ void previews_take(struct previews *p, uint32_t image, uint32_t step,
 {
     uint32_t before;
 
-    if (!previews_wants(p, step) || image >= p->n_images) {
+    if (!wants(p, step) || image >= p->n_images) {
         for (unsigned view = 0; view < PREVIEW_N_VIEWS; view++)
             mem_free(views[view]);
         return;

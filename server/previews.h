@@ -54,9 +54,6 @@ bool previews_init(struct previews *previews, struct preview_budget *budget,
                    uint32_t n_images, uint32_t n_steps);
 void previews_fini(struct previews *previews);
 
-/* Whether the policy keeps this step at all. */
-bool previews_wants(const struct previews *previews, uint32_t step);
-
 /* Take both pictures of a step (from mem_zero(), width * height * channels
  * bytes, either may be NULL); they belong to `previews` from now on. */
 void previews_take(struct previews *previews, uint32_t image, uint32_t step,

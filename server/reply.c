@@ -345,7 +345,8 @@ void reply_take_body(struct request *request, struct buf *out)
     request->n_body = 0;
 }
 
-bool reply_is_open(const struct request *request)
+/* True between reply_defer() or reply_stream() and the end. */
+static bool is_open(const struct request *request)
 {
     return request->exchange->state == EXCHANGE_DEFERRED ||
            request->exchange->state == EXCHANGE_STREAMING;
@@ -451,7 +452,7 @@ size_t exchange_take(struct exchange *x, char *out, size_t max)
 
 void exchange_free(struct exchange *x)
 {
-    reply_fn gone = reply_is_open(&x->request) ? x->gone : NULL;
+    reply_fn gone = is_open(&x->request) ? x->gone : NULL;
 
     x->is_gone = true;
     if (gone)

@@ -111,9 +111,6 @@ void reply_defer(struct request *request, reply_fn gone, void *user);
  * empty one.  Until the answer is out it counts as a body (http.h).        */
 void reply_take_body(struct request *request, struct buf *out);
 
-/* True between reply_defer() or reply_stream() and the end. */
-bool reply_is_open(const struct request *request);
-
 /* -------------------------------------------------------------- streaming */
 
 struct reply_stream {

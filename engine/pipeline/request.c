@@ -284,8 +284,8 @@ bool request_has_interval(const struct unstir_model *model,
 }
 
 /* Shares are cut to whole steps, as the reference's guiders do. */
-bool request_is_guided_at(const struct unstir_model *model,
-                          const struct unstir_request *r, uint32_t step)
+static bool is_guided_at(const struct unstir_model *model,
+                         const struct unstir_request *r, uint32_t step)
 {
     return request_is_guided(model, r) &&
            step >= (uint32_t)(r->guidance_start * r->steps) &&
@@ -295,7 +295,7 @@ bool request_is_guided_at(const struct unstir_model *model,
 uint32_t request_images_at(const struct unstir_model *model,
                            const struct unstir_request *r, uint32_t step)
 {
-    if (!request_is_guided_at(model, r, step))
+    if (!is_guided_at(model, r, step))
         return 1;
     return model->reads_picture ? 3 : 2;
 }

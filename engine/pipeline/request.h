@@ -43,9 +43,6 @@ enum unstir_status request_check_untagged(const struct unstir_model *model,
  * text?  Not of models that embed the guidance scale. */
 bool request_is_guided(const struct unstir_model *model,
                        const struct unstir_request *resolved);
-/* In this step (0-based)? */
-bool request_is_guided_at(const struct unstir_model *model,
-                          const struct unstir_request *resolved, uint32_t step);
 
 /* Pictures that a step (0-based) evaluates: with guidance the unguided one, of
  * models that edit the one with the picture alone, last the one with all. */
