@@ -23,7 +23,8 @@
 #include "model/lora_derive.h"
 #include "pipeline/convert_inside.h"
 
-#define EXTENSION ".safetensors"
+#define EXTENSION       ".safetensors"
+#define STANDARD_TOKENS 49408 /* of CLIP's tokenizer                        */
 
 static enum unstir_status read_json(struct json **out, const char *folder,
                                     const char *name, struct unstir_error *err)
@@ -394,6 +395,26 @@ static void put_note(struct conversion *c, const char *text)
         c->options->note(c->options->note_arg, text);
 }
 
+/* Tokens of a text encoder that knows fewer than the standard tokenizer, which
+ * single files are read with, has; 0: all know as many. */
+static int64_t small_vocabulary(const struct conversion *c)
+{
+    int64_t n = 0;
+
+    for (size_t i = SINGLE_FILE_TEXT; n == 0 && i <= SINGLE_FILE_TEXT_2; i++) {
+        const char *text = c->parts[i].config;
+        struct json *config;
+
+        if (!text || json_parse(&config, text, strlen(text), NULL) != UNSTIR_OK)
+            continue;
+        n = json_int(json_get(config, "vocab_size"));
+        if (n >= STANDARD_TOKENS)
+            n = 0;
+        json_free(config);
+    }
+    return n;
+}
+
 static void report_notes(struct conversion *c)
 {
     const struct json *value;
@@ -412,6 +433,13 @@ static void report_notes(struct conversion *c)
             !convert_leaves_out(key))
             continue;
         snprintf(text, sizeof text, "%s is left out", key);
+        put_note(c, text);
+    }
+    if (c->is_to_file && small_vocabulary(c) > 0) {
+        snprintf(text, sizeof text,
+                 "the tokenizer is left out: single files are read with the "
+                 "standard one, of %d tokens, and the text encoder knows %d",
+                 STANDARD_TOKENS, (int)small_vocabulary(c));
         put_note(c, text);
     }
     if (c->has_left_words) {

@@ -650,6 +650,8 @@ static void test_embeddings(void **state)
     assert_false(path_exists(path));
     o.output = p.again;
     check_note(&o, "not copied", false);
+    assert_int_equal(remove(p.again), 0);
+    check_note(&o, "the text encoder knows 12", true);
     o.input = p.out;
     scratch_path(elsewhere, p.folder, "other/model.safetensors");
     o.output = elsewhere;
