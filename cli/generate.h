@@ -1,7 +1,8 @@
 /* generate.h - what the files of `unstir generate` share.
  *
- * generate.c reads the options and plans the pictures, generate_names.c names
- * their files, generate_micro.c reads what SDXL is told, generate_loras.c finds and adds LoRAs, generate_run.c makes the
+ * generate_options.c is the table of options, generate.c checks them and plans
+ * the pictures, generate_names.c names their files, generate_micro.c reads what
+ * SDXL is told, generate_loras.c finds and adds LoRAs, generate_run.c makes the
  * pictures, generate_raw.c keeps tensors.
  *
  * SPDX-License-Identifier: MIT
@@ -77,6 +78,9 @@ struct generate_job {
 };
 
 /* All return CLI_OK or the exit code, with the error printed. */
+
+/* The command, of command_generate. */
+int generate_main(int argc, char **argv);
 
 /* What SDXL is told, into a request. */
 int generate_micro(const struct generate_values *v, struct unstir_request *r);
