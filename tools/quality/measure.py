@@ -15,7 +15,8 @@ judge (classifier.py):
 
     python tools/quality/measure.py MODEL --judge judge.pt [--per-class 100]
         [--steps 25,50] [--guidance 1,1.5,2] [--sampler ddim,ddpm]
-        [--first-seed 0,90000] [--sheet samples.png] [--neighbours neighbours.png]
+        [--first-seed 0,90000] [--sheet samples.png]
+        [--neighbours neighbours.png]
         [--json out.json]
 
 Lists are measured in every combination: a curve.  What is not given is the
