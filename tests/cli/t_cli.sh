@@ -438,7 +438,7 @@ mkdir loras
     done
 } >loras/ones.safetensors
 expect text_lora_missing 2 "LoRA style: no style.safetensors, style/adapter_model.safetensors or style/pytorch_lora_weights.safetensors in" text -p "<lora:style:1> cat"
-expect text_lora_is_no_path 2 "neither ../loras/ones.safetensors nor" text --lora-dir loras -p "<lora:../loras/ones:1> cat"
+expect text_lora_is_no_path 2 "no ../loras/ones.safetensors, " text --lora-dir loras -p "<lora:../loras/ones:1> cat"
 expect text_lora_by_file 0 "" text -p "a cat" --lora loras/ones.safetensors:0.5 -o lora-file.png
 expect text_lora_by_name 0 "" text -p "a cat" --lora-dir loras --lora ones:0.5 -o lora-name.png
 same text_lora_is_the_same lora-file.png lora-name.png
