@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: MIT
 MODEL=tests/data/models/tiny-text
 . tests/http/lib.sh
+. tests/http/loras.sh
 
 text=$MODEL
 copy_model "$text" finer
@@ -81,6 +82,20 @@ for i in 1 2 3 4; do
 done
 # shellcheck disable=SC2086
 is "pairs in turns all end" "$(n_succeeded $jobs)" 12
+finish_server
+
+# LoRAs are the base's, also where the prompt names them, and count as well
+mkdir "$TMP/loras"
+write_lora "$TMP/loras/ink.safetensors" 3f000000 '' unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k 8 8
+start_server -m "$TMP/finer" --lora-dir "$TMP/loras" --models-memory $((4 * bytes))
+post /generate "{$ask,\"loras\":[\"ink:0.7\"],\"refiner\":\"finer\"}" -o "$TMP/ink.png" -w '%{http_code}' >"$TMP/code"
+cli --refiner "$TMP/finer" --lora "$TMP/loras/ink.safetensors:0.7" -o "$TMP/cli.png"
+is "a LoRA of the base" "$(cat "$TMP/code") $(sha "$TMP/ink.png")" "200 $(sha "$TMP/cli.png")"
+is "named in the prompt" "$(post /generate '{"prompt":"a cat <lora:ink:0.7>","seed":5,"steps":6,"refiner":"finer"}' -o "$TMP/p.png" -w '%{http_code}')" 200
+finish_server
+start_server -m "$TMP/finer" --lora-dir "$TMP/loras" --models-memory $((2 * bytes + 64))
+is "no room for all three: told" "$(post /generate "{$ask,\"loras\":[\"ink\"],\"refiner\":\"finer\"}" | jq -r '.status')" 503
+is "the pair alone has it" "$(pair tiny-text finer)" 200
 finish_server
 start_server -m "$TMP/finer" --models-memory $((bytes + bytes / 2))
 row "{$ask,\"refiner\":\"finer\"}" '["/refiner"]' "more than the ceiling"
