@@ -439,8 +439,9 @@ bool models_fit_together(const struct model *a, const struct model *b,
     const struct models *models = a->models;
     uint64_t n_bytes = room_of_both(a, b);
 
-    if (models->max_bytes == 0 || n_bytes <= models->max_bytes)
-        return true;
+    if (models->max_bytes == 0 || n_bytes <= models->max_bytes ||
+        models_are_ready(a, b))
+        return true; /* what is made takes less than its making             */
     (void)snprintf(why, why_size,
                    "%.60s and %.60s together take %llu MiB of memory; "
                    "--models-memory allows %llu MiB for all models",
