@@ -9,8 +9,14 @@ of its files: model_index.json, the configurations of text encoders,
 tokenizers, autoencoders, networks and schedulers.  A small pipeline is saved
 once; then one key at a time is changed on disk, and the folder is read by the
 reference (from_pretrained) and by `unstir generate`.  A row a key, as there;
-a key that moved nothing says so ("nothing moved": is that right?), and differs
-in no way from one that is not read.
+a value that gave the numbers of before counts as "same", one that gave others
+as "moved".
+
+Two differences are the reference's: DDPMPipeline scales neither its noise nor
+what the network sees, so that EulerDiscreteScheduler in its index paints static
+(we scale); and transformers computes a text in the type that its config.json
+says (`dtype`), so that a file in f32 which says float16 or bfloat16 is rounded
+there (ours stays f32).
 
 SPDX-License-Identifier: MIT
 """
