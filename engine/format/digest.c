@@ -17,10 +17,8 @@ struct digest {
 
 enum unstir_status digest_new(struct digest **out, struct unstir_error *err)
 {
-    void *d;
     *out = NULL;
-    TRY(alloc_zero(&d, 1, sizeof(struct digest), err));
-    *out = d;
+    TRY(alloc_zero(out, 1, sizeof(struct digest), err));
     sha256_init(&(*out)->sha);
     return UNSTIR_OK;
 }

@@ -254,10 +254,8 @@ static int compare_keys(const void *a, const void *b)
 
 static enum unstir_status read_keys(struct reader *r, struct unstir_error *err)
 {
-    void *memory;
 
-    TRY(alloc_zero(&memory, (size_t)r->n_keys, sizeof *r->keys, err));
-    r->keys = memory;
+    TRY(alloc_zero(&r->keys, (size_t)r->n_keys, sizeof *r->keys, err));
     for (uint64_t i = 0; i < r->n_keys; i++) {
         struct key *key = &r->keys[i];
         uint64_t type;

@@ -374,10 +374,8 @@ struct json_writer {
 enum unstir_status json_writer_new(struct json_writer **out,
                                    struct unstir_error *err)
 {
-    void *w;
     *out = NULL;
-    TRY(alloc_zero(&w, 1, sizeof(struct json_writer), err));
-    *out = w;
+    TRY(alloc_zero(out, 1, sizeof(struct json_writer), err));
     (*out)->is_empty[0] = true;
     return UNSTIR_OK;
 }
@@ -392,11 +390,10 @@ void json_writer_free(struct json_writer *w)
 
 static void put_bytes(struct json_writer *w, const char *bytes, size_t n)
 {
-    void *text = w->text;
     if (w->why.status != UNSTIR_OK ||
-        alloc_grow(&text, &w->capacity, w->n + n + 1, 1, &w->why) != UNSTIR_OK)
+        alloc_grow(&w->text, &w->capacity, w->n + n + 1, 1, &w->why) !=
+            UNSTIR_OK)
         return;
-    w->text = text;
     memcpy(w->text + w->n, bytes, n);
     w->n += n;
 }

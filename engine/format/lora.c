@@ -255,14 +255,13 @@ static enum unstir_status take_layer(struct lora *lora,
                                      const struct lora_layer *layer,
                                      const char *name, struct unstir_error *err)
 {
-    void *memory = lora->layers;
     struct lora_layer *to;
 
     if (lora->n == LORA_MAX_LAYERS)
         return error_set(err, UNSTIR_ERR_LIMIT, "more than %u layers",
                          LORA_MAX_LAYERS);
-    TRY(alloc_grow(&memory, &lora->capacity, lora->n + 1, sizeof *layer, err));
-    lora->layers = memory;
+    TRY(alloc_grow(&lora->layers, &lora->capacity, lora->n + 1, sizeof *layer,
+                   err));
     to = &lora->layers[lora->n];
     *to = *layer;
     TRY(alloc_strdup(&to->name, name, err));

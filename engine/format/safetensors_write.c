@@ -85,10 +85,8 @@ static enum unstir_status place_entries(struct writing *x,
                                         const struct safetensors_entry *entries,
                                         size_t n, struct unstir_error *err)
 {
-    void *memory;
 
-    TRY(alloc_zero(&memory, n, sizeof *x->tensors, err));
-    x->tensors = memory;
+    TRY(alloc_zero(&x->tensors, n, sizeof *x->tensors, err));
     for (size_t i = 0; i < n; i++) {
         const struct safetensors_entry *e = &entries[i];
 
@@ -117,10 +115,8 @@ static enum unstir_status place_weights(struct writing *x,
                                         const enum dtype *dtype,
                                         struct unstir_error *err)
 {
-    void *memory;
 
-    TRY(alloc_zero(&memory, weights_len(w), sizeof *x->tensors, err));
-    x->tensors = memory;
+    TRY(alloc_zero(&x->tensors, weights_len(w), sizeof *x->tensors, err));
     for (size_t i = 0; i < weights_len(w); i++) {
         const struct tensor_view *v = weights_at(w, i);
 
@@ -189,14 +185,11 @@ static enum unstir_status prepare(struct writing *x,
                                   const struct safetensors_meta *meta,
                                   size_t n_meta, struct unstir_error *err)
 {
-    void *memory;
 
     if (x->n > 1)
         qsort(x->tensors, x->n, sizeof *x->tensors, compare);
-    TRY(alloc_zero(&memory, PIECE_ELEMENTS, sizeof *x->floats, err));
-    x->floats = memory;
-    TRY(alloc_zero(&memory, PIECE_ELEMENTS, sizeof(double), err));
-    x->narrow = memory;
+    TRY(alloc_zero(&x->floats, PIECE_ELEMENTS, sizeof *x->floats, err));
+    TRY(alloc_zero(&x->narrow, PIECE_ELEMENTS, sizeof(double), err));
     return make_header(x, meta, n_meta, err);
 }
 
@@ -301,15 +294,13 @@ static enum unstir_status fill_memory(unsigned char **bytes, size_t *n_bytes,
 {
     size_t total = 8 + size_align(strlen(x->header), 8);
     struct sink sink = {.file = NULL};
-    void *memory;
 
     for (size_t i = 0; i < x->n; i++)
         if (!size_add(total, x->tensors[i].n_bytes, &total))
             return error_set(err, UNSTIR_ERR_ARG,
                              "the tensors are larger than memory can be");
-    TRY(alloc_zero(&memory, total, 1, err));
-    sink.at = memory;
-    *bytes = memory;
+    TRY(alloc_zero(bytes, total, 1, err));
+    sink.at = *bytes;
     *n_bytes = total;
     return put_all(x, &sink, err); /* into memory nothing fails */
 }

@@ -14,10 +14,8 @@
 
 enum unstir_status weights_new(struct weights **out, struct unstir_error *err)
 {
-    void *w;
     *out = NULL;
-    TRY(alloc_zero(&w, 1, sizeof(struct weights), err));
-    *out = w;
+    TRY(alloc_zero(out, 1, sizeof(struct weights), err));
     return UNSTIR_OK;
 }
 
@@ -52,9 +50,7 @@ enum unstir_status weights_add(struct weights *w,
                                const struct tensor_view *view,
                                struct unstir_error *err)
 {
-    void *views = w->views;
-    TRY(alloc_grow(&views, &w->capacity, w->n + 1, sizeof(*w->views), err));
-    w->views = views;
+    TRY(alloc_grow(&w->views, &w->capacity, w->n + 1, sizeof(*w->views), err));
     w->views[w->n++] = *view;
     return UNSTIR_OK;
 }
@@ -63,15 +59,13 @@ enum unstir_status weights_add_source(struct weights *w,
                                       struct weights_source *source,
                                       struct unstir_error *err)
 {
-    void *sources = w->sources;
     enum unstir_status status =
-        alloc_grow(&sources, &w->sources_capacity, w->n_sources + 1,
+        alloc_grow(&w->sources, &w->sources_capacity, w->n_sources + 1,
                    sizeof(*w->sources), err);
     if (status != UNSTIR_OK) {
         source_fini(source);
         return status;
     }
-    w->sources = sources;
     w->sources[w->n_sources++] = *source;
     return UNSTIR_OK;
 }
@@ -106,10 +100,8 @@ enum unstir_status weights_merge(struct weights *w, struct weights *from,
 enum unstir_status weights_rename(struct weights *w, size_t i, const char *name,
                                   struct unstir_error *err)
 {
-    void *names = w->names;
-    TRY(alloc_grow(&names, &w->names_capacity, w->n_names + 1,
+    TRY(alloc_grow(&w->names, &w->names_capacity, w->n_names + 1,
                    sizeof(*w->names), err));
-    w->names = names;
     TRY(alloc_strdup(&w->names[w->n_names], name, err));
     w->views[i].name = w->names[w->n_names++];
     return UNSTIR_OK;

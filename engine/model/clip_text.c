@@ -303,11 +303,10 @@ static enum unstir_status pack(struct clip_text *t, const struct graph *g,
                                struct unstir_error *err)
 {
     enum unstir_status status;
-    void *params, *own, *stored;
+    void *params, *stored;
 
     t->n_params = graph_n_params(g);
-    TRY(alloc_zero(&own, t->n_params, sizeof *t->own, err));
-    t->own = own;
+    TRY(alloc_zero(&t->own, t->n_params, sizeof *t->own, err));
     TRY(alloc_zero(&params, t->n_params, sizeof(float *), err));
     status = alloc_zero(&stored, t->n_params, sizeof(struct packs_stored), err);
     if (status == UNSTIR_OK)
@@ -585,10 +584,9 @@ static enum unstir_status encode_batch(struct batch *b, struct pool *pool,
     size_t c = b->t->config.channels;
     size_t width = b->t->info.projection ? b->t->info.projection : c;
     enum unstir_status status;
-    void *memory;
 
-    TRY(alloc_aligned(&memory, rows * (3 * c + width) + c, sizeof(float), err));
-    b->embeddings = memory;
+    TRY(alloc_aligned(&b->embeddings, rows * (3 * c + width) + c, sizeof(float),
+                      err));
     b->outputs[0] = b->embeddings + rows * c;
     b->outputs[1] = b->outputs[0] + rows * c;
     b->outputs[2] = b->outputs[1] + rows * c;
@@ -597,7 +595,7 @@ static enum unstir_status encode_batch(struct batch *b, struct pool *pool,
         status = run(b, pool, cancel, err);
     if (status == UNSTIR_OK)
         give_results(b);
-    alloc_free(memory);
+    alloc_free(b->embeddings);
     return status;
 }
 

@@ -54,10 +54,8 @@ enum unstir_status network_draw(const struct graph *g, uint64_t seed,
     const struct graph_param **order;
     size_t n = graph_n_params(g);
     struct rng rng;
-    void *p;
 
-    TRY(alloc_zero(&p, n, sizeof *order, err));
-    order = p;
+    TRY(alloc_zero(&order, n, sizeof *order, err));
     for (size_t i = 0; i < n; i++)
         order[i] = graph_param_at(g, (param_id)i);
     qsort(order, n, sizeof *order, by_name);

@@ -76,11 +76,9 @@ enum unstir_status executor_new_placed(struct executor **out,
 {
     struct executor *x;
     enum unstir_status status;
-    void *p;
 
     *out = NULL;
-    TRY(alloc_zero(&p, 1, sizeof *x, err));
-    x = p;
+    TRY(alloc_zero(&x, 1, sizeof *x, err));
     x->max_arena_bytes = max_arena_bytes ? max_arena_bytes : SIZE_MAX;
     status = pool_new_placed(&x->pool, n_threads, nice, pin, err);
     if (status != UNSTIR_OK) {

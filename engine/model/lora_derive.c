@@ -18,10 +18,8 @@
 static enum unstir_status load_floats(float **out, const struct tensor_view *t,
                                       struct unstir_error *err)
 {
-    void *memory;
 
-    TRY(alloc_aligned(&memory, t->n, sizeof(float), err));
-    *out = memory;
+    TRY(alloc_aligned(out, t->n, sizeof(float), err));
     dtype_load(*out, t->data, t->dtype, t->n);
     return UNSTIR_OK;
 }

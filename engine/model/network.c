@@ -212,10 +212,8 @@ static enum unstir_status choose_table(struct network *net,
 static enum unstir_status own_param(struct network *net, size_t p, size_t n,
                                     struct unstir_error *err)
 {
-    void *floats;
 
-    TRY(alloc_aligned(&floats, n, sizeof(float), err));
-    net->own_params[p] = floats;
+    TRY(alloc_aligned(&net->own_params[p], n, sizeof(float), err));
     return UNSTIR_OK;
 }
 
@@ -296,11 +294,9 @@ static enum unstir_status stored_new(struct packs_stored **out,
                                      const struct graph *g,
                                      struct unstir_error *err)
 {
-    void *p;
 
     *out = NULL;
-    TRY(alloc_zero(&p, graph_n_params(g), sizeof **out, err));
-    *out = p;
+    TRY(alloc_zero(out, graph_n_params(g), sizeof **out, err));
     return UNSTIR_OK;
 }
 
@@ -338,11 +334,10 @@ pack_params(struct network *net, const struct graph *g,
     struct param_source source = {g, weights};
     struct packs_stored *stored = NULL;
     enum unstir_status status;
-    void *params, *own;
+    void *params;
 
     net->n_params = graph_n_params(g);
-    TRY(alloc_zero(&own, net->n_params, sizeof(float *), err));
-    net->own_params = own;
+    TRY(alloc_zero(&net->own_params, net->n_params, sizeof(float *), err));
     TRY(alloc_zero(&params, net->n_params, sizeof(float *), err));
     for (size_t i = 0; i < net->n_params; i++)
         net->info.n_parameters += graph_param_at(g, (param_id)i)->n;
@@ -535,11 +530,10 @@ static enum unstir_status derive_all(struct network *net, struct derivation *d,
                                      struct unstir_error *err)
 {
     enum unstir_status status;
-    void *own, *params, *touched, *wanted;
+    void *params, *touched, *wanted;
 
     net->n_params = graph_n_params(d->g);
-    TRY(alloc_zero(&own, net->n_params, sizeof(float *), err));
-    net->own_params = own;
+    TRY(alloc_zero(&net->own_params, net->n_params, sizeof(float *), err));
     TRY(alloc_zero(&params, net->n_params, sizeof(float *), err));
     touched = wanted = NULL;
     status = alloc_zero(&touched, net->n_params, sizeof(bool), err);
@@ -593,12 +587,10 @@ enum unstir_status network_derive(struct network **out,
         .base = base, .base_weights = base_weights, .weights = weights};
     enum unstir_status status;
     struct network *net;
-    void *p;
 
     *out = NULL;
     TRY(network_check_loaded(base, err));
-    TRY(alloc_zero(&p, 1, sizeof *net, err));
-    net = p;
+    TRY(alloc_zero(&net, 1, sizeof *net, err));
     *net = *base;
     status = derive(net, &d, err);
     if (status != UNSTIR_OK) {
@@ -620,10 +612,8 @@ measure_derived(size_t *bytes, size_t *peak_bytes, const struct network *base,
     struct packs_stored *stored;
     enum unstir_status status;
     bool *touched;
-    void *p;
 
-    TRY(alloc_zero(&p, graph_n_params(g), sizeof *touched, err));
-    touched = p;
+    TRY(alloc_zero(&touched, graph_n_params(g), sizeof *touched, err));
     status = stored_new(&stored, g, err);
     for (size_t i = 0; status == UNSTIR_OK && i < graph_n_params(g); i++) {
         stored[i] = (struct packs_stored){&any, DTYPE_F32};

@@ -137,19 +137,17 @@ packs_new_cached(struct packs **out, const struct graph *g,
     enum pack_source unused;
     struct packs *packs;
     struct place *p;
-    void *memory;
 
     *out = NULL;
     source = source ? source : &unused;
     *source = PACK_BUILT;
     TRY(packs_new_empty(&packs, g, table, mode, params, err));
-    status = alloc_zero(&memory, 1, sizeof *p, err);
+    status = alloc_zero(&p, 1, sizeof *p, err);
     if (status != UNSTIR_OK)
         goto out;
-    p = memory;
     status = take(packs, g, p, find_place(p, packs, cache, fingerprint), source,
                   err);
-    alloc_free(memory);
+    alloc_free(p);
     if (status != UNSTIR_OK)
         goto out;
     *out = packs;

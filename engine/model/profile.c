@@ -34,11 +34,9 @@ struct profile {
 
 enum unstir_status profile_new(struct profile **out, struct unstir_error *err)
 {
-    void *p;
 
     *out = NULL;
-    TRY(alloc_zero(&p, 1, sizeof **out, err));
-    *out = p;
+    TRY(alloc_zero(out, 1, sizeof **out, err));
     return UNSTIR_OK;
 }
 

@@ -28,11 +28,9 @@ enum unstir_status rows_new(struct rows **out, size_t key_floats,
     size_t bytes = (key_floats + row_floats) * sizeof(float);
     enum unstir_status status;
     struct rows *rows;
-    void *p;
 
     *out = NULL;
-    TRY(alloc_zero(&p, 1, sizeof *rows, err));
-    rows = p;
+    TRY(alloc_zero(&rows, 1, sizeof *rows, err));
     rows->n_key = key_floats;
     rows->n_row = row_floats;
     rows->capacity = max_bytes / bytes;
@@ -42,14 +40,12 @@ enum unstir_status rows_new(struct rows **out, size_t key_floats,
         rows->capacity = 1;
     for (size_t i = 0; i < N_CHAINS; i++)
         rows->chains[i] = NO_ROW;
-    status = alloc_zero(&p, rows->capacity, sizeof *rows->next, err);
+    status = alloc_zero(&rows->next, rows->capacity, sizeof *rows->next, err);
     if (status != UNSTIR_OK)
         goto out;
-    rows->next = p;
-    status = alloc_zero(&p, rows->capacity, bytes, err);
+    status = alloc_zero(&rows->memory, rows->capacity, bytes, err);
     if (status != UNSTIR_OK)
         goto out;
-    rows->memory = p;
     *out = rows;
     rows = NULL;
 out:

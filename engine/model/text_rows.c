@@ -22,13 +22,11 @@ static enum unstir_status take(float **out, size_t n, size_t floats,
                                struct unstir_error *err)
 {
     size_t total;
-    void *p;
 
     if (!size_mul(n, floats, &total))
         return error_set(err, UNSTIR_ERR_LIMIT,
                          "%zu contexts are too many to keep", n);
-    TRY(alloc_aligned(&p, total, sizeof(float), err));
-    *out = p;
+    TRY(alloc_aligned(out, total, sizeof(float), err));
     return UNSTIR_OK;
 }
 
@@ -37,7 +35,6 @@ enum unstir_status text_rows_reserve(struct text_rows *t,
                                      size_t n_key, size_t n_row,
                                      struct unstir_error *err)
 {
-    void *p;
 
     if (t->net == net && t->opened_ns == net->opened_ns && t->n_key == n_key &&
         t->n_places >= n)
@@ -45,8 +42,7 @@ enum unstir_status text_rows_reserve(struct text_rows *t,
     text_rows_fini(t);
     TRY(take(&t->keys, n, n_key, err));
     TRY(take(&t->rows, n, n_row, err));
-    TRY(alloc_zero(&p, n, sizeof *t->is_full, err));
-    t->is_full = p;
+    TRY(alloc_zero(&t->is_full, n, sizeof *t->is_full, err));
     t->net = net;
     t->opened_ns = net->opened_ns;
     t->n_key = n_key;

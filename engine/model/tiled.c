@@ -231,10 +231,8 @@ static void hold(struct work *w, size_t bytes)
 static enum unstir_status keep(struct work *w, struct kept *k,
                                struct unstir_error *err)
 {
-    void *p;
 
-    TRY(alloc_aligned(&p, value_floats(w, k->v), sizeof(float), err));
-    k->rows = p;
+    TRY(alloc_aligned(&k->rows, value_floats(w, k->v), sizeof(float), err));
     k->is_own = true;
     hold(w, value_floats(w, k->v) * sizeof(float));
     return UNSTIR_OK;
@@ -268,7 +266,6 @@ static enum unstir_status take_rooms(struct work *w, struct unstir_error *err)
 {
     size_t rows = 0, blocks = 0, carry = 0;
     size_t norms = lower_norm_at(w->whole, graph_n_ops(w->whole));
-    void *p;
 
     for (size_t i = 0; i < w->n_stages; i++) {
         value_id v = w->stages[i].out;
@@ -281,8 +278,8 @@ static enum unstir_status take_rooms(struct work *w, struct unstir_error *err)
         blocks = b > blocks ? b : blocks;
         carry = step * s.c > carry ? step * s.c : carry;
     }
-    TRY(alloc_aligned(&p, rows + blocks + carry + norms, sizeof(float), err));
-    w->rows = p;
+    TRY(alloc_aligned(&w->rows, rows + blocks + carry + norms, sizeof(float),
+                      err));
     w->blocks = w->rows + rows;
     w->carry = w->blocks + blocks;
     w->norms = w->carry + carry;
@@ -528,7 +525,6 @@ static enum unstir_status work_init(struct work *w, const struct network_io *io,
 {
     const struct network_info *info = network_info(w->net);
     uint32_t rows = tiling->rows ? tiling->rows : BAND_UNITS;
-    void *p;
 
     *is_cut = false;
     w->n_units = io->h / info->size_multiple;
@@ -542,8 +538,7 @@ static enum unstir_status work_init(struct work *w, const struct network_io *io,
     if (w->band_units >= w->n_units)
         return UNSTIR_OK;
     TRY(build(w, &w->band, w->band_units * info->size_multiple, io->w, err));
-    TRY(alloc_zero(&p, graph_n_values(w->whole), sizeof(bool), err));
-    w->is_wanted = p;
+    TRY(alloc_zero(&w->is_wanted, graph_n_values(w->whole), sizeof(bool), err));
     if (!lay_out(w))
         return UNSTIR_OK;
     *is_cut = true;

@@ -313,15 +313,14 @@ static enum unstir_status take_contexts(struct conditioning *k,
 {
     const struct conditioner *c = k->conditioner;
     size_t context, total;
-    void *memory;
     float *p;
 
     if (!size_mul(k->n_tokens, c->width, &context) ||
         !size_add(context, c->pooled_width, &total) ||
         !size_mul(total, CONDITIONING_SIDES, &total))
         return error_set(err, UNSTIR_ERR_LIMIT, "the prompt is too long");
-    TRY(alloc_aligned(&memory, total, sizeof(float), err));
-    k->memory = p = memory;
+    TRY(alloc_aligned(&p, total, sizeof(float), err));
+    k->memory = p;
     for (size_t side = 0; side < CONDITIONING_SIDES; side++) {
         k->context[side] = p;
         k->pooled[side] = p + context;
@@ -366,7 +365,6 @@ enum unstir_status conditioning_batch_reserve(struct conditioning_batch *b,
 {
     const struct conditioner *c = k->conditioner;
     size_t context, total;
-    void *memory;
 
     if (!size_mul(k->n_tokens, c->width, &context) ||
         !size_add(context,
@@ -376,8 +374,7 @@ enum unstir_status conditioning_batch_reserve(struct conditioning_batch *b,
         return error_set(err, UNSTIR_ERR_LIMIT, "the prompt is too long");
     if (total > b->n_floats) {
         conditioning_batch_fini(b);
-        TRY(alloc_aligned(&memory, total, sizeof(float), err));
-        b->memory = memory;
+        TRY(alloc_aligned(&b->memory, total, sizeof(float), err));
         b->n_floats = total;
     }
     b->context = b->memory;

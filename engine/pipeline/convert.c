@@ -211,12 +211,10 @@ static enum unstir_status read_wish(struct conversion *c,
                                     struct unstir_error *err)
 {
     const struct unstir_convert_options *o = c->options;
-    void *memory;
 
     *wish = (struct model_parts_wish){
         o->vae, {o->text_encoders[0], o->text_encoders[1]}};
-    TRY(alloc_zero(&memory, 1, sizeof *c->companion_parts, err));
-    c->companion_parts = memory;
+    TRY(alloc_zero(&c->companion_parts, 1, sizeof *c->companion_parts, err));
     return companion_wish(wish, c->companion_parts, c->companion,
                           c->companion_from, err);
 }

@@ -22,7 +22,6 @@ enum unstir_status deep_init(struct deep_cache *d,
                              struct unstir_error *err)
 {
     size_t total;
-    void *p;
 
     *d = (struct deep_cache){.every = resolved->deep_cache};
     if (d->every < 2)
@@ -31,8 +30,7 @@ enum unstir_status deep_init(struct deep_cache *d,
                             resolved->width / model->factor, &d->floats, err));
     if (!size_mul(d->floats, (size_t)2 * DEEP_MAX_PICTURES, &total))
         return error_set(err, UNSTIR_ERR_LIMIT, "the picture is too large");
-    TRY(alloc_aligned(&p, total, sizeof(float), err));
-    d->held = p;
+    TRY(alloc_aligned(&d->held, total, sizeof(float), err));
     d->fresh = d->held + DEEP_MAX_PICTURES * d->floats;
     return UNSTIR_OK;
 }

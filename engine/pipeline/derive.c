@@ -477,19 +477,16 @@ static enum unstir_status derive(struct unstir_model **out,
 {
     enum unstir_status status;
     struct unstir_model *m;
-    void *memory;
 
     *out = NULL;
     TRY(check_base(base, err));
-    TRY(alloc_zero(&memory, 1, sizeof *m, err));
-    m = memory;
+    TRY(alloc_zero(&m, 1, sizeof *m, err));
     *m = *base;
-    status = alloc_zero(&memory, 1, sizeof *m->derived, err);
+    status = alloc_zero(&m->derived, 1, sizeof *m->derived, err);
     if (status != UNSTIR_OK) {
         alloc_free(m);
         return status;
     }
-    m->derived = memory;
     if (how) {
         m->derived->is_canceled = how->is_canceled;
         m->derived->user = how->user;
@@ -529,12 +526,10 @@ enum unstir_status checkpoint_derive_bytes(const struct unstir_model *base,
 {
     enum unstir_status status;
     struct derived *d;
-    void *memory;
 
     *n_bytes = *peak_bytes = 0;
     TRY(check_base(base, err));
-    TRY(alloc_zero(&memory, 1, sizeof *d, err));
-    d = memory;
+    TRY(alloc_zero(&d, 1, sizeof *d, err));
     status = add_all(d, loras, n, true, err);
     if (status == UNSTIR_OK)
         status = all_bytes(n_bytes, peak_bytes, d, base, err);

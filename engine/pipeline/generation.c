@@ -28,14 +28,12 @@ static enum unstir_status take_memory(struct unstir_generation *g,
     size_t n_input = g->run.sampler->scale_input ? n : 0;
     size_t n_pictured = g->model->reads_picture ? n_out : 0;
     size_t total;
-    void *memory;
 
     /* two states, input, two or three outputs, noise */
     if (!size_mul(2 * (2 + n_history), n, &total) ||
         !size_add(total, n_input + 2 * n_out + n_pictured + n, &total))
         return error_set(err, UNSTIR_ERR_LIMIT, "the picture is too large");
-    TRY(alloc_aligned(&memory, total, sizeof(float), err));
-    g->memory = memory;
+    TRY(alloc_aligned(&g->memory, total, sizeof(float), err));
     float *p = g->memory;
     struct sampler_state *states[] = {&g->now, &g->next};
     for (size_t i = 0; i < 2; i++) {

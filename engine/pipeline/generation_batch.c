@@ -45,15 +45,13 @@ static void to_nchw(float *dst, const float *src, size_t c, size_t hw)
 static enum unstir_status reserve(float **array, size_t *floats, size_t wanted,
                                   struct unstir_error *err)
 {
-    void *memory;
 
     if (wanted <= *floats)
         return UNSTIR_OK;
     alloc_free(*array);
     *array = NULL;
     *floats = 0;
-    TRY(alloc_aligned(&memory, wanted, sizeof(float), err));
-    *array = memory;
+    TRY(alloc_aligned(array, wanted, sizeof(float), err));
     *floats = wanted;
     return UNSTIR_OK;
 }

@@ -91,14 +91,13 @@ static enum unstir_status decode_last(struct unstir_generation *g,
                                       struct unstir_error *err)
 {
     uint32_t width = g->request.width, height = g->request.height;
-    void *p;
 
     if (!g->model->decoder || g->is_left_latent)
         return UNSTIR_OK;
     if (!g->decoded) {
-        TRY(alloc_aligned(&p, latent_picture_floats(g->model, width, height),
+        TRY(alloc_aligned(&g->decoded,
+                          latent_picture_floats(g->model, width, height),
                           sizeof(float), err));
-        g->decoded = p;
     }
     double start = now_ms();
     turn_page(g->model);

@@ -74,14 +74,12 @@ static enum unstir_status list_needed(struct inspection *s,
                                       struct unstir_error *err)
 {
     uint32_t w, h;
-    void *memory;
     native_size(s->parts.unet_config, &w, &h);
     TRY(error_within(network_graph(&s->graph, s->parts.unet_config, 1,
                                    h ? h : 64, w ? w : 64, err),
                      s->parts.unet_names.config, err));
     s->n_needed = graph_n_params(s->graph);
-    TRY(alloc_zero(&memory, s->n_needed, sizeof(*s->needed), err));
-    s->needed = memory;
+    TRY(alloc_zero(&s->needed, s->n_needed, sizeof(*s->needed), err));
     for (size_t i = 0; i < s->n_needed; i++)
         s->needed[i] = graph_param_at(s->graph, (param_id)i);
     if (s->n_needed > 1)

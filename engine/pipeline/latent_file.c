@@ -68,11 +68,8 @@ static enum unstir_status take_values(const struct tensor_view *v,
                                       struct unstir_latents *out,
                                       struct unstir_error *err)
 {
-    void *values;
-
-    TRY(alloc_aligned(&values, v->n, sizeof(float), err));
-    out->values = values;
-    dtype_load(values, v->data, v->dtype, v->n);
+    TRY(alloc_aligned(&out->values, v->n, sizeof(float), err));
+    dtype_load(out->values, v->data, v->dtype, v->n);
     for (size_t i = 0; i < v->n; i++)
         if (!isfinite(out->values[i]))
             return error_set(err, UNSTIR_ERR_FORMAT,

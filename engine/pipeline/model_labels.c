@@ -76,7 +76,6 @@ static enum unstir_status cut_names(struct unstir_label **labels, size_t *n,
                                     size_t *capacity, char *names,
                                     uint32_t class_id, struct unstir_error *err)
 {
-    void *memory = *labels;
 
     for (char *p = names; p; p = names) {
         char *comma = strchr(p, ',');
@@ -88,8 +87,7 @@ static enum unstir_status cut_names(struct unstir_label **labels, size_t *n,
         ((char *)name)[length] = '\0';
         if (length == 0 || length > MAX_LABEL_LENGTH || *n >= MAX_LABELS)
             continue;
-        TRY(alloc_grow(&memory, capacity, *n + 1, sizeof **labels, err));
-        *labels = memory;
+        TRY(alloc_grow(labels, capacity, *n + 1, sizeof **labels, err));
         (*labels)[(*n)++] =
             (struct unstir_label){.name = name, .class_id = class_id};
     }
@@ -104,12 +102,10 @@ static enum unstir_status read_id2label(struct unstir_label **labels, size_t *n,
     const char *key;
     const struct json *value;
     size_t i = 0, total = 0, capacity = 0;
-    void *memory;
 
     while (json_each(object, &i, &key, &value))
         total += strlen(json_string(value)) + 1;
-    TRY(alloc_zero(&memory, total, 1, err));
-    *text = memory;
+    TRY(alloc_zero(text, total, 1, err));
     char *p = *text;
     i = 0;
     while (json_each(object, &i, &key, &value)) {
@@ -133,7 +129,6 @@ static enum unstir_status read_any(struct unstir_label **labels, size_t *n,
 {
     const struct json *own = json_get(unstir, "labels");
     const struct json *other = json_get(index, "id2label");
-    void *memory;
 
     if (own && json_type(own) != JSON_OBJECT)
         return error_set(err, UNSTIR_ERR_FORMAT, "labels is not an object");
@@ -142,8 +137,7 @@ static enum unstir_status read_any(struct unstir_label **labels, size_t *n,
             return error_set(err, UNSTIR_ERR_FORMAT,
                              "%zu labels, allowed are %d", json_len(own),
                              MAX_LABELS);
-        TRY(alloc_zero(&memory, json_len(own), sizeof **labels, err));
-        *labels = memory;
+        TRY(alloc_zero(labels, json_len(own), sizeof **labels, err));
         return read_own(*labels, n, n_classes, own, err);
     }
     if (other && json_type(other) == JSON_OBJECT && n_classes)

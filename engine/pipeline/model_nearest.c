@@ -67,15 +67,13 @@ static void fill(struct list *l, const char *folder, DIR *dir)
 bool model_nearest(char *near, size_t size, const char *folder,
                    const char *name)
 {
-    void *memory;
     struct list *l;
     DIR *dir;
     int at;
 
     near[0] = '\0';
-    if (alloc_zero(&memory, 1, sizeof *l, NULL) != UNSTIR_OK)
+    if (alloc_zero(&l, 1, sizeof *l, NULL) != UNSTIR_OK)
         return false;
-    l = memory;
     dir = opendir(folder);
     if (dir) {
         fill(l, folder, dir);
@@ -84,6 +82,6 @@ bool model_nearest(char *near, size_t size, const char *folder,
     at = nearest_word(name, l->words, l->n);
     if (at >= 0 && strlen(l->words[at]) < size)
         snprintf(near, size, "%s", l->words[at]);
-    alloc_free(memory);
+    alloc_free(l);
     return near[0] != '\0';
 }

@@ -201,10 +201,8 @@ static enum unstir_status keep_pixels(struct start_common *c, bool is_read,
                                       struct unstir_error *err)
 {
     size_t n = (size_t)fitted->width * fitted->height * fitted->channels;
-    void *memory;
 
-    TRY(alloc_aligned(&memory, n * (is_read ? 2 : 1), sizeof(float), err));
-    c->pictures = memory;
+    TRY(alloc_aligned(&c->pictures, n * (is_read ? 2 : 1), sizeof(float), err));
     for (size_t i = 0; i < n; i++)
         c->pictures[i] = 2 * (fitted->pixels[i] / 255.0F) - 1;
     return UNSTIR_OK;
@@ -214,10 +212,8 @@ static enum unstir_status keep_planes(struct start_common *c,
                                       const struct unstir_image *fitted,
                                       size_t n, struct unstir_error *err)
 {
-    void *memory;
 
-    TRY(alloc_aligned(&memory, n, sizeof(float), err));
-    c->known = memory;
+    TRY(alloc_aligned(&c->known, n, sizeof(float), err));
     picture_to_planes(c->known, fitted);
     return UNSTIR_OK;
 }
@@ -257,10 +253,8 @@ static enum unstir_status read_mask(struct start_common *c,
     uint32_t w = r->width / m->factor, h = r->height / m->factor;
     size_t hw = (size_t)w * h;
     struct unstir_image fitted;
-    void *memory;
 
-    TRY(alloc_aligned(&memory, hw * m->sample_channels, sizeof(float), err));
-    c->mask = memory;
+    TRY(alloc_aligned(&c->mask, hw * m->sample_channels, sizeof(float), err));
     TRY(image_fit(r->mask, r->width, r->height, 1, &fitted, err));
     for (size_t i = 0; i < hw * m->sample_channels; i++) {
         size_t y = i % hw / w * m->factor, x = i % w * m->factor;
@@ -288,10 +282,8 @@ static enum unstir_status make_common(struct start *s,
                                       const struct unstir_request *r, size_t n,
                                       struct unstir_error *err)
 {
-    void *memory;
 
-    TRY(alloc_zero(&memory, 1, sizeof *s->common, err));
-    s->common = memory;
+    TRY(alloc_zero(&s->common, 1, sizeof *s->common, err));
     *s->common = (struct start_common){
         .n_users = 1, .model = model, .width = r->width, .height = r->height};
     if (r->init_image)
@@ -332,7 +324,6 @@ enum unstir_status start_init(struct start *s, const struct unstir_model *model,
     const struct unstir_image *init = resolved->init_image;
     const struct unstir_latents *latents = resolved->init_latents;
     size_t total;
-    void *memory;
 
     if (!s->has_picture)
         return UNSTIR_OK;
@@ -341,8 +332,8 @@ enum unstir_status start_init(struct start *s, const struct unstir_model *model,
     s->n_latent = n / model->sample_channels;
     if (!size_mul(n, s->is_read ? 4 : s->has_mask ? 3 : 2, &total))
         return error_set(err, UNSTIR_ERR_LIMIT, "the picture is too large");
-    TRY(alloc_aligned(&memory, total, sizeof(float), err));
-    s->memory = s->known = memory;
+    TRY(alloc_aligned(&s->known, total, sizeof(float), err));
+    s->memory = s->known;
     s->noise = s->known + n;
     s->mask = s->has_mask ? s->noise + n : NULL;
     s->masked = s->is_read ? s->mask + n : NULL;

@@ -489,7 +489,6 @@ static enum unstir_status get_trained(const struct json *list,
                                       struct schedule_config *c,
                                       struct unstir_error *err)
 {
-    void *betas;
 
     if (json_type(list) != JSON_ARRAY)
         return error_set(err, UNSTIR_ERR_FORMAT,
@@ -499,8 +498,7 @@ static enum unstir_status get_trained(const struct json *list,
         return error_set(err, UNSTIR_ERR_FORMAT,
                          "trained_betas has %zu entries, allowed is 1 to %d", n,
                          SCHEDULE_MAX_TIMESTEPS);
-    TRY(alloc_zero(&betas, n, sizeof(float), err));
-    c->trained_betas = betas;
+    TRY(alloc_zero(&c->trained_betas, n, sizeof(float), err));
     c->n_trained_betas = (uint32_t)n;
     for (uint32_t i = 0; i < n; i++) {
         const struct json *v = json_at(list, i);
