@@ -588,6 +588,12 @@ static enum unstir_status read_scheduler(struct diffusers_folder *f,
         return notes_add(&f->notes, err, "no %s: defaults of DDPM",
                          "scheduler_config.json");
     TRY(settle_class(f, &f->scheduler_config, "scheduler", digest, err));
+    if (p->scheduler &&
+        strcmp(p->scheduler, json_string(json_get(f->scheduler_config,
+                                                  "_class_name"))) != 0) {
+        digest_add(digest, "own", p->scheduler, strlen(p->scheduler));
+        TRY(diffusers_put_class(&f->scheduler_config, p->scheduler, err));
+    }
     return p->patches ? diffusers_patch_scheduler(&f->scheduler_config,
                                                   p->patches, err)
                       : UNSTIR_OK;

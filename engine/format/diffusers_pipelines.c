@@ -12,10 +12,12 @@
 #define OLD_VERSION_MINOR 9 /* 0.9.0: sample_size is right from there on     */
 #define OLD_SAMPLE_SIZE   64
 
-#define PIXELS(class_name)                                              \
-    {                                                                   \
-        .name = class_name, .net = "unet", .classes = { "UNet2DModel" } \
+#define PIXELS_BY(class_name, own)                                     \
+    {                                                                  \
+        .name = class_name, .net = "unet", .classes = {"UNet2DModel"}, \
+        .scheduler = own                                               \
     }
+#define PIXELS(class_name) PIXELS_BY(class_name, NULL)
 #define TEXTS(class_name, patch)                                              \
     {                                                                         \
         .name = class_name, .net = "unet",                                    \
@@ -33,8 +35,8 @@
 
 static const struct diffusers_pipeline pipelines[] = {
     PIXELS("DDPMPipeline"),
-    PIXELS("DDIMPipeline"),
-    PIXELS("PNDMPipeline"),
+    PIXELS_BY("DDIMPipeline", "DDIMScheduler"),
+    PIXELS_BY("PNDMPipeline", "PNDMScheduler"),
     PIXELS("ScoreSdeVePipeline"),
     PIXELS("BinomialDiffusionPipeline"), /* ours                             */
     PIXELS("KarrasVePipeline"),

@@ -24,6 +24,7 @@ struct diffusers_pipeline {
     bool passes_eta; /* 0 unless told, to samplers that have one of their own */
     bool keeps_steps; /* from a picture: see struct start                     */
     unsigned patches; /* enum diffusers_patch: old files are corrected       */
+    const char *scheduler; /* that it makes of any; NULL: as the index says  */
 };
 
 /* NULL if the class is not known. */

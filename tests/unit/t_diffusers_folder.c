@@ -157,6 +157,15 @@ static void test_class_of_the_index(void **state)
     assert_true(has_note(&f, "scheduler is a DDPMScheduler"));
     assert_string_not_equal(f.digest, alike);
     diffusers_folder_close(&f);
+
+    put("model_index.json",
+        "{\"_class_name\":\"PNDMPipeline\",\"unet\":[\"diffusers\","
+        "\"UNet2DModel\"],\"scheduler\":[\"diffusers\",\"DDPMScheduler\"]}");
+    open_ok(&f);
+    assert_string_equal(
+        json_string(json_get(f.scheduler_config, "_class_name")),
+        "PNDMScheduler");
+    diffusers_folder_close(&f);
 }
 
 static void test_text_of_another_class(void **state)

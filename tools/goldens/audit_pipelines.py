@@ -13,8 +13,8 @@ a value that gave the numbers of before counts as "same", one that gave others
 as "moved".
 
 Two differences are the reference's: DDPMPipeline scales neither its noise nor
-what the network sees, so that EulerDiscreteScheduler in its index paints static
-(we scale); and transformers computes a text in the type that its config.json
+what the network sees, and DiTPipeline not its noise, so that
+EulerDiscreteScheduler in their index paints static (we scale); and transformers computes a text in the type that its config.json
 says (`dtype`), so that a file in f32 which says float16 or bfloat16 is rounded
 there (ours stays f32).
 
