@@ -75,7 +75,7 @@ CONFIG_INT(max_streams, "max-streams", 512, 1, 65536,
 CONFIG_GROUP("Listening")
 CONFIG_TEXT(listen, "listen", "127.0.0.1:8080",
             "HOST:PORT, [V6]:PORT or unix:PATH; port 0 picks a free one")
-CONFIG_INT(port, "port", -1, -1, 65535, "replaces the port of --listen")
+CONFIG_INT(port, "port", -1, 0, 65535, "replaces the port of --listen")
 CONFIG_LIST(host_name, "host-name", "",
             "name by which clients may call this server (Host header)")
 CONFIG_BOOL(insecure_no_auth, "insecure-no-auth", false,

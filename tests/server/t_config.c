@@ -92,7 +92,7 @@ static void test_wrong_flags(void **state)
     } rows[] = {
         {"--drian-timeout=3", NULL, "did you mean --drain-timeout?"},
         {"--port", NULL, "--port: needs a value"},
-        {"--port", "70000", "--port 70000: must be a whole number, -1..65535"},
+        {"--port", "70000", "--port 70000: must be a whole number, 0..65535"},
         {"--port", "1x", "--port 1x:"},
         {"--port", "1.5", "--port 1.5:"},
         {"--port", "nan", "--port nan:"},
