@@ -55,32 +55,30 @@ static size_t grown_capacity(size_t capacity, size_t wanted)
     return next;
 }
 
-/* New items are not cleared. */
-static bool grow(void **slot, size_t *capacity, size_t wanted, size_t size)
+/* Room for `next` items in place of `memory`; new ones are not cleared.  NULL
+ * leaves `memory` as it is. */
+static void *resized(void *memory, size_t next, size_t size)
 {
-    size_t next = grown_capacity(*capacity, wanted);
-    void *grown;
-
-    if (wanted <= *capacity)
-        return true;
     if (next == 0 || must_fail() || next > SIZE_MAX / size)
-        return false;
-    grown = realloc(*slot, next * size);
-    if (!grown)
-        return false;
-    *slot = grown;
-    *capacity = next;
-    return true;
+        return NULL;
+    return realloc(memory, next * size);
 }
 
+/* The pointer is copied by its bytes, since its type is the caller's. */
 bool mem_grow(void *array, size_t *capacity, size_t wanted, size_t size)
 {
-    void **slot = array;
-    size_t before = *capacity;
+    size_t before = *capacity, next = grown_capacity(before, wanted);
+    void *memory, *grown;
 
-    if (!grow(slot, capacity, wanted, size))
+    if (wanted <= before)
+        return true;
+    memcpy(&memory, array, sizeof memory);
+    grown = resized(memory, next, size);
+    if (!grown)
         return false;
-    memset((char *)*slot + before * size, 0, (*capacity - before) * size);
+    memset((char *)grown + before * size, 0, (next - before) * size);
+    memcpy(array, &grown, sizeof grown);
+    *capacity = next;
     return true;
 }
 
@@ -124,14 +122,18 @@ void buf_clear(struct buf *buf)
  * large body that is to come would keep the loop for milliseconds. */
 bool buf_reserve(struct buf *buf, size_t n)
 {
+    size_t next = buf_capacity_after(buf, n);
     void *bytes = buf->bytes;
 
-    if (buf->failed || n > buf->limit - buf->n ||
-        !grow(&bytes, &buf->capacity, buf->n + n + 1, 1)) {
-        buf->failed = true;
-        return false;
+    buf->failed = buf->failed || n > buf->limit - buf->n;
+    if (!buf->failed && buf->n + n + 1 > buf->capacity) {
+        bytes = resized(bytes, next, 1);
+        buf->failed = !bytes;
     }
+    if (buf->failed)
+        return false;
     buf->bytes = bytes;
+    buf->capacity = next;
     return true;
 }
 
