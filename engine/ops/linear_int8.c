@@ -93,7 +93,6 @@ void linear_int8_pack(const struct kernel_table *k, void *dst, const float *w,
 #define SEED     21u
 #define ROWS     8u
 #define MAX_COLS 64u /* columns that are tried, evenly spread               */
-#define PIECE    256u
 
 /* Fixed data: half of the rows as a norm leaves them, half as an activation
  * does, a tenth below zero. */
