@@ -21,7 +21,7 @@ usage "large port" 'must be HOST:PORT' --listen 127.0.0.1:70000
 usage "unknown option" 'did you mean --listen' --lisen x
 is "f_listen: --check" "$("$unstir" serve --check -m "$MODEL"; echo $?)" "options and models are right
 0"
-usage "--check of a model that is not there" 'model nope: no such folder' --check -m nope
+usage "--check of a model that is not there" 'model nope: no such file or folder' --check -m nope
 usage "--check of a folder that is no model" 'model tests/http: ' --check -m tests/http
 usage "--check of an instruction set" '--isa avx9: this CPU has .*scalar' --check --isa avx9
 usage "a folder as a file of options" 'tests: Is a directory' --config tests --check
