@@ -256,18 +256,9 @@ const char *cli_model(const char *given)
 /* Beside the place that was given, or of those that come with the program. */
 static bool find_near(char near[PATH_MAX], const char *given)
 {
-    const char *slash = strrchr(given, '/');
-    const char *shipped = slash ? NULL : cli_shared_file(".");
-    char folder[PATH_MAX], name[64];
-    if (shipped && unstir_model_nearest(near, PATH_MAX, shipped, given))
-        return true;
-    int n = slash ? (int)(slash - given) + 1 : 0;
-    snprintf(folder, sizeof(folder), "%.*s", n, given);
-    if (!unstir_model_nearest(name, sizeof(name), n > 0 ? folder : ".",
-                              given + n))
-        return false;
-    n = snprintf(near, PATH_MAX, "%s%s", folder, name);
-    return n > 0 && n < PATH_MAX;
+    const char *shipped = cli_shared_file(".");
+    return (shipped && unstir_model_nearest(near, PATH_MAX, shipped, given)) ||
+           unstir_model_nearest(near, PATH_MAX, ".", given);
 }
 
 int cli_find_model(const char **path, const char *given)

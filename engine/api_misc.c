@@ -27,9 +27,9 @@ int unstir_nearest(const char *text, const char *const *candidates, size_t n)
 }
 
 bool unstir_model_nearest(char *near, size_t size, const char *folder,
-                          const char *name)
+                          const char *given)
 {
-    return model_nearest(near, size, folder, name);
+    return model_nearest(near, size, folder, given);
 }
 
 enum unstir_status

@@ -940,11 +940,12 @@ const char *unstir_cpu_rungs(void);
  * or -1 if none is near.  For "did you mean".                               */
 int unstir_nearest(const char *text, const char *const *candidates, size_t n);
 
-/* The same among the models of a folder (folders of models, .safetensors and
- * .gguf files): *near is the name of the nearest, "" and false if none is
- * near.                                                                     */
+/* The same among the models of `folder` (folders of models, .safetensors and
+ * .gguf files) or, where slashes are in what was given, of the folder that it
+ * names: *near is the nearest, with what stands before the last slash; "" and
+ * false if none is near or it has no room.                                  */
 bool unstir_model_nearest(char *near, size_t size, const char *folder,
-                          const char *name);
+                          const char *given);
 
 /* Write a safetensors file of f32 tensors beside its place, then rename.    */
 struct unstir_tensor {

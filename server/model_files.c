@@ -4,6 +4,8 @@
  */
 #include "model_files.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -58,27 +60,38 @@ static const char *find_merges(char *path, size_t size)
     return path;
 }
 
+/* Beside the place that was given, or of those that come with the program. */
+static bool find_near(char near[PATH_MAX], const char *given)
+{
+    char shipped[PATH_MAX];
+
+    return (find_shipped(shipped, sizeof shipped, ".") &&
+            unstir_model_nearest(near, PATH_MAX, shipped, given)) ||
+           unstir_model_nearest(near, PATH_MAX, ".", given);
+}
+
 /* `given` is a path, or the name of a model shipped with the program, whose
  * path is put into `shipped`.  NULL after *why was written. */
 static const char *path_of(const char *given, char *shipped,
                            size_t shipped_size, char *why, size_t why_size)
 {
-    char near[64] = "";
+    const bool is_path = strchr(given, '/') != NULL;
+    char near[PATH_MAX];
 
-    if (strchr(given, '/') != NULL || is_there(given))
+    if (is_there(given) || errno != ENOENT)
         return given;
-    if (find_shipped(shipped, shipped_size, given))
+    if (!is_path && find_shipped(shipped, shipped_size, given))
         return shipped;
-    if ((find_shipped(shipped, shipped_size, ".") &&
-         unstir_model_nearest(near, sizeof near, shipped, given)) ||
-        unstir_model_nearest(near, sizeof near, ".", given))
+    if (find_near(near, given))
         (void)snprintf(why, why_size,
                        "model %s: is not there; did you mean %s?", given, near);
     else
         (void)snprintf(why, why_size,
-                       "model %s: no such file or folder here, nor a model "
-                       "that comes with the program; give one by -m",
-                       given);
+                       "model %s: no such file or folder%s; give one by -m",
+                       given,
+                       is_path ? ""
+                               : " here, nor a model that comes with the "
+                                 "program");
     return NULL;
 }
 

@@ -64,8 +64,9 @@ static void fill(struct list *l, const char *folder, DIR *dir)
         l->words[i] = l->names[i];
 }
 
-bool model_nearest(char *near, size_t size, const char *folder,
-                   const char *name)
+/* The name in `folder` that is nearest to `name`, behind `before`. */
+static bool nearest_in(char *near, size_t size, const char *folder,
+                       const char *before, const char *name)
 {
     struct list *l;
     DIR *dir;
@@ -80,8 +81,24 @@ bool model_nearest(char *near, size_t size, const char *folder,
         closedir(dir);
     }
     at = nearest_word(name, l->words, l->n);
-    if (at >= 0 && strlen(l->words[at]) < size)
-        snprintf(near, size, "%s", l->words[at]);
+    if (at >= 0 && strlen(before) + strlen(l->words[at]) < size)
+        snprintf(near, size, "%s%s", before, l->words[at]);
     alloc_free(l);
     return near[0] != '\0';
+}
+
+bool model_nearest(char *near, size_t size, const char *folder,
+                   const char *given)
+{
+    const char *slash = strrchr(given, '/');
+    size_t n = slash ? (size_t)(slash - given) + 1 : 0;
+    char own[PATH_BYTES];
+
+    if (n >= sizeof own) {
+        near[0] = '\0';
+        return false;
+    }
+    memcpy(own, given, n);
+    own[n] = '\0';
+    return nearest_in(near, size, n > 0 ? own : folder, own, given + n);
 }

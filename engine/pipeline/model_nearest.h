@@ -10,6 +10,6 @@
 
 /* As unstir_model_nearest(). */
 bool model_nearest(char *near, size_t size, const char *folder,
-                   const char *name);
+                   const char *given);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -74,11 +75,28 @@ static void test_no_room(void **state)
     scratch_remove(folder);
 }
 
+/* What was given with its folder is looked for there and told with it. */
+static void test_own_folder(void **state)
+{
+    char folder[SCRATCH_PATH], given[2 * SCRATCH_PATH],
+        wanted[2 * SCRATCH_PATH], near[2 * SCRATCH_PATH];
+
+    make(folder);
+    snprintf(given, sizeof given, "%s/fashon", folder);
+    snprintf(wanted, sizeof wanted, "%s/fashion", folder);
+    assert_true(unstir_model_nearest(near, sizeof near, "/nowhere", given));
+    assert_string_equal(near, wanted);
+    assert_false(unstir_model_nearest(near, strlen(wanted), "/nowhere", given));
+    assert_false(unstir_model_nearest(near, sizeof near, folder, "no/fashon"));
+    scratch_remove(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_own_folder),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
