@@ -65,7 +65,7 @@ stop_server
 # have room as answers are sent to the end, the readers of the others are cut.
 cp -r tests/data/models/tiny-rgb "$TMP/large"
 jq '.limits.max_size = 256' tests/data/models/tiny-rgb/unstir.json >"$TMP/large/unstir.json"
-MODEL=$TMP/large start_server --answer-bytes 512KiB --result-bytes 450KiB
+MODEL=$TMP/large start_server --answer-bytes 512KiB --result-bytes 450KiB --write-timeout 10m
 pictures() { # SEED ...: two have room in the store, and two as answers
     for seed in "$@"; do
         post '/generate?image=url' "{\"seed\":$seed,\"steps\":1,\"width\":256,\"height\":256,\"output\":{\"png_level\":0}}" \
