@@ -73,6 +73,17 @@ static const struct option options[] = {
 };
 #define N_OPTIONS (sizeof options / sizeof *options)
 
+/* The last group says what this command is to do; the others are settings,
+ * which files have and config_print() prints. */
+static size_t n_settings(void)
+{
+    size_t i = N_OPTIONS - 1;
+
+    while (options[i].kind != OPTION_GROUP)
+        i--;
+    return i;
+}
+
 /* Where a text came from, for messages: "--steps", "UNSTIR_STEPS" or
  * "FILE:7: steps"; and where to write them.                                */
 struct source {
@@ -396,7 +407,7 @@ static bool parse_line(struct config *config, const char *line, size_t n,
     memcpy(value, equals, n_value);
     value[n_value] = 0;
     option = find_option(line, n_name);
-    if (!option || strcmp(option->flag, "config") == 0)
+    if (!option || option >= options + n_settings())
         return unknown(&named, name, "");
     begin_list(config, option, begun);
     return set_option(config, option, value, &named);
@@ -670,7 +681,7 @@ void config_print(const struct config *config, FILE *out)
     size_t i;
     size_t k;
 
-    for (i = 0; i < N_OPTIONS; i++) {
+    for (i = 0; i < n_settings(); i++) {
         const struct option *option = &options[i];
         const char *place = (const char *)config + option->offset;
         const struct config_list *list;
@@ -683,9 +694,8 @@ void config_print(const struct config *config, FILE *out)
             break;
         case OPTION_TEXT:
         case OPTION_CHOICE:
-            if (strcmp(option->flag, "config") != 0)
-                (void)fprintf(out, "%s = %s\n", option->flag,
-                              *(char *const *)(const void *)place);
+            (void)fprintf(out, "%s = %s\n", option->flag,
+                          *(char *const *)(const void *)place);
             break;
         case OPTION_LIST:
             list = (const struct config_list *)(const void *)place;
@@ -701,6 +711,8 @@ void config_print(const struct config *config, FILE *out)
         case OPTION_SIZE:
         case OPTION_TIME:
             memcpy(&number, place, sizeof number);
+            if (number < option->min)
+                break; /* not given                                          */
             format_number(option->kind, number, text, sizeof text);
             (void)fprintf(out, "%s = %s\n", option->flag, text);
             break;

@@ -31,6 +31,14 @@ printf 'max-queu = 1\n' >"$TMP/conf"
 usage "a file's name" "$TMP/conf:1: max-queu: unknown; did you mean max-queue?" --config "$TMP/conf"
 is "f_listen: --print-config" \
     "$("$unstir" serve --print-config --header-timeout 5 | grep -c '^header-timeout = 5s$')" 1
+printed=$("$unstir" serve --print-config)
+printf "%s\\n" "$printed" >"$TMP/conf"
+is "f_listen: what --print-config prints is read" \
+    "$("$unstir" serve --config "$TMP/conf" --print-config)" "$printed"
+is "f_listen: and asks for nothing but settings" \
+    "$("$unstir" serve --config "$TMP/conf" --check -m "$MODEL")" "options and models are right"
+printf 'print-config = true\n' >"$TMP/conf"
+usage "what the command is to do, in a file" "$TMP/conf:1: print-config: unknown" --config "$TMP/conf"
 is "f_listen: --help" "$("$unstir" serve --help | grep -c 'UNSTIR_DRAIN_TIMEOUT')" 1
 
 start_server --listen 0.0.0.0:0 --insecure-no-auth
