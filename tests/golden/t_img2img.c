@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "base/compiler.h"
+#include "drawn_picture.h"
 #include "format/json.h"
 #include "format/weights.h"
 #include "golden.h"
@@ -40,16 +41,10 @@ static const struct unstir_image mask = {W, H, 1, mask_pixels};
 static float latent_values[4 * 8 * 8];
 static const struct unstir_latents latents = {1, 4, 8, 8, latent_values};
 
-/* The rule of make_img2img_pipelines.py. */
+/* Latents by the rule of make_img2img_pipelines.py, too. */
 static int draw_pictures(void **state)
 {
-    for (uint32_t y = 0; y < H; y++)
-        for (uint32_t x = 0; x < W; x++) {
-            for (uint32_t c = 0; c < 3; c++)
-                pixels[(y * W + x) * 3 + c] =
-                    (uint8_t)(7 * x + 13 * y + 50 * c + x * y % 32);
-            mask_pixels[y * W + x] = (x + 2 * y) % 40 < 18 ? 255 : 0;
-        }
+    drawn_picture(W, H, pixels, mask_pixels);
     for (int i = 0; i < 4 * 8 * 8; i++)
         latent_values[i] =
             (float)(1.5 * cos(37 * (i / 64) + 5 * (i / 8 % 8) + 1.7 * (i % 8)));

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/compiler.h"
+#include "drawn_picture.h"
 #include "format/json.h"
 #include "format/weights.h"
 #include "golden.h"
@@ -67,21 +68,9 @@ static void close_all(void)
     unstir_model_close(refiner);
 }
 
-/* The rule of make_img2img_pipelines.py. */
-static void draw_pictures(void)
-{
-    for (uint32_t y = 0; y < H; y++)
-        for (uint32_t x = 0; x < W; x++) {
-            for (uint32_t c = 0; c < 3; c++)
-                pixels[(y * W + x) * 3 + c] =
-                    (uint8_t)(7 * x + 13 * y + 50 * c + x * y % 32);
-            mask_pixels[y * W + x] = (x + 2 * y) % 40 < 18 ? 255 : 0;
-        }
-}
-
 static int set_up(void **state)
 {
-    draw_pictures();
+    drawn_picture(W, H, pixels, mask_pixels);
     write_folder(folders[0], "handover_base");
     write_folder(folders[1], "handover_refiner");
     open_all(NULL);
