@@ -18,7 +18,6 @@
 #include "buf.h"
 #include "genreq_body.h"
 #include "models.h"
-#include "models.h"
 #include "service.h"
 
 #define SHOWN_LABELS 16u /* as many are told with an unknown one             */
