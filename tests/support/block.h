@@ -15,7 +15,8 @@ struct weights;
 #define BLOCK_MAX_INPUTS 4
 
 /* inputs[i] is the data of the graph's i-th input; `want` its one output.
- * Parameters are the golden's tensors of the same name. */
+ * Parameters are the golden's tensors of the same name.  `tolerance` is for
+ * operands of f32. */
 void block_check(const char *name, const struct graph *g,
                  const struct weights *golden, float *const *inputs,
                  const float *want, size_t n_want, double tolerance);
