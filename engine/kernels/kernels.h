@@ -14,6 +14,7 @@
 #define KERNELS_KERNELS_H
 
 #include "base/error.h"
+#include "kernels/attention_kernels.h"
 #include "kernels/gemm_kernels.h"
 #include "kernels/int8_kernels.h"
 #include "kernels/vector_kernels.h"
@@ -27,7 +28,8 @@ struct kernel_table {
     struct gemm_kernels gemm;
     struct gemm_kernels gemm_f32; /* where gemm is bf16: what it stands on   */
     struct vector_kernels vec;
-    struct winograd_kernels wino;    /* what convolutions use                */
+    struct attention_kernels attn; /* where operands have 16 bits            */
+    struct winograd_kernels wino;  /* what convolutions use                */
     struct winograd_kernels wino_f2; /* for kernels_use_bf16_operands()      */
     struct int8_kernels i8;          /* for kernels_use_int8()               */
     struct weight_kernels weights;

@@ -234,6 +234,65 @@ static bool verify_operands(const struct gemm_kernels *g)
     return true;
 }
 
+/* -- attention, against the scalar twin ------------------------------------ */
+
+enum { ATTENTION_ROWS = 29, ATTENTION_K = 24, ATTENTION_PITCH = 34 };
+
+/* Operands and results of one set of kernels. */
+struct verify_attention {
+    _Alignas(64) uint16_t panel[ATTENTION_PITCH * ATTENTION_COLS];
+    _Alignas(64) float s[ATTENTION_ROWS * ATTENTION_COLS];
+    uint16_t block[ATTENTION_K * ATTENTION_PITCH];
+    float out[ATTENTION_COLS * ATTENTION_K];
+    struct attention_sums sums;
+};
+
+static void run_attention(const struct attention_kernels *k,
+                          struct verify_attention *t, size_t n)
+{
+    enum { LD = ATTENTION_K + 1 };
+    float x[ATTENTION_COLS * LD];
+    struct attention_product p = {.m = ATTENTION_K,
+                                  .k = ATTENTION_K,
+                                  .pitch = ATTENTION_PITCH,
+                                  .rows = t->block,
+                                  .panel = t->panel};
+    for (unsigned i = 0; i < ATTENTION_COLS * LD; i++)
+        x[i] = verify_value(i);
+    memset(t, 0, sizeof *t);
+    for (size_t j = 0; j < ATTENTION_COLS; j++)
+        t->sums.max[j] = -3e38f;
+    k->values(t->block, ATTENTION_PITCH, ATTENTION_COLS, ATTENTION_K, x, LD);
+    k->queries(t->panel, n, ATTENTION_K - 1, x, LD, 1);
+    k->scores(&p, t->s, t->sums.top);
+    (void)k->softmax(p.m - 1, n, t->s, &t->sums, t->panel);
+    k->weigh(&p, t->sums.factor, t->s);
+    k->outputs(ATTENTION_K, n, t->s, t->sums.sum, t->out, ATTENTION_K);
+}
+
+/* Scores are whole numbers; powers are a unit of bf16 apart where an ulp of f32
+ * decides the rounding, and products of them as far as their sums allow. */
+static bool verify_attention(const struct attention_kernels *k, size_t n)
+{
+    struct verify_attention got, want;
+    struct attention_kernels twin;
+    attention_kernels_scalar(&twin);
+    run_attention(k, &got, n);
+    run_attention(&twin, &want, n);
+    if (memcmp(got.block, want.block, sizeof got.block) != 0)
+        return false;
+    for (size_t j = 0; j < n; j++)
+        if (got.sums.max[j] != want.sums.max[j] ||
+            !(fabsf(got.sums.sum[j] - want.sums.sum[j]) <=
+              1e-5f * want.sums.sum[j]) ||
+            got.sums.factor[j] != want.sums.factor[j])
+            return false;
+    for (size_t i = 0; i < n * ATTENTION_K; i++)
+        if (!(fabsf(got.out[i] - want.out[i]) <= 0.05f))
+            return false;
+    return true;
+}
+
 /* -- Winograd, against the scalar twin ------------------------------------- */
 
 #define VERIFY_C 24 /* channels: three vectors of 8                           */
@@ -470,6 +529,9 @@ bool kernels_verify(const struct kernel_table *table)
                 return false;
     for (size_t cols = 1; cols <= 40; cols += 3)
         if (!verify_softmax(&table->vec, cols))
+            return false;
+    for (size_t n = 1; n <= ATTENTION_COLS; n++)
+        if (!verify_attention(&table->attn, n))
             return false;
     return verify_outer(g) && verify_operands(g) &&
            verify_either_winograd(table) &&

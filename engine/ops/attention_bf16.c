@@ -24,6 +24,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+#include "ops/attention_panels.h"
 
 #define QUERIES    ((size_t)64)
 #define BLOCK_KEYS ((size_t)84) /* whole tiles of 4, 6 and 14 rows           */
@@ -83,6 +84,8 @@ size_t attention_bf16_scratch(const struct kernel_table *k, unsigned n_threads,
 {
     struct job j = job_make(k, shape);
 
+    if (attention_panels_fit(k))
+        return attention_panels_scratch(k, n_threads, shape);
     return (size_t)shape->n * shape->heads * (j.k_bytes + j.v_bytes) +
            n_threads * j.worker_bytes;
 }
@@ -297,6 +300,10 @@ void attention_bf16_run(const struct op_ctx *ctx,
     size_t n_heads = (size_t)args->n * args->heads;
     size_t per_head = (args->len_q + QUERIES - 1) / QUERIES;
 
+    if (attention_panels_fit(ctx->k)) {
+        attention_panels_run(ctx, args);
+        return;
+    }
     job.ctx = ctx;
     job.heads = (char *)ctx->scratch;
     job.workers = job.heads + n_heads * (job.k_bytes + job.v_bytes);

@@ -425,10 +425,11 @@ static bool is_never(const struct cpu *cpu)
     return false;
 }
 
-/* A made-up rung: narrower tiles, computed by the scalar kernel. */
+/* A made-up rung: narrower tiles, computed by the scalar kernel; nothing is
+ * left of rungs whose operands are others. */
 static void fill_narrow(struct kernel_table *table)
 {
-    gemm_kernels_scalar(&table->gemm);
+    kernels_fill_scalar(table);
     table->gemm.is_blas = false;
     table->gemm.mr = 3;
 }
@@ -476,6 +477,20 @@ static void fill_wrong_softmax(struct kernel_table *table)
 {
     fill_narrow(table);
     table->vec.softmax_columns = wrong_softmax;
+}
+
+static void wrong_scores(const struct attention_product *p, float *s,
+                         float *top)
+{
+    struct kernel_table scalar;
+    assert_true(kernels_select(&scalar, "scalar"));
+    scalar.attn.scores(p, s, top);
+    top[ATTENTION_COLS - 1] += 1;
+}
+static void fill_wrong_attention(struct kernel_table *table)
+{
+    fill_narrow(table);
+    table->attn.scores = wrong_scores;
 }
 
 static void (*right_tile)(const struct gemm_tile *t);
@@ -588,9 +603,9 @@ static void miscomputing_rungs_are_refused(void **state)
 {
     (void)state;
     static void (*const fills[])(struct kernel_table *) = {
-        fill_wrong,          fill_stray,        fill_no_outer,
-        fill_wrong_winograd, fill_wrong_narrow, fill_wrong_f2,
-        fill_wrong_softmax};
+        fill_wrong,          fill_stray,          fill_no_outer,
+        fill_wrong_winograd, fill_wrong_narrow,   fill_wrong_f2,
+        fill_wrong_softmax,  fill_wrong_attention};
     for (size_t i = 0; i < ARRAY_LEN(fills); i++) {
         struct kernel_table k;
         assert_true(select_with(&k, NULL, is_always, fills[i]));

@@ -20,6 +20,7 @@
 #define kernels_fill_avx512bf16        kernels_fill_emulated
 #define kernels_fill_avx512vnni        kernels_fill_emulated_vnni
 #define int8_kernels_avx512vnni        int8_kernels_emulated
+#define attention_kernels_avx512bf16   attention_kernels_emulated
 #define gemm_kernels_avx512bf16        gemm_kernels_emulated
 #define vector_kernels_avx512bf16      vector_kernels_emulated
 #define winograd_kernels_f2_avx512bf16 winograd_kernels_f2_emulated
@@ -92,6 +93,30 @@ static inline void emulate_mask_storeu_epi16(uint16_t *p, __mmask16 k,
             p[i] = x[i];
 }
 
+static inline void emulate_mask_storeu_epi32(void *p, __mmask16 k, __m512i a)
+{
+    int32_t x[16];
+
+    memcpy(x, &a, sizeof x);
+    for (int i = 0; i < 16; i++)
+        if (k >> i & 1)
+            memcpy((char *)p + 4 * i, &x[i], sizeof x[i]);
+}
+
+/* Two quarters of a, two of b. */
+static inline __m512i emulate_shuffle_i32x4(__m512i a, __m512i b, int which)
+{
+    int32_t x[2][16], y[16];
+    __m512i out;
+
+    memcpy(x[0], &a, sizeof x[0]);
+    memcpy(x[1], &b, sizeof x[1]);
+    for (int i = 0; i < 16; i++)
+        y[i] = x[i / 8][4 * (which >> (i / 4 * 2) & 3) + i % 4];
+    memcpy(&out, y, sizeof out);
+    return out;
+}
+
 static inline __m512 emulate_cvtepi32_ps(__m512i a)
 {
     int32_t x[16];
@@ -162,11 +187,15 @@ static inline __m512i emulate_dpbusd_epi32(__m512i sum, __m512i a, __m512i b)
 #undef _mm512_cvtne2ps_pbh
 #undef _mm512_maskz_loadu_ps
 #undef _mm512_mask_storeu_ps
+#undef _mm512_mask_storeu_epi32
+#undef _mm512_shuffle_i32x4
 #undef _mm256_mask_storeu_epi16
 #define _mm512_cvtneps_pbh       emulate_cvtneps_pbh
 #define _mm512_cvtne2ps_pbh      emulate_cvtne2ps_pbh
 #define _mm512_maskz_loadu_ps    emulate_maskz_loadu_ps
 #define _mm512_mask_storeu_ps    emulate_mask_storeu_ps
+#define _mm512_mask_storeu_epi32 emulate_mask_storeu_epi32
+#define _mm512_shuffle_i32x4     emulate_shuffle_i32x4
 #define _mm256_mask_storeu_epi16 emulate_mask_storeu_epi16
 
 #endif

@@ -12,6 +12,7 @@ void kernels_fill_avx512bf16(struct kernel_table *table)
     table->gemm_f32 = table->gemm;
     gemm_kernels_avx512bf16(&table->gemm);
     vector_kernels_avx512bf16(&table->vec);
+    attention_kernels_avx512bf16(&table->attn);
     winograd_kernels_f2_avx512bf16(&table->wino);
     table->wino_f2 = table->wino;
 }
