@@ -383,6 +383,100 @@ static bool verify_winograd(const struct winograd_kernels *w)
     return true;
 }
 
+/* Values of a pair of tiles lie side by side. */
+static bool is_pair(const struct gemm_kernels *g, const void *pair,
+                    const float *even, const float *odd, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (operand_at(g, pair, 2 * i) != even[i] ||
+            operand_at(g, pair, 2 * i + 1) != (odd ? odd[i] : 0))
+            return false;
+    return true;
+}
+
+static bool verify_pair_transforms(const struct gemm_kernels *g,
+                                   const struct winograd_kernels *w,
+                                   const struct winograd_kernels *twin,
+                                   bool has_odd)
+{
+    enum { C = 32, N = 16 * C };
+    float x[2][N], even[N], odd[N], got[N];
+    const float *x1 = has_odd ? x[1] : NULL;
+    fill_values(x[0], N, 1);
+    fill_values(x[1], N, 2);
+    w->input_pair(got, C, x[0], x1, 4 * C, C, C);
+    twin->input(even, C, x[0], 4 * C, C, C);
+    twin->input(odd, C, x[1], 4 * C, C, C);
+    if (!is_pair(g, got, even, has_odd ? odd : NULL, N))
+        return false;
+    w->grad_pair(got, C, x[0], x1, 2 * C, C, C);
+    twin->grad(even, C, x[0], 2 * C, C, C);
+    twin->grad(odd, C, x[1], 2 * C, C, C);
+    return is_pair(g, got, even, has_odd ? odd : NULL, N);
+}
+
+/* m rows and n columns of sums over K pairs. */
+static bool verify_pair_products(const struct gemm_kernels *g,
+                                 const struct winograd_kernels *w,
+                                 const struct winograd_kernels *twin, size_t m,
+                                 size_t n)
+{
+    enum { K = 3, M = 96, NC = 48 };
+    float x[2 * K][M + NC], pairs[K * 2 * (M + NC)], sums[16 * NC];
+    uint32_t a[K * 2 * (M + NC)]; /* large enough for any operands           */
+    for (size_t p = 0; p < 2 * K; p++)
+        fill_values(x[p], M + NC, (unsigned)(50 * p));
+    for (size_t i = 0; i < 2 * K * (M + NC); i++)
+        pairs[i] = x[i / (M + NC) / 2 * 2 + i % 2][i / 2 % (M + NC)];
+    g->narrow(a, pairs, 2 * K * (M + NC));
+    for (size_t r = 0; r < m; r += 16) { /* rows r .. r + 16 as the twin's */
+        float all[M * NC];
+        const char *b = (const char *)a + M * 2 * dtype_size(g->operand);
+        fill_values(all, M * NC, 9);
+        memcpy(sums, all + r * n, 16 * n * sizeof(float));
+        twin->gemm_tn(sums, n, x[0] + r, M + NC, x[0] + M, M + NC, 16, n,
+                      2 * K);
+        w->gemm_pairs(all, n, a, M + NC, b, M + NC, m, n, K);
+        if (memcmp(sums, all + r * n, 16 * n * sizeof(float)) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Every length of a strip of rows, and one vector of columns and two. */
+static bool verify_pairs(const struct gemm_kernels *g,
+                         const struct winograd_kernels *w)
+{
+    struct winograd_kernels twin;
+    winograd_kernels_f2_scalar(&twin);
+    if (!verify_pair_transforms(g, w, &twin, true) ||
+        !verify_pair_transforms(g, w, &twin, false))
+        return false;
+    for (size_t m = 16; m <= 96; m += 16)
+        if (!verify_pair_products(g, w, &twin, m, 16) ||
+            !verify_pair_products(g, w, &twin, m, 48))
+            return false;
+    return true;
+}
+
+/* F(2x2) that has no adjoint by pairs has one by single tiles. */
+static bool verify_adjoint_f2(const struct gemm_kernels *g,
+                              const struct winograd_kernels *w)
+{
+    enum { C = 16, N = 16 * C };
+    float x[N], got[N], want[N];
+    struct winograd_kernels twin;
+    if (w->gemm_pairs)
+        return w->input_pair && w->grad_pair && verify_pairs(g, w);
+    winograd_kernels_f2_scalar(&twin);
+    if (!w->grad || !w->gemm_tn)
+        return false;
+    fill_values(x, N, 3);
+    w->grad(got, C, x, 2 * C, C, C);
+    twin.grad(want, C, x, 2 * C, C, C);
+    return memcmp(got, want, sizeof got) == 0;
+}
+
 /* F(2x2): sums of four whole numbers up to 8 are exact in bf16. */
 static bool verify_winograd_f2(const struct gemm_kernels *g,
                                const struct winograd_kernels *w)
@@ -402,7 +496,7 @@ static bool verify_winograd_f2(const struct gemm_kernels *g,
     for (uint32_t i = 0; i < 4; i++)
         if (!verify_output(w, &twin, i / 2 + 1, i % 2 + 1, C))
             return false;
-    return true;
+    return verify_adjoint_f2(g, w);
 }
 
 static bool verify_either_winograd(const struct kernel_table *table)

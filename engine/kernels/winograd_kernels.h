@@ -62,22 +62,36 @@ struct winograd_kernels {
                   size_t col_stride, size_t c);
     void (*output)(const struct winograd_out *out);
 
-    /* The rest is of F(4x4) alone; NULL in F(2x2), whose products are those of
+    /* Of F(4x4) alone; NULL in F(2x2), whose products are those of
      * gemm_kernels.tile.
      *
-     * v = A dy AT of the 4x4 tile at dy. */
-    void (*grad)(float *v, size_t plane, const float *dy, size_t row_stride,
-                 size_t col_stride, size_t c);
-
-    /* cc[i][0..15] = sum over p < k of a[i * lda + p] * b[16 p + j], i < m;
+     * cc[i][0..15] = sum over p < k of a[i * lda + p] * b[16 p + j], i < m;
      * is_adding: sums go on from what cc holds, with the bits of one long sum.
      */
     void (*gemm)(float *cc, size_t ldc, const float *a, size_t lda, size_t m,
                  const float *b, size_t k, bool is_adding);
+
+    /* The adjoint for the weights, in operands that are floats.
+     *
+     * v = A dy AT of the e x e tile at dy, rounded as input() rounds. */
+    void (*grad)(float *v, size_t plane, const float *dy, size_t row_stride,
+                 size_t col_stride, size_t c);
     /* cc[i][j] += sum over p < k of a[p * lda + i] * b[p * ldb + j], i < m,
      * j < n; n is a multiple of 8. */
     void (*gemm_tn)(float *cc, size_t ldc, const float *a, size_t lda,
                     const float *b, size_t ldb, size_t m, size_t n, size_t k);
+
+    /* The same in operands of bf16, which are multiplied in pairs: of two tiles,
+     * whose values of a channel lie side by side.  So element i of pair p of a
+     * point is at 2 * (p * ld + i), and `plane` counts pairs of values.  x1, dy1
+     * NULL: zeros.  gemm_pairs() sums k pairs; m, n are multiples of 16.  NULL
+     * where grad() and gemm_tn() are there. */
+    void (*input_pair)(void *v, size_t plane, const float *x0, const float *x1,
+                       size_t row_stride, size_t col_stride, size_t c);
+    void (*grad_pair)(void *v, size_t plane, const float *dy0, const float *dy1,
+                      size_t row_stride, size_t col_stride, size_t c);
+    void (*gemm_pairs)(float *cc, size_t ldc, const void *a, size_t lda,
+                       const void *b, size_t ldb, size_t m, size_t n, size_t k);
 };
 
 /* Each rung's part of the table; called by the rungs' table files.  The f2

@@ -173,6 +173,17 @@ static const struct adjoint_rule {
     {true, ADJOINT_SWAPPED, 0, 0, 4},   {true, ADJOINT_DIRECT, 0, 0, 0},
 };
 
+/* Products in bf16 make Winograd's adjoint for the weights pay at every size
+ * and number of channels that the kernels take: the direct one is f32. */
+static bool weights_adjoint_is_winograd(const struct kernel_table *k,
+                                        const struct conv2d_shape *s)
+{
+    if (!rung_has(k, NEEDS_F2))
+        return k->wino.grad && choose_conv(k, s, false) == CONV_WINOGRAD;
+    return s->kh == 3 && s->kw == 3 && s->c0 % 16 == 0 && s->cout % 16 == 0 &&
+           s->up_h == s->h && s->up_w == s->w && winograd_covers(k, s);
+}
+
 /* What an algorithm itself asks of a rung and a shape. */
 static bool adjoint_covers(const struct adjoint_rule *r,
                            const struct kernel_table *k,
@@ -180,8 +191,8 @@ static bool adjoint_covers(const struct adjoint_rule *r,
 {
     switch (r->way) {
     case ADJOINT_WINOGRAD:
-        return choose_conv(k, s, false) == CONV_WINOGRAD &&
-               (!r->is_of_weights || k->wino.grad);
+        return r->is_of_weights ? weights_adjoint_is_winograd(k, s)
+                                : choose_conv(k, s, false) == CONV_WINOGRAD;
     case ADJOINT_PHASES: /* the stride leaves no phase without pixels */
         return s->oh >= s->stride && s->ow >= s->stride &&
                !choose_packs_dots(k, s->c0, s->cout);

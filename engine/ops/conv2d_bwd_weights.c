@@ -5,8 +5,8 @@
  * group of images and some column panels: it walks blocks of rows that stay
  * in the first cache and adds outer products into partial sums of its own;
  * afterwards the groups' partials are added in order.  Always f32.
- * Where the rules of ops/choose.h say so the products are Winograd's, and only
- * the bias is summed here.
+ * Where the rules of ops/choose.h say so the products are Winograd's, in the
+ * operands of the rung, and only the bias is summed here.
  *
  * SPDX-License-Identifier: MIT
  */

@@ -112,6 +112,12 @@ static const struct adjoint_row {
     {"avx2", 2, 16, 3, 4, 1, 1, ADJOINT_DIRECT, ADJOINT_DIRECT},
     {"scalar", 2, 16, 64, 64, 3, 1, ADJOINT_DIRECT, ADJOINT_DIRECT},
     {"scalar", 2, 16, 64, 64, 3, 2, ADJOINT_PHASES, ADJOINT_DIRECT},
+    {"avx2 bf16", 6, 7, 64, 64, 3, 1, ADJOINT_DIRECT, ADJOINT_WINOGRAD},
+    {"emulated", 6, 7, 64, 64, 3, 1, ADJOINT_DIRECT, ADJOINT_WINOGRAD},
+    {"emulated", 5, 7, 64, 64, 3, 1, ADJOINT_DIRECT, ADJOINT_DIRECT},
+    {"emulated", 6, 7, 64, 64, 3, 2, ADJOINT_PHASES, ADJOINT_DIRECT},
+    {"emulated", 2, 16, 64, 40, 3, 1, ADJOINT_DIRECT, ADJOINT_DIRECT},
+    {"emulated", 2, 16, 64, 4, 3, 1, ADJOINT_DIRECT, ADJOINT_SWAPPED},
     {"portable", 2, 16, 64, 4, 3, 1, ADJOINT_DIRECT, ADJOINT_DIRECT},
     {"portable", 2, 16, 64, 64, 3, 2, ADJOINT_PHASES, ADJOINT_DIRECT},
 };

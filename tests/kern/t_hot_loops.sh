@@ -68,3 +68,7 @@ for m in 2 3 4 5 6 7 8 9 10 11 12 13 14; do
 done
 # Powers of two of 2 x 32 scores.
 check avx512bf16/attention_avx512bf16 softmax 16
+for m in 8 10 11 12 13 14; do
+    check avx512bf16/winograd_avx512bf16 pairs_${m}_1 $m
+    check avx512bf16/winograd_avx512bf16 pairs_${m}_2 $((2 * m))
+done

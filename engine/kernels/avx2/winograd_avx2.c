@@ -327,6 +327,33 @@ static void output_f2_avx2(const struct winograd_out *out)
     }
 }
 
+/* One line of A: two to four. */
+static inline void line_grad_f2(const __m256 *y, size_t s, __m256 *o, size_t t)
+{
+    o[0] = y[0];
+    o[t] = _mm256_add_ps(y[0], y[s]);
+    o[2 * t] = _mm256_sub_ps(y[0], y[s]);
+    o[3 * t] = _mm256_sub_ps(_mm256_setzero_ps(), y[s]);
+}
+
+static void grad_f2_avx2(float *v, size_t plane, const float *dy,
+                         size_t row_stride, size_t col_stride, size_t c)
+{
+    for (size_t i = 0; i < c; i += 8) {
+        __m256 d[4], t[8], o[4];
+        for (size_t q = 0; q < 4; q++)
+            d[q] = _mm256_loadu_ps(dy + q / 2 * row_stride +
+                                   q % 2 * col_stride + i);
+        for (size_t s = 0; s < 2; s++)
+            line_grad_f2(d + s, 2, t + s, 2);
+        for (size_t r = 0; r < 4; r++) {
+            line_grad_f2(t + 2 * r, 1, o, 1);
+            for (size_t s = 0; s < 4; s++)
+                _mm256_storeu_ps(v + (4 * r + s) * plane + i, round8(o[s]));
+        }
+    }
+}
+
 void winograd_kernels_f2_avx2(struct winograd_kernels *k)
 {
     *k = (struct winograd_kernels){
@@ -334,6 +361,8 @@ void winograd_kernels_f2_avx2(struct winograd_kernels *k)
         .edge = 2,
         .input = input_f2_avx2,
         .output = output_f2_avx2,
+        .grad = grad_f2_avx2,
+        .gemm_tn = gemm_tn_avx2,
     };
 }
 

@@ -23,13 +23,6 @@
 
 /* -- products -------------------------------------------------------------- */
 
-INLINE __m512bh pair_at(const char *p)
-{
-    int32_t pair;
-    memcpy(&pair, p, sizeof pair);
-    return (__m512bh)_mm512_set1_epi32(pair);
-}
-
 /* m rows, `step` bytes apart, of n_pairs pairs are multiplied into acc. */
 INLINE void multiply(__m512 acc[MR][2], const char *a, ptrdiff_t step,
                      const char *b, size_t n_pairs, const unsigned m)
@@ -182,20 +175,6 @@ INLINE __m512 power2(__m512 x)
     p = _mm512_fmadd_ps(p, r, set16(6.93124175e-1f));
     p = _mm512_fmadd_ps(p, r, set16(1.0f));
     return _mm512_scalef_ps(p, n);
-}
-
-/* Two rows of 16 floats, even | odd, become sixteen pairs. */
-INLINE __m512i paired(__m512i order, __m512 even, __m512 odd)
-{
-    return _mm512_permutexvar_epi16(order, narrow32(even, odd));
-}
-
-INLINE __m512i order_of_pairs(void)
-{
-    static const uint16_t order[32] = {
-        0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    return _mm512_loadu_si512(order);
 }
 
 INLINE void powers(const unsigned halves, size_t rows, const float *s,

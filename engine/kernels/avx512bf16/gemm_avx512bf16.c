@@ -24,14 +24,6 @@
 
 /* -- tiles ----------------------------------------------------------------- */
 
-/* A pair of k at p, in all lanes. */
-INLINE __m512bh pair_at(const char *p)
-{
-    int32_t pair;
-    memcpy(&pair, p, sizeof pair);
-    return (__m512bh)_mm512_set1_epi32(pair);
-}
-
 /* Rows r0 .. r0 + m of the tile. */
 INLINE void store(const struct gemm_tile *t, __m512 acc[MR][2], unsigned r0,
                   const unsigned m)
@@ -229,18 +221,9 @@ static void narrow_act(void *dst, enum act act, size_t n, const float *x,
     }
 }
 
-/* Two rows of 16 floats, even | odd, become sixteen pairs. */
-INLINE __m512i paired(__m512 even, __m512 odd)
-{
-    static const uint16_t order[32] = {
-        0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    return _mm512_permutexvar_epi16(_mm512_loadu_si512(order),
-                                    narrow32(even, odd));
-}
-
 static void panel(void *dst, const float *src, size_t ld, size_t k, unsigned n)
 {
+    __m512i order = order_of_pairs();
     char *d = dst;
     __mmask16 mask[2] = {lanes16(n), lanes16(n > 16 ? n - 16 : 0)};
     for (size_t i = 0; i < k; i += 2, src += 2 * ld)
@@ -251,7 +234,7 @@ static void panel(void *dst, const float *src, size_t ld, size_t k, unsigned n)
                 if (i + 1 < k)
                     odd = _mm512_maskz_loadu_ps(mask[h], src + ld + 16 * h);
             }
-            _mm512_storeu_si512(d, paired(even, odd));
+            _mm512_storeu_si512(d, paired(order, even, odd));
         }
 }
 

@@ -48,6 +48,28 @@ INLINE __m512i narrow32(__m512 a, __m512 b)
     return (__m512i)_mm512_cvtne2ps_pbh(b, a);
 }
 
+INLINE __m512i order_of_pairs(void)
+{
+    static const uint16_t order[32] = {
+        0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    return _mm512_loadu_si512(order);
+}
+
+/* Two rows of 16 floats, even | odd, become sixteen pairs. */
+INLINE __m512i paired(__m512i order, __m512 even, __m512 odd)
+{
+    return _mm512_permutexvar_epi16(order, narrow32(even, odd));
+}
+
+/* The pair at p, in all lanes. */
+INLINE __m512bh pair_at(const char *p)
+{
+    int32_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return (__m512bh)_mm512_set1_epi32(pair);
+}
+
 INLINE __m512 exp16(__m512 x)
 {
     /* Operand order: of a NaN and a number the second operand is kept. */

@@ -165,6 +165,28 @@ static void output_f2_scalar(const struct winograd_out *o)
     }
 }
 
+static void grad_f2_scalar(float *v, size_t plane, const float *dy,
+                           size_t row_stride, size_t col_stride, size_t c)
+{
+    for (size_t i = 0; i < c; i++) {
+        float t[4][2];
+        for (int r = 0; r < 4; r++)
+            for (size_t s = 0; s < 2; s++) {
+                t[r][s] = 0;
+                for (size_t k = 0; k < 2; k++)
+                    t[r][s] +=
+                        at2[k][r] * dy[k * row_stride + s * col_stride + i];
+            }
+        for (size_t r = 0; r < 4; r++)
+            for (size_t s = 0; s < 4; s++) {
+                float sum = 0;
+                for (int k = 0; k < 2; k++)
+                    sum += at2[k][s] * t[r][k];
+                loops_round_bf16(&v[(4 * r + s) * plane + i], &sum, 1);
+            }
+    }
+}
+
 void winograd_kernels_f2_scalar(struct winograd_kernels *k)
 {
     *k = (struct winograd_kernels){
@@ -172,6 +194,8 @@ void winograd_kernels_f2_scalar(struct winograd_kernels *k)
         .edge = 2,
         .input = input_f2_scalar,
         .output = output_f2_scalar,
+        .grad = grad_f2_scalar,
+        .gemm_tn = gemm_tn_scalar,
     };
 }
 
