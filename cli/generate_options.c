@@ -312,7 +312,8 @@ static const struct opt options[] = {
      .kind = OPT_FLAG,
      .env = "UNSTIR_LOW_MEMORY",
      FIELD(low_memory),
-     .help = "decode latents in bands: less memory, more time"},
+     .help = "leave large weights in their file, decode latents in bands: less "
+             "memory, more time"},
     OPTS_PARTS("Parts of the model", OPTS_PARTS_OPENED),
     {.group = "LoRAs",
      .name = "lora",

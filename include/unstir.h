@@ -102,8 +102,10 @@ struct unstir_model_options {
                                $HOME/.cache/unstir; NULL or "none": nowhere.
                                Changes no picture                          */
     bool low_memory;        /* decode latents of smaller pictures in bands
-                               already: half the memory, 1.4 times the time;
-                               the fingerprint is another                   */
+                               already, and read large networks' weights where
+                               their file has them on every rung: less memory,
+                               up to 1.4 times the time; the fingerprint is
+                               another                                      */
     bool without_weights;   /* to be described and to check requests only:
                                takes little memory.  info->weight_bytes are
                                those of opening it whole                   */

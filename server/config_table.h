@@ -37,7 +37,8 @@ CONFIG_LIST(text_encoder, "text-encoder", "",
             "the same of text encoders; twice for models with two")
 
 CONFIG_BOOL(low_memory, "low-memory", false,
-            "decode latents in bands: less memory, more time")
+            "leave large weights in their file, decode latents in bands: less "
+            "memory, more time")
 
 CONFIG_TEXT(tiny_decoder, "tiny-decoder", "",
             "folder with an AutoencoderTiny for previews of latent models; "

@@ -8,8 +8,12 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/size.h"
+
+#define SMALL_PAGE ((size_t)4 << 10)
+#define LARGE_PAGE ((size_t)2 << 20)
 
 /* Test hooks, the engine's only mutable globals: they steer and count, and
  * carry no data between threads, so relaxed order suffices. */
@@ -64,6 +68,60 @@ enum unstir_status alloc_aligned(void *out, size_t n, size_t size,
             memset(memory, 0, bytes);
     }
     return give(out, memory, n, size, err);
+}
+
+/* What n bytes of pages take. */
+static bool page_bytes(size_t n, size_t *bytes)
+{
+    if (!size_add(n, LARGE_PAGE, bytes))
+        return false;
+    *bytes = size_align(n ? n : 1, n < LARGE_PAGE ? SMALL_PAGE : LARGE_PAGE);
+    return true;
+}
+
+/* `bytes` from a multiple of a large page on: the rest before and behind goes
+ * back. */
+static void *map_large(size_t bytes)
+{
+    char *map = mmap(NULL, bytes + LARGE_PAGE, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    size_t before;
+
+    if (map == MAP_FAILED)
+        return NULL;
+    before = size_align((uintptr_t)map, LARGE_PAGE) - (uintptr_t)map;
+    if (before > 0)
+        (void)munmap(map, before);
+    if (before < LARGE_PAGE)
+        (void)munmap(map + before + bytes, LARGE_PAGE - before);
+    (void)madvise(map + before, bytes, MADV_HUGEPAGE); /* advice only */
+    return map + before;
+}
+
+static void *map_small(size_t bytes)
+{
+    void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return map == MAP_FAILED ? NULL : map;
+}
+
+enum unstir_status alloc_pages(void *out, size_t n, struct unstir_error *err)
+{
+    void *memory = NULL;
+    size_t bytes;
+
+    if (page_bytes(n, &bytes) && bytes < SIZE_MAX - LARGE_PAGE && !must_fail())
+        memory = n < LARGE_PAGE ? map_small(bytes) : map_large(bytes);
+    return give(out, memory, n, 1, err);
+}
+
+void alloc_pages_free(void *pages, size_t n)
+{
+    size_t bytes;
+
+    if (pages && page_bytes(n, &bytes))
+        (void)munmap(pages, bytes);
 }
 
 enum unstir_status alloc_grow(void *array, size_t *capacity, size_t wanted,

@@ -25,6 +25,12 @@ enum unstir_status alloc_zero(void *out, size_t n, size_t size,
 enum unstir_status alloc_aligned(void *out, size_t n, size_t size,
                                  struct unstir_error *err);
 
+/* n zeroed bytes, at least 1, of whole pages, which are there once they are
+ * touched: for what many threads fill.  Of large pages where the system has
+ * them; alloc_pages_free() ends them. */
+enum unstir_status alloc_pages(void *out, size_t n, struct unstir_error *err);
+void alloc_pages_free(void *pages, size_t n);
+
 /* Grow the array of `size`-byte items whose pointer is at `array` so that it
  * holds at least `wanted` (amortised doubling), keeping contents; *capacity is
  * updated.  New bytes are zero.  Failure leaves all as it is. */
@@ -35,7 +41,7 @@ enum unstir_status alloc_grow(void *array, size_t *capacity, size_t wanted,
 enum unstir_status alloc_strdup(char **out, const char *text,
                                 struct unstir_error *err);
 
-/* End memory of any function above; NULL allowed. */
+/* End memory of any other function above; NULL allowed. */
 void alloc_free(void *pointer);
 
 /* For tests: the k-th allocation from now on fails (0: none fails any more);

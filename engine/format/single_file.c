@@ -253,6 +253,7 @@ static enum unstir_status add_view(struct single_file *f,
     if (!f->parts[part].weights)
         TRY(weights_new(&f->parts[part].weights, err));
     w = f->parts[part].weights;
+    w->lender = f->file;
     TRY(weights_add(w, view, err));
     return weights_rename(w, weights_len(w) - 1, name, err);
 }

@@ -28,8 +28,9 @@ static void source_fini(struct weights_source *source)
 
 void weights_forget(const struct weights *w)
 {
-    for (size_t i = 0; w && i < w->n_sources; i++)
-        mapfile_forget(&w->sources[i].map);
+    for (; w; w = w->lender)
+        for (size_t i = 0; i < w->n_sources; i++)
+            mapfile_forget(&w->sources[i].map);
 }
 
 void weights_close(struct weights *w)

@@ -27,6 +27,7 @@ struct weights {
     size_t n_sources, sources_capacity;
     char **names; /* changed ones                                            */
     size_t n_names, names_capacity;
+    const struct weights *lender; /* whose sources the views are of, or NULL */
 };
 
 enum unstir_status weights_new(struct weights **out, struct unstir_error *err);

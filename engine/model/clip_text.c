@@ -270,8 +270,10 @@ static enum unstir_status load_all(struct clip_text *t, const float **params,
                                    struct unstir_error *err)
 {
     struct param_source source = {g, weights};
-    struct packs_params all = {params, param_load_later, &source, stored,
-                               PACKS_BY_SIZE};
+    struct packs_params all = {.values = params,
+                               .load = param_load_later,
+                               .arg = &source,
+                               .stored = stored};
 
     for (size_t i = 0; i < t->n_params; i++)
         t->info.n_parameters += graph_param_at(g, (param_id)i)->n;
@@ -335,7 +337,8 @@ static enum unstir_status measure(struct clip_text *t, const struct graph *g,
     if (status == UNSTIR_OK) {
         param_stored_all(stored, NULL, own, &source);
         status = packs_measure(&t->info.weight_bytes, NULL, g, &t->table,
-                               LOWER_FUSED, NULL, stored, err);
+                               LOWER_FUSED, NULL,
+                               &(struct packs_params){.stored = stored}, err);
         alloc_free(own);
     }
     alloc_free(stored);

@@ -301,11 +301,10 @@ static enum unstir_status stored_new(struct packs_stored **out,
 }
 
 /* The same numbers without reading a weight. */
-static enum unstir_status measure_params(struct network *net,
-                                         const struct graph *g,
-                                         const struct weights *weights,
-                                         const struct network_options *options,
-                                         struct unstir_error *err)
+static enum unstir_status
+measure_params(struct network *net, const struct graph *g,
+               const struct graph *usual, const struct weights *weights,
+               const struct network_options *options, struct unstir_error *err)
 {
     struct param_source source = {g, weights};
     enum unstir_status status;
@@ -317,9 +316,12 @@ static enum unstir_status measure_params(struct network *net,
     TRY(stored_new(&stored, g, err));
     status = alloc_zero(&own, graph_n_params(g), sizeof(float *), err);
     if (status == UNSTIR_OK) {
+        struct packs_params all = {
+            .stored = stored, .keeping = options->keeping, .usual = usual};
+
         param_stored_all(stored, NULL, own, &source);
         status = packs_measure(&net->info.weight_bytes, NULL, g, &net->table,
-                               options->mode, NULL, stored, err);
+                               options->mode, NULL, &all, err);
         alloc_free(own);
     }
     alloc_free(stored);
@@ -328,8 +330,9 @@ static enum unstir_status measure_params(struct network *net,
 
 static enum unstir_status
 pack_params(struct network *net, const struct graph *g,
-            const struct weights *weights, uint64_t seed,
-            const struct network_options *options, struct unstir_error *err)
+            const struct graph *usual, const struct weights *weights,
+            uint64_t seed, const struct network_options *options,
+            struct unstir_error *err)
 {
     struct param_source source = {g, weights};
     struct packs_stored *stored = NULL;
@@ -346,8 +349,13 @@ pack_params(struct network *net, const struct graph *g,
     if (status == UNSTIR_OK)
         status = stored_new(&stored, g, err);
     if (status == UNSTIR_OK) {
-        struct packs_params all = {params, param_load_later, &source, stored,
-                                   options->keeping};
+        struct packs_params all = {.values = params,
+                                   .load = param_load_later,
+                                   .arg = &source,
+                                   .stored = stored,
+                                   .keeping = options->keeping,
+                                   .usual = usual,
+                                   .forget = param_forget};
 
         param_stored_all(stored, params, net->own_params, &source);
         status = packs_new_cached(&net->packs, g, &net->table, options->mode,
@@ -405,21 +413,38 @@ static enum unstir_status read_config(struct network *net, struct graph **g,
     return build_graph(g, net->family, net->config, &size, err);
 }
 
+/* That of the picture that the model is for; NULL: its configuration names none
+ * that can be. */
+static struct graph *usual_graph(const struct network *net)
+{
+    struct model_size size = {.n = 1,
+                              .h = net->facts.sample_h,
+                              .w = net->facts.sample_w,
+                              .context_len = 1};
+    struct graph *g = NULL;
+
+    if (check_size(&net->facts, &size, NULL) == UNSTIR_OK)
+        (void)build_graph(&g, net->family, net->config, &size, NULL);
+    return g;
+}
+
 static enum unstir_status fill(struct network *net, const struct json *config,
                                const struct weights *weights, uint64_t seed,
                                const struct network_options *options,
                                struct unstir_error *err)
 {
     const struct network_names *names = &options->names;
+    struct graph *g = NULL, *usual;
     enum unstir_status status;
-    struct graph *g = NULL;
 
     TRY(choose_table(net, options, err));
     TRY(error_within(read_config(net, &g, config, options->part, err),
                      names->config ? names->config : CONFIG_NAME, err));
+    usual = usual_graph(net);
     status = options->without_weights
-                 ? measure_params(net, g, weights, options, err)
-                 : pack_params(net, g, weights, seed, options, err);
+                 ? measure_params(net, g, usual, weights, options, err)
+                 : pack_params(net, g, usual, weights, seed, options, err);
+    graph_free(usual);
     status = error_within(status, names->weights, err);
     if (status == UNSTIR_OK && options->mode == LOWER_FUSED)
         status = lower_row_floats(&net->rows, g, err);
@@ -622,7 +647,8 @@ measure_derived(size_t *bytes, size_t *peak_bytes, const struct network *base,
     }
     if (status == UNSTIR_OK)
         status = packs_measure(bytes, peak_bytes, g, &base->table, LOWER_FUSED,
-                               touched, stored, err);
+                               touched,
+                               &(struct packs_params){.stored = stored}, err);
     alloc_free(stored);
     alloc_free(touched);
     return status;

@@ -36,7 +36,7 @@ struct network_options {
     const char *isa; /* NULL: best                           */
     enum unstir_precision precision;
     enum lower_mode mode;             /* LOWER_FUSED but for tests            */
-    enum packs_keeping keeping;       /* PACKS_BY_SIZE but for tests          */
+    enum packs_keeping keeping;       /* of weights                           */
     const char *part;                 /* of several networks of a class; NULL */
     const struct kernel_rung *ladder; /* NULL: built in; for tests           */
     size_t n_rungs;

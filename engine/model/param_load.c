@@ -132,3 +132,10 @@ enum unstir_status param_load_later(const void *source, param_id p,
 
     return param_load(values, own, graph_param_at(s->g, p), s->weights, NULL);
 }
+
+void param_forget(const void *source)
+{
+    const struct param_source *s = source;
+
+    weights_forget(s->weights);
+}

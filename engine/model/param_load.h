@@ -42,4 +42,7 @@ enum unstir_status param_load_all(const float **values, float **own,
 enum unstir_status param_load_later(const void *source, param_id p,
                                     const float **values, float **own);
 
+/* Let the system have the pages of all tensors until they are read again. */
+void param_forget(const void *source);
+
 #endif

@@ -45,9 +45,13 @@ struct choose_product {
 enum choose_operands choose_operands(const struct kernel_table *k,
                                      const struct choose_product *p);
 
-/* Whether the weights of a network's products, so many numbers, stay where they
- * are stored; bits do not depend on it. */
-bool choose_in_place(uint64_t n_weights);
+/* How a network keeps the weights of its products, so many numbers; bits do not
+ * depend on it.  KEEP_USUAL: packed for the size that it was made for alone,
+ * and where they are stored for all others. */
+enum choose_keeping { KEEP_PACKED, KEEP_USUAL, KEEP_IN_PLACE };
+
+enum choose_keeping choose_keeping(const struct kernel_table *k,
+                                   uint64_t n_weights);
 
 /* roles[i] of operation i; anything of what is no product.  `roles` has
  * graph_n_ops() places. */

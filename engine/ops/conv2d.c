@@ -123,7 +123,7 @@ static void pack_view(const struct kernel_table *k, void *dst,
     }
 }
 
-static size_t direct_bytes(const struct kernel_table *k, uint32_t cin,
+size_t conv2d_panels_bytes(const struct kernel_table *k, uint32_t cin,
                            uint32_t cout, uint32_t kh, uint32_t kw)
 {
     size_t nr = conv_panel_width(k, cin, cout);
@@ -142,7 +142,7 @@ struct winograd_head {
 size_t conv2d_packed_bytes(const struct kernel_table *k, uint32_t cin,
                            uint32_t cout, uint32_t kh, uint32_t kw)
 {
-    size_t n = direct_bytes(k, cin, cout, kh, kw);
+    size_t n = conv2d_panels_bytes(k, cin, cout, kh, kw);
     if (choose_packs_winograd(k, cin, cout, kh, kw))
         n += HEAD_BYTES + size_align(winograd_packed_bytes(k, cin, cout), 64);
     return n;
@@ -154,7 +154,7 @@ static struct winograd_head *winograd_head(const struct kernel_table *k,
                                            uint32_t cout)
 {
     return (struct winograd_head *)((char *)packed +
-                                    direct_bytes(k, cin, cout, 3, 3));
+                                    conv2d_panels_bytes(k, cin, cout, 3, 3));
 }
 
 static void *winograd_part(struct winograd_head *head)
@@ -277,11 +277,14 @@ static bool try_winograd_run(const struct op_ctx *ctx,
                              const struct conv2d_args *a)
 {
     struct conv2d_args args = *a;
-    if (!is_winograd(ctx->k, &a->s))
+    if (a->is_direct || !is_winograd(ctx->k, &a->s))
         return false;
     if (a->rows && a->rows->is_demoted)
         return false;
-    if (!a->rows && !(args.w = winograd_weights(ctx->k, &a->s, a->w)))
+    args.w = a->filters;
+    if (!a->filters && !a->rows)
+        args.w = winograd_weights(ctx->k, &a->s, a->w);
+    if (!args.w && !a->rows)
         return false;
     winograd_run(ctx, &args);
     return true;

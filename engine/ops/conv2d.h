@@ -40,6 +40,10 @@ size_t conv2d_packed_bytes(const struct kernel_table *k, uint32_t cin,
 void conv2d_pack(const struct kernel_table *k, void *dst, const float *w,
                  uint32_t cin, uint32_t cout, uint32_t kh, uint32_t kw);
 
+/* Of that the panels of the direct way, which stand in front. */
+size_t conv2d_panels_bytes(const struct kernel_table *k, uint32_t cin,
+                           uint32_t cout, uint32_t kh, uint32_t kw);
+
 /* Whether products of this kind can read rows: all but thin ones and those of
  * BLAS, which want matrices of their own. */
 bool conv2d_reads_rows(const struct kernel_table *k, uint32_t cin,

@@ -6,6 +6,7 @@
 #ifndef OPS_CONV2D_ARGS_H
 #define OPS_CONV2D_ARGS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tensor/act.h"
@@ -33,10 +34,12 @@ struct conv2d_args {
     const float *scale, *shift; /* [n][c0 + c1], both or neither             */
     const void *w; /* from conv2d_pack(); NULL where rows are read    */
     const struct weight_rows *rows; /* as a file has them, or NULL        */
-    const float *bias; /* [cout] or NULL                                  */
-    const float *vec;  /* [n][cout] or NULL                               */
-    const float *res;  /* as y, or NULL; may be y itself                  */
-    float *y;          /* [n][oh][ow][cout]                               */
+    const void *filters; /* from winograd_pack() alone, or NULL: in w or rows */
+    bool is_direct;      /* w or rows, not by Winograd whatever the shape   */
+    const float *bias;   /* [cout] or NULL                                  */
+    const float *vec;    /* [n][cout] or NULL                               */
+    const float *res;    /* as y, or NULL; may be y itself                  */
+    float *y;            /* [n][oh][ow][cout]                               */
 };
 
 /* Of the adjoint with respect to weights and bias. */

@@ -138,11 +138,28 @@ static enum conv_way way_of(const struct kernel_table *k,
         return CONV_INT8;
     if (way != CONV_WINOGRAD)
         return way;
-    if (pack->rows ? pack->rows->is_demoted
-                   : conv2d_is_demoted(k, pack->panels, a->s.c0 + a->s.c1,
-                                       a->s.cout, 3, 3))
+    if (pack->form == PACK_EVERY
+            ? conv2d_is_demoted(k, pack->panels, a->s.c0 + a->s.c1, a->s.cout,
+                                3, 3)
+            : pack->rows->is_demoted)
         return CONV_TILES;
     return way;
+}
+
+/* The weights for that way: what is packed for it, or rows. */
+static void take_weights(struct conv2d_args *a, const struct op_pack *pack,
+                         enum conv_way way)
+{
+    a->is_direct = way != CONV_WINOGRAD;
+    if (pack->form == PACK_FILTERS && way == CONV_WINOGRAD)
+        a->filters = pack->panels;
+    else if (way == CONV_PHASES && pack->phases)
+        a->w = pack->phases;
+    else if (pack->form == PACK_EVERY ||
+             (pack->form == PACK_DIRECT && a->is_direct && way != CONV_PHASES))
+        a->w = pack->panels;
+    else
+        a->rows = pack->rows;
 }
 
 /* The operation that goes that way; conv2d knows itself what is refused. */
@@ -199,13 +216,10 @@ static void emit_product(struct lowering *l, size_t i, const struct form *f,
         .s = product_shape(l, op, f, pack->width),
         .act = f->act,
         .out_scale = t->scale,
-        .w = pack->panels,
-        .rows = pack->rows,
         .bias = pack->bias,
     };
     struct conv2d_kind kind = {.is_plain =
-                                   f->norm == NO_OP && f->act == ACT_NONE,
-                               .has_rows = pack->rows != NULL};
+                                   f->norm == NO_OP && f->act == ACT_NONE};
     enum conv_way way;
     char name[NAME_BYTES];
 
@@ -230,8 +244,8 @@ static void emit_product(struct lowering *l, size_t i, const struct form *f,
     };
     lower_layer_name(l, op, "product", name);
     way = way_of(k, pack, &args);
-    if (way == CONV_PHASES)
-        args.w = pack->phases;
+    take_weights(&args, pack, way);
+    kind.has_rows = args.rows != NULL;
     ADD_STEP(l, name, fn_of(pack, way), args,
              scratch_of(l, k, way, &args, &kind), slots);
     describe(l, k, pack, way, &args.s);

@@ -61,7 +61,7 @@ void packs_derive_wants(bool *wanted, const struct packs *base,
 
             if (!graph_is_product(other) || base->ops[j].leader != leader)
                 continue;
-            wanted[other->param[0]] |= !base->ops[leader].is_in_place;
+            wanted[other->param[0]] |= base->ops[leader].form != PACK_IN_PLACE;
             if (other->param[1] != GRAPH_NO_PARAM)
                 wanted[other->param[1]] = true;
         }
@@ -107,7 +107,7 @@ static enum unstir_status new_empty(struct packs **out, const struct graph *g,
     if (status == UNSTIR_OK)
         status = packs_choose(packs, g, origin.has_params, err);
     if (status == UNSTIR_OK)
-        status = packs_place(packs, g, params, err);
+        status = packs_place(packs, g, err);
     if (status != UNSTIR_OK)
         goto out;
     *out = packs;
@@ -231,11 +231,13 @@ enum unstir_status packs_measure(size_t *bytes, size_t *peak_bytes,
                                  const struct graph *g,
                                  const struct kernel_table *table,
                                  enum lower_mode mode, const bool *touched,
-                                 const struct packs_stored *stored,
+                                 const struct packs_params *params,
                                  struct unstir_error *err)
 {
     static const float any; /* stands for every parameter                    */
-    struct packs_params source = {.stored = stored};
+    struct packs_params source = {.stored = params->stored,
+                                  .keeping = params->keeping,
+                                  .usual = params->usual};
     enum unstir_status status;
     struct measures m = {0, 0};
     const float **values;
@@ -279,7 +281,7 @@ void packs_free(struct packs *packs)
     if (!packs)
         return;
     mapfile_close(&packs->map);
-    alloc_free(packs->own);
+    alloc_pages_free(packs->own, packs->bytes);
     alloc_free(packs->stored);
     alloc_free(packs->pieces);
     alloc_free(packs->rows);
@@ -293,7 +295,7 @@ size_t packs_leader_bytes(const struct packs *packs, size_t i)
     const struct op_pack *pack = &packs->ops[i];
 
     return packs_image_bytes(packs, i) +
-           (pack->rows ? weight_rows_bytes(pack->rows) : 0);
+           (pack->form == PACK_IN_PLACE ? weight_rows_bytes(pack->rows) : 0);
 }
 
 /* -- reading ----------------------------------------------------------- */
@@ -318,7 +320,7 @@ uint64_t packs_layout(const struct packs *packs)
 
         h = mix(mix(mix(h, pack->panels_at), pack->phases_at), pack->bias_at);
         h = mix(mix(mix(h, pack->leader), pack->width), pack->operands);
-        h = mix(h, pack->is_in_place);
+        h = mix(h, pack->form);
     }
     return h;
 }
@@ -348,12 +350,15 @@ size_t packs_bytes(const struct packs *packs)
 
 bool packs_needs(const struct packs *packs, param_id p)
 {
-    return packs->params[p] != NULL || packs_stored(packs, p);
+    return packs->params[p] != NULL ||
+           (packs->stored && packs->stored[p].stored.data);
 }
 
 const struct packs_stored *packs_stored(const struct packs *packs, param_id p)
 {
-    return packs->stored && packs->stored[p].data ? &packs->stored[p] : NULL;
+    const struct kept *kept = packs->stored ? &packs->stored[p] : NULL;
+
+    return kept && kept->stored.data && kept->is_usual ? &kept->stored : NULL;
 }
 
 const struct op_pack *packs_op(const struct packs *packs, size_t op)

@@ -19,11 +19,19 @@ struct packs;
 /* Of the plans, see ops/lower.h; for fused ones layers are joined. */
 enum lower_mode { LOWER_REFERENCE, LOWER_FUSED };
 
-/* The weights of products are packed, or a big network's stay where they are
- * stored and become panels while a product waits (ops/weight_rows.h).  The bits
- * are the same; by its size is the rule (ops/choose.h), and the rest for
- * tests. */
-enum packs_keeping { PACKS_BY_SIZE, PACKS_PACKED, PACKS_IN_PLACE };
+/* The weights of products are packed in every way that some size wants; in the
+ * way of the usual size alone, while other ways make panels of what is stored
+ * when a product waits (ops/weight_rows.h); or they stay where they are stored
+ * for all of them.  The bits are the same.  By its size is the rule
+ * (ops/choose.h); frugal: the same, but what is not packed in every way is not
+ * packed at all; the rest is for tests. */
+enum packs_keeping {
+    PACKS_BY_SIZE,
+    PACKS_FRUGAL,
+    PACKS_PACKED,
+    PACKS_USUAL,
+    PACKS_IN_PLACE
+};
 
 /* Parameters as packing reads them: f32 data in the order of graph_param_at(),
  * borrowed.  values[p] may be NULL where packs_reads_once() says so: load() is
@@ -36,6 +44,10 @@ struct packs_params {
     const void *arg;
     const struct packs_stored *stored; /* [p], or NULL: nobody knows         */
     enum packs_keeping keeping;
+    const struct graph *usual; /* of the usual size, or NULL: nobody knows   */
+    /* Let the system have the pages that `stored` lies in until they are read
+     * again; by any thread, beside readers.  NULL: it does not matter. */
+    void (*forget)(const void *arg);
 };
 
 /* Where the same values lie for as long as the packs do, in a type that
@@ -99,13 +111,14 @@ enum unstir_status packs_derive(struct packs **out, const struct packs *base,
 /* Bytes that packs_new() and the parameters beside it will take, weights that
  * are read in place included, without reading any; with `touched` those of
  * packs_derive().  *peak_bytes (or NULL) with all the parameters that are given
- * for that, before what packs_needs() denies is dropped.  stored: [p] or NULL,
- * as in packs_params; of data only whether it is NULL counts. */
+ * for that, before what packs_needs() denies is dropped.  Of `params` what is
+ * stored, the keeping and the usual size count; of the data only whether it is
+ * NULL. */
 enum unstir_status packs_measure(size_t *bytes, size_t *peak_bytes,
                                  const struct graph *g,
                                  const struct kernel_table *table,
                                  enum lower_mode mode, const bool *touched,
-                                 const struct packs_stored *stored,
+                                 const struct packs_params *params,
                                  struct unstir_error *err);
 
 /* The rung; the floats of a parameter that plans read, or NULL. */
@@ -113,7 +126,8 @@ const struct kernel_table *packs_table(const struct packs *packs);
 const float *packs_param(const struct packs *packs, param_id p);
 
 /* Whether plans still read params[p] after packing, or what was said to be
- * stored of it; where that lies if they read that, else NULL. */
+ * stored of it, at some size; where that lies if they read it at the usual size,
+ * else NULL. */
 bool packs_needs(const struct packs *packs, param_id p);
 const struct packs_stored *packs_stored(const struct packs *packs, param_id p);
 

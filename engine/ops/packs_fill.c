@@ -17,7 +17,37 @@
 /* From here on a pool is worth starting. */
 #define POOL_MIN_BYTES ((size_t)4 << 20)
 
+/* Bytes of a file that are left in memory while packs are made of others. */
+#define FORGET_BYTES ((size_t)128 << 20)
+
 /* -- pointers ---------------------------------------------------------- */
+
+static void point_at_base(struct op_pack *pack, const struct op_pack *base)
+{
+    pack->form = base->form;
+    pack->panels = base->panels;
+    pack->phases = base->phases;
+    pack->has_phases = base->has_phases;
+    pack->rows = base->rows;
+    pack->bias = base->bias;
+}
+
+static void point_at_weights(struct packs *packs, const struct graph *g,
+                             size_t i)
+{
+    struct op_pack *pack = &packs->ops[i];
+
+    if (pack->form == PACK_EVERY) {
+        pack->panels = packs->image + pack->panels_at;
+        if (pack->phases_at != PACK_NOWHERE)
+            pack->phases = packs->image + pack->phases_at;
+        return;
+    }
+    if (pack->form == PACK_IN_PLACE || packs_has_other_ways(packs, g, i))
+        pack->rows = &packs->rows[i];
+    if (pack->form != PACK_IN_PLACE)
+        packs_point_form(pack, &packs->rows[i], packs->image + pack->panels_at);
+}
 
 /* Pointers into the image that is there now. */
 static void point(struct packs *packs, const struct graph *g)
@@ -29,21 +59,10 @@ static void point(struct packs *packs, const struct graph *g)
         if (!packs_is_leader(packs, g, i))
             continue;
         if (pack->is_borrowed) {
-            const struct op_pack *base = &packs->base->ops[i];
-
-            pack->panels = base->panels;
-            pack->phases = base->phases;
-            pack->has_phases = base->has_phases;
-            pack->rows = base->rows;
-            pack->bias = base->bias;
+            point_at_base(pack, &packs->base->ops[i]);
             continue;
         }
-        if (pack->is_in_place)
-            pack->rows = &packs->rows[i];
-        else
-            pack->panels = packs->image + pack->panels_at;
-        if (pack->phases_at != PACK_NOWHERE)
-            pack->phases = packs->image + pack->phases_at;
+        point_at_weights(packs, g, i);
         if (pack->bias_at != PACK_NOWHERE)
             pack->bias = (const float *)(packs->image + pack->bias_at);
         else if (op->param[1] != GRAPH_NO_PARAM)
@@ -138,8 +157,10 @@ static enum unstir_status pack_leader(const struct packs *packs,
 
     if (pack->bias_at != PACK_NOWHERE)
         stack_biases(packs, g, i, (float *)(base + (pack->bias_at - start)));
-    if (pack->is_in_place)
+    if (pack->form == PACK_IN_PLACE)
         return UNSTIR_OK;
+    if (pack->form != PACK_EVERY)
+        return packs_pack_form(packs, i, base + (pack->panels_at - start));
     status = gather(packs, g, i, &j, &j.w, &own);
     if (status == UNSTIR_OK) {
         unsigned char *panels = base + (pack->panels_at - start);
@@ -156,18 +177,20 @@ static enum unstir_status pack_leader(const struct packs *packs,
     return status;
 }
 
-/* Whether Winograd's way, on operands of bf16, is refused to rows. */
+/* Whether Winograd's way, on operands of bf16, is refused to rows that some
+ * size sends it; packed filters tell it themselves. */
 static enum unstir_status try_rows(const struct packs *packs,
                                    const struct graph *g, size_t i)
 {
     const struct kernel_table *k = packs_table_of(packs, i);
-    struct weight_rows *rows = &packs->rows[i];
     struct conv2d_pack_job j = packs_job(packs, g, i);
     bool is_accurate = true;
 
+    if (packs->ops[i].form == PACK_EVERY || packs->ops[i].form == PACK_FILTERS)
+        return UNSTIR_OK;
     if (k->gemm.is_bf16 && choose_packs_winograd(k, j.cin, j.cout, j.kh, j.kw))
-        TRY(winograd_rows_are_accurate(&is_accurate, k, rows));
-    rows->is_demoted = !is_accurate;
+        TRY(winograd_rows_are_accurate(&is_accurate, k, &packs->rows[i]));
+    packs->rows[i].is_demoted = !is_accurate;
     return UNSTIR_OK;
 }
 
@@ -176,7 +199,26 @@ struct filling {
     const struct graph *g;
     unsigned char *image;
     atomic_int status; /* of any piece that failed; relaxed: pool_run orders */
+    atomic_size_t n_read; /* bytes since pages were forgotten; relaxed: only
+                             how much memory is in use depends on it         */
 };
+
+/* What was read of leader i has become panels, and its pages can go. */
+static void forget(struct filling *f, size_t i)
+{
+    const struct packs *packs = f->packs;
+    size_t n;
+
+    if (!packs->source.forget || packs->ops[i].form == PACK_EVERY ||
+        packs->ops[i].form == PACK_IN_PLACE)
+        return;
+    n = weight_rows_bytes(&packs->rows[i]);
+    if (atomic_fetch_add_explicit(&f->n_read, n, memory_order_relaxed) + n <
+        FORGET_BYTES)
+        return;
+    atomic_store_explicit(&f->n_read, 0, memory_order_relaxed);
+    packs->source.forget(packs->source.arg);
+}
 
 static void fill_leader(void *arg, size_t i, unsigned worker)
 {
@@ -191,8 +233,9 @@ static void fill_leader(void *arg, size_t i, unsigned worker)
     status = f->image && start != PACK_NOWHERE
                  ? pack_leader(f->packs, f->g, i, f->image + start)
                  : UNSTIR_OK;
-    if (status == UNSTIR_OK && f->packs->ops[i].is_in_place)
+    if (status == UNSTIR_OK)
         status = try_rows(f->packs, f->g, i);
+    forget(f, i);
     if (status != UNSTIR_OK)
         atomic_store_explicit(&f->status, (int)status, memory_order_relaxed);
 }
@@ -206,7 +249,7 @@ static enum unstir_status fill_leaders(const struct packs *packs,
     struct filling f = {.packs = packs, .g = g, .image = image};
     struct pool *pool = NULL;
 
-    if (packs->bytes >= POOL_MIN_BYTES || packs->is_in_place)
+    if (packs->bytes >= POOL_MIN_BYTES || packs->keeping != KEEP_PACKED)
         TRY(pool_new(&pool, 0, 0, err));
     pool_run(pool, packs->n_ops, fill_leader, &f);
     pool_free(pool);
@@ -226,7 +269,7 @@ static void ready(struct packs *packs, const struct graph *g)
 enum unstir_status packs_fill(struct packs *packs, const struct graph *g,
                               struct unstir_error *err)
 {
-    TRY(alloc_aligned(&packs->own, packs->bytes, 1, err));
+    TRY(alloc_pages(&packs->own, packs->bytes, err));
     packs->image = packs->own;
     TRY(fill_leaders(packs, g, packs->own, err));
     ready(packs, g);
@@ -290,7 +333,7 @@ enum unstir_status packs_adopt(struct packs *packs, const struct graph *g,
                          map->n_bytes - offset, packs->bytes);
     TRY(check_sample(packs, g, smallest_leader(packs, g, true), image, err));
     TRY(check_sample(packs, g, smallest_leader(packs, g, false), image, err));
-    if (packs->is_in_place)
+    if (packs->keeping != KEEP_PACKED)
         TRY(fill_leaders(packs, g, NULL, err));
     packs->image = image;
     packs->map = *map;

@@ -13,19 +13,29 @@ struct weight_rows;
 
 #define PACK_NOWHERE SIZE_MAX
 
+/* What there is of a product's weights.  Where only one way is packed, the
+ * others, if there are any, read rows. */
+enum pack_form {
+    PACK_EVERY,    /* panels for every way, phases beside them if it has any */
+    PACK_IN_PLACE, /* rows                                                   */
+    PACK_DIRECT,   /* panels of the direct way                               */
+    PACK_FILTERS,  /* Winograd's, behind a head of a cache line              */
+    PACK_PHASES    /* phases                                                 */
+};
+
 /* The product of an operation.  Joined operations share their leader's: it
  * has `width` columns, of which theirs begin at `column`. */
 struct op_pack {
     size_t leader; /* an operation; itself if it is not joined               */
     uint32_t column, width;
     enum choose_operands operands; /* of the leader                          */
-    uint32_t n_joined;  /* of the leader, itself included                    */
-    bool is_borrowed;   /* of the leader: the pieces are the base's          */
-    bool is_in_place;   /* of the leader: its weights are read as rows       */
-    bool has_phases;    /* of the leader: after an upsampling                */
-    const void *panels; /* of the leader; NULL: not a product, or in place   */
-    const void *phases; /* beside them, if it has_phases                     */
-    const struct weight_rows *rows; /* of the leader; NULL: panels           */
+    uint32_t n_joined;   /* of the leader, itself included                    */
+    bool is_borrowed;    /* of the leader: the pieces are the base's          */
+    enum pack_form form; /* of the leader */
+    bool has_phases;     /* of the leader: after an upsampling                */
+    const void *panels;  /* of the leader: of the form's way, or NULL         */
+    const void *phases;  /* of the leader, or NULL                            */
+    const struct weight_rows *rows; /* of the leader; NULL: never read       */
     const float *bias;              /* of the leader, or NULL                */
     size_t panels_at, phases_at, bias_at; /* in the image, or PACK_NOWHERE   */
 };

@@ -1,12 +1,9 @@
-/* packs_place.c - which of a network's products are joined, on which operands
- * they work, and where their weights lie: in the image or as they are stored.
+/* packs_place.c - on which operands a network's products work, and where their
+ * weights lie: in the image, for every way or for one, or as they are stored.
  *
- * Linear layers that read one value are joined: their rows are stacked and
- * packed as one weight, so that one product serves all of them and the value
- * is read once.  Which layers join depends on the graph alone, not on sizes.
- *
- * A big network's weights are not packed where a product can read them as they
- * are stored; only how many bytes packing would take decides.  Of joined layers
+ * Of a big network no weight is packed for every way that can be made ready when
+ * it is used; what the rule of ops/choose.h says is packed for the usual size,
+ * or nothing.  Only how many bytes packing would take decides.  Of joined layers
  * their rows are the pieces of one weight.
  *
  * SPDX-License-Identifier: MIT
@@ -19,70 +16,6 @@
 #include "ops/linear_int8.h"
 #include "ops/weight_rows.h"
 
-/* -- joining ----------------------------------------------------------- */
-
-static size_t find_leader(const struct graph *g, size_t i)
-{
-    const struct graph_op *op = graph_op_at(g, i);
-
-    for (size_t j = 0; j < i; j++) {
-        const struct graph_op *other = graph_op_at(g, j);
-
-        if (other->kind == OP_LINEAR && other->in[0] == op->in[0])
-            return j;
-    }
-    return i;
-}
-
-uint32_t packs_columns(const struct graph *g, const struct graph_op *op)
-{
-    return graph_param_at(g, op->param[0])->dims[0];
-}
-
-void packs_join(struct packs *packs, const struct graph *g)
-{
-    for (size_t i = 0; i < packs->n_ops; i++) {
-        const struct graph_op *op = graph_op_at(g, i);
-        struct op_pack *pack = &packs->ops[i], *leader;
-
-        pack->leader = i;
-        if (!graph_is_product(op))
-            continue;
-        if (packs->mode == LOWER_FUSED && op->kind == OP_LINEAR)
-            pack->leader = find_leader(g, i);
-        leader = &packs->ops[pack->leader];
-        pack->column = leader->width;
-        leader->width += packs_columns(g, op);
-        leader->n_joined++;
-    }
-}
-
-struct conv2d_pack_job packs_job(const struct packs *packs,
-                                 const struct graph *g, size_t i)
-{
-    const struct graph_op *op = graph_op_at(g, i);
-    const struct graph_param *w = graph_param_at(g, op->param[0]);
-    bool is_joined = packs->ops[i].n_joined > 1;
-
-    return (struct conv2d_pack_job){
-        .cin = w->dims[1],
-        .cout = is_joined ? packs->ops[i].width : w->dims[0],
-        .kh = w->rank == 4 ? w->dims[2] : 1,
-        .kw = w->rank == 4 ? w->dims[3] : 1,
-    };
-}
-
-bool packs_is_leader(const struct packs *packs, const struct graph *g, size_t i)
-{
-    return graph_is_product(graph_op_at(g, i)) && packs->ops[i].leader == i;
-}
-
-bool packs_is_led(const struct packs *packs, const struct graph *g, size_t op,
-                  size_t i)
-{
-    return graph_is_product(graph_op_at(g, op)) && packs->ops[op].leader == i;
-}
-
 /* What stands in `params`, or is loaded now: *own is alloc_free()d. */
 enum unstir_status packs_values(const struct packs *packs, param_id p,
                                 const float **values, float **own)
@@ -94,12 +27,6 @@ enum unstir_status packs_values(const struct packs *packs, param_id p,
 }
 
 /* -- operands ---------------------------------------------------------- */
-
-const struct kernel_table *packs_table_of(const struct packs *packs, size_t op)
-{
-    return packs->ops[op].operands == OPERANDS_EXACT ? &packs->exact
-                                                     : packs->table;
-}
 
 static bool has_border(const struct graph *g, const struct graph_op *op)
 {
@@ -189,20 +116,6 @@ enum unstir_status packs_choose(struct packs *packs, const struct graph *g,
 
 /* -- places ------------------------------------------------------------ */
 
-/* A 3x3 convolution that alone reads an upsampling: lowering can fuse them.
- * Whether the sizes are right only shapes can say. */
-static bool is_upsampled(const struct packs *packs, const struct graph *g,
-                         size_t i)
-{
-    const struct graph_op *op = graph_op_at(g, i);
-    const struct graph_value *x = graph_value_at(g, op->in[0]);
-
-    return packs->mode == LOWER_FUSED &&
-           packs->ops[i].operands == OPERANDS_RUNG && op->kind == OP_CONV2D &&
-           op->attrs.kh == 3 && op->attrs.kw == 3 && op->attrs.stride == 1 &&
-           x->n_uses == 1 && graph_op_at(g, x->op)->kind == OP_UPSAMPLE;
-}
-
 static enum unstir_status place(struct packs *packs, size_t *at, size_t bytes,
                                 struct unstir_error *err)
 {
@@ -222,6 +135,22 @@ static size_t product_bytes(const struct packs *packs, size_t i,
                : conv2d_packed_bytes(k, j->cin, j->cout, j->kh, j->kw);
 }
 
+/* All ways of a product. */
+static enum unstir_status place_every(struct packs *packs, size_t i,
+                                      const struct conv2d_pack_job *j,
+                                      struct unstir_error *err)
+{
+    struct op_pack *pack = &packs->ops[i];
+
+    TRY(place(packs, &pack->panels_at, product_bytes(packs, i, j), err));
+    return pack->has_phases
+               ? place(packs, &pack->phases_at,
+                       conv2d_phases_packed_bytes(packs_table_of(packs, i),
+                                                  j->cin, j->cout),
+                       err)
+               : UNSTIR_OK;
+}
+
 static enum unstir_status place_all(struct packs *packs, const struct graph *g,
                                     struct unstir_error *err)
 {
@@ -234,16 +163,13 @@ static enum unstir_status place_all(struct packs *packs, const struct graph *g,
         if (!packs_is_leader(packs, g, i) || pack->is_borrowed)
             continue;
         j = packs_job(packs, g, i);
-        pack->has_phases = is_upsampled(packs, g, i);
+        pack->has_phases = packs_is_upsampled(packs, g, i);
         if (pack->n_joined > 1)
             TRY(place(packs, &pack->bias_at, pack->width * sizeof(float), err));
-        if (pack->is_in_place)
-            continue;
-        TRY(place(packs, &pack->panels_at, product_bytes(packs, i, &j), err));
-        if (pack->has_phases)
-            TRY(place(packs, &pack->phases_at,
-                      conv2d_phases_packed_bytes(packs_table_of(packs, i),
-                                                 j.cin, j.cout),
+        if (pack->form == PACK_EVERY)
+            TRY(place_every(packs, i, &j, err));
+        else if (pack->form != PACK_IN_PLACE)
+            TRY(place(packs, &pack->panels_at, packs_form_bytes(packs, g, i),
                       err));
     }
     return UNSTIR_OK;
@@ -277,8 +203,7 @@ static bool is_stored_well(const struct packs *packs, const struct graph *g,
     return w->data && weight_rows_fit(w->type, j.cin, j.kh * j.kw);
 }
 
-/* Whether leader i reads its weights where they are, in a network whose
- * weights stay there. */
+/* Whether leader i can read its weights where they are. */
 static bool can_stay(const struct packs *packs, const struct graph *g, size_t i,
                      const struct packs_stored *stored)
 {
@@ -303,6 +228,8 @@ static struct weight_piece *add_pieces(struct packs *packs,
 {
     struct weight_rows *rows = &packs->rows[i];
     struct conv2d_pack_job j = packs_job(packs, g, i);
+    bool is_usual = packs->ops[i].form == PACK_IN_PLACE;
+    bool is_kept = is_usual || packs_has_other_ways(packs, g, i);
 
     *rows = (struct weight_rows){.pieces = piece,
                                  .cin = j.cin,
@@ -317,7 +244,8 @@ static struct weight_piece *add_pieces(struct packs *packs,
         if (!packs_is_led(packs, g, k, i))
             continue;
         w = &stored[op->param[0]];
-        packs->stored[op->param[0]] = *w;
+        if (is_kept)
+            packs->stored[op->param[0]] = (struct kept){*w, is_usual};
         *piece++ =
             (struct weight_piece){w->data, w->type, packs_columns(g, op)};
         rows->n_pieces++;
@@ -325,11 +253,24 @@ static struct weight_piece *add_pieces(struct packs *packs,
     return piece;
 }
 
-static enum unstir_status keep_in_place(struct packs *packs,
-                                        const struct graph *g,
-                                        const struct packs_stored *stored,
-                                        struct unstir_error *err)
+/* The form of leader i in a network whose weights are not packed for all. */
+static enum pack_form form_of(const struct packs *packs, const struct graph *g,
+                              size_t i)
 {
+    const struct packs_params *from = &packs->source;
+
+    if (!can_stay(packs, g, i, from->stored))
+        return PACK_EVERY;
+    return packs->keeping == KEEP_USUAL
+               ? packs_usual_form(packs, from->usual, i)
+               : PACK_IN_PLACE;
+}
+
+/* Rows of what is not packed for all, and its forms. */
+static enum unstir_status keep_rows(struct packs *packs, const struct graph *g,
+                                    struct unstir_error *err)
+{
+    const struct packs_stored *stored = packs->source.stored;
     struct weight_piece *piece;
 
     TRY(alloc_zero(&packs->rows, packs->n_ops, sizeof *packs->rows, err));
@@ -337,17 +278,16 @@ static enum unstir_status keep_in_place(struct packs *packs,
     packs->pieces = piece;
     TRY(alloc_zero(&packs->stored, packs->n_params, sizeof *packs->stored,
                    err));
-    packs->is_in_place = true;
     for (size_t i = 0; i < packs->n_ops; i++) {
         struct op_pack *pack = &packs->ops[i];
 
         if (!packs_is_leader(packs, g, i) || pack->is_borrowed)
             continue;
-        pack->is_in_place = can_stay(packs, g, i, stored);
-        if (pack->is_in_place)
+        pack->form = form_of(packs, g, i);
+        if (pack->form != PACK_EVERY)
             piece = add_pieces(packs, g, i, stored, piece);
     }
-    return place_all(packs, g, err);
+    return UNSTIR_OK;
 }
 
 /* Numbers in the weights of all products. */
@@ -364,25 +304,46 @@ static uint64_t n_weights(const struct packs *packs, const struct graph *g)
     return n;
 }
 
-static bool wants_in_place(const struct packs *packs, const struct graph *g,
-                           const struct packs_params *params)
+/* Of what the rule of sizes says. */
+static enum choose_keeping by_size(const struct packs *packs,
+                                   const struct graph *g, bool is_frugal)
 {
-    if (!params->stored || params->keeping == PACKS_PACKED)
-        return false;
+    enum choose_keeping k = choose_keeping(packs->table, n_weights(packs, g));
+
+    return k == KEEP_USUAL && (is_frugal || !packs->source.usual)
+               ? KEEP_IN_PLACE
+               : k;
+}
+
+/* What differs from a base keeps its weights as that does, but for all sizes
+ * where it is packed. */
+static enum choose_keeping keeping_of(const struct packs *packs,
+                                      const struct graph *g)
+{
+    if (!packs->source.stored)
+        return KEEP_PACKED;
     if (packs->base)
-        return packs->base->is_in_place;
-    return params->keeping == PACKS_IN_PLACE ||
-           choose_in_place(n_weights(packs, g));
+        return packs->base->keeping == KEEP_IN_PLACE ? KEEP_IN_PLACE
+                                                     : KEEP_PACKED;
+    switch (packs->source.keeping) {
+    case PACKS_PACKED:
+        return KEEP_PACKED;
+    case PACKS_USUAL:
+        return KEEP_USUAL;
+    case PACKS_IN_PLACE:
+        return KEEP_IN_PLACE;
+    default:
+        return by_size(packs, g, packs->source.keeping == PACKS_FRUGAL);
+    }
 }
 
 enum unstir_status packs_place(struct packs *packs, const struct graph *g,
-                               const struct packs_params *params,
                                struct unstir_error *err)
 {
-    TRY(place_all(packs, g, err));
-    return wants_in_place(packs, g, params)
-               ? keep_in_place(packs, g, params->stored, err)
-               : UNSTIR_OK;
+    packs->keeping = keeping_of(packs, g);
+    if (packs->keeping != KEEP_PACKED)
+        TRY(keep_rows(packs, g, err));
+    return place_all(packs, g, err);
 }
 
 void packs_drop_packed(struct packs *packs, const struct graph *g)

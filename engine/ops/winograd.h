@@ -30,6 +30,10 @@ size_t winograd_packed_bytes(const struct kernel_table *k, uint32_t cin,
 void winograd_pack(const struct kernel_table *k, void *dst, const float *w,
                    uint32_t cin, uint32_t cout, bool is_adjoint);
 
+/* The same bytes of rows; room: weight_room_bytes(). */
+void winograd_pack_rows(const struct kernel_table *k, void *dst,
+                        const struct weight_rows *rows, void *room);
+
 /* Weight of channel `in` to channel `out` at a tap, as the packing reads it. */
 float winograd_tap(const float *w, uint32_t cin, uint32_t in, uint32_t out,
                    uint32_t tap, bool is_adjoint);

@@ -107,3 +107,20 @@ void winograd_pack(const struct kernel_table *k, void *dst, const float *w,
     else
         pack_f4(dst, &p);
 }
+
+void winograd_pack_rows(const struct kernel_table *k, void *dst,
+                        const struct weight_rows *rows, void *room)
+{
+    size_t size = is_f2(k) ? dtype_size(k->gemm.operand) : sizeof(float);
+    uint32_t nr = winograd_panel_width(k), n = (rows->cout + nr - 1) / nr;
+    size_t line = nr * size, panel = line * rows->cin;
+
+    for (uint32_t p = 0; p < n; p++)
+        for (uint32_t c = 0, step; c < rows->cin; c += step) {
+            step = rows->cin - c < WEIGHT_FILTER_CHANNELS
+                       ? rows->cin - c
+                       : WEIGHT_FILTER_CHANNELS;
+            weight_filters(k, (char *)dst + p * panel + c * line, n * panel,
+                           rows, p, c, step, room);
+        }
+}

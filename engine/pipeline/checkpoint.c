@@ -220,6 +220,7 @@ static enum unstir_status network_load(struct unstir_model *m,
                   .digest = parts->digest,
                   .part = "unet"},
         .without_weights = o && o->without_weights,
+        .keeping = o && o->low_memory ? PACKS_FRUGAL : PACKS_BY_SIZE,
         .names = parts->unet_names,
     };
 

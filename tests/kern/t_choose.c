@@ -262,20 +262,27 @@ static void roles_by_place(void **state)
     graph_free(g);
 }
 
-/* DDPM CIFAR-10 is packed; the parts of Stable Diffusion 1.5 are not. */
-static void big_networks_stay_in_place(void **state)
+/* DDPM CIFAR-10 is packed; the parts of Stable Diffusion 1.5 are only where
+ * operands have 16 bits. */
+static void big_networks_are_not_packed_for_all_sizes(void **state)
 {
+    static const uint64_t parts[] = {49400000, 85000000, 859000000};
+    struct kernel_table f32 = {.gemm.operand = DTYPE_F32};
+    struct kernel_table bf16 = {.gemm.operand = DTYPE_BF16};
+
     (void)state;
-    assert_false(choose_in_place(35700000));
-    assert_true(choose_in_place(49400000));
-    assert_true(choose_in_place(85000000));
-    assert_true(choose_in_place(859000000));
+    assert_int_equal(choose_keeping(&f32, 35700000), KEEP_PACKED);
+    assert_int_equal(choose_keeping(&bf16, 35700000), KEEP_PACKED);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        assert_int_equal(choose_keeping(&f32, parts[i]), KEEP_IN_PLACE);
+        assert_int_equal(choose_keeping(&bf16, parts[i]), KEEP_USUAL);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(big_networks_stay_in_place),
+        cmocka_unit_test(big_networks_are_not_packed_for_all_sizes),
         cmocka_unit_test(algorithms_by_shape_and_rung),
         cmocka_unit_test(adjoints_by_shape_and_rung),
         cmocka_unit_test(operands_by_place_and_shape),

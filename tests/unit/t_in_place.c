@@ -1,5 +1,6 @@
-/* t_in_place.c - networks whose weights stay where they are stored: the bits of
- * packed ones, on every rung, also under LoRAs and beside int8.
+/* t_in_place.c - networks whose weights stay where they are stored, or are packed
+ * for their usual size alone: the bits of packed ones, on every rung, at other
+ * sizes, also under LoRAs and beside int8.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -27,9 +28,10 @@
 #include "ops/graph.h"
 #include "tables.h"
 
-#define EDGE       16
+#define EDGE       16 /* the usual one: sample_size below                   */
+#define MAX_EDGE   32
 #define N          2
-#define N_OUT      (N * EDGE * EDGE)
+#define N_OUT      (N * MAX_EDGE * MAX_EDGE)
 #define N_TOKENS   5
 #define TOKEN      12
 #define MAX_PARAMS 256
@@ -49,6 +51,7 @@ struct stage {
     struct weights *weights; /* f16 and bf16 by turns                        */
     unsigned char *bytes;
     struct executor *x;
+    uint32_t edge; /* of what is evaluated                                   */
     float sample[N_OUT], timestep[N], context[N * N_TOKENS * TOKEN];
 };
 
@@ -100,6 +103,7 @@ static void stage_init(struct stage *s)
     rng_seed(&rng, 2);
     rng_normal_f32(&rng, s->sample, N_OUT);
     rng_normal_f32(&rng, s->context, ARRAY_LEN(s->context));
+    s->edge = EDGE;
     s->timestep[0] = 900;
     s->timestep[1] = 17;
 }
@@ -117,8 +121,8 @@ static void evaluate(struct stage *s, const struct network *net,
                      float out[N_OUT])
 {
     struct network_io io = {.n = N,
-                            .h = EDGE,
-                            .w = EDGE,
+                            .h = s->edge,
+                            .w = s->edge,
                             .sample = s->sample,
                             .timestep = s->timestep,
                             .context = s->context,
@@ -126,6 +130,7 @@ static void evaluate(struct stage *s, const struct network *net,
                             .out = out};
     struct unstir_error err = {0};
 
+    memset(out, 0, N_OUT * sizeof *out);
     if (network_eval(net, s->x, &io, NULL, &err))
         fail_msg("%s", err.detail);
 }
@@ -160,7 +165,7 @@ static const struct rung {
     {"scalar", UNSTIR_PRECISION_F32},    {"portable", UNSTIR_PRECISION_F32},
     {"avx2", UNSTIR_PRECISION_F32},      {"avx2", UNSTIR_PRECISION_BF16},
     {"avx2", UNSTIR_PRECISION_INT8},     {"emulated", UNSTIR_PRECISION_BF16},
-    {"emulated", UNSTIR_PRECISION_INT8},
+    {"emulated", UNSTIR_PRECISION_INT8}, {"avx512bf16", UNSTIR_PRECISION_BF16},
 };
 
 static void check_same(const char *what, const struct rung *r,
@@ -194,6 +199,58 @@ static void same_bits_and_fewer_bytes(void **state)
                      in_place->info.weight_bytes, packed->info.weight_bytes);
         network_free(in_place);
         network_free(packed);
+    }
+}
+
+/* Sizes at which convolutions go other ways than at the usual one. */
+static void usual_size_and_others(void **state)
+{
+    static const uint32_t edges[] = {EDGE, 8, 24, MAX_EDGE};
+    struct stage *s = *state;
+    float want[N_OUT], got[N_OUT];
+
+    for (size_t i = 0; i < ARRAY_LEN(rungs); i++) {
+        const struct rung *r = &rungs[i];
+        struct network *packed = open_as(s, r->isa, r->precision, PACKS_PACKED);
+        struct network *usual = open_as(s, r->isa, r->precision, PACKS_USUAL);
+
+        if (!packed)
+            continue;
+        for (size_t j = 0; j < ARRAY_LEN(edges); j++) {
+            s->edge = edges[j];
+            evaluate(s, packed, want);
+            evaluate(s, usual, got);
+            check_same("packed for the usual size", r, got, want);
+        }
+        s->edge = EDGE;
+        if (packed->info.weight_bytes < usual->info.weight_bytes)
+            fail_msg("%s: %zu bytes for one size, %zu for all", r->isa,
+                     usual->info.weight_bytes, packed->info.weight_bytes);
+        network_free(usual);
+        network_free(packed);
+    }
+}
+
+/* What is measured without reading a weight is what opening takes. */
+static void bytes_are_predicted(void **state)
+{
+    static const enum packs_keeping keepings[] = {PACKS_PACKED, PACKS_USUAL,
+                                                  PACKS_IN_PLACE, PACKS_FRUGAL};
+    struct stage *s = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(keepings); i++) {
+        struct network_options options = {.mode = LOWER_FUSED,
+                                          .isa = "scalar",
+                                          .keeping = keepings[i],
+                                          .without_weights = true};
+        struct network *net = open_as(s, "scalar", 0, keepings[i]), *told;
+
+        assert_int_equal(
+            network_open(&told, s->config, s->weights, 0, &options, NULL),
+            UNSTIR_OK);
+        assert_int_equal(told->info.weight_bytes, net->info.weight_bytes);
+        network_free(told);
+        network_free(net);
     }
 }
 
@@ -305,6 +362,8 @@ static void derived_networks_agree(void **state)
         derive_and_evaluate(s, r, PACKS_PACKED, want);
         derive_and_evaluate(s, r, PACKS_IN_PLACE, got);
         check_same("derived", r, got, want);
+        derive_and_evaluate(s, r, PACKS_USUAL, got);
+        check_same("derived of one size", r, got, want);
     }
 }
 
@@ -313,6 +372,8 @@ int main(void)
     static struct stage stage;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(same_bits_and_fewer_bytes, &stage),
+        cmocka_unit_test_prestate(usual_size_and_others, &stage),
+        cmocka_unit_test_prestate(bytes_are_predicted, &stage),
         cmocka_unit_test_prestate(bytes_are_those_of_the_file, &stage),
         cmocka_unit_test_prestate(small_networks_are_packed, &stage),
         cmocka_unit_test_prestate(derived_networks_agree, &stage),
