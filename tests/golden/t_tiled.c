@@ -7,7 +7,8 @@
  * Winograd's tiles begin elsewhere, and BLAS is given blocks of another shape:
  * 1e-5 of the largest output, as any evaluation by two ways (t_blocks.c).  The
  * scalar rung has neither: there the bytes are the same.  35 dB of bytes would
- * be 2e-2.
+ * be 2e-2.  Operands of bf16 are rounded in tiles that begin elsewhere: 3.5e-3
+ * a layer, by ten layers sqrt(10) of that.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -127,7 +128,8 @@ static void check(const struct row *r, const char *isa)
         fail_msg("%s", err.detail);
     snprintf(what, sizeof what, "%s %s %u x %u%s", isa, r->part, r->w, r->h,
              r->is_smooth ? " smooth" : "");
-    golden_check(what, golden_max_error(tiled, whole, n_out), 1e-5);
+    golden_check(what, golden_max_error(tiled, whole, n_out),
+                 strcmp(info->precision, "bf16") == 0 ? 1.1e-2 : 1e-5);
     if (strcmp(isa, "scalar") == 0)
         assert_memory_equal(tiled, whole, n_out * sizeof *whole);
     assert_int_equal(network_arena_bytes(net, 1, r->h, r->w, &bytes, NULL),
@@ -170,8 +172,8 @@ static void test_bands(void **state)
 static void test_memory(void **state)
 {
     static const struct row rows[] = {
-        {"decode", 1, 64, 24, 8, true, 0},
-        {"encode", 1, 256, 96, 8, true, 0},
+        {"decode", 1, 128, 48, 8, true, 0},
+        {"encode", 1, 512, 192, 8, true, 0},
     };
     size_t best = 0;
 
