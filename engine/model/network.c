@@ -367,6 +367,7 @@ pack_params(struct network *net, const struct graph *g,
     if (status != UNSTIR_OK)
         return status;
     net->info.weight_bytes = packs_bytes(net->packs);
+    net->info.is_in_place = packs_is_in_place(net->packs);
     drop_params(net, g);
     return note_extras(net, g, weights, err);
 }

@@ -99,7 +99,8 @@ struct network_info {
                                 input's                                      */
     uint64_t n_parameters;
     size_t weight_bytes;
-    bool is_deep; /* the shallow layers can be evaluated alone            */
+    bool is_in_place; /* every evaluation reads the file of the weights       */
+    bool is_deep;     /* the shallow layers can be evaluated alone            */
     enum pack_source pack_source;
     const struct notes *notes;
 };

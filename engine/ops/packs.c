@@ -361,6 +361,11 @@ const struct packs_stored *packs_stored(const struct packs *packs, param_id p)
     return kept && kept->stored.data && kept->is_usual ? &kept->stored : NULL;
 }
 
+bool packs_is_in_place(const struct packs *packs)
+{
+    return packs->keeping == KEEP_IN_PLACE;
+}
+
 const struct op_pack *packs_op(const struct packs *packs, size_t op)
 {
     return &packs->ops[op];

@@ -121,6 +121,9 @@ enum unstir_status packs_measure(size_t *bytes, size_t *peak_bytes,
                                  const struct packs_params *params,
                                  struct unstir_error *err);
 
+/* Whether every evaluation reads weights where they are stored. */
+bool packs_is_in_place(const struct packs *packs);
+
 /* The rung; the floats of a parameter that plans read, or NULL. */
 const struct kernel_table *packs_table(const struct packs *packs);
 const float *packs_param(const struct packs *packs, param_id p);

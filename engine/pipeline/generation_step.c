@@ -76,11 +76,12 @@ static double now_ms(void)
     return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
-/* Under low memory the pages of the model's files that one part has read need
- * not stay beside those of the next: the system has them, if it has room. */
+/* The pages of the model's files that one part has read need not stay beside
+ * those of the next, if memory is to be low or the network, which is evaluated
+ * again and again, reads none: the system has them, if it has room. */
 static void turn_page(const struct unstir_model *m)
 {
-    if (m->is_frugal)
+    if (m->is_frugal || !network_info(m->net)->is_in_place)
         checkpoint_source_forget(&m->source);
 }
 
