@@ -4,7 +4,7 @@
  * one thread packs into its own scratch and convolves while it is in cache.
  * Few images: all threads pack, meet, then share (row block, panels) chunks.
  * Large images: a chunk is a band of output rows, whose input a thread packs
- * and convolves as a group's.
+ * and convolves as a group's; or of pixels, where all of them are one line.
  *
  * Where weights are rows of a file, a chunk makes a few panels at a time in its
  * thread's scratch and lets all of its row blocks pass before the next; among
@@ -66,9 +66,10 @@ struct split {
     size_t image_bytes; /* of one operand image, padded                      */
     uint32_t group;     /* images                                            */
     uint32_t n_groups;
-    uint32_t band; /* output rows of a band                                  */
+    uint32_t band; /* output rows of a band, or pixels of a line        */
     bool is_direct, is_grouped, is_banded, is_thin;
-    size_t n_k; /* length of the sum                                 */
+    bool is_line; /* a product over pixels one by one, of one image row       */
+    size_t n_k;   /* length of the sum                                 */
     uint32_t nr, n_panels, panel_step;
     uint32_t block;    /* rows of a block                                   */
     uint32_t n_blocks; /* row blocks of `rows` rows                         */
@@ -93,10 +94,11 @@ struct run {
     uint32_t n_parts; /* of the row blocks, each with its own panels         */
 };
 
-/* Operands of n images of the batch from i0 on, from output row oy0 on. */
+/* Operands of n images of the batch from i0 on, from output row oy0 on, and of
+ * a line from pixel ox0 on. */
 struct source {
     const char *operands;
-    uint32_t i0, n, oy0;
+    uint32_t i0, n, oy0, ox0;
 };
 
 /* Where the tiles of a block read and write. */
@@ -153,11 +155,40 @@ static uint32_t band_image_rows(const struct conv_core *core, uint32_t rows)
     return (rows - 1) * core->stride + core->kh;
 }
 
+static bool is_line(const struct conv_core *core)
+{
+    const struct conv_image *im = &core->im;
+    return core->oh == 1 && core->kh == 1 && core->kw == 1 &&
+           core->stride == 1 && im->h == 1 && im->up_h == 1 &&
+           im->up_w == im->w && im->pw == im->w && im->pad_t == 0 &&
+           im->pad_l == 0;
+}
+
+/* How much of an image a chunk packs. */
+static void split_band(struct split *s, const struct kernel_table *k,
+                       const struct conv_core *core)
+{
+    size_t pixel = core->im.cp * dtype_size(core->im.type);
+    size_t row = core->im.pw * pixel;
+    size_t fit = BAND_BYTES / (row * core->stride);
+    s->is_line = is_line(core);
+    if (s->is_line) {
+        fit = BAND_BYTES / pixel / BLOCK_ROWS;
+        s->band = (fit > 0 ? (uint32_t)fit : 1) *
+                  (BLOCK_ROWS / k->gemm.mr * k->gemm.mr);
+        s->operand_bytes = size_align(s->band * pixel, 64);
+        return;
+    }
+    s->band = fit < BAND_MIN_ROWS ? BAND_MIN_ROWS : (uint32_t)fit;
+    if (s->band > core->oh)
+        s->band = core->oh;
+    s->operand_bytes = size_align(row * band_image_rows(core, s->band), 64);
+}
+
 static void split_images(struct split *s, const struct kernel_table *k,
                          const struct conv_core *core)
 {
     size_t row = (size_t)core->im.pw * core->im.cp * dtype_size(core->im.type);
-    size_t fit;
     s->image_bytes = size_align(row * core->im.ph, 64);
     s->is_direct = conv_image_is_direct(&core->im);
     s->group = group_images(core, s->image_bytes);
@@ -172,11 +203,7 @@ static void split_images(struct split *s, const struct kernel_table *k,
     if (!s->is_banded)
         return;
     s->is_grouped = false;
-    fit = BAND_BYTES / (row * core->stride);
-    s->band = fit < BAND_MIN_ROWS ? BAND_MIN_ROWS : (uint32_t)fit;
-    if (s->band > core->oh)
-        s->band = core->oh;
-    s->operand_bytes = size_align(row * band_image_rows(core, s->band), 64);
+    split_band(s, k, core);
 }
 
 static size_t least(size_t a, size_t b)
@@ -270,7 +297,7 @@ static void block_fill(const struct run *run, struct block *b,
     b->n = n;
     b->y_row = from->i0 * hw + r0;
     for (size_t r = 0; r < n; r++) {
-        b->a[r] = image + (oy - from->oy0) * line + ox * step;
+        b->a[r] = image + (oy - from->oy0) * line + (ox - from->ox0) * step;
         b->bias[r] =
             run->bias ? run->bias + (from->i0 + i) * run->bias_stride : NULL;
         if (++ox < core->ow)
@@ -445,7 +472,7 @@ static void group_chunk(void *arg, size_t index, unsigned worker)
     const struct conv_image *im = &run->core->im;
     const struct split *s = &run->s;
     char *own = run->images + worker * s->operand_bytes;
-    struct source from = {own, (uint32_t)index * s->group, s->group, 0};
+    struct source from = {own, (uint32_t)index * s->group, s->group, 0, 0};
     bool is_blas = run->ctx->k->gemm.is_blas;
     size_t hw = (size_t)run->core->oh * run->core->ow;
     struct span span = {0};
@@ -459,23 +486,48 @@ static void group_chunk(void *arg, size_t index, unsigned worker)
     run_panels(run, &from, &span, 0, s->n_panels, worker);
 }
 
-/* A band of output rows of an image. */
+/* Pixels ox .. ox + n of line i. */
+static void pack_line(const struct run *run, uint32_t i, uint32_t ox,
+                      uint32_t n, char *to)
+{
+    const struct conv_image *im = &run->core->im;
+    struct conv_image part = *im;
+    size_t at = (size_t)i * im->w + ox, c = im->c0 + im->c1;
+    part.w = part.up_w = part.pw = n;
+    part.x0 += at * im->c0;
+    if (im->c1 != 0)
+        part.x1 += at * im->c1;
+    if (im->scale) {
+        part.scale += i * c;
+        part.shift += i * c;
+    }
+    conv_image_row(run->ctx->k, &part, 0, 0, to);
+}
+
+/* A band of an image: output rows, or pixels of a line. */
 static void band_chunk(void *arg, size_t index, unsigned worker)
 {
     const struct run *run = arg;
     const struct conv_core *core = run->core;
     const struct split *s = &run->s;
-    uint32_t per = ceil_div(core->oh, s->band);
-    uint32_t i = (uint32_t)(index / per),
-             oy = (uint32_t)(index % per) * s->band;
-    uint32_t n = core->oh - oy < s->band ? core->oh - oy : s->band;
-    uint32_t py = oy * core->stride;
+    uint32_t edge = s->is_line ? core->ow : core->oh;
+    uint32_t per = ceil_div(edge, s->band);
+    uint32_t i = (uint32_t)(index / per);
+    uint32_t at = (uint32_t)(index % per) * s->band;
+    uint32_t n = edge - at < s->band ? edge - at : s->band;
+    uint32_t py = at * core->stride;
     char *own = run->images + worker * s->operand_bytes;
-    struct span span = {(size_t)oy * core->ow, (size_t)n * core->ow, 0, 0};
-    pack_rows(run, i, py, py + band_image_rows(core, n), own);
+    struct source from = {own, i, 1, s->is_line ? 0 : at, s->is_line ? at : 0};
+    struct span span = {at, n, 0, 0};
+    if (s->is_line) {
+        pack_line(run, i, at, n, own);
+    } else {
+        pack_rows(run, i, py, py + band_image_rows(core, n), own);
+        span.first *= core->ow;
+        span.rows *= core->ow;
+    }
     span.b1 = ceil_div(span.rows, s->block);
-    run_panels(run, &(struct source){own, i, 1, oy}, &span, 0, s->n_panels,
-               worker);
+    run_panels(run, &from, &span, 0, s->n_panels, worker);
 }
 
 static void pack_chunk(void *arg, size_t index, unsigned worker)
@@ -500,7 +552,7 @@ static void block_chunk(void *arg, size_t index, unsigned worker)
     const struct conv_core *core = run->core;
     struct source from = {s->is_direct ? (const char *)core->im.x0
                                        : run->images,
-                          0, core->im.n, 0};
+                          0, core->im.n, 0, 0};
     uint32_t p0 = (uint32_t)(index / run->n_parts) * s->panel_step;
     uint32_t p1 =
         s->n_panels - p0 < s->panel_step ? s->n_panels : p0 + s->panel_step;
@@ -572,7 +624,9 @@ void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core)
         conv_bias_rows((float *)ctx->scratch, im->n, core->cout, core->bias,
                        core->vec, core->vec_stride, &run.bias_stride);
     if (s->is_banded)
-        pool_run(ctx->pool, (size_t)im->n * ceil_div(core->oh, s->band),
+        pool_run(ctx->pool,
+                 (size_t)im->n *
+                     ceil_div(s->is_line ? core->ow : core->oh, s->band),
                  band_chunk, &run);
     else if (s->is_grouped)
         pool_run(ctx->pool, s->n_groups, group_chunk, &run);

@@ -354,7 +354,7 @@ static void the_gate_has_one_verdict(void **state)
  * too small for bands, away from where it ends. */
 static void bands_give_the_bits_of_whole_images(void **state)
 {
-    enum { W = 384, H = 360, LOW = 100, C = 64, COUT = 3 };
+    enum { W = 384, H = 720, LOW = 100, C = 64, COUT = 3 };
     struct kernel_table k;
     float *x = noise((size_t)H * W * C, 6), *scale = noise(C, 7);
     float *w = noise((size_t)COUT * C * 9, 8), *tall, *low;
@@ -385,6 +385,47 @@ static void bands_give_the_bits_of_whole_images(void **state)
     free(x);
 }
 
+/* A line of pixels that is packed in pieces has the bits of one that is not. */
+static void pieces_give_the_bits_of_whole_lines(void **state)
+{
+    enum { W = 262200, LOW = 1000, C = 66, COUT = 20 };
+    struct kernel_table k;
+    float *x = noise((size_t)W * C, 6), *scale = noise(C, 7);
+    float *w = noise((size_t)COUT * C, 8), *tall, *low;
+    struct conv2d_args a = {
+        .s = {1, 1, W, 34, C - 34, 1, W, COUT, 1, 1, 1, 0, 0, 1, W},
+        .act = ACT_SILU,
+        .out_scale = 1,
+        .x0 = x,
+        .x1 = x + (size_t)W * 34,
+        .scale = scale,
+        .shift = scale};
+    void *packed;
+
+    (void)state;
+    assert_true(kernels_select(&k, NULL));
+    packed = room(conv2d_packed_bytes(&k, C, COUT, 1, 1));
+    conv2d_pack(&k, packed, w, C, COUT, 1, 1);
+    a.w = packed;
+    assert_true(conv2d_scratch(&k, 1, &a.s) < (size_t)16 << 20);
+    tall = product(&k, 3, a, false);
+    for (size_t at = 0; at + LOW <= W; at += (W - LOW) / 4) {
+        struct conv2d_args part = a;
+
+        part.x0 += at * 34;
+        part.x1 += at * (C - 34);
+        part.s.w = part.s.up_w = part.s.ow = LOW;
+        low = product(&k, 1, part, false);
+        assert_memory_equal(tall + at * COUT, low, LOW * COUT * sizeof *low);
+        free(low);
+    }
+    free(tall);
+    free(packed);
+    free(w);
+    free(scale);
+    free(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -393,6 +434,7 @@ int main(void)
         cmocka_unit_test(many_rows_give_the_bits_of_packed_weights),
         cmocka_unit_test(the_gate_has_one_verdict),
         cmocka_unit_test(bands_give_the_bits_of_whole_images),
+        cmocka_unit_test(pieces_give_the_bits_of_whole_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
