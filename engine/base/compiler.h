@@ -17,6 +17,9 @@
 #define CPU_RELAX() ((void)0)
 #endif
 
+/* Fetch the line at p into a cache beside the core, if it can be read. */
+#define PREFETCH(p) __builtin_prefetch((p), 0, 2)
+
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 #endif

@@ -58,6 +58,15 @@ struct gemm_tile {
     unsigned m, n;
 };
 
+/* m rows of A as they lie, one behind the other: C = A B, nr columns. */
+struct gemm_rows {
+    const void *a; /* [m][k], operand type                                   */
+    const void *b; /* panel                                                  */
+    const void *next; /* a panel that will be wanted soon, or any address     */
+    float *c;
+    size_t m, k, ldc;
+};
+
 struct gemm_outer {
     const float *const *a; /* [mr]; every pointer valid                     */
     size_t a_step, a_row;  /* floats between pixels, between rows           */
@@ -75,6 +84,9 @@ struct gemm_kernels {
     unsigned ku;        /* k elements side by side in a panel: 1, or 2       */
     bool is_blas;       /* products by the system's BLAS; tile is unused     */
     void (*tile)(const struct gemm_tile *t);
+    /* The products of tile() for many rows, bit by bit.  k is a multiple of ku.
+     * NULL: the rung has none. */
+    void (*rows)(const struct gemm_rows *g);
     /* n <= GEMM_MAX_DOTS, any m.  NULL: the rung has none. */
     void (*dots)(const struct gemm_tile *t);
     unsigned outer_mr, outer_nr;

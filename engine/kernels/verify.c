@@ -85,6 +85,27 @@ static bool verify_tile(const struct gemm_kernels *g, unsigned m, unsigned n,
     return true;
 }
 
+/* As many rows as two tiles and a part of one, by tiles one by one. */
+static bool verify_rows(const struct gemm_kernels *g)
+{
+    enum { K = 40, M = 2 * GEMM_MAX_MR + 3 };
+    _Alignas(64) float a[M * K], b[K * GEMM_MAX_NR];
+    float c[M * GEMM_MAX_NR], want[GEMM_MAX_NR];
+    for (unsigned i = 0; i < M * K; i++)
+        put_operand(g, a, i, verify_value(i));
+    for (unsigned i = 0; i < K * g->nr; i++)
+        put_operand(g, b, i, verify_value(3 * i + 1));
+    g->rows(&(struct gemm_rows){a, b, b, c, M, K, g->nr});
+    for (unsigned r = 0; r < M; r++) {
+        const void *row = (char *)a + r * K * dtype_size(g->operand);
+        g->tile(&(struct gemm_tile){&row, NULL, 0, b, 1, K, K, NULL, want,
+                                    g->nr, 1.0f, 1, g->nr});
+        if (memcmp(c + r * g->nr, want, g->nr * sizeof *want) != 0)
+            return false;
+    }
+    return true;
+}
+
 static bool verify_outer(const struct gemm_kernels *g)
 {
     enum { COLS = 5, ROWS = 3, STEP = GEMM_MAX_NR + 1, ROW = COLS * STEP };
@@ -627,7 +648,7 @@ bool kernels_verify(const struct kernel_table *table)
     for (size_t n = 1; n <= ATTENTION_COLS; n++)
         if (!verify_attention(&table->attn, n))
             return false;
-    return verify_outer(g) && verify_operands(g) &&
-           verify_either_winograd(table) &&
+    return (!g->rows || verify_rows(g)) && verify_outer(g) &&
+           verify_operands(g) && verify_either_winograd(table) &&
            (!table->i8.is_used || verify_int8(&table->i8));
 }

@@ -2,7 +2,8 @@
  *
  * Norm and activation act before upsampling: they commute with it, and each
  * source pixel is computed once a row.  A row is written at the width of the
- * source, then spread from right to left.
+ * source, then spread from right to left: a column of the source stands no
+ * further right than those that show it.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -10,61 +11,108 @@
 
 #include <string.h>
 
+#include "base/compiler.h"
 #include "kernels/kernels.h"
 
-/* Row sy of the sources to c0 | c1 columns of `to`. */
+/* Columns of a window that are inside of the picture, and the columns of the
+ * source that they show. */
+struct shown {
+    size_t from, n; /* columns of the window                                */
+    size_t at;      /* of the picture, the first                             */
+    size_t src, n_src;
+};
+
+static struct shown shown_of(const struct conv2d_shape *s,
+                             const struct band_window *w)
+{
+    int64_t end = w->x0 + w->cols;
+    struct shown v = {.from = w->x0 < 0 ? (size_t)-w->x0 : 0};
+
+    end = end < (int64_t)s->up_w ? end : (int64_t)s->up_w;
+    if (end <= 0 || v.from >= w->cols || w->x0 >= (int64_t)s->up_w)
+        return (struct shown){0};
+    v.at = (size_t)(w->x0 + (int64_t)v.from);
+    v.n = (size_t)end - v.at;
+    v.src = v.at * s->w / s->up_w;
+    v.n_src = ((size_t)end - 1) * s->w / s->up_w + 1 - v.src;
+    return v;
+}
+
+/* Row sy of the sources' channels in the window: n_src pixels of them. */
 static void source_row(const struct kernel_table *k,
-                       const struct conv2d_args *a, uint32_t image, size_t sy,
-                       float *to)
+                       const struct conv2d_args *a,
+                       const struct band_window *win, const struct shown *v,
+                       size_t sy, float *to)
 {
     const struct conv2d_shape *s = &a->s;
-    uint32_t c = s->c0 + s->c1, widths[2] = {s->c0, s->c1};
+    uint32_t all = s->c0 + s->c1, widths[2] = {s->c0, s->c1};
     const float *sources[2] = {a->x0, a->x1};
-    size_t at = 0;
+    size_t before = 0;
 
-    for (int i = 0; i < 2; i++) {
-        uint32_t w = widths[i];
+    for (int i = 0; i < 2; before += widths[i++]) {
+        size_t w = widths[i], from = win->c0, end = win->c0 + win->c;
         const float *x, *scale = NULL, *shift = NULL;
-        if (w == 0)
+        from = from > before ? from : before;
+        end = end < before + w ? end : before + w;
+        if (from >= end)
             continue;
-        x = sources[i] + ((size_t)image * s->h + sy) * s->w * w;
+        x = sources[i] +
+            (((size_t)win->image * s->h + sy) * s->w + v->src) * w + from -
+            before;
         if (a->scale) {
-            scale = a->scale + (size_t)image * c + at;
-            shift = a->shift + (size_t)image * c + at;
+            scale = a->scale + (size_t)win->image * all + from;
+            shift = a->shift + (size_t)win->image * all + from;
         }
-        if (w == c && !scale && a->act == ACT_NONE)
-            memcpy(to, x, (size_t)s->w * w * sizeof *to);
+        if (w == win->c && !scale && a->act == ACT_NONE)
+            memcpy(to, x, v->n_src * w * sizeof *to);
         else
-            k->vec.affine_act(a->act, s->w, w, x, w, scale, shift, to + at, c);
-        at += w;
+            k->vec.affine_act(a->act, v->n_src, end - from, x, w, scale, shift,
+                              to + from - win->c0, win->c);
+    }
+}
+
+/* Rows of a window are pieces of the picture's, too short for the core to see
+ * what comes next. */
+static void fetch_row(const struct conv2d_args *a,
+                      const struct band_window *win, const struct shown *v,
+                      size_t sy)
+{
+    const struct conv2d_shape *s = &a->s;
+    size_t line = 64 / sizeof(float);
+    size_t pixel = ((size_t)win->image * s->h + sy) * s->w + v->src;
+
+    if (sy >= s->h || s->c1 != 0)
+        return;
+    for (size_t p = 0; p < v->n_src; p++) {
+        const float *x = a->x0 + (pixel + p) * s->c0 + win->c0;
+        for (size_t c = 0; c < win->c; c += line)
+            PREFETCH(x + c);
     }
 }
 
 /* Nearest neighbour along a row, in place: the source stands in front. */
-static void spread_row(float *row, const struct conv2d_shape *s, uint32_t c)
+static void spread_row(float *row, const struct conv2d_shape *s,
+                       const struct shown *v, size_t c)
 {
-    for (size_t x = s->up_w; x-- > 0;) {
-        size_t from = x * s->w / s->up_w;
+    for (size_t x = v->n; x-- > 0;) {
+        size_t from = (v->at + x) * s->w / s->up_w - v->src;
         if (from != x)
             memcpy(row + x * c, row + from * c, c * sizeof *row);
     }
 }
 
-void band_fill(const struct kernel_table *k, const struct conv2d_args *args,
-               uint32_t image, int64_t y0, uint32_t n_rows, uint32_t band_w,
-               float *band)
+void band_fill_window(const struct kernel_table *k,
+                      const struct conv2d_args *args,
+                      const struct band_window *win, float *band)
 {
     const struct conv2d_shape *s = &args->s;
-    uint32_t c = s->c0 + s->c1;
-    size_t row_floats = (size_t)band_w * c;
-    size_t left = (size_t)s->pad_l * c;
-    size_t inside =
-        (size_t)(band_w - s->pad_l < s->up_w ? band_w - s->pad_l : s->up_w) * c;
-    size_t last = SIZE_MAX;
+    struct shown v = shown_of(s, win);
+    size_t row_floats = (size_t)win->cols * win->c, last = SIZE_MAX;
+    size_t left = v.from * win->c, inside = v.n * win->c;
 
-    for (uint32_t r = 0; r < n_rows; r++) {
+    for (uint32_t r = 0; r < win->rows; r++) {
         float *to = band + r * row_floats;
-        int64_t y = y0 + r;
+        int64_t y = win->y0 + r;
         size_t sy;
         if (y < 0 || y >= (int64_t)s->up_h) {
             memset(to, 0, row_floats * sizeof *to);
@@ -77,10 +125,27 @@ void band_fill(const struct kernel_table *k, const struct conv2d_args *args,
         }
         last = sy;
         memset(to, 0, left * sizeof *to);
-        source_row(k, args, image, sy, to + left);
+        fetch_row(args, win, &v, sy + 1);
+        source_row(k, args, win, &v, sy, to + left);
         if (s->up_w != s->w)
-            spread_row(to + left, s, c);
+            spread_row(to + left, s, &v, win->c);
         memset(to + left + inside, 0,
                (row_floats - left - inside) * sizeof *to);
     }
+}
+
+void band_fill(const struct kernel_table *k, const struct conv2d_args *args,
+               uint32_t image, int64_t y0, uint32_t n_rows, uint32_t band_w,
+               float *band)
+{
+    const struct conv2d_shape *s = &args->s;
+
+    band_fill_window(k, args,
+                     &(struct band_window){.image = image,
+                                           .y0 = y0,
+                                           .x0 = -(int64_t)s->pad_l,
+                                           .rows = n_rows,
+                                           .cols = band_w,
+                                           .c = s->c0 + s->c1},
+                     band);
 }

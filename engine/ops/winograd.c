@@ -49,10 +49,11 @@ struct forward {
     const struct op_ctx *ctx;
     const struct conv2d_args *a;
     struct winograd_grid g;
-    struct winograd_blocks blocks;
+    struct winograd_cut cut;
     unsigned char *scratch;
     size_t per_thread; /* bytes of band, sums and, by blocks, V and M     */
-    char *v;           /* by phases: of all tiles                         */
+    size_t band_floats, small; /* of the band; bytes in front of V         */
+    char *v; /* by phases: of all tiles                         */
     float *m;
     size_t all_tiles, panel_step;
     /* Transformed weights: panel p is `panel` bytes behind the one before, a
@@ -92,22 +93,55 @@ static void transform_band(const struct forward *f, size_t row, size_t n_rows,
                                   line, g->c, g->c);
 }
 
-static void transform_rows_of(const struct forward *f, size_t row,
-                              size_t n_rows, float *band, char *v, size_t plane)
+/* Some channels of rows row .. row + n_rows of a block, of one picture. */
+static void transform_slice(const struct forward *f,
+                            const struct winograd_block *b, size_t row,
+                            size_t n_rows, uint32_t c0, float *band, char *v)
+{
+    const struct winograd_grid *g = &f->g;
+    const struct conv2d_shape *s = &f->a->s;
+    size_t plane = f->cut.tiles * g->c;
+    struct band_window window = {
+        .image = (uint32_t)(row / g->tiles_h),
+        .y0 = (int64_t)(g->e * (row % g->tiles_h)) - s->pad_t,
+        .x0 = (int64_t)g->e * b->x - s->pad_l,
+        .rows = (uint32_t)(g->e * n_rows + 2),
+        .cols = g->e * b->n_cols + 2,
+        .c0 = c0,
+        .c = g->c - c0 < f->cut.slice ? g->c - c0 : f->cut.slice,
+    };
+    size_t line = (size_t)window.cols * window.c;
+
+    band_fill_window(f->ctx->k, f->a, &window, band);
+    v += c0 * g->v_size;
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t x = 0; x < b->n_cols; x++, v += g->c * g->v_size)
+            f->ctx->k->wino.input(v, plane,
+                                  band + g->e * r * line + g->e * x * window.c,
+                                  line, window.c, window.c);
+}
+
+static void transform_block(const struct forward *f,
+                            const struct winograd_block *b, float *band,
+                            char *v)
 {
     const struct winograd_grid *g = &f->g;
 
-    for (size_t n; n_rows > 0; n_rows -= n, row += n) {
-        n = rows_of_band(g, row, n_rows);
-        transform_band(f, row, n, band, v, plane);
-        v += n * g->tiles_w * g->c * g->v_size;
+    for (size_t at = 0, n; at < b->n_rows; at += n) {
+        size_t row = b->row + at, left = g->tiles_h - row % g->tiles_h;
+        n = b->n_rows - at < f->cut.band_rows ? b->n_rows - at
+                                              : f->cut.band_rows;
+        n = n < left ? n : left;
+        for (uint32_t c0 = 0; c0 < g->c; c0 += f->cut.slice)
+            transform_slice(f, b, row, n, c0, band,
+                            v + at * b->n_cols * g->c * g->v_size);
     }
 }
 
-/* Sums of row `row` of tiles to the picture: columns of the slice, which are
- * the first of M's. */
-static void output_row(const struct forward *f, size_t row, float *add,
-                       const float *m, size_t plane)
+/* Sums of n tiles of row `row` of tiles, from x0 on, to the picture: columns of
+ * the slice, which are the first of M's. */
+static void output_tiles(const struct forward *f, size_t row, size_t x0,
+                         size_t n, float *add, const float *m, size_t plane)
 {
     const struct winograd_grid *g = &f->g;
     size_t c0 = f->p0 * g->panel, end = f->p1 * g->panel;
@@ -116,8 +150,8 @@ static void output_row(const struct forward *f, size_t row, float *add,
     end = end < f->a->s.cout ? end : f->a->s.cout;
     columns.n = (uint32_t)(end - c0);
     winograd_fill_add(&columns, f->a, row / g->tiles_h);
-    for (size_t x = 0; x < g->tiles_w; x++, m += f->n_m)
-        winograd_put_tile(f->ctx->k, g, f->a, &columns, row, x, m, plane);
+    for (size_t x = 0; x < n; x++, m += f->n_m)
+        winograd_put_tile(f->ctx->k, g, f->a, &columns, row, x0 + x, m, plane);
 }
 
 /* Point q, panel p of the products of `tiles` tiles, by the rung's tile. */
@@ -163,6 +197,14 @@ static void multiply(const struct forward *f, size_t q, size_t p, const char *v,
         f->ctx->k->wino.gemm(m, f->n_m, (const float *)(const void *)v, g->c,
                              tiles, (const float *)(const void *)u, g->c,
                              false);
+    else if (f->ctx->k->gemm.rows)
+        f->ctx->k->gemm.rows(&(struct gemm_rows){.a = v,
+                                                 .b = u,
+                                                 .next = u + g->panel * row,
+                                                 .c = m,
+                                                 .m = tiles,
+                                                 .k = g->c,
+                                                 .ldc = f->n_m});
     else
         multiply_tiles(f, u, v, m, tiles);
 }
@@ -175,9 +217,10 @@ static unsigned char *thread_scratch(const struct forward *f, unsigned worker)
 /* Of a thread: its band and what it adds to a row of outputs; or room to make
  * operands of weights. */
 static size_t small_bytes(const struct kernel_table *k,
-                          const struct winograd_grid *g, bool is_made)
+                          const struct winograd_grid *g, size_t band_floats,
+                          bool is_made)
 {
-    size_t band = (g->band_floats + g->n_pad) * sizeof(float);
+    size_t band = (band_floats + g->n_pad) * sizeof(float);
     size_t room = is_made ? weight_room_bytes(k) : 0;
 
     return size_align(band > room ? band : room, 64);
@@ -266,31 +309,30 @@ static bool next_slice(struct forward *f, size_t p0)
 
 /* -- by blocks ----------------------------------------------------------- */
 
-static void run_block(void *arg, size_t block, unsigned worker)
+static void run_block(void *arg, size_t i, unsigned worker)
 {
     const struct forward *f = arg;
     const struct winograd_grid *g = &f->g;
+    struct winograd_block b = winograd_block_at(g, &f->cut, i);
     float *band = (float *)(void *)thread_scratch(f, worker);
-    float *add = band + g->band_floats;
-    char *v = (char *)band + small_bytes(f->ctx->k, g, f->a->rows != NULL);
-    float *m = (float *)(void *)(v + v_bytes(g, f->blocks.tiles));
-    size_t first = block * f->blocks.rows;
-    size_t rows = chunk_len(g->n_rows, f->blocks.rows, block);
+    float *add = band + f->band_floats;
+    char *v = (char *)band + f->small;
+    float *m = (float *)(void *)(v + v_bytes(g, f->cut.tiles));
 
-    transform_rows_of(f, first, rows, band, v, f->blocks.tiles * g->c);
+    transform_block(f, &b, band, v);
     for (size_t q = 0; q < g->points; q++)
         for (size_t p = 0; p < f->p1 - f->p0; p++)
-            multiply(f, q, p, v, m, rows * g->tiles_w, f->blocks.tiles);
-    for (size_t r = 0; r < rows; r++)
-        output_row(f, first + r, add, m + r * g->tiles_w * f->n_m,
-                   f->blocks.tiles * f->n_m);
+            multiply(f, q, p, v, m, b.n_rows * b.n_cols, f->cut.tiles);
+    for (size_t r = 0; r < b.n_rows; r++)
+        output_tiles(f, b.row + r, b.x, b.n_cols, add,
+                     m + r * b.n_cols * f->n_m, f->cut.tiles * f->n_m);
 }
 
 static void run_blocks(struct forward *f)
 {
     for (size_t p = 0; next_slice(f, p); p = f->p1) {
         f->n_m = (f->p1 - f->p0) * f->g.panel;
-        pool_run(f->ctx->pool, f->blocks.n, run_block, f);
+        pool_run(f->ctx->pool, f->cut.n, run_block, f);
     }
 }
 
@@ -342,9 +384,9 @@ static void phase_output(void *arg, size_t row, unsigned worker)
     const struct forward *f = arg;
     float *band = (float *)(void *)thread_scratch(f, worker);
 
-    output_row(f, row, band + f->g.band_floats,
-               f->m + row * f->g.tiles_w * f->g.n_pad,
-               f->all_tiles * f->g.n_pad);
+    output_tiles(f, row, 0, f->g.tiles_w, band + f->band_floats,
+                 f->m + row * f->g.tiles_w * f->g.n_pad,
+                 f->all_tiles * f->g.n_pad);
 }
 
 static void run_phases(struct forward *f, unsigned n_threads)
@@ -375,7 +417,7 @@ static size_t phases_bytes(const struct winograd_grid *g)
 /* Few blocks leave threads idle; and a block reads all weights, which large
  * ones do from memory each time. */
 static bool by_phases(const struct winograd_grid *g,
-                      const struct winograd_blocks *b, unsigned n_threads)
+                      const struct winograd_cut *b, unsigned n_threads)
 {
     size_t weights = (size_t)g->points * g->c * g->n_pad * g->v_size;
 
@@ -386,20 +428,23 @@ static bool by_phases(const struct winograd_grid *g,
 /* Where everything is, and how large it is. */
 struct room {
     bool is_by_phases;
-    size_t slice;      /* panels                                             */
-    size_t made;       /* bytes of a slice, in front                         */
+    size_t slice; /* panels                                             */
+    size_t made;  /* bytes of a slice, in front                         */
+    size_t band_floats, small; /* of the band; bytes in front of V           */
     size_t per_thread; /* bytes of each thread, behind it                    */
     size_t bytes;
 };
 
 static struct room room_of(const struct kernel_table *k,
                            const struct winograd_grid *g,
-                           const struct winograd_blocks *b, unsigned n_threads,
+                           const struct winograd_cut *b, unsigned n_threads,
                            bool is_made, bool is_by_phases)
 {
     struct room r = {.is_by_phases = is_by_phases, .slice = n_panels(g)};
 
-    r.per_thread = small_bytes(k, g, is_made);
+    r.band_floats = is_by_phases ? g->band_floats : b->band_floats;
+    r.small = small_bytes(k, g, r.band_floats, is_made);
+    r.per_thread = r.small;
     if (is_made) {
         r.slice = slice_panels(g, is_by_phases ? n_threads * SLICE_THREAD_BYTES
                                                : SLICE_BLOCKS_BYTES);
@@ -418,7 +463,7 @@ size_t winograd_scratch(const struct kernel_table *k, unsigned n_threads,
                         const struct conv2d_shape *s, bool is_made)
 {
     struct winograd_grid g = winograd_grid_of(k, s);
-    struct winograd_blocks b = winograd_blocks_of(k, &g);
+    struct winograd_cut b = winograd_cut_of(k, &g);
     size_t blocks, phases;
 
     if (is_made && !is_f2(k))
@@ -443,12 +488,14 @@ void winograd_run(const struct op_ctx *ctx, const struct conv2d_args *args)
         winograd_made_run(ctx, args);
         return;
     }
-    f.blocks = winograd_blocks_of(ctx->k, &f.g);
-    r = room_of(ctx->k, &f.g, &f.blocks, n_threads, args->rows != NULL,
-                by_phases(&f.g, &f.blocks, n_threads));
+    f.cut = winograd_cut_of(ctx->k, &f.g);
+    r = room_of(ctx->k, &f.g, &f.cut, n_threads, args->rows != NULL,
+                by_phases(&f.g, &f.cut, n_threads));
     f.made = (char *)ctx->scratch;
     f.scratch = ctx->scratch + r.made;
     f.per_thread = r.per_thread;
+    f.band_floats = r.band_floats;
+    f.small = r.small;
     f.slice = r.slice;
     f.u = args->w;
     f.plane = n_panels(&f.g) * panel_bytes(&f.g);

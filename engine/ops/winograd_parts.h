@@ -35,6 +35,32 @@ struct winograd_blocks {
 struct winograd_blocks winograd_blocks_of(const struct kernel_table *k,
                                           const struct winograd_grid *g);
 
+/* How a convolution forward is cut into blocks that go through all transforms
+ * together: rectangles of tiles.  Of large pictures strips of few rows cut into
+ * short pieces, so that their patches and sums stay in a cache and few pixels
+ * are computed for two of them; else whole rows, of several pictures. */
+struct winograd_cut {
+    uint32_t rows, cols;         /* of a block                               */
+    uint32_t low_rows, low_cols; /* of those in a picture's last strip       */
+    size_t per_strip, per_low, per_picture; /* blocks; per_picture 0: whole
+                                               rows                          */
+    size_t tiles, n; /* in a block, at most; blocks                          */
+    uint32_t band_rows, slice; /* of tiles and channels that share a band    */
+    size_t band_floats;
+};
+
+/* Rows row .. row + n_rows of tiles, columns x .. x + n_cols of them. */
+struct winograd_block {
+    size_t row, n_rows;
+    uint32_t x, n_cols;
+};
+
+struct winograd_cut winograd_cut_of(const struct kernel_table *k,
+                                    const struct winograd_grid *g);
+struct winograd_block winograd_block_at(const struct winograd_grid *g,
+                                        const struct winograd_cut *cut,
+                                        size_t i);
+
 /* The input of n_rows rows of tiles of one picture, from row `row` of the batch
  * on, side by side as patches overlap: [e n_rows + 2][band_w][c]. */
 void winograd_fill_band(const struct kernel_table *k,

@@ -211,6 +211,50 @@ static void tiles_agree_bit_for_bit(void **state)
     }
 }
 
+/* Many rows have the bits of their tiles, and nothing else is written. */
+static void check_rows(const struct gemm_kernels *g, size_t m, size_t k)
+{
+    enum { LDC = GEMM_MAX_NR + 16 };
+    float *a = noise(m * k, 1), *b = noise(g->nr * k, 2);
+    void *pa = operands(g, a, m * k), *pb = operands(g, b, g->nr * k);
+    float *c = noise((m + 2) * LDC, 3), *want = noise((m + 2) * LDC, 3);
+
+    g->rows(&(struct gemm_rows){.a = pa,
+                                .b = pb,
+                                .next = pb,
+                                .c = c + LDC,
+                                .m = m,
+                                .k = k,
+                                .ldc = LDC});
+    for (size_t r = 0; r < m; r++) {
+        const void *row = (char *)pa + r * k * dtype_size(g->operand);
+        g->tile(&(struct gemm_tile){.a = &row,
+                                    .b = pb,
+                                    .n_runs = 1,
+                                    .run_len = k,
+                                    .run_stride = k,
+                                    .c = want + (r + 1) * LDC,
+                                    .ldc = LDC,
+                                    .scale = 1,
+                                    .m = 1,
+                                    .n = g->nr});
+    }
+    assert_memory_equal(c, want, (m + 2) * LDC * sizeof *c);
+    free(a), free(b), free(pa), free(pb), free(c), free(want);
+}
+
+static void rows_agree_with_tiles(void **state)
+{
+    (void)state;
+    static const size_t depths[] = {2, 16, 64, 80, 130};
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
+    for (size_t t = 0; t < n_tables; t++)
+        for (size_t m = 1; m <= 43 && tables[t].gemm.rows; m++)
+            for (size_t d = 0; d < ARRAY_LEN(depths); d++)
+                check_rows(&tables[t].gemm, m, depths[d]);
+}
+
 static void check_outer(const struct kernel_table *k, size_t rows, size_t cols,
                         size_t a_step, bool is_dense)
 {
@@ -638,6 +682,7 @@ int main(void)
         cmocka_unit_test(tiles_of_every_rung),
         cmocka_unit_test(dots_of_every_rung),
         cmocka_unit_test(tiles_agree_bit_for_bit),
+        cmocka_unit_test(rows_agree_with_tiles),
         cmocka_unit_test(outer_products_of_every_rung),
         cmocka_unit_test(rows_are_added),
         cmocka_unit_test(bursts_count_their_work),

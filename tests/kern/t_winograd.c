@@ -46,6 +46,8 @@ static const struct shape_case cases_f4[] = {
     {2, 6, 5, 16, 0, 40, 2, 1, 12, 10, false, true, false},
     {1, 11, 13, 16, 0, 16, 1, 0, 9, 11, false, false, false},
     {20, 7, 7, 16, 16, 16, 1, 1, 7, 7, true, false, true},
+    {2, 27, 66, 96, 40, 16, 1, 1, 27, 66, true, true, true}, /* strips */
+    {1, 13, 35, 16, 0, 24, 2, 1, 26, 70, true, false, false},
 };
 
 static const struct shape_case cases_f2[] = {
@@ -55,6 +57,9 @@ static const struct shape_case cases_f2[] = {
     {1, 19, 18, 64, 0, 32, 1, 0, 17, 16, false, false, false},
     {8, 16, 16, 48, 32, 32, 1, 1, 16, 16, true, false, true},
     {5, 18, 18, 64, 0, 32, 1, 1, 18, 18, false, false, false},
+    {2, 34, 41, 48, 112, 32, 1, 1, 34, 41, true, true, true}, /* strips */
+    {1, 8, 25, 80, 0, 48, 2, 1, 16, 50, true, false, false},
+    {1, 28, 36, 96, 0, 32, 1, 1, 28, 36, false, false, true},
 };
 
 /* Absolute values of the matrices of F(e x e, 3x3), p = e + 2 points a side. */

@@ -142,6 +142,112 @@ static void tile(const struct gemm_tile *t)
     }
 }
 
+/* -- rows ------------------------------------------------------------------ */
+
+/* Pairs of k between two looks ahead: a cache line of A. */
+#define LOOK 16
+
+/* What the tile at hand fetches for those behind it. */
+struct ahead {
+    const char *a;  /* rows of the next tile                                 */
+    const char *b;  /* of the next panel, this tile's share                  */
+    size_t b_lines; /* at each look                                          */
+};
+
+/* The sums' lines, and operands that come next. */
+INLINE void look_ahead(struct ahead *to, ptrdiff_t step, char *c, size_t ldc,
+                       size_t at, size_t looks)
+{
+    for (unsigned r = 0; r < MR; r++)
+        _mm_prefetch(to->a + r * step, _MM_HINT_T0);
+    to->a += 64;
+    for (size_t i = 0; i < to->b_lines; i++, to->b += 64)
+        _mm_prefetch(to->b, _MM_HINT_T1);
+    for (size_t r = at * MR / looks; r < (at + 1) * MR / looks; r++) {
+        __builtin_prefetch(c + r * ldc, 1, 3);
+        __builtin_prefetch(c + r * ldc + 64, 1, 3);
+    }
+}
+
+/* MR rows of a, `step` bytes apart, of `pairs` pairs of k. */
+INLINE void whole_tile(char *c, size_t ldc, const char *a, ptrdiff_t step,
+                       const char *b, size_t pairs, struct ahead *to)
+{
+    __m512 acc[MR][2];
+    size_t looks = (pairs + LOOK - 1) / LOOK;
+    ptrdiff_t step3 = 3 * step;
+    const unsigned m = MR;
+#pragma GCC unroll 14
+    for (unsigned r = 0; r < MR; r++)
+        acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+    for (size_t at = 0; at < looks; at++) {
+        size_t left = pairs - at * LOOK;
+        const char *end = a + 4 * (left < LOOK ? left : LOOK);
+        const char *a4 = a + 4 * step, *a8 = a + 8 * step, *a12 = a + 12 * step;
+        look_ahead(to, step, c, ldc, at, looks);
+        for (; a < end; b += 4 * NR) {
+            __m512bh b0 = (__m512bh)_mm512_loadu_si512(b);
+            __m512bh b1 = (__m512bh)_mm512_loadu_si512(b + 64);
+            STEP(0, a)
+            STEP(1, a + step)
+            STEP(2, a + 2 * step)
+            STEP(3, a + step3)
+            STEP(4, a4)
+            STEP(5, a4 + step)
+            STEP(6, a4 + 2 * step)
+            STEP(7, a4 + step3)
+            STEP(8, a8)
+            STEP(9, a8 + step)
+            STEP(10, a8 + 2 * step)
+            STEP(11, a8 + step3)
+            STEP(12, a12)
+            STEP(13, a12 + step)
+            a += 4;
+            a4 += 4;
+            a8 += 4;
+            a12 += 4;
+        }
+    }
+#pragma GCC unroll 14
+    for (unsigned r = 0; r < MR; r++) {
+        _mm512_storeu_ps(c + r * ldc, acc[r][0]);
+        _mm512_storeu_ps(c + r * ldc + 64, acc[r][1]);
+    }
+}
+
+static void rows(const struct gemm_rows *g)
+{
+    size_t tiles = (g->m + MR - 1) / MR, pairs = g->k / 2;
+    const char *a = g->a;
+    ptrdiff_t step = (ptrdiff_t)g->k * 2;
+    size_t looks = (pairs + LOOK - 1) / LOOK;
+    struct ahead to = {.b = g->next};
+
+    to.b_lines = (2 * pairs + tiles * looks - 1) / (tiles * looks);
+    for (size_t i = 0; i < g->m; i += MR, a += MR * step) {
+        const void *pointers[MR];
+        struct gemm_tile t = {.a = pointers,
+                              .b = g->b,
+                              .n_runs = 1,
+                              .run_len = g->k,
+                              .run_stride = g->k,
+                              .c = g->c + i * g->ldc,
+                              .ldc = g->ldc,
+                              .scale = 1,
+                              .m = (unsigned)(g->m - i),
+                              .n = NR};
+        to.a = a + MR * step;
+        if (g->m - i >= MR) {
+            whole_tile((char *)t.c, g->ldc * sizeof(float), a, step, g->b,
+                       pairs, &to);
+            continue;
+        }
+        for (unsigned r = 0; r < t.m; r++)
+            pointers[r] = a + (ptrdiff_t)r * step;
+        by_rows[t.m](&t, 0, step);
+    }
+}
+
 /* -- operands -------------------------------------------------------------- */
 
 INLINE void store_part(uint16_t *to, __m512 v, size_t n)
@@ -275,6 +381,7 @@ void gemm_kernels_avx512bf16(struct gemm_kernels *g)
     g->ku = 2;
     g->is_blas = false;
     g->tile = tile;
+    g->rows = rows;
     g->dots = NULL;
     g->narrow = narrow;
     g->narrow_act = narrow_act;
