@@ -4,8 +4,9 @@
  * attention goes by the tiles of gemm_kernels.h.  ATTENTION_COLS queries are
  * the columns of everything:
  *
- *     scores    S[key][query] = K Q^T         rows of K, panel of Q^T
- *     softmax   P = 2^(S - max)               panel of P
+ *     powers    P = 2^(K Q^T - max)           rows of K, panels of Q^T and P
+ *     scores    S[key][query] = K Q^T         the same in two steps, for where
+ *     softmax   P = 2^(S - max)               max is yet to be found
  *     weigh     O^T = O^T factor + V^T P      rows of V^T
  *
  * A panel is that of gemm_kernels.h, [k / 2][ATTENTION_COLS][2] operands.
@@ -26,18 +27,30 @@
 
 #define ATTENTION_COLS 32
 
+/* A number is not too far from the maximum if the sum of powers is neither
+ * above this nor below its inverse: they are floats, and as good as any. */
+#define ATTENTION_FAR 0x1p60f
+
 /* m rows of k operands, `pitch` apart, times a panel; k is even. */
 struct attention_product {
     size_t m, k, pitch;
     const void *rows, *panel;
 };
 
-/* Of each column: the maximum of its scores up to the last block, and with
- * this one; the sum of its powers; what they are multiplied by. */
+/* Of each column: what was and what is now subtracted from its scores, their
+ * maximum or a number not too far from it; the sum of its powers; what those
+ * so far are multiplied by. */
 struct attention_sums {
     _Alignas(64) float max[ATTENTION_COLS], top[ATTENTION_COLS];
     float sum[ATTENTION_COLS], factor[ATTENTION_COLS];
+    float total[ATTENTION_COLS]; /* of powers(): of the block alone          */
 };
+
+static inline bool attention_is_near(const struct attention_sums *s, size_t j)
+{
+    return s->total[j] <= ATTENTION_FAR &&
+           s->sum[j] + s->total[j] >= 1 / ATTENTION_FAR;
+}
 
 struct attention_kernels {
     /* A panel of Q^T from n rows of d floats, times alpha; row d is 0 if d is
@@ -48,15 +61,20 @@ struct attention_kernels {
      * pitch is even. */
     void (*values)(void *block, size_t pitch, size_t n, size_t d,
                    const float *v, size_t ldv);
-    /* s = rows times panel; top[j] = max(top[j], column maximum). */
-    void (*scores)(const struct attention_product *p, float *s, float *top);
+    /* s = rows times panel. */
+    void (*scores)(const struct attention_product *p, float *s);
     /* One block of a running softmax down n columns of s:
      *   panel = 2^(s - top);  factor = 2^(max - top);
      *   sum = sum factor + column sum before rounding;  max = top.
-     * max starts at -FLT_MAX with sum 0; scores are finite.  The panel may be
-     * s.  Whether any factor is not 1. */
+     * Scores are finite.  The panel may be s.  Whether any factor is not 1. */
     bool (*softmax)(size_t rows, size_t n, const float *s,
                     struct attention_sums *sums, void *panel);
+    /* scores() and softmax() of n columns in one pass, max as it is:
+     *   panel = 2^(rows times panel - max);  total = column sum;  sum += total.
+     * False where a column is not attention_is_near(): sum is left alone then,
+     * and the panel is of no worth. */
+    bool (*powers)(const struct attention_product *p, size_t n,
+                   struct attention_sums *sums, void *panel);
     /* o = o factor[j] + rows times panel; factor NULL: 1. */
     void (*weigh)(const struct attention_product *p, const float *factor,
                   float *o);

@@ -257,42 +257,47 @@ static bool verify_operands(const struct gemm_kernels *g)
 
 /* -- attention, against the scalar twin ------------------------------------ */
 
-enum { ATTENTION_ROWS = 29, ATTENTION_K = 24, ATTENTION_PITCH = 34 };
+enum { ATTENTION_K = 24, ATTENTION_PITCH = 34 };
 
 /* Operands and results of one set of kernels. */
 struct verify_attention {
-    _Alignas(64) uint16_t panel[ATTENTION_PITCH * ATTENTION_COLS];
-    _Alignas(64) float s[ATTENTION_ROWS * ATTENTION_COLS];
+    _Alignas(64) uint16_t queries[ATTENTION_K * ATTENTION_COLS];
+    _Alignas(64) uint16_t powers[ATTENTION_K * ATTENTION_COLS];
+    _Alignas(64) float s[ATTENTION_K * ATTENTION_COLS];
+    _Alignas(64) float o[ATTENTION_K * ATTENTION_COLS];
     uint16_t block[ATTENTION_K * ATTENTION_PITCH];
     float out[ATTENTION_COLS * ATTENTION_K];
     struct attention_sums sums;
+    bool is_near;
 };
 
+/* The odd number of rows of scores becomes a panel by both ways. */
 static void run_attention(const struct attention_kernels *k,
                           struct verify_attention *t, size_t n)
 {
     enum { LD = ATTENTION_K + 1 };
     float x[ATTENTION_COLS * LD];
-    struct attention_product p = {.m = ATTENTION_K,
-                                  .k = ATTENTION_K,
-                                  .pitch = ATTENTION_PITCH,
-                                  .rows = t->block,
-                                  .panel = t->panel};
+    struct attention_product p = {ATTENTION_K - 1, ATTENTION_K, ATTENTION_PITCH,
+                                  t->block, t->queries};
     for (unsigned i = 0; i < ATTENTION_COLS * LD; i++)
         x[i] = verify_value(i);
     memset(t, 0, sizeof *t);
-    for (size_t j = 0; j < ATTENTION_COLS; j++)
-        t->sums.max[j] = -3e38f;
     k->values(t->block, ATTENTION_PITCH, ATTENTION_COLS, ATTENTION_K, x, LD);
-    k->queries(t->panel, n, ATTENTION_K - 1, x, LD, 1);
-    k->scores(&p, t->s, t->sums.top);
-    (void)k->softmax(p.m - 1, n, t->s, &t->sums, t->panel);
-    k->weigh(&p, t->sums.factor, t->s);
-    k->outputs(ATTENTION_K, n, t->s, t->sums.sum, t->out, ATTENTION_K);
+    k->queries(t->queries, n, ATTENTION_K - 1, x, LD, 1);
+    k->scores(&p, t->s);
+    for (size_t i = 0; i < p.m * ATTENTION_COLS; i++)
+        t->sums.top[i % ATTENTION_COLS] =
+            fmaxf(t->sums.top[i % ATTENTION_COLS], t->s[i]);
+    (void)k->softmax(p.m, n, t->s, &t->sums, t->powers);
+    t->is_near = k->powers(&p, n, &t->sums, t->powers);
+    p.panel = t->powers;
+    k->weigh(&p, NULL, t->o);
+    k->weigh(&p, t->sums.factor, t->o);
+    k->outputs(ATTENTION_K, n, t->o, t->sums.sum, t->out, ATTENTION_K);
 }
 
-/* Scores are whole numbers; powers are a unit of bf16 apart where an ulp of f32
- * decides the rounding, and products of them as far as their sums allow. */
+/* Scores are whole numbers; powers may be a unit of bf16 apart where an ulp of
+ * f32 decides the rounding, and so are means of values up to 8. */
 static bool verify_attention(const struct attention_kernels *k, size_t n)
 {
     struct verify_attention got, want;
@@ -300,16 +305,19 @@ static bool verify_attention(const struct attention_kernels *k, size_t n)
     attention_kernels_scalar(&twin);
     run_attention(k, &got, n);
     run_attention(&twin, &want, n);
-    if (memcmp(got.block, want.block, sizeof got.block) != 0)
+    if (memcmp(got.block, want.block, sizeof got.block) != 0 || !got.is_near)
         return false;
+    for (size_t i = 0; i < (ATTENTION_K - 1) * ATTENTION_COLS; i++)
+        if (i % ATTENTION_COLS < n && got.s[i] != want.s[i])
+            return false;
     for (size_t j = 0; j < n; j++)
         if (got.sums.max[j] != want.sums.max[j] ||
+            got.sums.factor[j] != want.sums.factor[j] ||
             !(fabsf(got.sums.sum[j] - want.sums.sum[j]) <=
-              1e-5f * want.sums.sum[j]) ||
-            got.sums.factor[j] != want.sums.factor[j])
+              3e-4f * want.sums.sum[j]))
             return false;
     for (size_t i = 0; i < n * ATTENTION_K; i++)
-        if (!(fabsf(got.out[i] - want.out[i]) <= 0.05f))
+        if (!(fabsf(got.out[i] - want.out[i]) <= 0.07f))
             return false;
     return true;
 }

@@ -1,38 +1,46 @@
 /* attention_panels.c - softmax attention by the rung's own kernels for it.
  *
  * The scheme of attention_bf16.c with other kernels (attention_kernels.h): a
- * panel of queries goes through a block of keys by itself, so that its scores,
- * queries and outputs stay in the first cache, and its probabilities lie where
- * its scores lay.  The panels of a piece share a block of keys and values,
- * which come from the second.
+ * panel of queries goes through a block of keys by itself, so that its powers,
+ * queries and outputs stay in the first cache.  The panels of a piece share a
+ * block of keys and values, which come from the second.
+ *
+ * Most scores are no great numbers.  Then their powers and sums are floats as
+ * good as those of scores below 0, and nobody needs a maximum: 0 is subtracted,
+ * scores are never stored, and outputs never multiplied by factors.  Of a
+ * column whose sum shows that this was too far from its maximum, and where keys
+ * are masked, scores are computed again, and their maximum is subtracted from
+ * then on.
  *
  * First all keys and values become operands, once for all their queries: K as
- * rows [key][d], V transposed in blocks [d][BLOCK_KEYS] whose rows lie close
- * enough together not to fall into the same few sets of the cache.  Maximum,
- * sums and outputs are f32.
+ * rows [key][d], V transposed in blocks [d][keys] whose rows are an odd number
+ * of lines apart, not to fall into the same few sets of the cache.  Sums and
+ * outputs are f32.
  *
  * SPDX-License-Identifier: MIT
  */
 #include "ops/attention_panels.h"
 
-#include <float.h>
 #include <string.h>
 
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
 
-#define PANELS     ((size_t)2) /* of a piece                                 */
-#define COLS       ((size_t)ATTENTION_COLS)
-#define BLOCK_KEYS ((size_t)84) /* whole tiles of 14 rows, and even          */
-#define LOG2_E     1.44269504f
-#define BEHIND     (-1e30f) /* minus infinity, for kernels                   */
+#define PANELS    ((size_t)2) /* of a piece                                 */
+#define COLS      ((size_t)ATTENTION_COLS)
+#define MAX_KEYS  ((size_t)196) /* of a block: whole tiles of 14 rows       */
+#define LINE_KEYS ((size_t)32)  /* operands of a line of the cache          */
+#define LOG2_E    1.44269504f
+#define BEHIND    (-1e30f) /* minus infinity, for kernels                   */
 
 struct job {
     const struct op_ctx *ctx;
     const struct attention_args *a;
     size_t row;              /* operands of a row of K                       */
-    size_t n_blocks;         /* of keys                                      */
+    size_t n_blocks, n_keys; /* blocks; keys of all but the last             */
+    size_t pitch;            /* operands of a row of V^T of a block          */
+    size_t block_bytes;      /* of V^T                                       */
     size_t k_bytes, v_bytes; /* of one head, as operands                     */
     size_t q_bytes, worker_bytes;
     char *heads, *workers;
@@ -56,12 +64,15 @@ static struct job job_make(const struct attention_args *a)
     struct job j = {.a = a};
 
     j.row = size_align(a->d, 2);
-    j.n_blocks = (a->len_k + BLOCK_KEYS - 1) / BLOCK_KEYS;
+    j.n_blocks = (a->len_k + MAX_KEYS - 1) / MAX_KEYS;
+    j.n_keys = size_align((a->len_k + j.n_blocks - 1) / j.n_blocks, 2);
+    j.pitch = ((j.n_keys + LINE_KEYS - 1) / LINE_KEYS | 1) * LINE_KEYS;
+    j.block_bytes = a->d * j.pitch * 2;
     j.k_bytes = size_align(a->len_k * j.row * 2, 64);
-    j.v_bytes = size_align(j.n_blocks * a->d * BLOCK_KEYS * 2, 64);
+    j.v_bytes = j.n_blocks * j.block_bytes;
     j.q_bytes = j.row * COLS * 2;
     j.worker_bytes = PANELS * (j.q_bytes + a->d * COLS * sizeof(float)) +
-                     BLOCK_KEYS * COLS * sizeof(float);
+                     j.n_keys * COLS * sizeof(float);
     return j;
 }
 
@@ -87,36 +98,73 @@ static void pack_block(void *arg, size_t i, unsigned worker)
     const struct job *job = arg;
     const struct attention_args *a = job->a;
     const struct kernel_table *k = job->ctx->k;
-    size_t head = i / job->n_blocks, at = i % job->n_blocks * BLOCK_KEYS;
+    size_t head = i / job->n_blocks, at = i % job->n_blocks * job->n_keys;
     size_t image = head / a->heads, column = head % a->heads * a->d;
-    size_t n = a->len_k - at < BLOCK_KEYS ? a->len_k - at : BLOCK_KEYS;
+    size_t n = a->len_k - at < job->n_keys ? a->len_k - at : job->n_keys;
     const float *key = a->k + (image * a->len_k + at) * a->ldk + column;
     const float *value = a->v + (image * a->len_k + at) * a->ldv + column;
     char *row = head_at(job, head) + at * job->row * 2;
-    char *block = head_at(job, head) + job->k_bytes + at * a->d * 2;
+    char *block = head_at(job, head) + job->k_bytes +
+                  i % job->n_blocks * job->block_bytes;
 
     (void)worker;
     for (size_t r = 0; r < n; r++, key += a->ldk, row += job->row * 2) {
         k->gemm.narrow(row, key, a->d);
         memset(row + (size_t)a->d * 2, 0, (job->row - a->d) * 2);
     }
-    k->attn.values(block, BLOCK_KEYS, n, a->d, value, a->ldv);
+    k->attn.values(block, job->pitch, n, a->d, value, a->ldv);
 }
 
-/* Scores of keys from j on that are behind their query; key 0 is behind
- * none. */
-static void mask_future(struct panel *p, float *s, size_t n_keys, size_t j)
+/* Whether some of n_keys keys from j on are behind a query of the panel. */
+static bool is_masked(const struct attention_args *a, const struct panel *p,
+                      size_t j, size_t n_keys)
 {
-    memcpy(p->sums.top, p->sums.max, sizeof p->sums.top);
-    for (size_t i = 0; i < n_keys; i++)
-        for (size_t q = 0; q < COLS; q++) {
-            float *score = s + i * COLS + q;
+    return a->is_causal && j + n_keys > p->at + 1;
+}
 
-            if (p->at + q < j + i)
-                *score = BEHIND;
-            if (*score > p->sums.top[q])
-                p->sums.top[q] = *score;
-        }
+/* The scores of keys from j on that are behind their query count for nothing;
+ * key 0 is behind none. */
+static void mask_future(const struct panel *p, float *s, size_t n_keys,
+                        size_t j)
+{
+    for (size_t i = 0; i < n_keys; i++)
+        for (size_t q = 0; q < COLS && p->at + q < j + i; q++)
+            s[i * COLS + q] = BEHIND;
+}
+
+/* The largest of each column of s. */
+static void find_maxima(const float *s, size_t n_keys, float *max)
+{
+    memcpy(max, s, COLS * sizeof *max);
+    for (size_t i = 1; i < n_keys; i++)
+        for (size_t q = 0; q < COLS; q++)
+            if (s[i * COLS + q] > max[q])
+                max[q] = s[i * COLS + q];
+}
+
+/* The block's powers come to lie in s; whether the outputs before it are to be
+ * multiplied by the factors.  A column that powers() could do stays as it is,
+ * whatever another column holds. */
+static bool weights_by_maximum(const struct job *job, struct panel *p,
+                               const struct attention_product *scores, float *s,
+                               size_t j, bool has_totals)
+{
+    const struct attention_kernels *attn = &job->ctx->k->attn;
+    struct attention_sums *sums = &p->sums;
+
+    attn->scores(scores, s);
+    if (is_masked(job->a, p, j, scores->m))
+        mask_future(p, s, scores->m, j);
+    find_maxima(s, scores->m, sums->top);
+    for (size_t q = 0; q < COLS; q++) {
+        bool is_kept = has_totals && attention_is_near(sums, q);
+
+        if (is_kept || (j > 0 && sums->top[q] < sums->max[q]))
+            sums->top[q] = sums->max[q];
+        if (j == 0)
+            sums->max[q] = sums->top[q];
+    }
+    return attn->softmax(scores->m, p->n, s, sums, s);
 }
 
 static void attend_block(const struct job *job, struct panel *p,
@@ -124,25 +172,22 @@ static void attend_block(const struct job *job, struct panel *p,
 {
     const struct attention_args *a = job->a;
     const struct attention_kernels *attn = &job->ctx->k->attn;
-    bool has_moved;
+    struct attention_product scores = {.m = n_keys,
+                                       .k = job->row,
+                                       .pitch = job->row,
+                                       .rows = head + j * job->row * 2,
+                                       .panel = p->q};
+    struct attention_product outputs = {
+        .m = a->d,
+        .k = size_align(n_keys, 2),
+        .pitch = job->pitch,
+        .rows = head + job->k_bytes + j / job->n_keys * job->block_bytes,
+        .panel = s};
+    bool can_be_near = !is_masked(a, p, j, n_keys), has_moved = false;
 
-    memcpy(p->sums.top, p->sums.max, sizeof p->sums.top);
-    attn->scores(&(struct attention_product){.m = n_keys,
-                                             .k = job->row,
-                                             .pitch = job->row,
-                                             .rows = head + j * job->row * 2,
-                                             .panel = p->q},
-                 s, p->sums.top);
-    if (a->is_causal && j + n_keys > p->at)
-        mask_future(p, s, n_keys, j);
-    has_moved = attn->softmax(n_keys, p->n, s, &p->sums, s);
-    attn->weigh(
-        &(struct attention_product){.m = a->d,
-                                    .k = size_align(n_keys, 2),
-                                    .pitch = BLOCK_KEYS,
-                                    .rows = head + job->k_bytes + j * a->d * 2,
-                                    .panel = s},
-        has_moved ? p->sums.factor : NULL, p->o);
+    if (!can_be_near || !attn->powers(&scores, p->n, &p->sums, s))
+        has_moved = weights_by_maximum(job, p, &scores, s, j, can_be_near);
+    attn->weigh(&outputs, has_moved ? p->sums.factor : NULL, p->o);
 }
 
 static void panel_open(const struct job *job, struct panel *p, size_t image,
@@ -151,8 +196,6 @@ static void panel_open(const struct job *job, struct panel *p, size_t image,
     const struct attention_args *a = job->a;
 
     memset(&p->sums, 0, sizeof p->sums);
-    for (size_t j = 0; j < COLS; j++)
-        p->sums.max[j] = -FLT_MAX;
     memset(p->o, 0, a->d * COLS * sizeof *p->o);
     job->ctx->k->attn.queries(
         p->q, p->n, a->d, a->q + (image * a->len_q + p->at) * a->ldq + column,
@@ -173,7 +216,7 @@ static void attend_piece(void *arg, size_t i, unsigned worker)
     float *s = (float *)(void *)memory;
     struct panel panels[PANELS];
 
-    memory += BLOCK_KEYS * COLS * sizeof(float);
+    memory += job->n_keys * COLS * sizeof(float);
     for (size_t p = 0; p < n_panels; p++) {
         panels[p].at = at + p * COLS;
         panels[p].n = n - p * COLS < COLS ? n - p * COLS : COLS;
@@ -182,10 +225,10 @@ static void attend_piece(void *arg, size_t i, unsigned worker)
         memory += job->q_bytes + a->d * COLS * sizeof(float);
         panel_open(job, &panels[p], image, column);
     }
-    for (size_t j = 0; j < len; j += BLOCK_KEYS)
+    for (size_t j = 0; j < len; j += job->n_keys)
         for (size_t p = 0; p < n_panels; p++)
             attend_block(job, &panels[p], head_at(job, head), s, j,
-                         len - j < BLOCK_KEYS ? len - j : BLOCK_KEYS);
+                         len - j < job->n_keys ? len - j : job->n_keys);
     for (size_t p = 0; p < n_panels; p++)
         job->ctx->k->attn.outputs(
             a->d, panels[p].n, panels[p].o, panels[p].sums.sum,

@@ -3,7 +3,8 @@
  *
  * Operands are rounded to bf16 before both sides see them: EPS16 / 2 of what
  * they are.  A sum of k products in f32 errs by k EPS of their magnitudes.  A
- * power of two may err by 3e-6: far less than its rounding to bf16.
+ * power of two that is rounded to bf16 may err by 1.1e-4 before, a factor by
+ * 3e-6.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -16,9 +17,10 @@
 #include "tensor/dtype.h"
 #include "tables.h"
 
-#define COLS  ATTENTION_COLS
-#define EPS16 (1.0 / 128) /* the spacing of bf16 at 1 */
-#define POWER 3e-6
+#define COLS   ATTENTION_COLS
+#define EPS16  (1.0 / 128) /* the spacing of bf16 at 1 */
+#define POWER  1.1e-4
+#define FACTOR 3e-6
 
 #define EACH_TABLE(k)                        \
     struct kernel_table tables_[TABLES_MAX]; \
@@ -151,25 +153,52 @@ static double product_of(const struct attention_product *p, size_t i, size_t j,
 static void check_scores(const struct kernel_table *k,
                          const struct attention_product *p)
 {
-    float *s = fresh(p->m * COLS * sizeof *s), top[COLS];
+    float *s = fresh(p->m * COLS * sizeof *s);
 
-    for (size_t j = 0; j < COLS; j++)
-        top[j] = (float)j - 4;
-    k->attn.scores(p, s, top);
-    for (size_t j = 0; j < COLS; j++) {
-        float most = (float)j - 4;
+    k->attn.scores(p, s);
+    for (size_t i = 0; i < p->m * COLS; i++) {
+        double size, want = product_of(p, i / COLS, i % COLS, &size);
 
-        for (size_t i = 0; i < p->m; i++) {
-            double size, want = product_of(p, i, j, &size);
-
-            assert_near("scores", k->isa, i, s[i * COLS + j], want,
-                        (double)p->k * EPS * size);
-            most = fmaxf(most, s[i * COLS + j]);
-        }
-        assert_near("top", k->isa, j, top[j], most, 0);
+        assert_near("scores", k->isa, i, s[i], want, (double)p->k * EPS * size);
     }
     assert_tail("scores", s, p->m * COLS * sizeof *s);
     free(s);
+}
+
+/* A power's exponent is off by that of its score and by its own rounding. */
+static void check_powers(const struct kernel_table *k,
+                         const struct attention_product *p, size_t n)
+{
+    size_t rows = size_align(p->m, 2), bytes = rows * COLS * 2;
+    uint16_t *panel = fresh(bytes);
+    struct attention_sums sums = {0};
+
+    for (size_t j = 0; j < COLS; j++) {
+        sums.max[j] = (float)j - 4;
+        sums.sum[j] = 3;
+    }
+    assert_true(k->attn.powers(p, n, &sums, panel));
+    for (size_t j = 0; j < n; j++) {
+        double total = 0;
+
+        for (size_t i = 0; i < rows; i++) {
+            double size = 0, want = 0, error;
+
+            if (i < p->m)
+                want = exp2(product_of(p, i, j, &size) - sums.max[j]);
+            error = POWER + ((double)p->k * size + 64) * EPS;
+            total += want;
+            assert_near("powers", k->isa, i, operand_at(panel, place_of(i, j)),
+                        want, (EPS16 / 2 + error) * want + FLT_MIN);
+        }
+        assert_near("total", k->isa, j, sums.total[j], total,
+                    (2 * POWER + 1e-4) * total);
+        assert_near("sum", k->isa, j, sums.sum[j], 3 + (double)sums.total[j],
+                    EPS * (3 + total));
+        assert_near("max", k->isa, j, sums.max[j], (double)j - 4, 0);
+    }
+    assert_tail("powers", panel, bytes);
+    free(panel);
 }
 
 static void check_weigh(const struct kernel_table *k,
@@ -208,6 +237,8 @@ static void test_products(void **state)
             p.rows = rows;
             p.panel = panel;
             check_scores(k, &p);
+            check_powers(k, &p, 1 + i);
+            check_powers(k, &p, COLS);
             check_weigh(k, &p, false);
             check_weigh(k, &p, true);
             free(rows);
@@ -253,7 +284,7 @@ static void check_block(const struct kernel_table *k, struct softmax_case *t,
                         (EPS16 / 2 + 2 * POWER) * p + FLT_MIN);
         }
         assert_near("factor", k->isa, j, t->sums.factor[j], factor,
-                    (POWER + 20 * EPS) * factor);
+                    (FACTOR + 20 * EPS) * factor);
         assert_near("max", k->isa, j, t->sums.max[j], top, 0);
         assert_near("sum", k->isa, j, t->sums.sum[j], t->sum[j],
                     (2 * POWER + (double)(rows + 4) * EPS) * t->sum[j]);
@@ -290,6 +321,48 @@ static void test_softmax(void **state)
         }
 }
 
+/* Columns whose scores are all the same and more or less far from max. */
+static void test_far_powers(void **state)
+{
+    static const struct {
+        float score, max, sum;
+        bool is_near;
+    } rows[] = {
+        {0, 0, 0, true},     {58, 0, 0, true},     {62, 0, 0, false},
+        {-60, 0, 0, true},   {-64, 0, 0, false},   {-64, 0, 1, true},
+        {500, 480, 0, true}, {500, 400, 1, false}, {-1000, 0, 1, true},
+        {NAN, 0, 1, false},  {400, 0, 1, false},   {-1000, -990, 0, true},
+        {3000, 0, 0, false}, {-3000, 0, 0, false},
+    };
+
+    EACH_TABLE(k)
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        for (size_t n = 1; n <= COLS; n += 5) {
+            _Alignas(64) uint16_t q[2 * COLS] = {0}, panel[4 * COLS];
+            uint16_t key[8];
+            float one[2] = {1, 0}, x[COLS];
+            struct attention_product p = {3, 2, 2, key, q};
+            struct attention_sums sums = {0};
+
+            for (size_t j = 0; j < COLS; j++)
+                x[j] = j == n - 1 || j >= n ? rows[i].score : rows[i].max;
+            k->attn.queries(q, COLS, 1, x, 1, 1);
+            for (size_t r = 0; r < 4; r++)
+                k->attn.values(key + 2 * r, 2, 1, 1, one, 1);
+            for (size_t j = 0; j < COLS; j++) {
+                sums.max[j] = rows[i].max;
+                sums.sum[j] = rows[i].sum;
+            }
+            assert_int_equal(k->attn.powers(&p, n, &sums, panel),
+                             rows[i].is_near);
+            for (size_t j = 0; j < n; j++)
+                assert_int_equal(attention_is_near(&sums, j),
+                                 rows[i].is_near || j < n - 1);
+            if (!rows[i].is_near)
+                assert_true(sums.sum[n - 1] == rows[i].sum);
+        }
+}
+
 /* All of the range, one score a column and its distance from the maximum. */
 static void test_power_error(void **state)
 {
@@ -313,7 +386,7 @@ static void test_power_error(void **state)
             for (size_t j = 0; j < COLS; j++)
                 assert_near("power", k->isa, i, sums.factor[j],
                             exp2(s[i * COLS + j]),
-                            POWER * exp2(s[i * COLS + j]));
+                            FACTOR * exp2(s[i * COLS + j]));
         }
     }
 }
@@ -352,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_queries),     cmocka_unit_test(test_values),
         cmocka_unit_test(test_products),    cmocka_unit_test(test_softmax),
         cmocka_unit_test(test_power_error), cmocka_unit_test(test_outputs),
+        cmocka_unit_test(test_far_powers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -264,8 +264,8 @@ static void test_forward(void **state)
 
 /* -- operands of bf16 ------------------------------------------------------ */
 
-static const char *const bf16_tables[] = {"scalar bf16", "portable bf16",
-                                          "avx2 bf16", "emulated"};
+static const char *const bf16_tables[] = {
+    "scalar bf16", "portable bf16", "avx2 bf16", "avx512bf16", "emulated"};
 
 /* Rounding an operand errs by 2^-8 of it at most, a product of two by 2.01 *
  * 2^-8.  So a score errs by e = 2.01 * 2^-8 scale sum |q| |k|, p by a factor
@@ -377,6 +377,54 @@ static void test_bf16_edges(void **state)
     for (size_t i = 0; i < t.nq; i++)
         assert_true(isfinite(t.o[i]) && fabsf(t.o[i]) < 6);
     case_close(&t);
+}
+
+/* Scores that lie far apart, so that each query sees one key alone: that with
+ * the largest, the smallest or a middling number, wherever it lies; and those
+ * of other queries beside it all the same. */
+static void check_far(const struct kernel_table *k, struct attention_case *t,
+                      uint32_t step)
+{
+    struct attention_args *a = &t->a;
+
+    memset(t->q, 0, t->nq * sizeof *t->q);
+    memset(t->k, 0, t->nk * sizeof *t->k);
+    for (size_t i = 0; i < a->len_q; i++)
+        t->q[i * a->ldq] = (float)(i % 3) - 1;
+    for (size_t j = 0; j < a->len_k; j++)
+        t->k[j * a->ldk] = (float)(j * step % a->len_k) - 255;
+    a->scale = 64;
+    run_forward(k, 1, a);
+    for (size_t j = 0; j < a->len_k; j++)
+        for (size_t i = 0; i < a->len_q; i++) {
+            size_t rank = j * step % a->len_k;
+
+            if (rank != (i % 3 ? a->len_k - 1 : 0) || i % 3 == 1)
+                continue;
+            for (size_t c = 0; c < a->d; c++)
+                assert_near("far", k->isa, i, t->o[i * a->ldo + c],
+                            t->v[j * a->ldv + c],
+                            0x1p-8 * fabsf(t->v[j * a->ldv + c]));
+        }
+}
+
+static void test_bf16_far(void **state)
+{
+    static const struct shape_row shape = {1, 1, 16, 70, 511, 0, false};
+    static const uint32_t steps[] = {1, 100, 255, 510}; /* to 511 coprime */
+    struct kernel_table k;
+
+    for (size_t r = 0; r < ARRAY_LEN(bf16_tables); r++)
+        for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+            struct attention_case t;
+
+            if (!tables_select(&k, bf16_tables[r]))
+                continue;
+            case_open(&t, &shape);
+            t.a.lse = NULL;
+            check_far(&k, &t, steps[i]);
+            case_close(&t);
+        }
 }
 
 /* -- threads, edges -------------------------------------------------------- */
@@ -563,6 +611,7 @@ int main(void)
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_bf16_edges),
+        cmocka_unit_test(test_bf16_far),
         cmocka_unit_test(test_forward_any_threads),
         cmocka_unit_test(test_large_scores),
         cmocka_unit_test(test_closed_form),

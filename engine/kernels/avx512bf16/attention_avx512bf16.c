@@ -2,16 +2,19 @@
  *
  * Products are tiles of up to 14 x 32, as in gemm_avx512bf16.c.  Those of few
  * dimensions have few steps, so a block's tiles are one call, rows are evenly
- * spaced, sums are stored as they are or begin where the last block left them,
- * and the maximum is taken while scores are still in registers.
+ * spaced, and sums are stored as they are or begin where the last block left
+ * them.  A store of 64 bytes takes two cycles of a Zen 4, in which no product
+ * was seen to start: scores that were stored cost a tenth of their products.
+ * So powers are taken while scores are in registers, and half as many bytes of
+ * pairs are stored.
  *
- * power2: x = n + r, |r| <= 1/2; 2^r by a polynomial of degree 4 that is 1 at
- * 0, fitted for the least relative error, 2.9e-6, a seven-hundredth of what
- * rounding to bf16 takes; times 2^n by scalef, which underflows gradually.  x
- * is finite: scores that count for nothing are large numbers.
- *
- * The part of a softmax: two rows of scores become one row of pairs while both
- * are in registers.
+ * A power of two: x = n + r, |r| <= 1/2; 2^r by a polynomial that is 1 at 0,
+ * fitted for the least relative error; times 2^n by scalef, which underflows
+ * gradually.  Of degree 3, 1.0e-4, for what becomes bf16, a twentieth of what
+ * that rounding takes; of degree 4, 2.9e-6, for factors.  x is finite: scores
+ * that count for nothing are large numbers.  Subtraction, roundscale, scalef
+ * (twice) and conversion share a port of that machine, 7 cycles of it for 16
+ * scores; taking n by a large number added, or 2^n by whole numbers, is slower.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -21,10 +24,41 @@
 #define MR   14
 #define COLS ATTENTION_COLS
 
+/* -- powers of two --------------------------------------------------------- */
+
+/* 2^x for what is then rounded to bf16. */
+INLINE __m512 coarse_power2(__m512 x)
+{
+    __m512 n =
+        _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_sub_ps(x, n);
+    __m512 p = set16(5.50089292e-2f);
+
+    p = _mm512_fmadd_ps(p, r, set16(2.42210954e-1f));
+    p = _mm512_fmadd_ps(p, r, set16(6.93282902e-1f));
+    p = _mm512_fmadd_ps(p, r, set16(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
+/* 2^x; exactly 1 of 0. */
+INLINE __m512 power2(__m512 x)
+{
+    __m512 n =
+        _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_sub_ps(x, n);
+    __m512 p = set16(9.58285388e-3f);
+
+    p = _mm512_fmadd_ps(p, r, set16(5.59064262e-2f));
+    p = _mm512_fmadd_ps(p, r, set16(2.40240991e-1f));
+    p = _mm512_fmadd_ps(p, r, set16(6.93124175e-1f));
+    p = _mm512_fmadd_ps(p, r, set16(1.0f));
+    return _mm512_scalef_ps(p, n);
+}
+
 /* -- products -------------------------------------------------------------- */
 
 /* m rows, `step` bytes apart, of n_pairs pairs are multiplied into acc. */
-INLINE void multiply(__m512 acc[MR][2], const char *a, ptrdiff_t step,
+INLINE void multiply(__m512 (*acc)[2], const char *a, ptrdiff_t step,
                      const char *b, size_t n_pairs, const unsigned m)
 {
     const char *at[4] = {a, a + 4 * step, a + 8 * step, a + 12 * step};
@@ -47,7 +81,7 @@ INLINE void multiply(__m512 acc[MR][2], const char *a, ptrdiff_t step,
 }
 
 INLINE void scores_rows(const struct attention_product *p, size_t i, float *s,
-                        float *top, const unsigned m)
+                        const unsigned m)
 {
     __m512 acc[MR][2];
 #pragma GCC unroll 14
@@ -56,16 +90,45 @@ INLINE void scores_rows(const struct attention_product *p, size_t i, float *s,
     multiply(acc, (const char *)p->rows + i * p->pitch * 2,
              (ptrdiff_t)p->pitch * 2, p->panel, p->k / 2, m);
     s += i * COLS;
-#pragma GCC unroll 2
-    for (unsigned h = 0; h < 2; h++) {
-        __m512 most = _mm512_loadu_ps(top + 16 * h);
 #pragma GCC unroll 14
-        for (unsigned r = 0; r < m; r++) {
+    for (unsigned r = 0; r < m; r++)
+#pragma GCC unroll 2
+        for (unsigned h = 0; h < 2; h++)
             _mm512_storeu_ps(s + r * COLS + 16 * h, acc[r][h]);
-            most = _mm512_max_ps(most, acc[r][h]);
+}
+
+/* Of rows i .. i + m, i even: powers of two of what is above top, as rows of a
+ * panel; they are added to total.  Behind an odd number of rows are zeros. */
+INLINE void powers_rows(const struct attention_product *p, size_t i,
+                        const float *top, float *total, char *panel,
+                        const unsigned m)
+{
+    __m512 acc[MR + 1][2];
+    __m512i order = order_of_pairs();
+#pragma GCC unroll 15
+    for (unsigned r = 0; r < (m + 1) / 2 * 2; r++)
+        acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+    multiply(acc, (const char *)p->rows + i * p->pitch * 2,
+             (ptrdiff_t)p->pitch * 2, p->panel, p->k / 2, m);
+    panel += i * COLS * 2;
+    __m512 most[2] = {_mm512_loadu_ps(top), _mm512_loadu_ps(top + 16)};
+    __m512 sum[2] = {_mm512_loadu_ps(total), _mm512_loadu_ps(total + 16)};
+#pragma GCC unroll 7
+    for (unsigned r = 0; r < m; r += 2)
+#pragma GCC unroll 2
+        for (unsigned h = 0; h < 2; h++) {
+            __m512 even = coarse_power2(_mm512_sub_ps(acc[r][h], most[h]));
+            __m512 odd = _mm512_setzero_ps();
+            sum[h] = _mm512_add_ps(sum[h], even);
+            if (r + 1 < m) {
+                odd = coarse_power2(_mm512_sub_ps(acc[r + 1][h], most[h]));
+                sum[h] = _mm512_add_ps(sum[h], odd);
+            }
+            _mm512_storeu_si512(panel + r * COLS * 2 + 64 * h,
+                                paired(order, even, odd));
         }
-        _mm512_storeu_ps(top + 16 * h, most);
-    }
+    _mm512_storeu_ps(total, sum[0]);
+    _mm512_storeu_ps(total + 16, sum[1]);
 }
 
 INLINE void weigh_rows(const struct attention_product *p, size_t i,
@@ -98,9 +161,14 @@ INLINE void weigh_rows(const struct attention_product *p, size_t i,
 
 #define ROWS(m)                                                         \
     static void scores_##m(const struct attention_product *p, size_t i, \
-                           float *s, float *top)                        \
+                           float *s)                                    \
     {                                                                   \
-        scores_rows(p, i, s, top, m);                                   \
+        scores_rows(p, i, s, m);                                        \
+    }                                                                   \
+    static void powers_##m(const struct attention_product *p, size_t i, \
+                           const float *top, float *total, char *panel) \
+    {                                                                   \
+        powers_rows(p, i, top, total, panel, m);                        \
     }                                                                   \
     static void weigh_##m(const struct attention_product *p, size_t i,  \
                           const float *factor, float *o)                \
@@ -129,11 +197,13 @@ ROWS(14)
             name##_13, name##_14                                           \
     }
 
-typedef void (*scores_fn)(const struct attention_product *, size_t, float *,
-                          float *);
+typedef void (*scores_fn)(const struct attention_product *, size_t, float *);
+typedef void (*powers_fn)(const struct attention_product *, size_t,
+                          const float *, float *, char *);
 typedef void (*weigh_fn)(const struct attention_product *, size_t,
                          const float *, float *);
 static const scores_fn scores_by_rows[MR + 1] = EACH(scores);
+static const powers_fn powers_by_rows[MR + 1] = EACH(powers);
 static const weigh_fn weigh_by_rows[MR + 1] = EACH(weigh);
 
 /* Rows of the next tile: those left, in tiles of one size or one fewer. */
@@ -143,12 +213,40 @@ INLINE size_t next_rows(size_t left)
     return (left + tiles - 1) / tiles;
 }
 
-static void scores(const struct attention_product *p, float *s, float *top)
+static void scores(const struct attention_product *p, float *s)
 {
     for (size_t i = 0, m; i < p->m; i += m) {
         m = next_rows(p->m - i);
-        scores_by_rows[m](p, i, s, top);
+        scores_by_rows[m](p, i, s);
     }
+}
+
+static bool powers(const struct attention_product *p, size_t n,
+                   struct attention_sums *sums, void *panel)
+{
+    __mmask16 is_far = 0;
+
+    memset(sums->total, 0, sizeof sums->total);
+    for (size_t i = 0, m; i < p->m; i += m) {
+        m = next_rows(p->m - i);
+        m += m % 2 && i + m < p->m; /* a panel's rows are pairs */
+        powers_by_rows[m](p, i, sums->max, sums->total, panel);
+    }
+    for (size_t h = 0; h < n; h += 16) {
+        __m512 total = _mm512_loadu_ps(sums->total + h);
+        __m512 sum = _mm512_add_ps(_mm512_loadu_ps(sums->sum + h), total);
+        is_far |=
+            lanes16(n - h) &
+            (_mm512_cmp_ps_mask(total, set16(ATTENTION_FAR), _CMP_NLE_UQ) |
+             _mm512_cmp_ps_mask(sum, set16(1 / ATTENTION_FAR), _CMP_NGE_UQ));
+    }
+    if (is_far)
+        return false;
+    for (size_t h = 0; h < n; h += 16)
+        _mm512_storeu_ps(sums->sum + h,
+                         _mm512_add_ps(_mm512_loadu_ps(sums->sum + h),
+                                       _mm512_loadu_ps(sums->total + h)));
+    return true;
 }
 
 static void weigh(const struct attention_product *p, const float *factor,
@@ -162,23 +260,8 @@ static void weigh(const struct attention_product *p, const float *factor,
 
 /* -- softmax --------------------------------------------------------------- */
 
-/* 2^x; exactly 1 of 0. */
-INLINE __m512 power2(__m512 x)
-{
-    __m512 n =
-        _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    __m512 r = _mm512_sub_ps(x, n);
-    __m512 p = set16(9.58285388e-3f);
-
-    p = _mm512_fmadd_ps(p, r, set16(5.59064262e-2f));
-    p = _mm512_fmadd_ps(p, r, set16(2.40240991e-1f));
-    p = _mm512_fmadd_ps(p, r, set16(6.93124175e-1f));
-    p = _mm512_fmadd_ps(p, r, set16(1.0f));
-    return _mm512_scalef_ps(p, n);
-}
-
-INLINE void powers(const unsigned halves, size_t rows, const float *s,
-                   const float *top, __m512 *total, char *panel)
+INLINE void softmax_columns(const unsigned halves, size_t rows, const float *s,
+                            const float *top, __m512 *total, char *panel)
 {
     __m512i order = order_of_pairs();
     __m512 most[2];
@@ -193,9 +276,9 @@ INLINE void powers(const unsigned halves, size_t rows, const float *s,
         __m512i pairs[2];
 #pragma GCC unroll 2
         for (unsigned h = 0; h < halves; h++) {
-            __m512 even =
-                power2(_mm512_sub_ps(_mm512_loadu_ps(s + 16 * h), most[h]));
-            __m512 odd = power2(
+            __m512 even = coarse_power2(
+                _mm512_sub_ps(_mm512_loadu_ps(s + 16 * h), most[h]));
+            __m512 odd = coarse_power2(
                 _mm512_sub_ps(_mm512_loadu_ps(s + COLS + 16 * h), most[h]));
             total[h] = _mm512_add_ps(total[h], even);
             total[h] = _mm512_add_ps(total[h], odd);
@@ -208,8 +291,8 @@ INLINE void powers(const unsigned halves, size_t rows, const float *s,
     if (i < rows) {
 #pragma GCC unroll 2
         for (unsigned h = 0; h < halves; h++) {
-            __m512 even =
-                power2(_mm512_sub_ps(_mm512_loadu_ps(s + 16 * h), most[h]));
+            __m512 even = coarse_power2(
+                _mm512_sub_ps(_mm512_loadu_ps(s + 16 * h), most[h]));
             total[h] = _mm512_add_ps(total[h], even);
             _mm512_storeu_si512(panel + 64 * h,
                                 paired(order, even, _mm512_setzero_ps()));
@@ -225,9 +308,9 @@ static bool softmax(size_t rows, size_t n, const float *s,
     const unsigned halves = n > 16 ? 2 : 1;
 
     if (n > 16)
-        powers(2, rows, s, sums->top, total, panel);
+        softmax_columns(2, rows, s, sums->top, total, panel);
     else
-        powers(1, rows, s, sums->top, total, panel);
+        softmax_columns(1, rows, s, sums->top, total, panel);
     for (unsigned h = 0; h < halves; h++) {
         __m512 most = _mm512_loadu_ps(sums->top + 16 * h);
         __m512 factor =
@@ -377,6 +460,7 @@ void attention_kernels_avx512bf16(struct attention_kernels *a)
                                     .values = values,
                                     .scores = scores,
                                     .softmax = softmax,
+                                    .powers = powers,
                                     .weigh = weigh,
                                     .outputs = outputs};
 }

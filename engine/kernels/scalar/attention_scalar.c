@@ -69,13 +69,11 @@ static float add_products(const struct attention_product *p, size_t i, size_t j,
     return x;
 }
 
-static void scores(const struct attention_product *p, float *s, float *top)
+static void scores(const struct attention_product *p, float *s)
 {
     for (size_t i = 0; i < p->m; i++)
-        for (size_t j = 0; j < COLS; j++) {
+        for (size_t j = 0; j < COLS; j++)
             s[i * COLS + j] = add_products(p, i, j, 0);
-            top[j] = fmaxf(top[j], s[i * COLS + j]);
-        }
 }
 
 static bool softmax(size_t rows, size_t n, const float *s,
@@ -107,6 +105,29 @@ static bool softmax(size_t rows, size_t n, const float *s,
     return has_moved;
 }
 
+static bool powers(const struct attention_product *p, size_t n,
+                   struct attention_sums *sums, void *panel)
+{
+    uint16_t *to = panel;
+    bool is_far = false;
+
+    for (size_t j = 0; j < COLS; j++) {
+        sums->total[j] = 0;
+        for (size_t i = 0; i < (p->m + 1) / 2 * 2; i++) {
+            float x = 0;
+
+            if (i < p->m)
+                x = exp2f(add_products(p, i, j, 0) - sums->max[j]);
+            sums->total[j] += x;
+            to[place_of(i, j)] = operand_of(x);
+        }
+        is_far |= j < n && !attention_is_near(sums, j);
+    }
+    for (size_t j = 0; j < n && !is_far; j++)
+        sums->sum[j] += sums->total[j];
+    return !is_far;
+}
+
 static void weigh(const struct attention_product *p, const float *factor,
                   float *o)
 {
@@ -132,6 +153,7 @@ void attention_kernels_scalar(struct attention_kernels *a)
                                     .values = values,
                                     .scores = scores,
                                     .softmax = softmax,
+                                    .powers = powers,
                                     .weigh = weigh,
                                     .outputs = outputs};
 }
