@@ -1,7 +1,8 @@
 /* bench_conv.c - the 3x3 convolutions of Stable Diffusion 1.5, forward.
  *
- * Weights are read in place, from f16, as in that network.  GFLOP/s are those
- * of the direct convolution, whatever algorithm runs, so that figures of
+ * Weights are as that network keeps them on the rung: packed where operands have
+ * 16 bits, else read in place, from f16.  GFLOP/s are those of the direct
+ * convolution, whatever algorithm runs, so that figures of
  * different algorithms compare.  Time is that of the process on its CPUs, all
  * threads together: on a shared machine a neighbour costs caches then, but no
  * time slices.
@@ -42,6 +43,7 @@ struct conv_bench {
     size_t n_scratch;
     struct weight_piece piece;
     struct weight_rows rows;
+    void *packed; /* or NULL: rows                                           */
 };
 
 static struct conv2d_shape shape_of(const struct row *r)
@@ -87,12 +89,36 @@ static enum unstir_status rows_init(struct conv_bench *c, uint32_t cin,
     return UNSTIR_OK;
 }
 
+static enum unstir_status pack(struct conv_bench *c,
+                               const struct kernel_table *k,
+                               struct unstir_error *err)
+{
+    uint32_t cin = c->s.c0, cout = c->s.cout;
+    bool is_phases = c->way == CONV_PHASES;
+    enum unstir_status status;
+    float *w;
+
+    TRY(bench_rows_floats(&w, (size_t)cin * cout * (9 + 4), err));
+    weight_rows_load(w, &c->rows, 0, cout);
+    status = alloc_aligned(&c->packed,
+                           is_phases ? conv2d_phases_packed_bytes(k, cin, cout)
+                                     : conv2d_packed_bytes(k, cin, cout, 3, 3),
+                           1, err);
+    if (status == UNSTIR_OK && is_phases)
+        conv2d_phases_pack(k, c->packed, w, cin, cout,
+                           w + (size_t)cin * cout * 9);
+    else if (status == UNSTIR_OK)
+        conv2d_pack(k, c->packed, w, cin, cout, 3, 3);
+    alloc_free(w);
+    return status;
+}
+
 static enum unstir_status row_init(struct conv_bench *c,
                                    const struct bench_rows *b,
                                    const struct row *r,
                                    struct unstir_error *err)
 {
-    const struct conv2d_kind kind = {.is_plain = true, .has_rows = true};
+    struct conv2d_kind kind = {.is_plain = true};
     unsigned n_threads = pool_threads(b->pool);
 
     *c = (struct conv_bench){.s = shape_of(r)};
@@ -100,6 +126,9 @@ static enum unstir_status row_init(struct conv_bench *c,
     TRY(bench_rows_floats(&c->x, (size_t)c->s.h * c->s.w * r->cin, err));
     TRY(bench_rows_floats(&c->y, (size_t)r->size * r->size * r->cout, err));
     TRY(rows_init(c, r->cin, r->cout, err));
+    if (b->k.gemm.operand == DTYPE_BF16)
+        TRY(pack(c, &b->k, err));
+    kind.has_rows = !c->packed;
     c->n_scratch = c->way == CONV_PHASES
                        ? conv2d_phases_scratch(&b->k, n_threads, &c->s, &kind)
                        : conv2d_scratch_of(&b->k, n_threads, &c->s, &kind);
@@ -111,6 +140,7 @@ static void row_fini(struct conv_bench *c)
     alloc_free(c->x);
     alloc_free(c->y);
     alloc_free(c->w);
+    alloc_free(c->packed);
     alloc_free(c->scratch);
 }
 
@@ -119,7 +149,10 @@ static void row_once(const struct bench_rows *b, void *arg)
     const struct conv_bench *c = arg;
     struct op_ctx ctx = {&b->k, b->pool, c->scratch, c->n_scratch};
     struct conv2d_args a = {
-        .s = c->s, .out_scale = 1, .x0 = c->x, .rows = &c->rows, .y = c->y};
+        .s = c->s, .out_scale = 1, .x0 = c->x, .w = c->packed, .y = c->y};
+
+    if (!c->packed)
+        a.rows = &c->rows;
 
     if (c->way == CONV_PHASES)
         conv2d_phases_run(&ctx, &a);

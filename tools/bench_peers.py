@@ -4,8 +4,8 @@ Run by tools/bench_peers.  Timing is fair by construction: same machine, same
 number of threads, same networks (weights are random, of the same shapes),
 rounds alternate between the contestants, the best round counts.  unstir is
 timed by `unstir bench eval`, which times evaluations alone, as the loops for
-the others do.  Stable Diffusion has modules of its own: peers/sd.py,
-peers/whole.py.
+the others do.  Stable Diffusion has modules of its own: peers/layers.py,
+peers/sd.py, peers/whole.py.
 
 bf16 rows need a CPU that multiplies bf16 (avx512_bf16); elsewhere they are
 named as not measured, since a peer would emulate them.  --isa avx2 holds
@@ -16,7 +16,6 @@ SPDX-License-Identifier: MIT
 
 import argparse
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -24,7 +23,7 @@ import sys
 import time
 import warnings
 
-from peers import machine, sd, whole
+from peers import layers, machine, sd, whole
 
 MODELS = {
     "ddpm": ("tests/bench/models/ddpm-cifar10", "DDPM CIFAR-10, 32x32"),
@@ -177,64 +176,6 @@ def bench_train(a):
     print(f"| PyTorch f32 | {r['ms_min']:.0f} | 1.00x |")
 
 
-CONV_CHILD = """
-import os, sys, json, time
-os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
-import numpy as np, openvino as ov
-from openvino import opset13 as op
-core = ov.Core()
-for line in sys.stdin:
-    size, cin, cout, up, repeat = json.loads(line)
-    x = op.parameter([1, cin, size // 2 if up else size, size // 2 if up else size], np.float32)
-    h = x
-    if up:
-        h = op.interpolate(h, np.array([size, size]), "nearest", "sizes", axes=np.array([2, 3]),
-                           coordinate_transformation_mode="asymmetric", nearest_mode="floor")
-    w = op.constant(np.random.randn(cout, cin, 3, 3).astype(np.float32) * 0.01)
-    y = op.convolution(h, w, [1, 1], [1, 1], [1, 1], [1, 1])
-    request = core.compile_model(ov.Model([y], [x]), "CPU", {
-        "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": "1"}).create_infer_request()
-    data = np.random.randn(*x.shape).astype(np.float32)
-    best = 1e30
-    for i in range(repeat + 1):
-        start = time.process_time()
-        request.infer([data])
-        t = time.process_time() - start
-        if i:
-            best = min(best, t)
-    print(json.dumps(best * 1e3), flush=True)
-"""
-
-
-def bench_conv(a):
-    rounds = a.rounds
-    print(f"\n3x3 convolutions of SD 1.5, f32, avx2, one thread, best of {rounds} by CPU time. "
-          f"{machine.cpu_name()}; OpenVINO held to AVX2\n")
-    out = subprocess.run(
-        ["build/unstir", "bench", "conv", "--threads", "1", "--isa", "avx2",
-         "--repeat", str(rounds), "--json"], check=True, capture_output=True, text=True)
-    peer = subprocess.Popen([sys.executable, "-c", CONV_CHILD], stdin=subprocess.PIPE,
-                            stdout=subprocess.PIPE, text=True)
-    print("| shape | algorithm | unstir GFLOP/s | OpenVINO | times as fast |\n|---|---|---|---|---|")
-    logs = []
-    for c in json.loads(out.stdout)["convolutions"]:
-        ask = [c["size"], c["cin"], c["cout"], c["upsampled"], rounds]
-        peer.stdin.write(json.dumps(ask) + "\n")
-        peer.stdin.flush()
-        flop = 18.0 * c["size"] ** 2 * c["cin"] * c["cout"]
-        theirs = flop / float(peer.stdout.readline()) * 1e-6
-        name = f"{c['size']}x{c['size']} {c['cin']}->{c['cout']}" + (" up" if c["upsampled"] else "")
-        ratio = c["gflops"] / theirs
-        if c["size"] >= 16 and not c["upsampled"]:
-            logs.append(math.log(ratio))
-        print(f"| {name} | {c['algorithm']} | {c['gflops']:.0f} | {theirs:.0f} | {ratio:.2f}x |",
-              flush=True)
-    peer.stdin.close()
-    peer.wait()
-    print(f"| geometric mean of 16x16 and larger | | | | {math.exp(sum(logs) / len(logs)):.2f}x |")
-
-
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--what", default="ddpm", choices=["ddpm", "fashion", "train", "conv", "all", "sd", "sdxl", "sd-whole"],
@@ -266,7 +207,7 @@ def main():
         if what == "train":
             bench_train(a)
         elif what == "conv":
-            bench_conv(a)
+            layers.bench(a)
         elif what == "sd-whole":
             whole.bench(a)
         elif is_sd:
