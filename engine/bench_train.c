@@ -32,13 +32,14 @@ struct train_bench {
     struct learner_batch batch;
     float *floats; /* all of the batch                                       */
     double *ms;    /* [repeat] */
+    double cpu_ms; /* of all threads, the least of a step                    */
     uint32_t n, micro, h, w, repeat, warmup;
 };
 
-static double now_ms(void)
+static double clock_ms(clockid_t clock)
 {
     struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail on Linux */
+    (void)clock_gettime(clock, &t); /* cannot fail on Linux */
     return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
 }
 
@@ -121,11 +122,15 @@ static enum unstir_status run_steps(struct train_bench *b,
                                    .clip = 1,
                                    .ema = 0.999,
                                    .step = i};
-        double start = now_ms(), loss, norm;
+        double start = clock_ms(CLOCK_MONOTONIC), loss, norm;
+        double cpu = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
         TRY(learner_gradients(&b->learner, &b->batch, &loss, err));
         TRY(learner_step(&b->learner, &u, &norm, err));
-        if (i >= b->warmup)
-            b->ms[i - b->warmup] = now_ms() - start;
+        if (i < b->warmup)
+            continue;
+        cpu = clock_ms(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+        b->ms[i - b->warmup] = clock_ms(CLOCK_MONOTONIC) - start;
+        b->cpu_ms = i == b->warmup || cpu < b->cpu_ms ? cpu : b->cpu_ms;
     }
     qsort(b->ms, b->repeat, sizeof *b->ms, by_value);
     return UNSTIR_OK;
@@ -156,6 +161,7 @@ static enum unstir_status write_result(const struct train_bench *b, char **json,
     json_put_real(w, "ms_min", b->ms[0]);
     json_put_real(w, "ms_median", b->ms[b->repeat / 2]);
     json_put_real(w, "ms_max", b->ms[b->repeat - 1]);
+    json_put_real(w, "cpu_ms_min", b->cpu_ms);
     json_put_real(w, "images_per_s", 1e3 * b->n / b->ms[0]);
     json_put_real(w, "gflops", 1e3 * gflop / b->ms[0]);
     json_close(w);

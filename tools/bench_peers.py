@@ -29,6 +29,7 @@ MODELS = {
     "ddpm": ("tests/bench/models/ddpm-cifar10", "DDPM CIFAR-10, 32x32"),
     "fashion": ("models/fashion", "models/fashion, 28x28"),
 }
+TRAIN_BATCH = 128
 
 
 def load_config(folder):
@@ -166,14 +167,76 @@ def bench_eval(what, a):
               f"| all in bf16 | not measured: held to {a.isa} | | |")
 
 
+class UnstirTrain:
+    """A round is a run of the program, which leaves its first steps out: pairs
+    of milliseconds, of the clock and of all CPUs."""
+
+    def __init__(self, a, precision):
+        self.command = ["build/unstir", "bench", "train", "-m", "models/fashion", "--batch",
+                        str(TRAIN_BATCH), "--threads", str(a.threads), "--precision", precision,
+                        "--warmup", "1", "--repeat", "2", "--json"]
+        if a.isa:
+            self.command += ["--isa", a.isa]
+
+    def round(self):
+        out = subprocess.run(self.command, check=True, capture_output=True, text=True)
+        info = json.loads(out.stdout)
+        return [(info["ms_min"], info["cpu_ms_min"])]
+
+
+class TorchTrain:
+    def __init__(self, a, precision, is_channels_last, is_compiled):
+        import torch
+        from bench_train_torch import Trainer
+
+        torch.set_num_threads(a.threads)
+        self.trainer = Trainer("models/fashion", TRAIN_BATCH, precision, is_channels_last, is_compiled)
+        self.trainer.once()
+
+    def round(self):
+        return [(1e3 * s, 1e3 * cpu) for s, cpu in self.trainer.time(2)]
+
+
+def train_contestants(a, precisions):
+    """Those that start; PyTorch as it likes it best is among them."""
+    makers = []
+    for p in precisions:
+        makers += [(f"unstir {p}", lambda p=p: UnstirTrain(a, p)),
+                   (f"PyTorch {p}", lambda p=p: TorchTrain(a, p, False, False)),
+                   (f"PyTorch {p} channels_last", lambda p=p: TorchTrain(a, p, True, False))]
+        if not a.no_compile:
+            makers.append((f"PyTorch {p} compiled", lambda p=p: TorchTrain(a, p, True, True)))
+    found = {}
+    for name, make in makers:
+        print(f"# {name}", file=sys.stderr)
+        try:
+            found[name] = make()
+        except Exception as e:  # compilation depends on the peer's version
+            print(f"# {name} left out: {str(e).splitlines()[0]}", file=sys.stderr)
+    return found
+
+
 def bench_train(a):
-    command = [sys.executable, "tools/bench_train_torch.py", "models/fashion", "--threads",
-               str(a.threads), "--repeat", str(a.rounds), "--against", "build/unstir"]
-    r = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    print(f"\nA training step, models/fashion, batch {r['batch']}, f32, {a.threads} threads. {machine.cpu_name()}; {r['engine']}\n")
-    print("| engine | best ms | times as fast as PyTorch |\n|---|---|---|")
-    print(f"| unstir f32 | {r['unstir_ms_min']:.0f} | {r['ms_min'] / r['unstir_ms_min']:.2f}x |")
-    print(f"| PyTorch f32 | {r['ms_min']:.0f} | 1.00x |")
+    precisions = ["f32"] + (["bf16"] if machine.has_bf16() and not a.isa else [])
+    runners = train_contestants(a, precisions)
+    times = {name: [] for name in runners}
+    for _ in range(a.rounds):
+        for name, runner in runners.items():
+            times[name] += runner.round()
+    best = {name: [min(t) for t in zip(*pairs)] for name, pairs in times.items()}
+    bases = {p: [min(t) for t in zip(*(best[n] for n in best if n in (f"PyTorch {p}", f"PyTorch {p} channels_last")))]
+             for p in precisions}
+    print(f"\nA training step, models/fashion, batch {TRAIN_BATCH}, {a.threads} threads, "
+          f"{a.isa or 'best rung'}; best of {a.rounds} rounds; bf16: f32 weights, PyTorch's autocast. "
+          f"{machine.cpu_name()}; {machine.versions()}\n")
+    print("PyTorch's best of each precision, compiled ones aside, is 1.00x.\n")
+    print("| engine | best ms | pictures/s | times as fast | CPU ms | by CPU time |\n|---|---|---|---|---|---|")
+    for name, (ms, cpu) in best.items():
+        base = bases[name.split()[1]]
+        print(f"| {name} | {ms:.0f} | {1e3 * TRAIN_BATCH / ms:.0f} | {base[0] / ms:.2f}x | {cpu:.0f} | {base[1] / cpu:.2f}x |")
+    if "bf16" not in precisions:
+        print("| all in bf16 | not measured: needs avx512_bf16 | | | | |" if not a.isa else
+              f"| all in bf16 | not measured: held to {a.isa} | | | | |")
 
 
 def main():
