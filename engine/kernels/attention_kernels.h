@@ -5,8 +5,8 @@
  * the columns of everything:
  *
  *     powers    P = 2^(K Q^T - max)           rows of K, panels of Q^T and P
- *     scores    S[key][query] = K Q^T         the same in two steps, for where
- *     softmax   P = 2^(S - max)               max is yet to be found
+ *     scores    S[key][query] = K Q^T - max   the same in two steps, for where
+ *     softmax   P = 2^(S - top)               max is to grow by top
  *     weigh     O^T = O^T factor + V^T P      rows of V^T
  *
  * A panel is that of gemm_kernels.h, [k / 2][ATTENTION_COLS][2] operands.
@@ -37,9 +37,9 @@ struct attention_product {
     const void *rows, *panel;
 };
 
-/* Of each column: what was and what is now subtracted from its scores, their
- * maximum or a number not too far from it; the sum of its powers; what those
- * so far are multiplied by. */
+/* Of each column: what is subtracted from its scores, their maximum or a number
+ * not too far from it, and what is to be added to that; the sum of powers; what
+ * those so far are multiplied by. */
 struct attention_sums {
     _Alignas(64) float max[ATTENTION_COLS], top[ATTENTION_COLS];
     float sum[ATTENTION_COLS], factor[ATTENTION_COLS];
@@ -61,15 +61,16 @@ struct attention_kernels {
      * pitch is even. */
     void (*values)(void *block, size_t pitch, size_t n, size_t d,
                    const float *v, size_t ldv);
-    /* s = rows times panel. */
-    void (*scores)(const struct attention_product *p, float *s);
+    /* s = rows times panel - max[j]. */
+    void (*scores)(const struct attention_product *p, const float *max,
+                   float *s);
     /* One block of a running softmax down n columns of s:
-     *   panel = 2^(s - top);  factor = 2^(max - top);
-     *   sum = sum factor + column sum before rounding;  max = top.
+     *   panel = 2^(s - top);  factor = 2^-top, 1 of a top below 0;
+     *   sum = sum factor + column sum before rounding;  max += top.
      * Scores are finite.  The panel may be s.  Whether any factor is not 1. */
     bool (*softmax)(size_t rows, size_t n, const float *s,
                     struct attention_sums *sums, void *panel);
-    /* scores() and softmax() of n columns in one pass, max as it is:
+    /* scores() and softmax() of n columns in one pass, top being 0:
      *   panel = 2^(rows times panel - max);  total = column sum;  sum += total.
      * False where a column is not attention_is_near(): sum is left alone then,
      * and the panel is of no worth. */

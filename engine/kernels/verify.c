@@ -284,7 +284,7 @@ static void run_attention(const struct attention_kernels *k,
     memset(t, 0, sizeof *t);
     k->values(t->block, ATTENTION_PITCH, ATTENTION_COLS, ATTENTION_K, x, LD);
     k->queries(t->queries, n, ATTENTION_K - 1, x, LD, 1);
-    k->scores(&p, t->s);
+    k->scores(&p, t->sums.max, t->s);
     for (size_t i = 0; i < p.m * ATTENTION_COLS; i++)
         t->sums.top[i % ATTENTION_COLS] =
             fmaxf(t->sums.top[i % ATTENTION_COLS], t->s[i]);

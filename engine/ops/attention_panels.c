@@ -133,13 +133,13 @@ static void mask_future(const struct panel *p, float *s, size_t n_keys,
 }
 
 /* The largest of each column of s. */
-static void find_maxima(const float *s, size_t n_keys, float *max)
+static void find_tops(const float *s, size_t n_keys, float *top)
 {
-    memcpy(max, s, COLS * sizeof *max);
+    memcpy(top, s, COLS * sizeof *top);
     for (size_t i = 1; i < n_keys; i++)
         for (size_t q = 0; q < COLS; q++)
-            if (s[i * COLS + q] > max[q])
-                max[q] = s[i * COLS + q];
+            if (s[i * COLS + q] > top[q])
+                top[q] = s[i * COLS + q];
 }
 
 /* The block's powers come to lie in s; whether the outputs before it are to be
@@ -152,18 +152,14 @@ static bool weights_by_maximum(const struct job *job, struct panel *p,
     const struct attention_kernels *attn = &job->ctx->k->attn;
     struct attention_sums *sums = &p->sums;
 
-    attn->scores(scores, s);
+    attn->scores(scores, sums->max, s);
     if (is_masked(job->a, p, j, scores->m))
         mask_future(p, s, scores->m, j);
-    find_maxima(s, scores->m, sums->top);
-    for (size_t q = 0; q < COLS; q++) {
-        bool is_kept = has_totals && attention_is_near(sums, q);
-
-        if (is_kept || (j > 0 && sums->top[q] < sums->max[q]))
-            sums->top[q] = sums->max[q];
-        if (j == 0)
-            sums->max[q] = sums->top[q];
-    }
+    find_tops(s, scores->m, sums->top);
+    for (size_t q = 0; q < COLS; q++)
+        if ((has_totals && attention_is_near(sums, q)) ||
+            (j > 0 && sums->top[q] < 0))
+            sums->top[q] = 0;
     return attn->softmax(scores->m, p->n, s, sums, s);
 }
 

@@ -523,11 +523,12 @@ static void fill_wrong_softmax(struct kernel_table *table)
     table->vec.softmax_columns = wrong_softmax;
 }
 
-static void wrong_scores(const struct attention_product *p, float *s)
+static void wrong_scores(const struct attention_product *p, const float *max,
+                         float *s)
 {
     struct kernel_table scalar;
     assert_true(kernels_select(&scalar, "scalar"));
-    scalar.attn.scores(p, s);
+    scalar.attn.scores(p, max, s);
     s[p->m * ATTENTION_COLS - 1] += 1;
 }
 static void fill_wrong_attention(struct kernel_table *table)

@@ -12,9 +12,11 @@
  * fitted for the least relative error; times 2^n by scalef, which underflows
  * gradually.  Of degree 3, 1.0e-4, for what becomes bf16, a twentieth of what
  * that rounding takes; of degree 4, 2.9e-6, for factors.  x is finite: scores
- * that count for nothing are large numbers.  Subtraction, roundscale, scalef
- * (twice) and conversion share a port of that machine, 7 cycles of it for 16
- * scores; taking n by a large number added, or 2^n by whole numbers, is slower.
+ * that count for nothing are large numbers.  Sums, roundscale, scalef (twice)
+ * and conversion share a port of that machine, which would have 7 cycles of
+ * work for 16 scores: so products begin at -max, and powers are added as
+ * products with 1.  Taking n by a large number added, or 2^n by whole numbers,
+ * is slower.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -80,15 +82,27 @@ INLINE void multiply(__m512 (*acc)[2], const char *a, ptrdiff_t step,
     }
 }
 
-INLINE void scores_rows(const struct attention_product *p, size_t i, float *s,
-                        const unsigned m)
+/* Rows i .. i + m times the panel, less max of their column. */
+INLINE void below_max(const struct attention_product *p, size_t i,
+                      const float *max, __m512 (*acc)[2], const unsigned m)
 {
-    __m512 acc[MR][2];
+#pragma GCC unroll 2
+    for (unsigned h = 0; h < 2; h++) {
+        __m512 start =
+            _mm512_sub_ps(_mm512_setzero_ps(), _mm512_loadu_ps(max + 16 * h));
 #pragma GCC unroll 14
-    for (unsigned r = 0; r < m; r++)
-        acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+        for (unsigned r = 0; r < m; r++)
+            acc[r][h] = start;
+    }
     multiply(acc, (const char *)p->rows + i * p->pitch * 2,
              (ptrdiff_t)p->pitch * 2, p->panel, p->k / 2, m);
+}
+
+INLINE void scores_rows(const struct attention_product *p, size_t i,
+                        const float *max, float *s, const unsigned m)
+{
+    __m512 acc[MR][2];
+    below_max(p, i, max, acc, m);
     s += i * COLS;
 #pragma GCC unroll 14
     for (unsigned r = 0; r < m; r++)
@@ -97,32 +111,28 @@ INLINE void scores_rows(const struct attention_product *p, size_t i, float *s,
             _mm512_storeu_ps(s + r * COLS + 16 * h, acc[r][h]);
 }
 
-/* Of rows i .. i + m, i even: powers of two of what is above top, as rows of a
- * panel; they are added to total.  Behind an odd number of rows are zeros. */
+/* Of rows i .. i + m, i even: powers of two as rows of a panel; they are added
+ * to total, by products with 1, since that port has no other work.  Behind an
+ * odd number of rows are zeros. */
 INLINE void powers_rows(const struct attention_product *p, size_t i,
-                        const float *top, float *total, char *panel,
+                        const float *max, float *total, char *panel,
                         const unsigned m)
 {
-    __m512 acc[MR + 1][2];
+    __m512 acc[MR][2], one = set16(1.0f);
     __m512i order = order_of_pairs();
-#pragma GCC unroll 15
-    for (unsigned r = 0; r < (m + 1) / 2 * 2; r++)
-        acc[r][0] = acc[r][1] = _mm512_setzero_ps();
-    multiply(acc, (const char *)p->rows + i * p->pitch * 2,
-             (ptrdiff_t)p->pitch * 2, p->panel, p->k / 2, m);
+    below_max(p, i, max, acc, m);
     panel += i * COLS * 2;
-    __m512 most[2] = {_mm512_loadu_ps(top), _mm512_loadu_ps(top + 16)};
     __m512 sum[2] = {_mm512_loadu_ps(total), _mm512_loadu_ps(total + 16)};
 #pragma GCC unroll 7
     for (unsigned r = 0; r < m; r += 2)
 #pragma GCC unroll 2
         for (unsigned h = 0; h < 2; h++) {
-            __m512 even = coarse_power2(_mm512_sub_ps(acc[r][h], most[h]));
+            __m512 even = coarse_power2(acc[r][h]);
             __m512 odd = _mm512_setzero_ps();
-            sum[h] = _mm512_add_ps(sum[h], even);
+            sum[h] = _mm512_fmadd_ps(even, one, sum[h]);
             if (r + 1 < m) {
-                odd = coarse_power2(_mm512_sub_ps(acc[r + 1][h], most[h]));
-                sum[h] = _mm512_add_ps(sum[h], odd);
+                odd = coarse_power2(acc[r + 1][h]);
+                sum[h] = _mm512_fmadd_ps(odd, one, sum[h]);
             }
             _mm512_storeu_si512(panel + r * COLS * 2 + 64 * h,
                                 paired(order, even, odd));
@@ -161,14 +171,14 @@ INLINE void weigh_rows(const struct attention_product *p, size_t i,
 
 #define ROWS(m)                                                         \
     static void scores_##m(const struct attention_product *p, size_t i, \
-                           float *s)                                    \
+                           const float *max, float *s)                  \
     {                                                                   \
-        scores_rows(p, i, s, m);                                        \
+        scores_rows(p, i, max, s, m);                                   \
     }                                                                   \
     static void powers_##m(const struct attention_product *p, size_t i, \
-                           const float *top, float *total, char *panel) \
+                           const float *max, float *total, char *panel) \
     {                                                                   \
-        powers_rows(p, i, top, total, panel, m);                        \
+        powers_rows(p, i, max, total, panel, m);                        \
     }                                                                   \
     static void weigh_##m(const struct attention_product *p, size_t i,  \
                           const float *factor, float *o)                \
@@ -197,7 +207,8 @@ ROWS(14)
             name##_13, name##_14                                           \
     }
 
-typedef void (*scores_fn)(const struct attention_product *, size_t, float *);
+typedef void (*scores_fn)(const struct attention_product *, size_t,
+                          const float *, float *);
 typedef void (*powers_fn)(const struct attention_product *, size_t,
                           const float *, float *, char *);
 typedef void (*weigh_fn)(const struct attention_product *, size_t,
@@ -213,11 +224,12 @@ INLINE size_t next_rows(size_t left)
     return (left + tiles - 1) / tiles;
 }
 
-static void scores(const struct attention_product *p, float *s)
+static void scores(const struct attention_product *p, const float *max,
+                   float *s)
 {
     for (size_t i = 0, m; i < p->m; i += m) {
         m = next_rows(p->m - i);
-        scores_by_rows[m](p, i, s);
+        scores_by_rows[m](p, i, max, s);
     }
 }
 
@@ -312,15 +324,16 @@ static bool softmax(size_t rows, size_t n, const float *s,
     else
         softmax_columns(1, rows, s, sums->top, total, panel);
     for (unsigned h = 0; h < halves; h++) {
-        __m512 most = _mm512_loadu_ps(sums->top + 16 * h);
-        __m512 factor =
-            power2(_mm512_sub_ps(_mm512_loadu_ps(sums->max + 16 * h), most));
+        __m512 top = _mm512_loadu_ps(sums->top + 16 * h);
+        __m512 down = _mm512_sub_ps(_mm512_setzero_ps(), top);
+        __m512 factor = power2(_mm512_min_ps(down, _mm512_setzero_ps()));
         __m512 sum = _mm512_loadu_ps(sums->sum + 16 * h);
+        __m512 max = _mm512_loadu_ps(sums->max + 16 * h);
 
         _mm512_storeu_ps(sums->sum + 16 * h,
                          _mm512_fmadd_ps(sum, factor, total[h]));
         _mm512_storeu_ps(sums->factor + 16 * h, factor);
-        _mm512_storeu_ps(sums->max + 16 * h, most);
+        _mm512_storeu_ps(sums->max + 16 * h, _mm512_add_ps(max, top));
         changed |= lanes16(n - 16 * h) &
                    _mm512_cmp_ps_mask(factor, set16(1), _CMP_NEQ_UQ);
     }

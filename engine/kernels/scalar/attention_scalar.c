@@ -69,11 +69,12 @@ static float add_products(const struct attention_product *p, size_t i, size_t j,
     return x;
 }
 
-static void scores(const struct attention_product *p, float *s)
+static void scores(const struct attention_product *p, const float *max,
+                   float *s)
 {
     for (size_t i = 0; i < p->m; i++)
         for (size_t j = 0; j < COLS; j++)
-            s[i * COLS + j] = add_products(p, i, j, 0);
+            s[i * COLS + j] = add_products(p, i, j, -max[j]);
 }
 
 static bool softmax(size_t rows, size_t n, const float *s,
@@ -83,9 +84,9 @@ static bool softmax(size_t rows, size_t n, const float *s,
     bool has_moved = false;
 
     for (size_t j = 0; j < n; j++) {
-        sums->factor[j] = exp2f(sums->max[j] - sums->top[j]);
+        sums->factor[j] = exp2f(fminf(-sums->top[j], 0));
         sums->sum[j] *= sums->factor[j];
-        sums->max[j] = sums->top[j];
+        sums->max[j] += sums->top[j];
         has_moved |= sums->factor[j] != 1;
     }
     /* Row by row: a panel's row may lie over scores that are read by then. */
@@ -117,7 +118,7 @@ static bool powers(const struct attention_product *p, size_t n,
             float x = 0;
 
             if (i < p->m)
-                x = exp2f(add_products(p, i, j, 0) - sums->max[j]);
+                x = exp2f(add_products(p, i, j, -sums->max[j]));
             sums->total[j] += x;
             to[place_of(i, j)] = operand_of(x);
         }
