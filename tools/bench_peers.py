@@ -27,6 +27,7 @@ from peers import layers, machine, sd, whole
 
 MODELS = {
     "ddpm": ("tests/bench/models/ddpm-cifar10", "DDPM CIFAR-10, 32x32"),
+    "ddpm-256": ("tests/bench/models/ddpm-256", "DDPM CelebA-HQ, 256x256"),
     "fashion": ("models/fashion", "models/fashion, 28x28"),
 }
 TRAIN_BATCH = 128
@@ -148,6 +149,8 @@ def bench_eval(what, a):
     folder, title = MODELS[what]
     config = load_config(folder)
     precisions = ["f32"] + (["bf16"] if machine.has_bf16() and not a.isa else [])
+    if a.no_f32 and "bf16" in precisions:
+        precisions = ["bf16"]
     runners = contestants(folder, config, a, precisions)
     times = {name: [] for name in runners}
     for _ in range(a.rounds):
@@ -241,19 +244,19 @@ def bench_train(a):
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument("--what", default="ddpm", choices=["ddpm", "fashion", "train", "conv", "all", "sd", "sdxl", "sd-whole"],
-                   help="all: what takes minutes, the first four")
+    p.add_argument("--what", default="ddpm", choices=["ddpm", "ddpm-256", "fashion", "train", "conv", "all", "sd", "sdxl", "sd-whole"],
+                   help="all: what takes minutes, the first five without ddpm-256")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--batch", type=int, default=1)
     p.add_argument("--rounds", type=int, help="default 5, Stable Diffusion 2")
     p.add_argument("--repeat", type=int, help="default 10, Stable Diffusion 2")
     p.add_argument("--isa", choices=["avx2"], help="hold everybody to this instruction set")
     p.add_argument("--no-compile", action="store_true", help="leave torch.compile out: it takes a minute each")
+    p.add_argument("--no-f32", action="store_true", help="bf16 alone, where the CPU has it: networks and Stable Diffusion")
     g = p.add_argument_group("Stable Diffusion: sd, sdxl, sd-whole")
     g.add_argument("--edge", type=int, help="pixels; default 512, XL 1024")
     g.add_argument("--parts", default="eval,eval2,decode,text")
     g.add_argument("--rivals", default="openvino,torch")
-    g.add_argument("--no-f32", action="store_true", help="bf16 alone, where the CPU has it")
     g.add_argument("--sdcpp", metavar="BINARY", help="stable-diffusion.cpp's sd-cli, run on the same file")
     g.add_argument("--model", metavar="FILE", help="a checkpoint of the same shapes, in place of a drawn one")
     g.add_argument("--cache", default="build/bench/peers", help="for checkpoints; they are kept")
