@@ -38,6 +38,28 @@ static struct shown shown_of(const struct conv2d_shape *s,
     return v;
 }
 
+/* A source's channels in a window. */
+struct part {
+    size_t width;     /* channels of the source                              */
+    size_t at, n;     /* those in the window                                 */
+    size_t among_all; /* the first of them                                   */
+};
+
+static struct part part_of(const struct conv2d_shape *s,
+                           const struct band_window *win, int source)
+{
+    size_t before = source == 0 ? 0 : s->c0, end = win->c0 + win->c;
+    struct part p = {.width = source == 0 ? s->c0 : s->c1};
+
+    p.among_all = win->c0 > before ? win->c0 : before;
+    end = end < before + p.width ? end : before + p.width;
+    if (p.among_all >= end)
+        return (struct part){0};
+    p.at = p.among_all - before;
+    p.n = end - p.among_all;
+    return p;
+}
+
 /* Row sy of the sources' channels in the window: n_src pixels of them. */
 static void source_row(const struct kernel_table *k,
                        const struct conv2d_args *a,
@@ -45,29 +67,22 @@ static void source_row(const struct kernel_table *k,
                        size_t sy, float *to)
 {
     const struct conv2d_shape *s = &a->s;
-    uint32_t all = s->c0 + s->c1, widths[2] = {s->c0, s->c1};
-    const float *sources[2] = {a->x0, a->x1};
-    size_t before = 0;
+    size_t pixel = ((size_t)win->image * s->h + sy) * s->w + v->src;
 
-    for (int i = 0; i < 2; before += widths[i++]) {
-        size_t w = widths[i], from = win->c0, end = win->c0 + win->c;
-        const float *x, *scale = NULL, *shift = NULL;
-        from = from > before ? from : before;
-        end = end < before + w ? end : before + w;
-        if (from >= end)
+    for (int i = 0; i < 2; i++) {
+        struct part p = part_of(s, win, i);
+        size_t of = (size_t)win->image * (s->c0 + s->c1) + p.among_all;
+        const float *x = i == 0 ? a->x0 : a->x1;
+        if (p.n == 0)
             continue;
-        x = sources[i] +
-            (((size_t)win->image * s->h + sy) * s->w + v->src) * w + from -
-            before;
-        if (a->scale) {
-            scale = a->scale + (size_t)win->image * all + from;
-            shift = a->shift + (size_t)win->image * all + from;
-        }
-        if (w == win->c && !scale && a->act == ACT_NONE)
-            memcpy(to, x, v->n_src * w * sizeof *to);
+        x += pixel * p.width + p.at;
+        if (p.width == win->c && !a->scale && a->act == ACT_NONE)
+            memcpy(to, x, v->n_src * p.width * sizeof *to);
         else
-            k->vec.affine_act(a->act, v->n_src, end - from, x, w, scale, shift,
-                              to + from - win->c0, win->c);
+            k->vec.affine_act(a->act, v->n_src, p.n, x, p.width,
+                              a->scale ? a->scale + of : NULL,
+                              a->scale ? a->shift + of : NULL,
+                              to + p.among_all - win->c0, win->c);
     }
 }
 
@@ -81,12 +96,14 @@ static void fetch_row(const struct conv2d_args *a,
     size_t line = 64 / sizeof(float);
     size_t pixel = ((size_t)win->image * s->h + sy) * s->w + v->src;
 
-    if (sy >= s->h || s->c1 != 0)
+    if (sy >= s->h)
         return;
-    for (size_t p = 0; p < v->n_src; p++) {
-        const float *x = a->x0 + (pixel + p) * s->c0 + win->c0;
-        for (size_t c = 0; c < win->c; c += line)
-            PREFETCH(x + c);
+    for (int i = 0; i < 2; i++) {
+        struct part part = part_of(s, win, i);
+        const float *x = i == 0 ? a->x0 : a->x1;
+        for (size_t p = 0; p < v->n_src && part.n > 0; p++)
+            for (size_t c = 0; c < part.n; c += line)
+                PREFETCH(x + (pixel + p) * part.width + part.at + c);
     }
 }
 
