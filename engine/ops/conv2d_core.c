@@ -62,6 +62,10 @@
 #define BAND_BYTES    ((size_t)4 << 20)
 #define BAND_MIN_ROWS 8u
 
+/* Bytes of a piece of a line: less stay nearer to the core, but panels that are
+ * made when used are made for each piece. */
+#define LINE_BYTES ((size_t)1 << 20)
+
 struct split {
     size_t image_bytes; /* of one operand image, padded                      */
     uint32_t group;     /* images                                            */
@@ -173,7 +177,7 @@ static void split_band(struct split *s, const struct kernel_table *k,
     size_t fit = BAND_BYTES / (row * core->stride);
     s->is_line = is_line(core);
     if (s->is_line) {
-        fit = BAND_BYTES / pixel / BLOCK_ROWS;
+        fit = LINE_BYTES / pixel / BLOCK_ROWS;
         s->band = (fit > 0 ? (uint32_t)fit : 1) *
                   (BLOCK_ROWS / k->gemm.mr * k->gemm.mr);
         s->operand_bytes = size_align(s->band * pixel, 64);
