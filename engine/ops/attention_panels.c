@@ -27,7 +27,12 @@
 #include "base/size.h"
 #include "kernels/kernels.h"
 
-#define PANELS    ((size_t)2) /* of a piece                                 */
+/* Panels of a piece: those of wide heads share more, since their keys and
+ * values come from the third cache. */
+#define PANELS      ((size_t)2)
+#define WIDE_PANELS ((size_t)4)
+#define WIDE        256
+
 #define COLS      ((size_t)ATTENTION_COLS)
 #define MAX_KEYS  ((size_t)196) /* of a block: whole tiles of 14 rows       */
 #define LINE_KEYS ((size_t)32)  /* operands of a line of the cache          */
@@ -37,12 +42,14 @@
 struct job {
     const struct op_ctx *ctx;
     const struct attention_args *a;
+    size_t panels, queries;  /* of a piece                                   */
+    size_t per_head;         /* pieces                                       */
     size_t row;              /* operands of a row of K                       */
     size_t n_blocks, n_keys; /* blocks; keys of all but the last             */
     size_t pitch;            /* operands of a row of V^T of a block          */
     size_t block_bytes;      /* of V^T                                       */
     size_t k_bytes, v_bytes; /* of one head, as operands                     */
-    size_t q_bytes, worker_bytes;
+    size_t q_bytes, panel_bytes, worker_bytes;
     char *heads, *workers;
 };
 
@@ -63,6 +70,9 @@ static struct job job_make(const struct attention_args *a)
 {
     struct job j = {.a = a};
 
+    j.panels = a->d > WIDE ? WIDE_PANELS : PANELS;
+    j.queries = j.panels * COLS;
+    j.per_head = (a->len_q + j.queries - 1) / j.queries;
     j.row = size_align(a->d, 2);
     j.n_blocks = (a->len_k + MAX_KEYS - 1) / MAX_KEYS;
     j.n_keys = size_align((a->len_k + j.n_blocks - 1) / j.n_blocks, 2);
@@ -71,8 +81,8 @@ static struct job job_make(const struct attention_args *a)
     j.k_bytes = size_align(a->len_k * j.row * 2, 64);
     j.v_bytes = j.n_blocks * j.block_bytes;
     j.q_bytes = j.row * COLS * 2;
-    j.worker_bytes = PANELS * (j.q_bytes + a->d * COLS * sizeof(float)) +
-                     j.n_keys * COLS * sizeof(float);
+    j.panel_bytes = j.q_bytes + a->d * COLS * sizeof(float);
+    j.worker_bytes = j.panels * j.panel_bytes + j.n_keys * COLS * sizeof(float);
     return j;
 }
 
@@ -186,49 +196,46 @@ static void attend_block(const struct job *job, struct panel *p,
     attn->weigh(&outputs, has_moved ? p->sums.factor : NULL, p->o);
 }
 
-static void panel_open(const struct job *job, struct panel *p, size_t image,
-                       size_t column)
+/* Panel p of the piece whose first query is `at`. */
+static void panel_open(const struct job *job, struct panel *panel, size_t p,
+                       size_t at, char *memory, const float *q)
 {
     const struct attention_args *a = job->a;
 
-    memset(&p->sums, 0, sizeof p->sums);
-    memset(p->o, 0, a->d * COLS * sizeof *p->o);
-    job->ctx->k->attn.queries(
-        p->q, p->n, a->d, a->q + (image * a->len_q + p->at) * a->ldq + column,
-        a->ldq, a->scale * LOG2_E);
+    memset(&panel->sums, 0, sizeof panel->sums);
+    panel->at = at + p * COLS;
+    panel->n = a->len_q - panel->at < COLS ? a->len_q - panel->at : COLS;
+    panel->q = memory + p * job->panel_bytes;
+    panel->o = (float *)(void *)(panel->q + job->q_bytes);
+    memset(panel->o, 0, a->d * COLS * sizeof *panel->o);
+    job->ctx->k->attn.queries(panel->q, panel->n, a->d, q + panel->at * a->ldq,
+                              a->ldq, a->scale * LOG2_E);
 }
 
 static void attend_piece(void *arg, size_t i, unsigned worker)
 {
     const struct job *job = arg;
     const struct attention_args *a = job->a;
-    size_t per_head = (a->len_q + PANELS * COLS - 1) / (PANELS * COLS);
-    size_t at = i % per_head * PANELS * COLS, head = i / per_head;
+    size_t at = i % job->per_head * job->queries, head = i / job->per_head;
     size_t image = head / a->heads, column = head % a->heads * a->d;
-    size_t n = a->len_q - at < PANELS * COLS ? a->len_q - at : PANELS * COLS;
+    size_t n = a->len_q - at < job->queries ? a->len_q - at : job->queries;
     size_t len = a->is_causal ? at + n : a->len_k;
     size_t n_panels = (n + COLS - 1) / COLS;
     char *memory = job->workers + worker * job->worker_bytes;
-    float *s = (float *)(void *)memory;
-    struct panel panels[PANELS];
+    float *s = (float *)(void *)(memory + job->panels * job->panel_bytes);
+    float *o = a->o + image * a->len_q * a->ldo + column;
+    struct panel panels[WIDE_PANELS];
 
-    memory += job->n_keys * COLS * sizeof(float);
-    for (size_t p = 0; p < n_panels; p++) {
-        panels[p].at = at + p * COLS;
-        panels[p].n = n - p * COLS < COLS ? n - p * COLS : COLS;
-        panels[p].q = memory;
-        panels[p].o = (float *)(void *)(memory + job->q_bytes);
-        memory += job->q_bytes + a->d * COLS * sizeof(float);
-        panel_open(job, &panels[p], image, column);
-    }
+    for (size_t p = 0; p < n_panels; p++)
+        panel_open(job, &panels[p], p, at, memory,
+                   a->q + image * a->len_q * a->ldq + column);
     for (size_t j = 0; j < len; j += job->n_keys)
         for (size_t p = 0; p < n_panels; p++)
             attend_block(job, &panels[p], head_at(job, head), s, j,
                          len - j < job->n_keys ? len - j : job->n_keys);
-    for (size_t p = 0; p < n_panels; p++)
-        job->ctx->k->attn.outputs(
-            a->d, panels[p].n, panels[p].o, panels[p].sums.sum,
-            a->o + (image * a->len_q + panels[p].at) * a->ldo + column, a->ldo);
+    for (struct panel *p = panels; p < panels + n_panels; p++)
+        job->ctx->k->attn.outputs(a->d, p->n, p->o, p->sums.sum,
+                                  o + p->at * a->ldo, a->ldo);
 }
 
 void attention_panels_run(const struct op_ctx *ctx,
@@ -236,11 +243,10 @@ void attention_panels_run(const struct op_ctx *ctx,
 {
     struct job job = job_make(args);
     size_t n_heads = (size_t)args->n * args->heads;
-    size_t per_head = (args->len_q + PANELS * COLS - 1) / (PANELS * COLS);
 
     job.ctx = ctx;
     job.heads = (char *)ctx->scratch;
     job.workers = job.heads + n_heads * (job.k_bytes + job.v_bytes);
     pool_run(ctx->pool, n_heads * job.n_blocks, pack_block, &job);
-    pool_run(ctx->pool, n_heads * per_head, attend_piece, &job);
+    pool_run(ctx->pool, n_heads * job.per_head, attend_piece, &job);
 }
