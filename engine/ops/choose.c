@@ -173,7 +173,8 @@ static const struct adjoint_rule {
     /*      way             stride tiles cout */
     {false, ADJOINT_WINOGRAD, 0, 0, 0}, {false, ADJOINT_PHASES, 2, 0, 0},
     {false, ADJOINT_DIRECT, 0, 0, 0},   {true, ADJOINT_WINOGRAD, 0, 24, 0},
-    {true, ADJOINT_SWAPPED, 0, 0, 4},   {true, ADJOINT_DIRECT, 0, 0, 0},
+    {true, ADJOINT_PAIRS, 0, 0, 0},     {true, ADJOINT_SWAPPED, 0, 0, 4},
+    {true, ADJOINT_DIRECT, 0, 0, 0},
 };
 
 /* Products in bf16 make Winograd's adjoint for the weights pay at every size
@@ -199,6 +200,9 @@ static bool adjoint_covers(const struct adjoint_rule *r,
     case ADJOINT_PHASES: /* the stride leaves no phase without pixels */
         return s->oh >= s->stride && s->ow >= s->stride &&
                !choose_packs_dots(k, s->c0, s->cout);
+    case ADJOINT_PAIRS: /* whole vectors of channels on either side */
+        return rung_has(k, NEEDS_F2) && k->wino.gemm_pairs && k->gemm.panel &&
+               s->c0 % 16 == 0 && s->cout % 16 == 0;
     case ADJOINT_SWAPPED: /* rows of j fill the columns of an outer product */
         return !k->gemm.is_blas && s->kw * s->c0 % k->gemm.outer_nr == 0;
     case ADJOINT_DIRECT:

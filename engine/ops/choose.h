@@ -78,6 +78,7 @@ enum adjoint_way {
     ADJOINT_DIRECT,   /* tiles, dots or BLAS, as the rung has them           */
     ADJOINT_PHASES,   /* of a strided one's input: ops/conv2d_strided.c      */
     ADJOINT_SWAPPED,  /* of few outputs' weights: x and dy change roles      */
+    ADJOINT_PAIRS,    /* of weights, bf16: ops/conv2d_bwd_pairs.c            */
     ADJOINT_WINOGRAD, /* ops/winograd.h                                      */
 };
 

@@ -5,8 +5,9 @@
  * group of images and some column panels: it walks blocks of rows that stay
  * in the first cache and adds outer products into partial sums of its own;
  * afterwards the groups' partials are added in order.  Always f32.
- * Where the rules of ops/choose.h say so the products are Winograd's, in the
- * operands of the rung, and only the bias is summed here.
+ * Where the rules of ops/choose.h say so the products are Winograd's or those
+ * of conv2d_bwd_pairs.c, in the operands of the rung, and only the bias is
+ * summed here.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -422,19 +423,15 @@ static void direct_bwd_weights(const struct op_ctx *ctx,
     pool_run(ctx->pool, g->n_ot, sum_chunk, &run);
 }
 
-static bool is_by_winograd(const struct kernel_table *k,
-                           const struct conv2d_shape *s)
-{
-    return choose_weights_adjoint(k, s) == ADJOINT_WINOGRAD;
-}
-
 size_t conv2d_bwd_weights_scratch(const struct kernel_table *k,
                                   unsigned n_threads,
                                   const struct conv2d_shape *s)
 {
-    size_t products = is_by_winograd(k, s)
-                          ? winograd_bwd_weights_scratch(k, n_threads, s)
-                          : direct_scratch(k, n_threads, s);
+    enum adjoint_way way = choose_weights_adjoint(k, s);
+    size_t products =
+        way == ADJOINT_WINOGRAD ? winograd_bwd_weights_scratch(k, n_threads, s)
+        : way == ADJOINT_PAIRS  ? conv_bwd_pairs_scratch(k, n_threads, s)
+                                : direct_scratch(k, n_threads, s);
     size_t bias = bias_scratch(s);
     return products > bias ? products : bias;
 }
@@ -442,10 +439,13 @@ size_t conv2d_bwd_weights_scratch(const struct kernel_table *k,
 void conv2d_bwd_weights(const struct op_ctx *ctx, const void *bwd_weights_args)
 {
     const struct conv2d_bwd_weights_args *args = bwd_weights_args;
+    enum adjoint_way way = choose_weights_adjoint(ctx->k, &args->s);
     if (args->dbias)
         bwd_bias(ctx, args);
-    if (is_by_winograd(ctx->k, &args->s))
+    if (way == ADJOINT_WINOGRAD)
         winograd_bwd_weights(ctx, args);
+    else if (way == ADJOINT_PAIRS)
+        conv_bwd_pairs(ctx, args);
     else
         direct_bwd_weights(ctx, args);
 }

@@ -64,6 +64,14 @@ size_t conv_phases_scratch(const struct kernel_table *k, unsigned n_threads,
                            const struct conv_core *core);
 void conv_phases_run(const struct op_ctx *ctx, const struct conv_core *core);
 
+/* dw += on operands of bf16, in pairs of pixels: conv2d_bwd_pairs.c. */
+struct conv2d_shape;
+struct conv2d_bwd_weights_args;
+size_t conv_bwd_pairs_scratch(const struct kernel_table *k, unsigned n_threads,
+                              const struct conv2d_shape *s);
+void conv_bwd_pairs(const struct op_ctx *ctx,
+                    const struct conv2d_bwd_weights_args *args);
+
 /* Columns of a panel; BLAS and thin products take one as wide as the output. */
 uint32_t conv_panel_width(const struct kernel_table *k, uint32_t cin,
                           uint32_t cout);

@@ -615,6 +615,63 @@ static void bwd_weights_of_every_rung(void **state)
     each_case(check_bwd_weights);
 }
 
+/* All pixels in a row, several groups of them, strides, odd rows. */
+static const struct conv2d_shape in_pairs[] = {
+    {3, 7, 7, 48, 0, 7, 7, 80, 1, 1, 1, 0, 0, 7, 7},
+    {2, 50, 50, 16, 0, 50, 50, 32, 1, 1, 1, 0, 0, 50, 50},
+    {2, 14, 13, 32, 0, 14, 13, 16, 3, 3, 2, 1, 1, 7, 7},
+    {1, 8, 8, 16, 0, 8, 8, 16, 3, 3, 1, 1, 1, 8, 8},
+    {1, 20, 9, 16, 0, 20, 9, 16, 3, 2, 1, 1, 0, 20, 9},
+};
+
+/* x and dy hold bf16, so products are exact and the bound is that of sums. */
+static void check_pairs(const struct kernel_table *k, size_t row)
+{
+    const struct conv2d_shape *s = &in_pairs[row];
+    size_t n_x = (size_t)s->n * s->h * s->w * s->c0;
+    size_t n_y = (size_t)s->n * s->oh * s->ow * s->cout, at = 0;
+    size_t n_w = (size_t)s->cout * s->c0 * s->kh * s->kw;
+    float *x = noise(n_x, 21), *dy = noise(n_y, 22);
+    float *before = noise(n_w + s->cout, 23);
+    for (size_t i = 0; i < n_x; i++)
+        x[i] = dtype_from_bf16(dtype_to_bf16(x[i]));
+    for (size_t i = 0; i < n_y; i++)
+        dy[i] = dtype_from_bf16(dtype_to_bf16(dy[i]));
+    float *dw = bwd_weights_run(k, s, x, dy, before, 1);
+    for (uint32_t o = 0; o < s->cout; o++)
+        for (uint32_t c = 0; c < s->c0; c++)
+            for (uint32_t t = 0; t < s->kh * s->kw; t++, at++) {
+                struct value want =
+                    adjoint_w(s, x, dy, o, c, t / s->kw, t % s->kw);
+                check_near("pairs", k->isa, row, at, want.v + before[at],
+                           dw[at],
+                           (want.magnitude + fabs(before[at])) *
+                               (s->n * s->oh * s->ow + 2) * 0x1p-24);
+            }
+    float *dw2 = bwd_weights_run(k, s, x, dy, before, 3);
+    assert_memory_equal(dw, dw2, (n_w + s->cout) * sizeof *dw);
+    guarded_end(dw, n_w + s->cout, "dw");
+    guarded_end(dw2, n_w + s->cout, "dw");
+    guarded_end(x, n_x, "x");
+    guarded_end(dy, n_y, "dy");
+    guarded_end(before, n_w + s->cout, "before");
+}
+
+static void bwd_weights_in_pairs(void **state)
+{
+    (void)state;
+    struct kernel_table tables[TABLES_MAX];
+    size_t n_tables = tables_all(tables);
+    for (size_t t = 0; t < n_tables; t++)
+        for (size_t i = 0; i < ARRAY_LEN(in_pairs); i++)
+            if (tables[t].wino.gemm_pairs) {
+                assert_int_equal(
+                    choose_weights_adjoint(&tables[t], &in_pairs[i]),
+                    ADJOINT_PAIRS);
+                check_pairs(&tables[t], i);
+            }
+}
+
 /* Packing on the pool writes what packing one by one does. */
 static void pack_many_equals_pack(void **state)
 {
@@ -707,6 +764,7 @@ int main(void)
         cmocka_unit_test(same_bytes_in_any_batch),
         cmocka_unit_test(bwd_data_of_every_rung),
         cmocka_unit_test(bwd_weights_of_every_rung),
+        cmocka_unit_test(bwd_weights_in_pairs),
         cmocka_unit_test(pack_many_equals_pack),
         cmocka_unit_test(winograd_by_rule),
     };
