@@ -1,10 +1,11 @@
-/* attention_bf16.c - softmax attention by the rung's tiles of bf16 operands.
+/* attention_bf16.c - softmax attention by the rung's tiles, on floats rounded
+ * to bf16; where operands have 16 bits it is attention_panels.c.
  *
  * The scheme of attention.c, with both products transposed so that queries
  * are the columns of a panel and the softmax runs down columns:
  *
- *     S[key][query] = scale K Q^T       rows of K, panels of Q^T
- *     P = exp(S - max)                  in f32, then panels of operands
+ *     S[key][query] = scale K Q^T     rows of K, panels of Q^T
+ *     P = exp(S - max)                in f32, then panels of operands
  *     O^T = O^T exp(old max - max) + V^T P      rows of V^T
  *
  * First all keys and values become operands, once for all their queries: K as
@@ -32,7 +33,6 @@
 struct job {
     const struct op_ctx *ctx;
     const struct attention_args *a;
-    size_t size, row;        /* bytes of an operand; operands of a row of K  */
     size_t n_blocks;         /* of keys                                      */
     size_t k_bytes, v_bytes; /* of one head, as operands                     */
     size_t n_panels, q_panel, p_panel; /* bytes of a panel of Q^T, of P      */
@@ -54,25 +54,19 @@ bool attention_bf16_fits(const struct kernel_table *k)
     return k->gemm.is_bf16;
 }
 
-static size_t units(size_t n, const struct gemm_kernels *g)
-{
-    return (n + g->ku - 1) / g->ku * g->ku;
-}
-
 static struct job job_make(const struct kernel_table *k,
                            const struct attention_args *a)
 {
     const struct gemm_kernels *g = &k->gemm;
-    struct job j = {.a = a, .size = dtype_size(g->operand)};
     size_t pieces, packing = BLOCK_KEYS * a->d * sizeof(float);
+    struct job j = {.a = a};
 
-    j.row = units(a->d, g);
     j.n_blocks = (a->len_k + BLOCK_KEYS - 1) / BLOCK_KEYS;
-    j.k_bytes = size_align(a->len_k * j.row * j.size, 64);
-    j.v_bytes = size_align(j.n_blocks * a->d * BLOCK_KEYS * j.size, 64);
+    j.k_bytes = size_align(a->len_k * a->d * sizeof(float), 64);
+    j.v_bytes = size_align(j.n_blocks * a->d * BLOCK_KEYS * sizeof(float), 64);
     j.n_panels = QUERIES / g->nr;
-    j.q_panel = size_align(j.row * g->nr * j.size, 64);
-    j.p_panel = size_align(BLOCK_KEYS * g->nr * j.size, 64);
+    j.q_panel = size_align(a->d * g->nr * sizeof(float), 64);
+    j.p_panel = size_align(BLOCK_KEYS * g->nr * sizeof(float), 64);
     pieces = (a->d + BLOCK_KEYS) * QUERIES * sizeof(float) +
              j.n_panels * (j.q_panel + j.p_panel);
     j.worker_bytes = size_align(pieces > packing ? pieces : packing, 64);
@@ -108,14 +102,12 @@ static void pack_block(void *arg, size_t i, unsigned worker)
     size_t n = a->len_k - at < BLOCK_KEYS ? a->len_k - at : BLOCK_KEYS;
     const float *key = a->k + (image * a->len_k + at) * a->ldk + column;
     const float *value = a->v + (image * a->len_k + at) * a->ldv + column;
-    char *row = head_at(job, head) + at * job->row * job->size;
-    char *block = head_at(job, head) + job->k_bytes + at * a->d * job->size;
+    char *rows = head_at(job, head) + at * a->d * sizeof(float);
+    char *block = rows + job->k_bytes;
     float *t = (float *)(void *)(job->workers + worker * job->worker_bytes);
 
-    for (size_t r = 0; r < n; r++, key += a->ldk, row += job->row * job->size) {
-        k->gemm.narrow(row, key, a->d);
-        memset(row + a->d * job->size, 0, (job->row - a->d) * job->size);
-    }
+    for (size_t r = 0; r < n; r++)
+        k->gemm.narrow(rows + r * a->d * sizeof(float), key + r * a->ldk, a->d);
     k->vec.transpose(n, a->d, value, a->ldv, 1, t, BLOCK_KEYS);
     for (size_t c = 0; n < BLOCK_KEYS && c < a->d; c++)
         memset(t + c * BLOCK_KEYS + n, 0, (BLOCK_KEYS - n) * sizeof *t);
@@ -128,15 +120,11 @@ static void pack_block(void *arg, size_t i, unsigned worker)
 static void make_panel(const struct gemm_kernels *g, char *dst,
                        const float *src, size_t k, unsigned n)
 {
-    size_t size = dtype_size(g->operand), row = g->nr * size;
+    size_t row = g->nr * sizeof(float);
 
-    if (g->panel) {
-        g->panel(dst, src, QUERIES, k, n);
-        return;
-    }
     for (size_t i = 0; i < k; i++, dst += row, src += QUERIES) {
         g->narrow(dst, src, n);
-        memset(dst + n * size, 0, row - n * size);
+        memset(dst + n * sizeof(float), 0, row - n * sizeof(float));
     }
 }
 
@@ -167,7 +155,7 @@ static void multiply(const struct job *job, const struct product *p)
     for (size_t i = 0; i < p->m; i += t.m) {
         t.m = p->m - i < g->mr ? (unsigned)(p->m - i) : g->mr;
         for (unsigned r = 0; r < t.m; r++)
-            rows[r] = p->a + (i + r) * p->pitch * job->size;
+            rows[r] = p->a + (i + r) * p->pitch * sizeof(float);
         for (size_t at = 0; at < p->n; at += g->nr) {
             t.n = p->n - at < g->nr ? (unsigned)(p->n - at) : g->nr;
             t.b = p->panels + at / g->nr * p->panel_bytes;
@@ -223,10 +211,10 @@ static void attend_block(const struct job *job, struct tile *t,
     const struct attention_args *a = job->a;
     const struct kernel_table *k = job->ctx->k;
 
-    multiply(job, &(struct product){.a = head + j * job->row * job->size,
+    multiply(job, &(struct product){.a = head + j * a->d * sizeof(float),
                                     .m = n_keys,
-                                    .k = job->row,
-                                    .pitch = job->row,
+                                    .k = a->d,
+                                    .pitch = a->d,
                                     .panels = t->q,
                                     .panel_bytes = job->q_panel,
                                     .c = t->s,
@@ -238,17 +226,17 @@ static void attend_block(const struct job *job, struct tile *t,
     if (j > 0 && has_new_maximum(t, n))
         scale_columns(job, t, n);
     make_panels(job, t->p, job->p_panel, t->s, n_keys, n);
-    multiply(job,
-             &(struct product){.a = head + job->k_bytes + j * a->d * job->size,
-                               .m = a->d,
-                               .k = units(n_keys, &k->gemm),
-                               .pitch = BLOCK_KEYS,
-                               .panels = t->p,
-                               .panel_bytes = job->p_panel,
-                               .c = t->t,
-                               .n = n,
-                               .scale = 1,
-                               .acc = j > 0});
+    multiply(job, &(struct product){.a = head + job->k_bytes +
+                                         j * a->d * sizeof(float),
+                                    .m = a->d,
+                                    .k = n_keys,
+                                    .pitch = BLOCK_KEYS,
+                                    .panels = t->p,
+                                    .panel_bytes = job->p_panel,
+                                    .c = t->t,
+                                    .n = n,
+                                    .scale = 1,
+                                    .acc = j > 0});
 }
 
 static struct tile tile_of(const struct job *job, unsigned worker)
