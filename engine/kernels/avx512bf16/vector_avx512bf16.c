@@ -99,8 +99,65 @@ static void affine_act(enum act act, size_t rows, size_t c, const float *x,
     }
 }
 
+/* Sums down nv vectors of columns, the lanes outside of `mask` 0; with mean, of
+ * squares about it.  Even rows and odd ones apart, as avx2's are. */
+INLINE void column_block(const size_t nv, __mmask16 mask, size_t rows,
+                         const float *x, size_t ldx, const float *mean,
+                         float *out)
+{
+    __m512 sum[2][8], centre[8];
+
+    for (size_t v = 0; v < nv; v++) {
+        sum[0][v] = sum[1][v] = _mm512_setzero_ps();
+        if (mean)
+            centre[v] = _mm512_maskz_loadu_ps(mask, mean + 16 * v);
+    }
+    for (size_t r = 0; r < rows; r += 2) {
+        for (size_t h = 0; h < 2 && r + h < rows; h++, x += ldx)
+            for (size_t v = 0; v < nv; v++) {
+                __m512 e = _mm512_maskz_loadu_ps(mask, x + 16 * v);
+
+                if (mean) {
+                    e = _mm512_sub_ps(e, centre[v]);
+                    sum[h][v] = _mm512_fmadd_ps(e, e, sum[h][v]);
+                } else {
+                    sum[h][v] = _mm512_add_ps(sum[h][v], e);
+                }
+            }
+    }
+    for (size_t v = 0; v < nv; v++)
+        _mm512_mask_storeu_ps(out + 16 * v, mask,
+                              _mm512_add_ps(sum[0][v], sum[1][v]));
+}
+
+INLINE void columns(size_t rows, size_t c, const float *x, size_t ldx,
+                    const float *mean, float *out)
+{
+    size_t j = 0;
+
+    for (; j + 128 <= c; j += 128)
+        column_block(8, 0xffff, rows, x + j, ldx, mean ? mean + j : NULL,
+                     out + j);
+    for (; j + 64 <= c; j += 64)
+        column_block(4, 0xffff, rows, x + j, ldx, mean ? mean + j : NULL,
+                     out + j);
+    for (; j < c; j += 16)
+        column_block(1, lanes16(c - j), rows, x + j, ldx,
+                     mean ? mean + j : NULL, out + j);
+}
+
+static void moments(size_t rows, size_t c, const float *x, size_t ldx,
+                    float *mean, float *m2)
+{
+    columns(rows, c, x, ldx, NULL, mean);
+    for (size_t j = 0; j < c; j++)
+        mean[j] /= (float)rows;
+    columns(rows, c, x, ldx, mean, m2);
+}
+
 void vector_kernels_avx512bf16(struct vector_kernels *v)
 {
+    v->moments = moments;
     v->affine_act = affine_act;
     v->softmax_columns = softmax_columns;
 }
