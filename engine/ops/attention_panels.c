@@ -143,13 +143,13 @@ static void mask_future(const struct panel *p, float *s, size_t n_keys,
 }
 
 /* The largest of each column of s. */
-static void find_tops(const float *s, size_t n_keys, float *top)
+static void find_tops(const float *restrict s, size_t n_keys,
+                      float *restrict top)
 {
     memcpy(top, s, COLS * sizeof *top);
     for (size_t i = 1; i < n_keys; i++)
         for (size_t q = 0; q < COLS; q++)
-            if (s[i * COLS + q] > top[q])
-                top[q] = s[i * COLS + q];
+            top[q] = s[i * COLS + q] > top[q] ? s[i * COLS + q] : top[q];
 }
 
 /* The block's powers come to lie in s; whether the outputs before it are to be
