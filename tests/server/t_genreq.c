@@ -40,11 +40,13 @@ static struct loras loras = {.files = file_table, .n = 3};
 
 static int open_model(void **state)
 {
+    const struct unstir_model_options options = {.precision =
+                                                     UNSTIR_PRECISION_F32};
     struct unstir_error error;
 
     (void)state;
     config_defaults(&config);
-    if (unstir_model_open(&model.described, "tests/data/models/tiny", NULL,
+    if (unstir_model_open(&model.described, "tests/data/models/tiny", &options,
                           &error) != UNSTIR_OK) {
         print_error("%s\n", error.detail);
         return -1;

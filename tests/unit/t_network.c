@@ -58,9 +58,11 @@ static struct json *parse(const char *text)
     return json;
 }
 
+/* f32 on every CPU, as open_damaged(). */
 static struct network *open_drawn(uint64_t seed, enum lower_mode mode)
 {
-    struct network_options options = {.mode = mode};
+    struct network_options options = {.mode = mode,
+                                      .precision = UNSTIR_PRECISION_F32};
     struct unstir_error err = {0};
     struct json *config = parse(config_text);
     struct network *net;
@@ -225,6 +227,10 @@ static void test_precision(void **state)
         struct network_options options = {.isa = rows[i].isa,
                                           .precision = rows[i].precision};
         if (!tables_select(&table, rows[i].isa))
+            continue;
+        /* It lies upon all real rungs, and this one has more. */
+        if (strcmp(rows[i].isa, "emulated vnni") == 0 &&
+            tables_select(&table, "avx512bf16"))
             continue;
         options.ladder = tables_ladder(&options.n_rungs);
         assert_int_equal(network_open(&net, config, NULL, 1, &options, NULL),
@@ -643,6 +649,8 @@ static void look_at(const struct network *net, struct outcome *result)
 
 static struct outcome open_damaged(enum damage damage, enum unstir_status want)
 {
+    const struct network_options options = {.mode = LOWER_FUSED,
+                                            .precision = UNSTIR_PRECISION_F32};
     struct outcome result = {.n_notes = 0};
     struct json *config = parse(config_text);
     struct network *net;
@@ -652,7 +660,8 @@ static struct outcome open_damaged(enum damage damage, enum unstir_status want)
 
     assert_int_equal(network_graph(&g, config, 1, EDGE, EDGE, NULL), UNSTIR_OK);
     w = make_weights(g, damage, &bytes);
-    assert_int_equal(network_open(&net, config, w, 0, NULL, &result.err), want);
+    assert_int_equal(network_open(&net, config, w, 0, &options, &result.err),
+                     want);
     if (net)
         look_at(net, &result);
     network_free(net);

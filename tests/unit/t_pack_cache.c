@@ -112,12 +112,14 @@ static void only_file(char path[SCRATCH_PATH], const char *folder)
 
 static void test_same_bytes_on_every_rung(void **state)
 {
-    char folder[SCRATCH_PATH], below[SCRATCH_PATH];
+    char folder[SCRATCH_PATH], below[SCRATCH_PATH], name[32];
 
     (void)state;
     scratch_make(folder);
-    scratch_path(below, folder, "a/b"); /* is made */
     for (size_t r = 0; golden_rung(r); r++) {
+        /* Of its own: rungs that compute f32 alike share their packs. */
+        (void)snprintf(name, sizeof name, "a%zu/b", r);
+        scratch_path(below, folder, name); /* is made */
         check_open("first", below, golden_rung(r), digest, PACK_STORED);
         check_open("second", below, golden_rung(r), digest, PACK_MAPPED);
         check_open("third", below, golden_rung(r), digest, PACK_MAPPED);
