@@ -8,6 +8,7 @@
 #include "ops/choose.h"
 #include "ops/conv2d.h"
 #include "ops/conv2d_phases.h"
+#include "ops/linear_glu.h"
 #include "ops/linear_int8.h"
 #include "ops/weight_rows.h"
 
@@ -251,6 +252,72 @@ static void emit_product(struct lowering *l, size_t i, const struct form *f,
     describe(l, k, pack, way, &args.s);
 }
 
+/* -- gated ones ------------------------------------------------------------ */
+
+/* The gate that alone reads what a plain product of a plain value makes, or
+ * NO_OP. */
+static size_t gate_behind(const struct lowering *l, const struct form *f,
+                          const struct tail *t)
+{
+    size_t next = sole_reader(l, t->out);
+
+    if (!l->is_fused || l->k->gemm.is_blas || next == NO_OP ||
+        graph_op_at(l->g, next)->kind != OP_GLU)
+        return NO_OP;
+    if (t->vec != GRAPH_NO_VALUE || t->res != GRAPH_NO_VALUE || t->scale != 1)
+        return NO_OP;
+    return f->norm == NO_OP && f->act == ACT_NONE && !f->has_up &&
+                   f->src[1] == GRAPH_NO_VALUE
+               ? next
+               : NO_OP;
+}
+
+/* Product i and the gate behind it as one step, where that is worth it. */
+static bool try_gated(struct lowering *l, size_t i, const struct form *f,
+                      const struct tail *t)
+{
+    const struct graph_op *op = graph_op_at(l->g, i), *gate;
+    const struct op_pack *pack = packs_op(l->packs, i);
+    const struct kernel_table *k = packs_table_of(l->packs, i);
+    struct linear_glu_args a = {
+        .linear = {.s = product_shape(l, op, f, pack->width),
+                   .out_scale = 1,
+                   .bias = pack->bias}};
+    struct conv2d_kind kind = {.is_plain = true};
+    size_t next = gate_behind(l, f, t);
+    struct conv2d_args stripe;
+    enum conv_way way;
+    struct place y;
+    char name[NAME_BYTES];
+
+    flatten(&a.linear.s, false, false);
+    if (next == NO_OP || !linear_glu_fits(&a.linear.s))
+        return false;
+    gate = graph_op_at(l->g, next);
+    way = way_of(k, pack, &a.linear);
+    take_weights(&a.linear, pack, way);
+    kind.has_rows = a.linear.rows != NULL;
+    a.run = fn_of(pack, way);
+    a.act = gate->attrs.act;
+    y = lower_new_place(l, gate->out);
+    struct plan_slot slots[] = {
+        READ(linear_glu_args, linear.x0, l->values[f->src[0]].at),
+        WRITE(linear_glu_args, y, y)};
+    lower_layer_name(l, op, "product", name);
+    stripe = a.linear;
+    stripe.s = linear_glu_stripe(&a.linear.s);
+    ADD_STEP(
+        l, name, linear_glu, a,
+        linear_glu_scratch(&a.linear.s, scratch_of(l, k, way, &stripe, &kind)),
+        slots);
+    describe(l, k, pack, way, &a.linear.s);
+    l->is_done[next] = true;
+    lower_set_stored(l, gate->out, y);
+    return true;
+}
+
+/* -- all ------------------------------------------------------------------- */
+
 /* What a product reads; whole numbers of 8 bits are not upsampled. */
 static struct form product_form(struct lowering *l, size_t i)
 {
@@ -299,6 +366,8 @@ void lower_product(struct lowering *l, const struct graph_op *op)
     }
     f = product_form(l, i);
     t = find_tail(l, op->out);
+    if (try_gated(l, i, &f, &t))
+        return;
     y = lower_new_place(l, t.out);
     emit_product(l, i, &f, &t, y);
     lower_set_stored(l, t.out, y);

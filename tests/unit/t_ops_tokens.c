@@ -8,7 +8,10 @@
  */
 #include "numbers.h"
 
+#include "base/alloc.h"
 #include "base/compiler.h"
+#include "ops/conv2d.h"
+#include "ops/linear_glu.h"
 #include "ops/plan.h"
 #include "ops/tokens.h"
 
@@ -66,6 +69,70 @@ static void test_norm_and_glu_in_pieces(void **state)
     }
     numbers_free(x);
     numbers_free(y);
+}
+
+/* In stripes the bits are those of the product and the gate one by one: 230
+ * rows of 10,240 are three stripes, the last a short one. */
+static void check_gated(const struct kernel_table *k, unsigned threads)
+{
+    enum { ROWS = 230, CIN = 24, COUT = 10240 };
+    float *x = numbers_random(ROWS * CIN, 5, 1);
+    float *w = numbers_random(COUT * CIN, 6, 1);
+    float *bias = numbers_random(COUT, 7, 1);
+    float *v = numbers_new((size_t)ROWS * COUT);
+    float *y = numbers_new((size_t)ROWS * COUT / 2);
+    float *want = numbers_new((size_t)ROWS * COUT / 2);
+    struct linear_glu_args a = {.linear = {.s = {1, 1, ROWS, CIN, 0, 1, ROWS,
+                                                 COUT, 1, 1, 1, 0, 0, 1, ROWS},
+                                           .out_scale = 1,
+                                           .x0 = x,
+                                           .bias = bias,
+                                           .y = v},
+                                .run = conv2d_run,
+                                .act = ACT_GELU,
+                                .y = y};
+    struct conv2d_shape stripe = linear_glu_stripe(&a.linear.s);
+    struct glu_args gate = {ROWS, COUT / 2, COUT, ACT_GELU, v, want};
+    struct bench b;
+    void *packed;
+
+    assert_true(linear_glu_fits(&a.linear.s));
+    assert_int_equal(stripe.w, 98);
+    assert_int_equal(alloc_aligned(&packed,
+                                   conv2d_packed_bytes(k, CIN, COUT, 1, 1), 1,
+                                   NULL),
+                     UNSTIR_OK);
+    conv2d_pack(k, packed, w, CIN, COUT, 1, 1);
+    a.linear.w = packed;
+    bench_open(&b, k, threads, conv2d_scratch(k, threads, &a.linear.s));
+    conv2d_run(&b.ctx, &a.linear);
+    glu(&b.ctx, &gate);
+    bench_close(&b);
+    bench_open(
+        &b, k, threads,
+        linear_glu_scratch(&a.linear.s, conv2d_scratch(k, threads, &stripe)));
+    linear_glu(&b.ctx, &a);
+    bench_close(&b);
+    assert_memory_equal(y, want, (size_t)ROWS * COUT / 2 * sizeof *y);
+    assert_guards("y", y, (size_t)ROWS * COUT / 2);
+    alloc_free(packed);
+    numbers_free(x);
+    numbers_free(w);
+    numbers_free(bias);
+    numbers_free(v);
+    numbers_free(y);
+    numbers_free(want);
+}
+
+static void test_gated_products_in_stripes(void **state)
+{
+    struct kernel_table tables[MAX_RUNGS];
+    size_t n_tables = rungs(tables);
+
+    for (size_t r = 0; r < n_tables; r++)
+        if (!tables[r].gemm.is_blas) /* whose bits depend on the height */
+            for (unsigned threads = 1; threads <= 3; threads += 2)
+                check_gated(&tables[r], threads);
 }
 
 static void test_vectors_and_rows(void **state)
@@ -167,6 +234,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm_and_glu_in_pieces),
+        cmocka_unit_test(test_gated_products_in_stripes),
         cmocka_unit_test(test_vectors_and_rows),
         cmocka_unit_test(test_grid_embed),
         cmocka_unit_test(test_unpatch),
