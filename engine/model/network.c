@@ -358,9 +358,9 @@ pack_params(struct network *net, const struct graph *g,
                                    .forget = param_forget};
 
         param_stored_all(stored, params, net->own_params, &source);
-        status = packs_new_cached(&net->packs, g, &net->table, options->mode,
-                                  &all, &options->cache, net->fingerprint,
-                                  &net->info.pack_source, err);
+        status = packs_new_cached(
+            &net->packs, g, &net->table, options->mode, &all, &options->cache,
+            net->fingerprint, &net->info.pack_source, &net->pack_writer, err);
     }
     alloc_free(stored);
     alloc_free(params);
@@ -592,6 +592,7 @@ static enum unstir_status derive(struct network *net, struct derivation *d,
     net->notes = (struct notes){.n = 0};
     net->own_params = NULL;
     net->packs = NULL;
+    net->pack_writer = NULL;
     net->config = NULL;
     TRY(copy_config(net, d->base->config, err));
     size.h = size.w = network_smallest_edge(&net->facts);
@@ -680,6 +681,8 @@ void network_unload(struct network *net)
         alloc_free(net->own_params[i]);
     alloc_free(net->own_params);
     net->own_params = NULL;
+    pack_writer_finish(net->pack_writer);
+    net->pack_writer = NULL;
     packs_free(net->packs);
     net->packs = NULL;
 }

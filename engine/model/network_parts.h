@@ -17,6 +17,7 @@ struct network {
     struct json *config; /* own copy                                         */
     struct kernel_table table;
     struct packs *packs;
+    struct pack_writer *pack_writer; /* of packs, or NULL                     */
     /* Parameters that plans read after packing and that are not used in
      * place, by param_id; NULL elsewhere. */
     float **own_params;

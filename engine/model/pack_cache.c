@@ -4,6 +4,8 @@
  */
 #include "model/pack_cache.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,20 +102,73 @@ static bool try_map(struct packs *packs, const struct graph *g,
     return false;
 }
 
-static bool try_store(const struct packs *packs, const struct place *p)
+/* -- writing --------------------------------------------------------------- */
+
+struct pack_writer {
+    struct place place;
+    const void *image;
+    pthread_t thread;
+};
+
+static void *write_packs(void *arg)
 {
+    struct pack_writer *w = arg;
     struct unstir_error why;
 
-    return pack_folder_make(p->folder, &why) == UNSTIR_OK &&
-           pack_folder_trim(p->folder, p->key.n_bytes + PACK_FILE_HEADER,
-                            PACK_CACHE_MAX_BYTES) &&
-           pack_file_write(p->path, &p->key, packs_image(packs), &why) ==
-               UNSTIR_OK;
+    (void)pack_file_write(w->place.path, &w->place.key, w->image, &why);
+    return NULL;
 }
+
+/* Signals are for the host program's own threads. */
+static bool start_thread(struct pack_writer *w)
+{
+    sigset_t all, old;
+    int rc;
+
+    sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+    rc = pthread_create(&w->thread, NULL, write_packs, w);
+    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (rc == 0) /* 15 letters at most; a name is for people alone */
+        (void)pthread_setname_np(w->thread, "unstir packs");
+    return rc == 0;
+}
+
+/* NULL: nothing is written. */
+static struct pack_writer *try_store(const struct packs *packs,
+                                     const struct place *p)
+{
+    struct unstir_error why;
+    struct pack_writer *w;
+
+    if (pack_folder_make(p->folder, &why) != UNSTIR_OK ||
+        !pack_folder_trim(p->folder, p->key.n_bytes + PACK_FILE_HEADER,
+                          PACK_CACHE_MAX_BYTES) ||
+        alloc_zero(&w, 1, sizeof *w, &why) != UNSTIR_OK)
+        return NULL;
+    w->place = *p;
+    w->place.key.text = w->place.text;
+    w->image = packs_image(packs);
+    if (start_thread(w))
+        return w;
+    alloc_free(w);
+    return NULL;
+}
+
+void pack_writer_finish(struct pack_writer *w)
+{
+    if (!w)
+        return;
+    (void)pthread_join(w->thread, NULL); /* fails on our own bugs only */
+    alloc_free(w);
+}
+
+/* -- all ------------------------------------------------------------------- */
 
 static enum unstir_status take(struct packs *packs, const struct graph *g,
                                const struct place *p, bool is_cached,
                                enum pack_source *source,
+                               struct pack_writer **writer,
                                struct unstir_error *err)
 {
     if (is_cached && try_map(packs, g, p)) {
@@ -121,7 +176,9 @@ static enum unstir_status take(struct packs *packs, const struct graph *g,
         return UNSTIR_OK;
     }
     TRY(packs_fill(packs, g, err));
-    if (is_cached && try_store(packs, p))
+    if (is_cached)
+        *writer = try_store(packs, p);
+    if (*writer)
         *source = PACK_STORED;
     return UNSTIR_OK;
 }
@@ -131,7 +188,8 @@ packs_new_cached(struct packs **out, const struct graph *g,
                  const struct kernel_table *table, enum lower_mode mode,
                  const struct packs_params *params,
                  const struct pack_cache *cache, const char *fingerprint,
-                 enum pack_source *source, struct unstir_error *err)
+                 enum pack_source *source, struct pack_writer **writer,
+                 struct unstir_error *err)
 {
     enum unstir_status status;
     enum pack_source unused;
@@ -139,6 +197,7 @@ packs_new_cached(struct packs **out, const struct graph *g,
     struct place *p;
 
     *out = NULL;
+    *writer = NULL;
     source = source ? source : &unused;
     *source = PACK_BUILT;
     TRY(packs_new_empty(&packs, g, table, mode, params, err));
@@ -146,7 +205,7 @@ packs_new_cached(struct packs **out, const struct graph *g,
     if (status != UNSTIR_OK)
         goto out;
     status = take(packs, g, p, find_place(p, packs, cache, fingerprint), source,
-                  err);
+                  writer, err);
     alloc_free(p);
     if (status != UNSTIR_OK)
         goto out;

@@ -36,20 +36,27 @@ bool pack_cache_folder(char path[PATH_BYTES], const char *word);
 
 enum pack_source {
     PACK_BUILT,  /* no cache, or not for this network                        */
-    PACK_STORED, /* built, and written for the next start                    */
+    PACK_STORED, /* built, and being written for the next start              */
     PACK_MAPPED, /* from the cache                                           */
 };
 
 /* "built", "stored", "mapped" */
 const char *pack_source_name(enum pack_source source);
 
+/* The writing of packs, by a thread of its own while they are used: seconds for
+ * what takes gigabytes.  To be waited for before the packs end; NULL: nothing
+ * is written. */
+struct pack_writer;
+void pack_writer_finish(struct pack_writer *w);
+
 /* packs_new() by way of the cache.  Of *source (may be NULL) only speed and
- * logs depend. */
+ * logs depend.  *writer is the caller's; on failure it is NULL. */
 enum unstir_status
 packs_new_cached(struct packs **out, const struct graph *g,
                  const struct kernel_table *table, enum lower_mode mode,
                  const struct packs_params *params,
                  const struct pack_cache *cache, const char *fingerprint,
-                 enum pack_source *source, struct unstir_error *err);
+                 enum pack_source *source, struct pack_writer **writer,
+                 struct unstir_error *err);
 
 #endif
