@@ -40,6 +40,10 @@ install_reference() {
         torch diffusers transformers safetensors pillow numpy peft gguf
 }
 
+# Bounds are of f32, which is not what every CPU takes by itself.
+UNSTIR_PRECISION=f32
+export UNSTIR_PRECISION
+
 if [ "${UNSTIR_TEST_REFERENCE:-}" = no ]; then
     skip_reference "UNSTIR_TEST_REFERENCE=no"
 fi
