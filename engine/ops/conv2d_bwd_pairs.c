@@ -46,23 +46,6 @@ static size_t ceil_div(size_t a, size_t b)
     return (a + b - 1) / b;
 }
 
-static struct conv_image image_of(const struct conv2d_shape *s)
-{
-    return (struct conv_image){.type = DTYPE_F32,
-                               .n = s->n,
-                               .h = s->h,
-                               .w = s->w,
-                               .c0 = s->c0,
-                               .up_h = s->h,
-                               .up_w = s->w,
-                               .dilation = 1,
-                               .pad_t = (int32_t)s->pad_t,
-                               .pad_l = (int32_t)s->pad_l,
-                               .ph = (s->oh - 1) * s->stride + s->kh,
-                               .pw = (s->ow - 1) * s->stride + s->kw,
-                               .cp = s->c0};
-}
-
 static void set_blocks(struct pairs_run *r, const struct conv2d_shape *s)
 {
     size_t pixels = (size_t)s->n * s->oh * s->ow;
@@ -85,7 +68,7 @@ static void set_sizes(struct pairs_run *r, const struct kernel_table *k,
 {
     size_t pixels = (size_t)s->n * s->oh * s->ow, fit;
 
-    r->im = image_of(s);
+    r->im = conv_image_of(s);
     r->taps = s->kh * s->kw;
     r->is_flat = r->taps == 1 && s->stride == 1 && s->pad_t == 0 &&
                  s->pad_l == 0 && s->oh == s->h && s->ow == s->w;

@@ -82,19 +82,7 @@ static struct geometry geometry_make(const struct kernel_table *k,
                                      const struct conv2d_shape *s)
 {
     const struct gemm_kernels *gemm = &k->gemm;
-    struct geometry g = {.im = {.type = DTYPE_F32,
-                                .n = s->n,
-                                .h = s->h,
-                                .w = s->w,
-                                .c0 = s->c0,
-                                .up_h = s->h,
-                                .up_w = s->w,
-                                .dilation = 1,
-                                .pad_t = (int32_t)s->pad_t,
-                                .pad_l = (int32_t)s->pad_l,
-                                .ph = (s->oh - 1) * s->stride + s->kh,
-                                .pw = (s->ow - 1) * s->stride + s->kw,
-                                .cp = s->c0}};
+    struct geometry g = {.im = conv_image_of(s)};
     size_t hw = (size_t)s->oh * s->ow;
     g.is_swapped = choose_weights_adjoint(k, s) == ADJOINT_SWAPPED;
     g.im.cp = pixel_pitch(&g, k, s->c0);

@@ -162,3 +162,20 @@ void conv_image_row(const struct kernel_table *k, const struct conv_image *im,
     else
         plain_row(k, im, i, (uint32_t)y, dst);
 }
+
+struct conv_image conv_image_of(const struct conv2d_shape *s)
+{
+    return (struct conv_image){.type = DTYPE_F32,
+                               .n = s->n,
+                               .h = s->h,
+                               .w = s->w,
+                               .c0 = s->c0,
+                               .up_h = s->h,
+                               .up_w = s->w,
+                               .dilation = 1,
+                               .pad_t = (int32_t)s->pad_t,
+                               .pad_l = (int32_t)s->pad_l,
+                               .ph = (s->oh - 1) * s->stride + s->kh,
+                               .pw = (s->ow - 1) * s->stride + s->kw,
+                               .cp = s->c0};
+}

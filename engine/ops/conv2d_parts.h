@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 
+#include "ops/conv2d_args.h"
 #include "ops/op.h"
 #include "tensor/dtype.h"
 
@@ -35,6 +36,10 @@ size_t conv_image_size(const struct conv_image *im);
 
 /* Can the tiles read x0 itself? */
 bool conv_image_is_direct(const struct conv_image *im);
+
+/* The f32 image of the input of a convolution of one source, not upsampled,
+ * as the adjoints of its weights read it; x0 is the caller's to set. */
+struct conv_image conv_image_of(const struct conv2d_shape *s);
 
 /* Row py of image i: pw * cp elements of im->type. */
 void conv_image_row(const struct kernel_table *k, const struct conv_image *im,

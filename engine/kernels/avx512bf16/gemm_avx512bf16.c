@@ -58,6 +58,32 @@ INLINE void store(const struct gemm_tile *t, __m512 acc[MR][2], unsigned r0,
         acc[r][1] = _mm512_dpbf16_ps(acc[r][1], x, b1); \
     }
 
+/* Pairs of k from a on up to `end`, of the panel at b: a4 is four rows behind
+ * a, step3 three steps.  a, a4, a8, a12 and b move on. */
+#define PAIRS_UP_TO_END                                     \
+    for (; a < end; b += 4 * NR) {                          \
+        __m512bh b0 = (__m512bh)_mm512_loadu_si512(b);      \
+        __m512bh b1 = (__m512bh)_mm512_loadu_si512(b + 64); \
+        STEP(0, a)                                          \
+        STEP(1, a + step)                                   \
+        STEP(2, a + 2 * step)                               \
+        STEP(3, a + step3)                                  \
+        STEP(4, a4)                                         \
+        STEP(5, a4 + step)                                  \
+        STEP(6, a4 + 2 * step)                              \
+        STEP(7, a4 + step3)                                 \
+        STEP(8, a8)                                         \
+        STEP(9, a8 + step)                                  \
+        STEP(10, a8 + 2 * step)                             \
+        STEP(11, a8 + step3)                                \
+        STEP(12, a12)                                       \
+        STEP(13, a12 + step)                                \
+        a += 4;                                             \
+        a4 += 4;                                            \
+        a8 += 4;                                            \
+        a12 += 4;                                           \
+    }
+
 /* m rows from row r0 on, `step` bytes apart. */
 INLINE void even_rows(const struct gemm_tile *t, unsigned r0, ptrdiff_t step,
                       const unsigned m)
@@ -72,28 +98,7 @@ INLINE void even_rows(const struct gemm_tile *t, unsigned r0, ptrdiff_t step,
     for (size_t run = 0; run < t->n_runs; run++) {
         const char *end = a + run_bytes;
         const char *a4 = a + 4 * step, *a8 = a + 8 * step, *a12 = a + 12 * step;
-        for (; a < end; b += 4 * NR) {
-            __m512bh b0 = (__m512bh)_mm512_loadu_si512(b);
-            __m512bh b1 = (__m512bh)_mm512_loadu_si512(b + 64);
-            STEP(0, a)
-            STEP(1, a + step)
-            STEP(2, a + 2 * step)
-            STEP(3, a + step3)
-            STEP(4, a4)
-            STEP(5, a4 + step)
-            STEP(6, a4 + 2 * step)
-            STEP(7, a4 + step3)
-            STEP(8, a8)
-            STEP(9, a8 + step)
-            STEP(10, a8 + 2 * step)
-            STEP(11, a8 + step3)
-            STEP(12, a12)
-            STEP(13, a12 + step)
-            a += 4;
-            a4 += 4;
-            a8 += 4;
-            a12 += 4;
-        }
+        PAIRS_UP_TO_END
         a += skip;
     }
     store(t, acc, r0, m);
@@ -185,28 +190,7 @@ INLINE void whole_tile(char *c, size_t ldc, const char *a, ptrdiff_t step,
         const char *end = a + 4 * (left < LOOK ? left : LOOK);
         const char *a4 = a + 4 * step, *a8 = a + 8 * step, *a12 = a + 12 * step;
         look_ahead(to, step, c, ldc, at, looks);
-        for (; a < end; b += 4 * NR) {
-            __m512bh b0 = (__m512bh)_mm512_loadu_si512(b);
-            __m512bh b1 = (__m512bh)_mm512_loadu_si512(b + 64);
-            STEP(0, a)
-            STEP(1, a + step)
-            STEP(2, a + 2 * step)
-            STEP(3, a + step3)
-            STEP(4, a4)
-            STEP(5, a4 + step)
-            STEP(6, a4 + 2 * step)
-            STEP(7, a4 + step3)
-            STEP(8, a8)
-            STEP(9, a8 + step)
-            STEP(10, a8 + 2 * step)
-            STEP(11, a8 + step3)
-            STEP(12, a12)
-            STEP(13, a12 + step)
-            a += 4;
-            a4 += 4;
-            a8 += 4;
-            a12 += 4;
-        }
+        PAIRS_UP_TO_END
     }
 #pragma GCC unroll 14
     for (unsigned r = 0; r < MR; r++) {
