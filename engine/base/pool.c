@@ -26,7 +26,6 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +37,7 @@
 
 #include "base/alloc.h"
 #include "base/crowd.h"
+#include "base/thread.h"
 
 #define MAX_THREADS CORES_MAX
 
@@ -346,41 +346,33 @@ void pool_release(struct pool *p)
     p->left = crowd_now();
 }
 
-/* From outside the thread, so that whoever counts gangs after pool_new() sees
- * it.  Both may be refused (a sandbox): speed suffers, nothing else. */
-static void name_and_pin(struct pool *p, unsigned i, unsigned n)
+/* Named and pinned from outside, so that whoever counts gangs after pool_new()
+ * sees it.  Both may be refused (a sandbox): speed suffers, nothing else. */
+static int start_worker(struct pool *p, unsigned i, unsigned n)
 {
+    struct worker *w = &p->workers[i];
     char name[CORES_NAME_BYTES];
+    *w = (struct worker){.pool = p, .id = i};
     cores_name(name, i, n);
-    (void)pthread_setname_np(p->workers[i].thread, name);
-    if (!p->place.is_pinned)
-        return;
+    int rc = thread_start(&w->thread, name, worker_main, w);
+    if (rc != 0 || !p->place.is_pinned)
+        return rc;
     cpu_set_t own = only(p->cpu[i]);
-    (void)pthread_setaffinity_np(p->workers[i].thread, sizeof own, &own);
+    (void)pthread_setaffinity_np(w->thread, sizeof own, &own);
+    return 0;
 }
 
-/* Started threads leave signals to the host program's own threads. */
 static enum unstir_status start(struct pool *p, unsigned n,
                                 struct unstir_error *err)
 {
-    sigset_t all, old;
-    int rc = 0;
-    sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-    for (unsigned i = 1; i < n && rc == 0; i++) {
-        struct worker *w = &p->workers[i];
-        *w = (struct worker){.pool = p, .id = i};
-        rc = pthread_create(&w->thread, NULL, worker_main, w);
+    for (unsigned i = 1; i < n; i++) {
+        int rc = start_worker(p, i, n);
         if (rc != 0)
-            break;
+            return error_set(err, UNSTIR_ERR_NOMEM,
+                             "cannot start thread %u of %u: %s", i + 1, n,
+                             strerror(rc));
         p->n_threads = i + 1;
-        name_and_pin(p, i, n);
     }
-    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc != 0)
-        return error_set(err, UNSTIR_ERR_NOMEM,
-                         "cannot start thread %u of %u: %s", p->n_threads + 1,
-                         n, strerror(rc));
     return UNSTIR_OK;
 }
 

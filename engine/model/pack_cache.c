@@ -5,13 +5,13 @@
 #include "model/pack_cache.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/compiler.h"
+#include "base/thread.h"
 #include "format/pack_file.h"
 
 bool pack_cache_folder(char path[PATH_BYTES], const char *word)
@@ -119,21 +119,6 @@ static void *write_packs(void *arg)
     return NULL;
 }
 
-/* Signals are for the host program's own threads. */
-static bool start_thread(struct pack_writer *w)
-{
-    sigset_t all, old;
-    int rc;
-
-    sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = pthread_create(&w->thread, NULL, write_packs, w);
-    (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc == 0) /* 15 letters at most; a name is for people alone */
-        (void)pthread_setname_np(w->thread, "unstir packs");
-    return rc == 0;
-}
-
 /* NULL: nothing is written. */
 static struct pack_writer *try_store(const struct packs *packs,
                                      const struct place *p)
@@ -149,7 +134,7 @@ static struct pack_writer *try_store(const struct packs *packs,
     w->place = *p;
     w->place.key.text = w->place.text;
     w->image = packs_image(packs);
-    if (start_thread(w))
+    if (thread_start(&w->thread, "unstir packs", write_packs, w) == 0)
         return w;
     alloc_free(w);
     return NULL;
