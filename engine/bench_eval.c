@@ -158,6 +158,7 @@ static enum unstir_status open_network(struct eval_bench *b,
     if (weights)
         options.cache = (struct pack_cache){.folder = b->o->pack_cache,
                                             .digest = parts.digest,
+                                            .late = parts.late,
                                             .part = decodes ? "vae" : "unet"};
     TRY(find_factor(b, parts.vae_config, err));
     return network_open(&b->net, b->config, weights, 0, &options, err);
@@ -177,6 +178,7 @@ static enum unstir_status open_bench(struct eval_bench *b,
     TRY(bench_timing_init(&b->timing, o, err));
     TRY(checkpoint_source_open(&b->source, o->model, &source, err));
     TRY(open_network(b, err));
+    TRY(checkpoint_source_settle(&b->source, err)); /* nothing runs beside */
     b->load_ms = bench_now_ms() - start;
     TRY(executor_new_placed(&b->executor, o->n_threads, 0, o->pin, 0, err));
     TRY(make_io(b, err));

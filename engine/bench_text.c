@@ -72,6 +72,7 @@ static enum unstir_status open_bench(struct text_bench *b,
             TRY(add_encoder(b, &parts.texts[i], err));
     if (b->n == 0)
         return error_field(err, "model", "it reads no texts");
+    TRY(checkpoint_source_settle(&b->source, err)); /* nothing runs beside */
     b->load_ms = bench_now_ms() - start;
     return executor_new_placed(&b->executor, b->o->n_threads, 0, b->o->pin, 0,
                                err);

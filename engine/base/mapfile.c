@@ -99,6 +99,12 @@ void mapfile_forget(const struct mapfile *m)
         (void)madvise(m->map, m->n_bytes, MADV_DONTNEED);
 }
 
+void mapfile_forget_part(const struct mapfile *m, size_t at, size_t n)
+{
+    if (m->map)
+        (void)madvise((char *)m->map + at, n, MADV_DONTNEED); /* as above */
+}
+
 enum unstir_status mapfile_read(char **out, size_t *n, const char *path,
                                 size_t max_bytes, struct unstir_error *err)
 {

@@ -32,6 +32,8 @@ void mapfile_close(struct mapfile *m);
 
 /* Let the system have the pages until they are read again. */
 void mapfile_forget(const struct mapfile *m);
+/* Of n bytes, the page that begins at `at` first. */
+void mapfile_forget_part(const struct mapfile *m, size_t at, size_t n);
 
 /* The whole file in memory of its own, with a NUL behind; alloc_free(). */
 enum unstir_status mapfile_read(char **out, size_t *n, const char *path,

@@ -32,9 +32,8 @@
 #include "base/mapfile.h"
 #include "base/path.h"
 #include "format/diffusers_pipelines.h"
-#include "format/digest.h"
-#include "format/digest_file.h"
 #include "format/json.h"
+#include "format/late_digest.h"
 #include "format/pickle.h"
 #include "format/safetensors.h"
 #include "format/weights_build.h"
@@ -92,7 +91,7 @@ static bool has_file(const char *folder, const char *name)
  * go into `digest` (may be NULL) under the file's name. */
 static enum unstir_status read_object(struct json **out, const char *folder,
                                       const char *name, size_t max_bytes,
-                                      struct digest *digest,
+                                      struct late_digest *digest,
                                       struct unstir_error *err)
 {
     char path[PATH_BYTES];
@@ -110,7 +109,7 @@ static enum unstir_status read_object(struct json **out, const char *folder,
         status = error_set(err, UNSTIR_ERR_FORMAT, "%s: must be a JSON object",
                            path);
     if (status == UNSTIR_OK && digest)
-        digest_add(digest, name, text, n);
+        late_digest_add(digest, name, text, n);
     alloc_free(text);
     if (status != UNSTIR_OK) {
         json_free(*out);
@@ -430,7 +429,7 @@ static enum unstir_status component_folder(char out[PATH_BYTES],
 static enum unstir_status settle_class(struct diffusers_folder *f,
                                        struct json **config,
                                        const char *component,
-                                       struct digest *digest,
+                                       struct late_digest *digest,
                                        struct unstir_error *err)
 {
     const char *class = diffusers_pipeline_class(f->index, component);
@@ -438,7 +437,7 @@ static enum unstir_status settle_class(struct diffusers_folder *f,
 
     if (class[0] == '\0' || strcmp(class, written) == 0)
         return UNSTIR_OK;
-    digest_add(digest, component, class, strlen(class));
+    late_digest_add(digest, component, class, strlen(class));
     if (written[0] != '\0')
         TRY(notes_add(&f->notes, err,
                       "%s is a %s, as model_index.json says, though its own "
@@ -459,7 +458,7 @@ struct component {
 /* A network: its configuration, and its weights under today's names. */
 static enum unstir_status read_network(struct diffusers_folder *f,
                                        const struct component *c,
-                                       struct digest *digest,
+                                       struct late_digest *digest,
                                        struct unstir_error *err)
 {
     char folder[PATH_BYTES];
@@ -479,8 +478,7 @@ static enum unstir_status read_network(struct diffusers_folder *f,
     w = *c->weights;
     if (!w)
         return UNSTIR_OK;
-    TRY(digest_add_files(digest, w, f->digest_memos, &f->weight_file_bytes,
-                         err));
+    late_digest_add_files(digest, w, &f->weight_file_bytes);
     return update_names(f, w, err);
 }
 
@@ -490,7 +488,7 @@ static enum unstir_status read_network(struct diffusers_folder *f,
 static enum unstir_status read_tokenizer(struct diffusers_folder *f,
                                          struct diffusers_text *t,
                                          const char *name,
-                                         struct digest *digest,
+                                         struct late_digest *digest,
                                          struct unstir_error *err)
 {
     static const char *const files[] = {
@@ -511,7 +509,7 @@ static enum unstir_status read_tokenizer(struct diffusers_folder *f,
             continue;
         TRY(path_join(path, folder, files[i], err));
         TRY(mapfile_read(&text, &n, path, MAX_TOKENIZER_BYTES, err));
-        digest_add(digest, files[i], text, n);
+        late_digest_add(digest, files[i], text, n);
         alloc_free(text);
     }
     return UNSTIR_OK;
@@ -535,7 +533,7 @@ static enum unstir_status check_text_class(const struct diffusers_folder *f,
 
 static enum unstir_status read_text(struct diffusers_folder *f, size_t i,
                                     bool allows_no_weights,
-                                    struct digest *digest,
+                                    struct late_digest *digest,
                                     struct unstir_error *err)
 {
     static const char *const encoders[] = {"text_encoder", "text_encoder_2"};
@@ -556,16 +554,16 @@ static enum unstir_status read_text(struct diffusers_folder *f, size_t i,
 
 static enum unstir_status read_texts(struct diffusers_folder *f,
                                      bool allows_no_weights,
-                                     struct digest *digest,
+                                     struct late_digest *digest,
                                      struct unstir_error *err)
 {
     const char *key = "force_zeros_for_empty_prompt";
     char zeros = json_bool(json_get(f->index, key)) ? '1' : '0';
     for (size_t i = 0; i < DIFFUSERS_MAX_TEXTS; i++)
         TRY(read_text(f, i, allows_no_weights, digest, err));
-    digest_add(digest, "pipeline", f->pipeline_class,
-               strlen(f->pipeline_class));
-    digest_add(digest, "zeros", &zeros, 1);
+    late_digest_add(digest, "pipeline", f->pipeline_class,
+                    strlen(f->pipeline_class));
+    late_digest_add(digest, "zeros", &zeros, 1);
     if (diffusers_pipeline_has(f->index, "safety_checker"))
         TRY(notes_add(&f->notes, err, "the folder's %s is not run",
                       "safety_checker"));
@@ -576,7 +574,7 @@ static enum unstir_status read_texts(struct diffusers_folder *f,
 
 static enum unstir_status read_scheduler(struct diffusers_folder *f,
                                          const struct diffusers_pipeline *p,
-                                         struct digest *digest,
+                                         struct late_digest *digest,
                                          struct unstir_error *err)
 {
     char folder[PATH_BYTES];
@@ -591,7 +589,7 @@ static enum unstir_status read_scheduler(struct diffusers_folder *f,
     if (p->scheduler &&
         strcmp(p->scheduler, json_string(json_get(f->scheduler_config,
                                                   "_class_name"))) != 0) {
-        digest_add(digest, "own", p->scheduler, strlen(p->scheduler));
+        late_digest_add(digest, "own", p->scheduler, strlen(p->scheduler));
         TRY(diffusers_put_class(&f->scheduler_config, p->scheduler, err));
     }
     return p->patches ? diffusers_patch_scheduler(&f->scheduler_config,
@@ -601,7 +599,7 @@ static enum unstir_status read_scheduler(struct diffusers_folder *f,
 
 static enum unstir_status read_parts(struct diffusers_folder *f,
                                      bool allows_no_weights,
-                                     struct digest *digest,
+                                     struct late_digest *digest,
                                      struct unstir_error *err)
 {
     const struct diffusers_pipeline *p;
@@ -636,24 +634,14 @@ static enum unstir_status read_parts(struct diffusers_folder *f,
                         : UNSTIR_OK;
 }
 
-enum unstir_status diffusers_folder_open(struct diffusers_folder *f,
-                                         const char *path,
-                                         bool allows_no_weights,
-                                         struct unstir_error *err)
-{
-    return diffusers_folder_open_by(f, path, allows_no_weights, NULL, err);
-}
-
 enum unstir_status diffusers_folder_open_by(struct diffusers_folder *f,
                                             const char *path,
                                             bool allows_no_weights,
-                                            const char *digest_memos,
+                                            struct late_digest *digest,
                                             struct unstir_error *err)
 {
-    struct digest *digest = NULL;
     struct stat st;
-    *f = (struct diffusers_folder){.pipeline_class = "",
-                                   .digest_memos = digest_memos};
+    *f = (struct diffusers_folder){.pipeline_class = ""};
     if (stat(path, &st) != 0)
         return error_set(err, UNSTIR_ERR_IO, "%.300s: %s", path,
                          errno == ENOENT ? "no such file or folder"
@@ -665,10 +653,27 @@ enum unstir_status diffusers_folder_open_by(struct diffusers_folder *f,
                          path);
     enum unstir_status status = alloc_strdup(&f->path, path, err);
     if (status == UNSTIR_OK)
-        status = digest_new(&digest, err);
-    if (status == UNSTIR_OK)
         status = read_parts(f, allows_no_weights, digest, err);
-    digest_finish(digest, f->digest);
+    if (status != UNSTIR_OK)
+        diffusers_folder_close(f);
+    return status;
+}
+
+enum unstir_status diffusers_folder_open(struct diffusers_folder *f,
+                                         const char *path,
+                                         bool allows_no_weights,
+                                         struct unstir_error *err)
+{
+    struct late_digest *digest;
+    *f = (struct diffusers_folder){.pipeline_class = ""};
+    TRY(late_digest_new(&digest, err));
+    enum unstir_status status =
+        diffusers_folder_open_by(f, path, allows_no_weights, digest, err);
+    if (status == UNSTIR_OK)
+        status = late_digest_start(digest, NULL, err);
+    if (status == UNSTIR_OK)
+        status = late_digest_wait(digest, f->digest, err);
+    late_digest_free(digest);
     if (status != UNSTIR_OK)
         diffusers_folder_close(f);
     return status;
@@ -696,22 +701,17 @@ static struct component component_of(struct diffusers_folder *f,
 enum unstir_status diffusers_folder_open_part(struct diffusers_folder *f,
                                               const char *path,
                                               enum single_file_part_id part,
-                                              const char *digest_memos,
+                                              struct late_digest *digest,
                                               struct unstir_error *err)
 {
-    struct digest *digest = NULL;
     struct component c;
     enum unstir_status status;
 
-    *f = (struct diffusers_folder){.pipeline_class = "",
-                                   .digest_memos = digest_memos};
+    *f = (struct diffusers_folder){.pipeline_class = ""};
     c = component_of(f, part);
     status = alloc_strdup(&f->path, path, err);
     if (status == UNSTIR_OK)
-        status = digest_new(&digest, err);
-    if (status == UNSTIR_OK)
         status = read_network(f, &c, digest, err);
-    digest_finish(digest, f->digest);
     if (status != UNSTIR_OK)
         diffusers_folder_close(f);
     return status;

@@ -22,6 +22,7 @@
 #include "format/single_file.h"
 
 struct json;
+struct late_digest;
 struct weights;
 
 #define DIFFUSERS_MAX_TEXTS 2
@@ -47,9 +48,9 @@ struct diffusers_folder {
     struct diffusers_text texts[DIFFUSERS_MAX_TEXTS];
     char *unet_folder, *vae_folder, *scheduler_folder; /* where they lie     */
     struct json *unstir; /* unstir.json or NULL                    */
-    char digest[65];     /* SHA-256 over configuration and weights */
+    char digest[65];     /* SHA-256 over configuration and weights, of
+                            diffusers_folder_open()                          */
     size_t weight_file_bytes;
-    const char *digest_memos; /* see digest_file.h; NULL: none               */
     struct notes notes;
 };
 
@@ -57,18 +58,19 @@ enum unstir_status diffusers_folder_open(struct diffusers_folder *f,
                                          const char *path,
                                          bool allows_no_weights,
                                          struct unstir_error *err);
-/* With a folder of memos for the digests of its files (digest_file.h). */
+/* With a digest that gets its parts and is started by the caller; it borrows
+ * the files. */
 enum unstir_status diffusers_folder_open_by(struct diffusers_folder *f,
                                             const char *path,
                                             bool allows_no_weights,
-                                            const char *digest_memos,
+                                            struct late_digest *digest,
                                             struct unstir_error *err);
 /* One part alone, of a folder of a model or of that part's own: its
- * configuration, weights and digest.  The tokenizer is left. */
+ * configuration and weights; `digest` as above.  The tokenizer is left. */
 enum unstir_status diffusers_folder_open_part(struct diffusers_folder *f,
                                               const char *path,
                                               enum single_file_part_id part,
-                                              const char *digest_memos,
+                                              struct late_digest *digest,
                                               struct unstir_error *err);
 void diffusers_folder_close(struct diffusers_folder *f);
 

@@ -5,19 +5,19 @@
 #include "format/digest_file.h"
 
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/alloc.h"
+#include "base/cancel.h"
 #include "base/path.h"
 #include "format/digest.h"
 #include "format/pack_file.h"
-#include "format/weights_build.h"
 
-#define MAX_MEMO   512
-#define SETTLED_NS INT64_C(3000000000) /* ticks of file systems: up to 2 s   */
+#define MAX_MEMO    512
+#define PIECE_BYTES ((size_t)32 << 20)  /* 25 ms; many pages        */
+#define SETTLED_NS  INT64_C(3000000000) /* ticks of file systems: up to 2 s   */
 
 static enum unstir_status digest_of(char hex[65], const void *bytes, size_t n,
                                     struct unstir_error *err)
@@ -119,34 +119,63 @@ static void remember(const char *path, const char *memos, const char *key,
         (void)mapfile_write_cache(path, put_memo, memo, &why);
 }
 
-enum unstir_status digest_file(char hex[65], const struct mapfile *file,
-                               const char *memos, struct unstir_error *err)
+bool digest_file_recall(char hex[65], const struct mapfile *file,
+                        const char *memos)
 {
     char key[MAX_MEMO], path[PATH_BYTES];
 
     if (!memos || !is_settled(file))
-        return digest_of(hex, file->bytes, file->n_bytes, err);
+        return false;
     write_key(key, file);
-    TRY(find_place(path, memos, key, err));
-    if (recall(hex, path, key))
-        return UNSTIR_OK;
-    TRY(digest_of(hex, file->bytes, file->n_bytes, err));
-    remember(path, memos, key, hex);
+    return find_place(path, memos, key, NULL) == UNSTIR_OK &&
+           recall(hex, path, key);
+}
+
+/* Its pages are given back behind it, so that none of a file of gigabytes
+ * stands in memory for this. */
+static enum unstir_status digest_pieces(char hex[65],
+                                        const struct mapfile *file,
+                                        const struct cancel *cancel,
+                                        struct unstir_error *err)
+{
+    struct digest *d;
+
+    TRY(digest_new(&d, err));
+    for (size_t at = 0, n; at < file->n_bytes; at += n) {
+        n = file->n_bytes - at < PIECE_BYTES ? file->n_bytes - at : PIECE_BYTES;
+        if (cancel_is_raised(cancel)) {
+            digest_finish(d, NULL);
+            return error_set(err, UNSTIR_ERR_CANCELLED,
+                             "the digest of a file was stopped");
+        }
+        digest_add_plain(d, file->bytes + at, n);
+        mapfile_forget_part(file, at, n);
+    }
+    digest_finish(d, hex);
     return UNSTIR_OK;
 }
 
-enum unstir_status digest_add_files(struct digest *d, const struct weights *w,
-                                    const char *memos, size_t *n_bytes,
+enum unstir_status digest_file_anew(char hex[65], const struct mapfile *file,
+                                    const char *memos,
+                                    const struct cancel *cancel,
                                     struct unstir_error *err)
 {
-    for (size_t i = 0; i < w->n_sources; i++) {
-        const struct mapfile *file = &w->sources[i].map;
-        char hex[65];
+    bool is_kept = memos && is_settled(file); /* before its first byte */
+    char key[MAX_MEMO], path[PATH_BYTES];
 
-        TRY(digest_file(hex, file, memos, err));
-        digest_add(d, "weights", hex, 64);
-        *n_bytes += file->n_bytes;
-    }
-    weights_forget(w);
+    TRY(digest_pieces(hex, file, cancel, err));
+    if (!is_kept)
+        return UNSTIR_OK;
+    write_key(key, file);
+    if (find_place(path, memos, key, NULL) == UNSTIR_OK)
+        remember(path, memos, key, hex);
     return UNSTIR_OK;
+}
+
+enum unstir_status digest_file(char hex[65], const struct mapfile *file,
+                               const char *memos, struct unstir_error *err)
+{
+    if (digest_file_recall(hex, file, memos))
+        return UNSTIR_OK;
+    return digest_file_anew(hex, file, memos, NULL, err);
 }

@@ -24,18 +24,27 @@
 #ifndef FORMAT_DIGEST_FILE_H
 #define FORMAT_DIGEST_FILE_H
 
+#include <stdbool.h>
+
 #include "base/mapfile.h"
 
-struct digest;
-struct weights;
+struct cancel;
 
-/* memos: the folder, or NULL: nothing is remembered. */
+/* What a memo says; false: none answers.  memos: the folder, or NULL: nothing
+ * is remembered.  All three: any thread. */
+bool digest_file_recall(char hex[65], const struct mapfile *file,
+                        const char *memos);
+
+/* Read the file in pieces, whose pages the system then has again, and leave a
+ * memo.  UNSTIR_ERR_CANCELLED: `cancel`, polled before each piece, was raised.
+ */
+enum unstir_status digest_file_anew(char hex[65], const struct mapfile *file,
+                                    const char *memos,
+                                    const struct cancel *cancel,
+                                    struct unstir_error *err);
+
+/* By a memo, else anew. */
 enum unstir_status digest_file(char hex[65], const struct mapfile *file,
                                const char *memos, struct unstir_error *err);
-
-/* Every file of w, as a part "weights" each; *n_bytes grows by their sizes. */
-enum unstir_status digest_add_files(struct digest *d, const struct weights *w,
-                                    const char *memos, size_t *n_bytes,
-                                    struct unstir_error *err);
 
 #endif

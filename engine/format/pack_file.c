@@ -9,7 +9,6 @@
  *
  * SPDX-License-Identifier: MIT
  */
-#include "base/path.h"
 #include "format/pack_file.h"
 
 #include <dirent.h>
@@ -22,6 +21,9 @@
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/affix.h"
+#include "base/path.h"
 
 #define PACK_VERSION 1
 #define SUFFIX       ".pack"
@@ -210,6 +212,24 @@ enum unstir_status pack_folder_make(const char *folder,
         path[i] = i < n ? '/' : '\0';
     }
     return UNSTIR_OK;
+}
+
+bool pack_folder_any(const char *folder, const char *ending, pack_file_fn is_it,
+                     const void *arg)
+{
+    DIR *dir = opendir(folder);
+    const struct dirent *entry;
+    char path[PATH_BYTES];
+    bool is_found = false;
+
+    if (!dir)
+        return false;
+    while (!is_found && (entry = readdir(dir)) != NULL)
+        is_found = affix_ends(entry->d_name, ending) &&
+                   path_join(path, folder, entry->d_name, NULL) == UNSTIR_OK &&
+                   is_it(path, arg);
+    (void)closedir(dir);
+    return is_found;
 }
 
 struct oldest {

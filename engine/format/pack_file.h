@@ -49,6 +49,11 @@ enum unstir_status pack_file_is_ours(const char *path,
 enum unstir_status pack_file_write(const char *path, const struct pack_key *key,
                                    const void *image, struct unstir_error *err);
 
+/* Whether is_it() says so of a file of the folder whose name ends so. */
+typedef bool (*pack_file_fn)(const char *path, const void *arg);
+bool pack_folder_any(const char *folder, const char *ending, pack_file_fn is_it,
+                     const void *arg);
+
 /* Make the folder (and those above it) if it is not there. */
 enum unstir_status pack_folder_make(const char *folder,
                                     struct unstir_error *err);

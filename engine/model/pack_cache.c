@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/thread.h"
+#include "format/late_digest.h"
 #include "format/pack_file.h"
 
 bool pack_cache_folder(char path[PATH_BYTES], const char *word)
@@ -43,29 +44,42 @@ const char *pack_source_name(enum pack_source source)
                                    : "built";
 }
 
-/* Digest, part and fingerprint, in letters that any file system takes. */
-static bool make_path(char path[PATH_BYTES], const char *folder,
-                      const struct pack_cache *cache, const char *fingerprint)
-{
-    size_t start = strlen(folder) + 1;
-    int n = snprintf(path, PATH_BYTES, "%s/%.16s-%s-%s.pack", folder,
-                     cache->digest, cache->part, fingerprint);
+#define DIGEST_LEN 64
+#define NAME_LEN   16 /* of the digest in a file's name                       */
 
-    if (n < 0 || n >= PATH_BYTES)
-        return false;
-    for (char *p = path + start; *p; p++)
+/* Where the packs of a network are kept, and by which key. */
+struct place {
+    char folder[PATH_BYTES];
+    char ending[PACK_FILE_KEY]; /* of the file's name: part and fingerprint  */
+    char words[PACK_FILE_KEY - DIGEST_LEN - 1]; /* both, in the key          */
+    struct pack_key key;
+    /* Once the digest is known. */
+    bool is_settled;
+    char path[PATH_BYTES], text[PACK_FILE_KEY]; /* text: the key's           */
+};
+
+/* In letters that any file system takes. */
+static void make_plain(char *name)
+{
+    for (char *p = name; *p; p++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                     "0123456789-._",
                     *p))
             *p = '_';
-    return true;
 }
 
-/* Where the packs of a network are kept, and by which key. */
-struct place {
-    char folder[PATH_BYTES], path[PATH_BYTES], text[PACK_FILE_KEY];
-    struct pack_key key;
-};
+/* What is as long as allowed fits: find_place() saw to that. */
+static void settle_place(struct place *p, const char *digest)
+{
+    int n = snprintf(p->path, sizeof p->path, "%s/", p->folder);
+
+    (void)snprintf(p->text, sizeof p->text, "%.*s %s", DIGEST_LEN, digest,
+                   p->words);
+    (void)snprintf(p->path + n, sizeof p->path - (size_t)n, "%.*s%s", NAME_LEN,
+                   digest, p->ending);
+    make_plain(p->path + n);
+    p->is_settled = true;
+}
 
 /* false: it is not to be cached. */
 static bool find_place(struct place *p, const struct packs *packs,
@@ -76,16 +90,47 @@ static bool find_place(struct place *p, const struct packs *packs,
 
     p->key =
         (struct pack_key){p->text, packs_layout(packs), packs_bytes(packs)};
-    if (!cache || !cache->digest)
+    if (!cache || (!cache->digest && !cache->late))
         return false;
     least = cache->min_bytes ? cache->min_bytes : PACK_CACHE_MIN_BYTES;
-    if (p->key.n_bytes < least ||
-        !pack_cache_folder(p->folder, cache->folder) ||
-        !make_path(p->path, p->folder, cache, fingerprint))
+    if (p->key.n_bytes < least || !pack_cache_folder(p->folder, cache->folder))
         return false;
-    n = snprintf(p->text, sizeof p->text, "%s %s %s", cache->digest,
-                 cache->part, fingerprint);
-    return n > 0 && (size_t)n < sizeof p->text;
+    n = snprintf(p->words, sizeof p->words, "%s %s", cache->part, fingerprint);
+    if (n < 0 || (size_t)n >= sizeof p->words)
+        return false;
+    n = snprintf(p->ending, sizeof p->ending, "-%s-%s.pack", cache->part,
+                 fingerprint); /* shorter than the key */
+    make_plain(p->ending);
+    if (strlen(p->folder) + 1 + NAME_LEN + (size_t)n >= sizeof p->path)
+        return false;
+    if (!cache->late)
+        settle_place(p, cache->digest);
+    return true;
+}
+
+/* -- looking up ------------------------------------------------------------ */
+
+struct network_packs {
+    const struct packs *packs;
+    const struct graph *g;
+};
+
+/* Whether a file could be of these packs, whatever its digest. */
+static bool is_alike(const char *path, const void *arg)
+{
+    const struct network_packs *n = arg;
+    struct unstir_error why;
+    struct mapfile map;
+    bool is_it;
+
+    if (pack_file_is_ours(path, &why) != UNSTIR_OK ||
+        mapfile_open(&map, path, 0, &why) != UNSTIR_OK)
+        return false;
+    is_it = map.n_bytes >= PACK_FILE_HEADER &&
+            packs_compare(n->packs, n->g, &map, PACK_FILE_HEADER, &why) ==
+                UNSTIR_OK;
+    mapfile_close(&map);
+    return is_it;
 }
 
 static bool try_map(struct packs *packs, const struct graph *g,
@@ -106,6 +151,7 @@ static bool try_map(struct packs *packs, const struct graph *g,
 
 struct pack_writer {
     struct place place;
+    struct late_digest *late; /* borrowed; settles the place                 */
     const void *image;
     pthread_t thread;
 };
@@ -114,14 +160,21 @@ static void *write_packs(void *arg)
 {
     struct pack_writer *w = arg;
     struct unstir_error why;
+    char digest[65];
 
+    if (!w->place.is_settled) {
+        if (late_digest_wait(w->late, digest, &why) != UNSTIR_OK)
+            return NULL;
+        settle_place(&w->place, digest);
+    }
     (void)pack_file_write(w->place.path, &w->place.key, w->image, &why);
     return NULL;
 }
 
 /* NULL: nothing is written. */
 static struct pack_writer *try_store(const struct packs *packs,
-                                     const struct place *p)
+                                     const struct place *p,
+                                     struct late_digest *late)
 {
     struct unstir_error why;
     struct pack_writer *w;
@@ -133,6 +186,7 @@ static struct pack_writer *try_store(const struct packs *packs,
         return NULL;
     w->place = *p;
     w->place.key.text = w->place.text;
+    w->late = late;
     w->image = packs_image(packs);
     if (thread_start(&w->thread, "unstir packs", write_packs, w) == 0)
         return w;
@@ -150,19 +204,38 @@ void pack_writer_finish(struct pack_writer *w)
 
 /* -- all ------------------------------------------------------------------- */
 
-static enum unstir_status take(struct packs *packs, const struct graph *g,
-                               const struct place *p, bool is_cached,
-                               enum pack_source *source,
-                               struct pack_writer **writer,
-                               struct unstir_error *err)
+/* Settle the place of a late digest, unless nothing can be there: then nobody
+ * need wait. */
+static enum unstir_status await_place(struct place *p,
+                                      const struct network_packs *n,
+                                      struct late_digest *late,
+                                      struct unstir_error *err)
 {
-    if (is_cached && try_map(packs, g, p)) {
+    char digest[65];
+
+    if (!late_digest_is_ready(late) &&
+        !pack_folder_any(p->folder, p->ending, is_alike, n))
+        return UNSTIR_OK;
+    TRY(late_digest_wait(late, digest, err));
+    settle_place(p, digest);
+    return UNSTIR_OK;
+}
+
+static enum unstir_status
+take_cached(struct packs *packs, const struct graph *g, struct place *p,
+            struct late_digest *late, enum pack_source *source,
+            struct pack_writer **writer, struct unstir_error *err)
+{
+    const struct network_packs n = {packs, g};
+
+    if (!p->is_settled)
+        TRY(await_place(p, &n, late, err));
+    if (p->is_settled && try_map(packs, g, p)) {
         *source = PACK_MAPPED;
         return UNSTIR_OK;
     }
     TRY(packs_fill(packs, g, err));
-    if (is_cached)
-        *writer = try_store(packs, p);
+    *writer = try_store(packs, p, late);
     if (*writer)
         *source = PACK_STORED;
     return UNSTIR_OK;
@@ -189,8 +262,9 @@ packs_new_cached(struct packs **out, const struct graph *g,
     status = alloc_zero(&p, 1, sizeof *p, err);
     if (status != UNSTIR_OK)
         goto out;
-    status = take(packs, g, p, find_place(p, packs, cache, fingerprint), source,
-                  writer, err);
+    status = find_place(p, packs, cache, fingerprint)
+                 ? take_cached(packs, g, p, cache->late, source, writer, err)
+                 : packs_fill(packs, g, err);
     alloc_free(p);
     if (status != UNSTIR_OK)
         goto out;

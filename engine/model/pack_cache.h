@@ -6,6 +6,11 @@
  * A file that is missing, damaged, foreign or of another version is written
  * anew; a folder that cannot be read or written is no error.
  *
+ * The digest may still be on its way (late_digest.h).  It is waited for if the
+ * folder has a file that could be of these weights, by its name, its size and a
+ * sample of its contents: to map it takes less than to pack them.  Else they are
+ * packed meanwhile, and who writes them waits.
+ *
  * Small networks are packed faster than they are looked up and have no file.
  *
  * SPDX-License-Identifier: MIT
@@ -19,11 +24,15 @@
 #include "base/path.h"
 #include "ops/lower.h"
 
+struct late_digest;
+
 struct pack_cache {
     const char *folder; /* or "auto"; NULL or "none": no cache               */
     const char *digest; /* of the weights; NULL: no cache                    */
     const char *part;   /* of the model, "unet"                              */
     size_t min_bytes;   /* of an image worth a file; 0: the default          */
+    struct late_digest *late; /* what tells the digest; NULL: it is known.  To
+                                 outlive the writer                          */
 };
 
 #define PACK_CACHE_MIN_BYTES ((size_t)64 << 20)
@@ -44,13 +53,15 @@ enum pack_source {
 const char *pack_source_name(enum pack_source source);
 
 /* The writing of packs, by a thread of its own while they are used: seconds for
- * what takes gigabytes.  To be waited for before the packs end; NULL: nothing
- * is written. */
+ * what takes gigabytes.  To be waited for before the packs end, as long as a
+ * late digest takes as well; where that fails nothing is written.  NULL: nothing
+ * is. */
 struct pack_writer;
 void pack_writer_finish(struct pack_writer *w);
 
 /* packs_new() by way of the cache.  Of *source (may be NULL) only speed and
- * logs depend.  *writer is the caller's; on failure it is NULL. */
+ * logs depend.  *writer is the caller's; on failure it is NULL.  A late digest
+ * that was waited for fails as late_digest_wait(). */
 enum unstir_status
 packs_new_cached(struct packs **out, const struct graph *g,
                  const struct kernel_table *table, enum lower_mode mode,

@@ -89,6 +89,11 @@ enum unstir_status packs_fill(struct packs *packs, const struct graph *g,
 enum unstir_status packs_adopt(struct packs *packs, const struct graph *g,
                                struct mapfile *map, size_t offset,
                                struct unstir_error *err);
+/* The comparison alone. */
+enum unstir_status packs_compare(const struct packs *packs,
+                                 const struct graph *g,
+                                 const struct mapfile *map, size_t offset,
+                                 struct unstir_error *err);
 
 /* packs_bytes() bytes; a number that follows from what lies where in them. */
 const void *packs_image(const struct packs *packs);

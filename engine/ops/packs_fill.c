@@ -321,9 +321,10 @@ static enum unstir_status check_sample(const struct packs *packs,
     return status;
 }
 
-enum unstir_status packs_adopt(struct packs *packs, const struct graph *g,
-                               struct mapfile *map, size_t offset,
-                               struct unstir_error *err)
+enum unstir_status packs_compare(const struct packs *packs,
+                                 const struct graph *g,
+                                 const struct mapfile *map, size_t offset,
+                                 struct unstir_error *err)
 {
     const unsigned char *image = map->bytes + offset;
 
@@ -332,10 +333,17 @@ enum unstir_status packs_adopt(struct packs *packs, const struct graph *g,
                          "packed weights of %zu bytes; %zu are needed",
                          map->n_bytes - offset, packs->bytes);
     TRY(check_sample(packs, g, smallest_leader(packs, g, true), image, err));
-    TRY(check_sample(packs, g, smallest_leader(packs, g, false), image, err));
+    return check_sample(packs, g, smallest_leader(packs, g, false), image, err);
+}
+
+enum unstir_status packs_adopt(struct packs *packs, const struct graph *g,
+                               struct mapfile *map, size_t offset,
+                               struct unstir_error *err)
+{
+    TRY(packs_compare(packs, g, map, offset, err));
     if (packs->keeping != KEEP_PACKED)
         TRY(fill_leaders(packs, g, NULL, err));
-    packs->image = image;
+    packs->image = map->bytes + offset;
     packs->map = *map;
     *map = (struct mapfile){0};
     ready(packs, g);

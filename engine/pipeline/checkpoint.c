@@ -218,6 +218,7 @@ static enum unstir_status network_load(struct unstir_model *m,
         .mode = LOWER_FUSED,
         .cache = {.folder = o && parts->weights ? o->pack_cache : NULL,
                   .digest = parts->digest,
+                  .late = parts->late,
                   .part = "unet"},
         .without_weights = o && o->without_weights,
         .keeping = o && o->low_memory ? PACKS_FRUGAL : PACKS_BY_SIZE,
@@ -354,6 +355,8 @@ static enum unstir_status open_source(struct unstir_model *m, const char *path,
     TRY(checkpoint_source_open(&m->source, path, &options, err));
     struct checkpoint_parts parts = checkpoint_source_parts(&m->source);
     status = build(m, &parts, o, err);
+    if (status == UNSTIR_OK)
+        status = checkpoint_source_settle(&m->source, err);
     checkpoint_source_forget(&m->source);
     return error_within(status, path, err);
 }
@@ -393,6 +396,7 @@ void checkpoint_free(struct unstir_model *m)
         checkpoint_free_derived(m);
         return;
     }
+    checkpoint_source_stop(&m->source); /* packs wait for the digest */
     conditioner_fini(&m->conditioner);
     network_free(m->decoder);
     tiny_decoder_fini(&m->tiny);

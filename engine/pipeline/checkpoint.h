@@ -30,6 +30,7 @@
 #include "sample/sampler.h"
 
 struct json;
+struct late_digest;
 struct network;
 struct weights;
 
@@ -83,7 +84,8 @@ struct unstir_model {
 /* What a checkpoint is made of; all borrowed for the model's life. */
 struct checkpoint_parts {
     const char *name;   /* id when unstir.json has none                      */
-    const char *digest; /* 64 hex digits                                     */
+    const char *digest; /* 64 hex digits, there when `late` is ready         */
+    struct late_digest *late; /* tells them, too; NULL: they are there       */
     const struct json *index; /* model_index.json or NULL         */
     const struct json *unet_config;
     const struct json *scheduler_config; /* or NULL                          */

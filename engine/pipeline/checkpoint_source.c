@@ -12,10 +12,9 @@
 
 #include "base/alloc.h"
 #include "base/mapfile.h"
-#include "format/digest.h"
-#include "format/digest_file.h"
 #include "format/json.h"
-#include "format/weights_build.h"
+#include "format/late_digest.h"
+#include "format/weights.h"
 #include "model/pack_cache.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/companion.h"
@@ -46,17 +45,16 @@ static enum unstir_status find_name(struct checkpoint_source *s,
 /* -- folders --------------------------------------------------------------- */
 
 static enum unstir_status open_folder(struct checkpoint_source *s,
-                                      const char *path, const char *memos,
+                                      const char *path,
                                       const struct checkpoint_source_options *o,
                                       struct unstir_error *err)
 {
     struct diffusers_folder *f = &s->folder;
 
-    TRY(diffusers_folder_open_by(f, path, o->allows_no_weights, memos, err));
+    TRY(diffusers_folder_open_by(f, path, o->allows_no_weights, s->late, err));
     for (size_t i = 0; i < DIFFUSERS_MAX_TEXTS; i++)
         if (f->texts[i].tokenizer)
             TRY(bpe_open_folder(&s->tokenizers[i], f->texts[i].tokenizer, err));
-    memcpy(s->digest, f->digest, sizeof s->digest);
     s->pipeline = f->pipeline_class;
     s->file_bytes = f->weight_file_bytes;
     s->notes = f->notes;
@@ -64,21 +62,6 @@ static enum unstir_status open_folder(struct checkpoint_source *s,
 }
 
 /* -- single files ---------------------------------------------------------- */
-
-static enum unstir_status digest_single(struct checkpoint_source *s,
-                                        const char *memos,
-                                        struct unstir_error *err)
-{
-    enum unstir_status status;
-    struct digest *digest;
-
-    TRY(digest_new(&digest, err));
-    digest_add(digest, "prediction_type", s->file.prediction_type,
-               strlen(s->file.prediction_type));
-    status = digest_add_files(digest, s->file.file, memos, &s->file_bytes, err);
-    digest_finish(digest, s->digest);
-    return status;
-}
 
 static enum unstir_status read_companion(struct checkpoint_source *s,
                                          const char *path,
@@ -92,7 +75,7 @@ static enum unstir_status read_companion(struct checkpoint_source *s,
 }
 
 static enum unstir_status open_file(struct checkpoint_source *s,
-                                    const char *path, const char *memos,
+                                    const char *path,
                                     const struct checkpoint_source_options *o,
                                     struct unstir_error *err)
 {
@@ -107,7 +90,10 @@ static enum unstir_status open_file(struct checkpoint_source *s,
     TRY(error_within(single_file_patch(f, err), path, err));
     s->pipeline = json_string(json_get(f->index, "_class_name"));
     s->notes = f->notes;
-    return digest_single(s, memos, err);
+    late_digest_add(s->late, "prediction_type", f->prediction_type,
+                    strlen(f->prediction_type));
+    late_digest_add_files(s->late, f->file, &s->file_bytes);
+    return UNSTIR_OK;
 }
 
 /* -- names in errors ------------------------------------------------------ */
@@ -175,26 +161,35 @@ static enum unstir_status name_given(struct checkpoint_source *s,
     return UNSTIR_OK;
 }
 
+/* -- what changes pictures beside the model counts in the digest ----------- */
+
+/* A digest begun with that of all so far. */
+static enum unstir_status wrap_digest(struct checkpoint_source *s,
+                                      struct unstir_error *err)
+{
+    struct late_digest *outer;
+
+    TRY(late_digest_new(&outer, err));
+    late_digest_add_late(outer, "model", s->late);
+    s->late = outer;
+    return UNSTIR_OK;
+}
+
 /* -- textual inversions ---------------------------------------------------- */
 
-/* They change pictures, so they count in the digest. */
 static enum unstir_status digest_inversions(struct checkpoint_source *s,
                                             struct unstir_error *err)
 {
-    struct digest *digest;
-
-    TRY(digest_new(&digest, err));
-    digest_add(digest, "model", s->digest, strlen(s->digest));
+    TRY(wrap_digest(s, err));
     for (size_t i = 0; i < s->inversions.n; i++) {
         const struct inversion *v = &s->inversions.list[i];
 
         for (size_t k = 0; k < INVERSION_ENCODERS; k++)
-            digest_add(digest, v->name, v->vectors[k],
-                       v->vectors[k] ? (size_t)v->n_vectors * v->channels[k] *
-                                           sizeof(float)
-                                     : 0);
+            late_digest_add(s->late, v->name, v->vectors[k],
+                            v->vectors[k] ? (size_t)v->n_vectors *
+                                                v->channels[k] * sizeof(float)
+                                          : 0);
     }
-    digest_finish(digest, s->digest);
     return UNSTIR_OK;
 }
 
@@ -211,25 +206,26 @@ static enum unstir_status open_inversions(struct checkpoint_source *s,
 
 /* -- parts from elsewhere ---------------------------------------------- */
 
-/* They change pictures, so they count in the digest. */
+/* Takes the digest of a part, or that there is none. */
+static void digest_part(struct checkpoint_source *s, const char *name,
+                        struct model_part *part)
+{
+    late_digest_add_late(s->late, name, part->digest);
+    part->digest = NULL;
+}
+
 static enum unstir_status digest_given(struct checkpoint_source *s,
                                        struct unstir_error *err)
 {
-    struct digest *digest;
-
-    TRY(digest_new(&digest, err));
-    digest_add(digest, "model", s->digest, strlen(s->digest));
-    digest_add(digest, "vae", s->given.vae.digest, strlen(s->given.vae.digest));
+    TRY(wrap_digest(s, err));
+    digest_part(s, "vae", &s->given.vae);
     for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
-        digest_add(digest, "text_encoder", s->given.texts[i].digest,
-                   strlen(s->given.texts[i].digest));
-    digest_finish(digest, s->digest);
+        digest_part(s, "text_encoder", &s->given.texts[i]);
     s->file_bytes += s->given.n_bytes;
     return UNSTIR_OK;
 }
 
 static enum unstir_status open_given(struct checkpoint_source *s,
-                                     const char *memos,
                                      const struct checkpoint_source_options *o,
                                      struct unstir_error *err)
 {
@@ -241,8 +237,7 @@ static enum unstir_status open_given(struct checkpoint_source *s,
     TRY(alloc_zero(&memory, 1, sizeof(struct companion_parts), err));
     status = companion_wish(&wish, memory, own.unstir, s->unstir_name, err);
     if (status == UNSTIR_OK && (wish.vae || wish.texts[0]))
-        status =
-            model_parts_open(&s->given, &wish, own.unet_config, memos, err);
+        status = model_parts_open(&s->given, &wish, own.unet_config, err);
     if (status == UNSTIR_OK)
         status = name_given(s, err);
     alloc_free(memory);
@@ -274,15 +269,20 @@ open_tokenizers(struct checkpoint_source *s,
 static enum unstir_status open_all(struct checkpoint_source *s,
                                    const char *path,
                                    const struct checkpoint_source_options *o,
-                                   const char *memos, struct unstir_error *err)
+                                   struct unstir_error *err)
 {
-    TRY(s->is_file ? open_file(s, path, memos, o, err)
-                   : open_folder(s, path, memos, o, err));
+    char memos[PATH_BYTES];
+    bool has_memos = pack_cache_folder(memos, o->cache);
+
+    TRY(find_name(s, path, err));
+    TRY(late_digest_new(&s->late, err));
+    TRY(s->is_file ? open_file(s, path, o, err) : open_folder(s, path, o, err));
     TRY(name_own(s, path, err));
-    TRY(open_given(s, memos, o, err));
+    TRY(open_given(s, o, err));
     TRY(open_tokenizers(s, o, err));
-    return s->tokenizers[0] || s->tokenizers[1] ? open_inversions(s, path, err)
-                                                : UNSTIR_OK;
+    if (s->tokenizers[0] || s->tokenizers[1])
+        TRY(open_inversions(s, path, err));
+    return late_digest_start(s->late, has_memos ? memos : NULL, err);
 }
 
 enum unstir_status
@@ -290,23 +290,31 @@ checkpoint_source_open(struct checkpoint_source *s, const char *path,
                        const struct checkpoint_source_options *o,
                        struct unstir_error *err)
 {
-    char memos[PATH_BYTES];
-    bool has_memos = pack_cache_folder(memos, o->cache);
     enum unstir_status status;
     struct stat st;
 
     *s = (struct checkpoint_source){.pipeline = ""};
     s->is_file = stat(path, &st) == 0 && S_ISREG(st.st_mode);
-    TRY(find_name(s, path, err));
-    status = open_all(s, path, o, has_memos ? memos : NULL, err);
-    s->folder.digest_memos = NULL; /* they end here */
+    status = open_all(s, path, o, err);
     if (status != UNSTIR_OK)
         checkpoint_source_close(s);
     return status;
 }
 
+enum unstir_status checkpoint_source_settle(struct checkpoint_source *s,
+                                            struct unstir_error *err)
+{
+    return late_digest_wait(s->late, s->digest, err);
+}
+
+void checkpoint_source_stop(const struct checkpoint_source *s)
+{
+    late_digest_stop(s->late);
+}
+
 void checkpoint_source_close(struct checkpoint_source *s)
 {
+    late_digest_free(s->late); /* it reads the files below */
     for (size_t i = 0; i < CONDITIONING_ENCODERS; i++)
         bpe_free(s->tokenizers[i]);
     inversions_fini(&s->inversions);
@@ -406,6 +414,7 @@ checkpoint_source_parts(const struct checkpoint_source *s)
     all.unstir_name = s->unstir_name;
     all.name = s->name;
     all.digest = s->digest;
+    all.late = s->late;
     all.pipeline = s->pipeline;
     all.inversions = s->inversions.n ? &s->inversions : NULL;
     if (s->given.vae.config) {

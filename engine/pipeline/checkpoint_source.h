@@ -16,6 +16,7 @@
 #include "text/inversion.h"
 
 struct checkpoint_parts;
+struct late_digest;
 
 struct checkpoint_source {
     char name[128]; /* of the folder or file, as an id       */
@@ -31,7 +32,8 @@ struct checkpoint_source {
     struct bpe *tokenizers[CONDITIONING_ENCODERS];
     struct inversions inversions; /* of embeddings/ in the folder, or beside
                                      the file                                */
-    char digest[65];              /* over all parts                        */
+    struct late_digest *late;     /* over all parts, started               */
+    char digest[65];              /* its digits, once it is settled        */
     const char *pipeline;         /* class; "" if nothing says             */
     size_t file_bytes;            /* of weights                            */
     struct notes notes; /* the folder's or the file's own, borrowed  */
@@ -45,12 +47,20 @@ struct checkpoint_source_options {
     struct model_parts_wish parts; /* before what unstir.json says           */
 };
 
-/* On failure there is nothing to close. */
+/* Files are listed, not read through: the digest is left running beside what
+ * the caller does.  On failure there is nothing to close. */
 enum unstir_status
 checkpoint_source_open(struct checkpoint_source *s, const char *path,
                        const struct checkpoint_source_options *options,
                        struct unstir_error *err);
 void checkpoint_source_close(struct checkpoint_source *s);
+
+/* Wait for the digest; s->digest holds it then. */
+enum unstir_status checkpoint_source_settle(struct checkpoint_source *s,
+                                            struct unstir_error *err);
+/* Let who waits for it go, with an error, unless it is there already: what was
+ * opened comes to nothing. */
+void checkpoint_source_stop(const struct checkpoint_source *s);
 
 /* Weights were packed: pages of their files need not stay in memory. */
 void checkpoint_source_forget(const struct checkpoint_source *s);

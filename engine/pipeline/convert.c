@@ -236,7 +236,7 @@ static enum unstir_status take_given(struct conversion *c,
                          "the parts given must be",
                          c->options->input);
     TRY(json_parse(&unet, config, strlen(config), err));
-    status = model_parts_open(&c->given, &wish, unet, NULL, err);
+    status = model_parts_open(&c->given, &wish, unet, err);
     json_free(unet);
     if (status == UNSTIR_OK)
         status = take_part(c, SINGLE_FILE_VAE, &c->given.vae, err);

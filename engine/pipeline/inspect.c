@@ -385,6 +385,8 @@ inspect_checkpoint(const char *path, const struct unstir_model_options *options,
     TRY(checkpoint_source_open(&s.source, path, &o, err));
     s.parts = checkpoint_source_parts(&s.source);
     enum unstir_status status = list_needed(&s, err);
+    if (status == UNSTIR_OK) /* before the model is opened: by memo then */
+        status = checkpoint_source_settle(&s.source, err);
     if (status == UNSTIR_OK)
         status = json_writer_new(&s.json, err);
     if (status == UNSTIR_OK)

@@ -4,12 +4,9 @@
  */
 #include "pipeline/model_parts.h"
 
-#include <string.h>
-
 #include "base/path.h"
-#include "format/digest.h"
-#include "format/digest_file.h"
 #include "format/json.h"
+#include "format/late_digest.h"
 #include "format/weights.h"
 
 #define REFINER_CONTEXT 1280
@@ -31,6 +28,7 @@ enum single_file_kind model_parts_kind(const struct json *unet_config)
 
 static void close_part(struct model_part *p)
 {
+    late_digest_free(p->digest);
     if (p->is_file)
         single_file_close(&p->file);
     else
@@ -40,13 +38,11 @@ static void close_part(struct model_part *p)
 
 static enum unstir_status open_folder(struct model_part *p, const char *path,
                                       enum single_file_part_id id,
-                                      const char *memos,
                                       struct unstir_error *err)
 {
     struct diffusers_folder *f = &p->folder;
 
-    TRY(diffusers_folder_open_part(f, path, id, memos, err));
-    memcpy(p->digest, f->digest, sizeof p->digest);
+    TRY(diffusers_folder_open_part(f, path, id, p->digest, err));
     if (id == SINGLE_FILE_VAE) {
         p->config = f->vae_config;
         p->weights = f->vae_weights;
@@ -61,33 +57,28 @@ static enum unstir_status open_folder(struct model_part *p, const char *path,
 
 static enum unstir_status open_file(struct model_part *p, const char *path,
                                     enum single_file_part_id id,
-                                    enum single_file_kind kind,
-                                    const char *memos, size_t *n_bytes,
+                                    enum single_file_kind kind, size_t *n_bytes,
                                     struct unstir_error *err)
 {
-    enum unstir_status status;
-    struct digest *digest;
-
     TRY(single_file_open_part(&p->file, path, id, kind, err));
     p->is_file = true;
     p->config = p->file.parts[id].config;
     p->weights = p->file.parts[id].weights;
     p->path = path;
-    TRY(digest_new(&digest, err));
-    status = digest_add_files(digest, p->file.file, memos, n_bytes, err);
-    digest_finish(digest, p->digest);
-    return status;
+    late_digest_add_files(p->digest, p->file.file, n_bytes);
+    return UNSTIR_OK;
 }
 
 static enum unstir_status open_part(struct model_parts *all,
                                     struct model_part *p, const char *path,
                                     enum single_file_part_id id,
                                     enum single_file_kind kind,
-                                    const char *memos, struct unstir_error *err)
+                                    struct unstir_error *err)
 {
+    TRY(late_digest_new(&p->digest, err));
     if (!path_is_folder(path))
-        return open_file(p, path, id, kind, memos, &all->n_bytes, err);
-    TRY(open_folder(p, path, id, memos, err));
+        return open_file(p, path, id, kind, &all->n_bytes, err);
+    TRY(open_folder(p, path, id, err));
     all->n_bytes += p->folder.weight_file_bytes;
     return UNSTIR_OK;
 }
@@ -119,7 +110,6 @@ static bool is_second(const struct model_part *p, uint64_t pooled)
 static enum unstir_status find_places(enum single_file_part_id ids[2],
                                       const struct model_parts_wish *wish,
                                       const struct json *unet_config,
-                                      const char *memos,
                                       struct unstir_error *err)
 {
     bool second[CONDITIONING_ENCODERS] = {false};
@@ -127,11 +117,13 @@ static enum unstir_status find_places(enum single_file_part_id ids[2],
     for (size_t i = 0; i < CONDITIONING_ENCODERS && wish->texts[i]; i++) {
         struct model_parts all = {.n_bytes = 0};
         struct model_part p = {.config = NULL};
+        enum unstir_status status;
 
-        TRY(open_part(&all, &p, wish->texts[i], SINGLE_FILE_TEXT,
-                      SINGLE_FILE_SDXL, memos, err));
+        status = open_part(&all, &p, wish->texts[i], SINGLE_FILE_TEXT,
+                           SINGLE_FILE_SDXL, err);
         second[i] = is_second(&p, pooled_width(unet_config));
         close_part(&p);
+        TRY(status);
     }
     bool is_swapped = wish->texts[1] ? second[0] && !second[1] : second[0];
     ids[0] = is_swapped ? SINGLE_FILE_TEXT_2 : SINGLE_FILE_TEXT;
@@ -139,23 +131,24 @@ static enum unstir_status find_places(enum single_file_part_id ids[2],
     return UNSTIR_OK;
 }
 
-static enum unstir_status
-open_texts(struct model_parts *p, const struct model_parts_wish *wish,
-           enum single_file_kind kind, const struct json *unet_config,
-           const char *memos, struct unstir_error *err)
+static enum unstir_status open_texts(struct model_parts *p,
+                                     const struct model_parts_wish *wish,
+                                     enum single_file_kind kind,
+                                     const struct json *unet_config,
+                                     struct unstir_error *err)
 {
     enum single_file_part_id ids[CONDITIONING_ENCODERS] = {
         kind == SINGLE_FILE_REFINER ? SINGLE_FILE_TEXT_2 : SINGLE_FILE_TEXT,
         SINGLE_FILE_TEXT_2};
 
     if (kind == SINGLE_FILE_SDXL)
-        TRY(find_places(ids, wish, unet_config, memos, err));
+        TRY(find_places(ids, wish, unet_config, err));
     else if (wish->texts[1])
         return error_set(err, UNSTIR_ERR_ARG,
                          "two text encoders are given; this model has one");
     for (size_t i = 0; i < CONDITIONING_ENCODERS && wish->texts[i]; i++)
         TRY(open_part(p, &p->texts[ids[i] - SINGLE_FILE_TEXT], wish->texts[i],
-                      ids[i], kind, memos, err));
+                      ids[i], kind, err));
     return UNSTIR_OK;
 }
 
@@ -164,16 +157,15 @@ open_texts(struct model_parts *p, const struct model_parts_wish *wish,
 enum unstir_status model_parts_open(struct model_parts *p,
                                     const struct model_parts_wish *wish,
                                     const struct json *unet_config,
-                                    const char *memos, struct unstir_error *err)
+                                    struct unstir_error *err)
 {
     enum single_file_kind kind = model_parts_kind(unet_config);
 
     *p = (struct model_parts){.n_bytes = 0};
     if (wish->vae)
-        TRY(open_part(p, &p->vae, wish->vae, SINGLE_FILE_VAE, kind, memos,
-                      err));
+        TRY(open_part(p, &p->vae, wish->vae, SINGLE_FILE_VAE, kind, err));
     if (wish->texts[0])
-        TRY(open_texts(p, wish, kind, unet_config, memos, err));
+        TRY(open_texts(p, wish, kind, unet_config, err));
     return UNSTIR_OK;
 }
 

@@ -26,6 +26,8 @@ struct model_parts_wish {
     const char *texts[CONDITIONING_ENCODERS];
 };
 
+struct late_digest;
+
 struct model_part {
     struct single_file file;        /* if it is one                         */
     struct diffusers_folder folder; /* if not                               */
@@ -33,7 +35,8 @@ struct model_part {
     const struct weights *weights;
     const char *path; /* of the file (borrowed from the wish), or of the
                          folder that it lies in                              */
-    char digest[65];
+    struct late_digest *digest; /* of its files, not started, for another one
+                                   to take over; NULL: not given, or taken    */
     bool is_file;
 };
 
@@ -42,12 +45,10 @@ struct model_parts {
     size_t n_bytes; /* of files                                             */
 };
 
-/* Of a network with that configuration.
- * memos: digest_file.h.  model_parts_close() in every case. */
+/* Of a network with that configuration.  model_parts_close() in every case. */
 enum unstir_status model_parts_open(struct model_parts *p,
                                     const struct model_parts_wish *wish,
                                     const struct json *unet_config,
-                                    const char *memos,
                                     struct unstir_error *err);
 void model_parts_close(struct model_parts *p);
 

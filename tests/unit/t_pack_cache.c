@@ -21,10 +21,13 @@
 #include "base/alloc.h"
 #include "base/compiler.h"
 #include "base/mapfile.h"
+#include "endless.h"
 #include "format/json.h"
+#include "format/late_digest.h"
 #include "format/pack_file.h"
 #include "golden.h"
 #include "model/network.h"
+#include "must.h"
 #include "scratch.h"
 
 #define EDGE 8
@@ -273,6 +276,139 @@ static void test_folders_that_cannot_be_used(void **state)
     scratch_remove(folder);
 }
 
+/* -- a digest that is on its way --------------------------------------- */
+
+/* Of a file with these bytes, or of one that takes minutes. */
+static struct late_digest *begin_late(const struct mapfile *file)
+{
+    struct unstir_error err;
+    struct late_digest *late;
+
+    must(late_digest_new(&late, &err), &err);
+    late_digest_add_file(late, file);
+    must(late_digest_start(late, NULL, &err), &err);
+    return late;
+}
+
+static enum unstir_status open_late(struct network **net, const char *folder,
+                                    struct late_digest *late, uint64_t seed)
+{
+    struct network_options options = {
+        .isa = "scalar",
+        .mode = LOWER_FUSED,
+        .cache = {.folder = folder, .part = "unet", .min_bytes = 1}};
+    enum unstir_status status;
+    struct json *config;
+
+    options.cache.late = late;
+    assert_int_equal(
+        json_parse(&config, config_text, strlen(config_text), NULL), UNSTIR_OK);
+    status = network_open(net, config, NULL, seed, &options, NULL);
+    json_free(config);
+    return status;
+}
+
+static void check_late(const char *what, const char *folder,
+                       const struct mapfile *file, enum pack_source want)
+{
+    struct late_digest *late = begin_late(file);
+    enum pack_source got;
+    struct network *net;
+
+    assert_int_equal(open_late(&net, folder, late, 3), UNSTIR_OK);
+    got = network_info(net)->pack_source;
+    if (got != want)
+        fail_msg("%s: got %s, wanted %s", what, pack_source_name(got),
+                 pack_source_name(want));
+    network_free(net);
+    late_digest_free(late);
+}
+
+static void test_a_late_digest_names_the_file(void **state)
+{
+    const struct mapfile abc = {.bytes = (const unsigned char *)"abc",
+                                .n_bytes = 3};
+    const struct mapfile abd = {.bytes = (const unsigned char *)"abd",
+                                .n_bytes = 3};
+    char folder[SCRATCH_PATH], path[SCRATCH_PATH], name[32], hex[65];
+    struct late_digest *late = begin_late(&abc);
+
+    (void)state;
+    assert_int_equal(late_digest_wait(late, hex, NULL), UNSTIR_OK);
+    late_digest_free(late);
+    scratch_make(folder);
+    check_late("first", folder, &abc, PACK_STORED);
+    only_file(path, folder);
+    (void)snprintf(name, sizeof name, "/%.16s-unet-", hex);
+    assert_non_null(strstr(path, name));
+    check_open("by its digits", folder, "scalar", hex, PACK_MAPPED);
+    check_late("again", folder, &abc, PACK_MAPPED);
+    check_late("of other weights", folder, &abd, PACK_STORED);
+    check_late("the first once more", folder, &abc, PACK_MAPPED);
+    scratch_remove(folder);
+}
+
+static size_t count_files(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    const struct dirent *e;
+    size_t n = 0;
+
+    assert_non_null(dir);
+    while ((e = readdir(dir)) != NULL)
+        n += e->d_name[0] != '.';
+    (void)closedir(dir);
+    return n;
+}
+
+/* Packed while the weights are still being hashed; packs of other weights hold
+ * nothing up.  Given up before the digest is there, none are written. */
+static void test_packing_does_not_wait(void **state)
+{
+    struct mapfile endless = endless_open(ENDLESS_BYTES);
+    struct late_digest *late = begin_late(&endless);
+    char folder[SCRATCH_PATH];
+    struct network *net;
+
+    (void)state;
+    scratch_make(folder);
+    for (size_t n = 0; n < 2; n++) {
+        assert_int_equal(open_late(&net, folder, late, 3), UNSTIR_OK);
+        assert_int_equal(network_info(net)->pack_source, PACK_STORED);
+        assert_false(late_digest_is_ready(late));
+        late_digest_stop(late);
+        network_free(net);
+        assert_int_equal(count_files(folder), n);
+        late_digest_free(late);
+        assert_int_equal(
+            open_with(folder, "scalar", digest, 4, (float[EDGE * EDGE]){0}),
+            n == 0 ? PACK_STORED : PACK_MAPPED);
+        late = begin_late(&endless);
+    }
+    late_digest_free(late);
+    mapfile_close(&endless);
+    scratch_remove(folder);
+}
+
+/* Packs that could be these weights' are waited for, and the wait can fail. */
+static void test_a_digest_that_fails(void **state)
+{
+    struct mapfile endless = endless_open(ENDLESS_BYTES);
+    struct late_digest *late = begin_late(&endless);
+    char folder[SCRATCH_PATH];
+    struct network *net;
+
+    (void)state;
+    scratch_make(folder);
+    check_open("packs", folder, "scalar", digest, PACK_STORED);
+    late_digest_stop(late);
+    assert_int_equal(open_late(&net, folder, late, 3), UNSTIR_ERR_CANCELLED);
+    assert_null(net);
+    late_digest_free(late);
+    mapfile_close(&endless);
+    scratch_remove(folder);
+}
+
 /* -- the folder -------------------------------------------------------- */
 
 static void write_aged(const char *folder, const char *name, size_t n,
@@ -425,6 +561,9 @@ int main(void)
         cmocka_unit_test(test_foreign_files_are_rebuilt),
         cmocka_unit_test(test_a_sample_is_compared),
         cmocka_unit_test(test_folders_that_cannot_be_used),
+        cmocka_unit_test(test_a_late_digest_names_the_file),
+        cmocka_unit_test(test_packing_does_not_wait),
+        cmocka_unit_test(test_a_digest_that_fails),
         cmocka_unit_test(test_the_folder_has_a_ceiling),
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_every_bit_is_checked),
