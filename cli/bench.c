@@ -149,7 +149,7 @@ static void print_plainly(const char *json)
             is_string = !is_string;
             p++;
         } else if (is_string) {
-            putchar(*p++);
+            p = cli_print_json_char(p);
         } else if (strchr("-0123456789", *p)) {
             p += print_number(p);
         } else {

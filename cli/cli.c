@@ -195,6 +195,17 @@ void cli_json_string(FILE *out, const char *text)
     fputc('"', out);
 }
 
+const char *cli_print_json_char(const char *p)
+{
+    size_t n = *p == '\\' && p[1] ? 2 : 1;
+
+    if (n == 2 && strchr("\"\\/", p[1]))
+        putchar(p[1]);
+    else
+        fwrite(p, 1, n, stdout);
+    return p + n;
+}
+
 void cli_json_real(FILE *out, double x)
 {
     if (isfinite(x))

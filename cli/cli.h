@@ -60,6 +60,11 @@ void cli_json_string(FILE *out, const char *text);
 void cli_json_real(FILE *out, double x);
 void cli_json_u64(FILE *out, uint64_t x);
 
+/* The character of a JSON string at p, for people: escaped quotes and slashes
+ * as themselves, control characters as they stand there, which no terminal
+ * obeys.  Returns where the next one is. */
+const char *cli_print_json_char(const char *p);
+
 /* A file or folder of the shipped models, installed or in the build tree; NULL
  * if it is not there.  Good until the next call. */
 const char *cli_shared_file(const char *name);

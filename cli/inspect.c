@@ -40,9 +40,8 @@ static void print_plainly(const char *json)
             printf("%*s", (int)blanks - 2, "");
             while (text[length - 1] == ' ')
                 length--;
-            for (size_t i = 0; i < length; i++)
-                if (text[i] != '"')
-                    putchar(text[i]);
+            for (const char *p = text; p < text + length;)
+                p = *p == '"' ? p + 1 : cli_print_json_char(p);
             putchar('\n');
         }
         line += n + (line[n] == '\n');

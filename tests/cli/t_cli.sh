@@ -339,6 +339,8 @@ equal inspect_nothing_odd "$(jq -c '.odd' i.json)" '{"missing":[],"misshapen":[]
 equal inspect_tensors "$(jq '.tensors | length' i.json)" 145
 holds inspect_memory [ "$(jq '.peak_memory_bytes > 1000000' i.json)" = true ]
 expect inspect_plain 0 "family: UNet2DModel" "$U" inspect "$M/tiny"
+cp -r "$M/tiny" 'a"b\c'
+expect inspect_quotes 0 'path: a"b\c' "$U" inspect 'a"b\c'
 expect inspect_below_a_file 1 "a.png/x: Not a directory" "$U" inspect a.png/x
 if [ "$(id -u)" -ne 0 ]; then
     cp -r "$M/tiny" shut && chmod 000 shut/unet
