@@ -23,6 +23,7 @@
 #define MAX_PANELS 4u
 #define TILES      2u  /* side by side                                       */
 #define CHUNK      16u /* channels at a time                                 */
+#define LANES      8u  /* outputs at a time; divides GEMM_MAX_NR             */
 #define IN_W       (2 * TILES + 2)
 #define OUTPUTS    (2 * 2 * TILES)
 
@@ -80,24 +81,36 @@ static void add_products(const struct gate *g, size_t panel, uint32_t c0,
     }
 }
 
+/* One tap's share: its weights times what they meet at x, for each output. */
+static void add_tap(double *want, const double weights[GEMM_MAX_NR], uint32_t n,
+                    const float *x)
+{
+    for (uint32_t o = 0; o < OUTPUTS; o++) {
+        uint32_t at = o / (2 * TILES) * IN_W + o % (2 * TILES);
+        double pixel = (double)x[at * CHUNK];
+        double *to = want + o * GEMM_MAX_NR;
+        for (uint32_t j = 0; j < n; j += LANES)
+            for (uint32_t l = 0; l < LANES; l++) /* a count that is known */
+                to[j + l] += weights[j + l] * pixel;
+    }
+}
+
 /* The same directly, in double, to want[OUTPUTS][nr]. */
 static void add_wanted(const struct gate *g, uint32_t first, uint32_t n,
                        uint32_t c0, const float x[4 * IN_W * CHUNK],
                        double *want)
 {
-    for (uint32_t j = 0; j < n; j++)
-        for (uint32_t c = 0; c < CHUNK; c++)
-            for (uint32_t tap = 0; tap < 9; tap++) {
-                double w = (double)winograd_tap(g->w, g->cin, c0 + c,
-                                                first - g->first + j, tap,
-                                                g->is_adjoint);
-                for (uint32_t o = 0; o < OUTPUTS; o++) {
-                    uint32_t y = o / (2 * TILES) + tap / 3;
-                    uint32_t at = o % (2 * TILES) + tap % 3;
-                    want[o * GEMM_MAX_NR + j] +=
-                        w * (double)x[(y * IN_W + at) * CHUNK + c];
-                }
-            }
+    double weights[GEMM_MAX_NR] = {0};
+
+    for (uint32_t c = 0; c < CHUNK; c++)
+        for (uint32_t tap = 0; tap < 9; tap++) {
+            for (uint32_t j = 0; j < n; j++)
+                weights[j] = (double)winograd_tap(g->w, g->cin, c0 + c,
+                                                  first - g->first + j, tap,
+                                                  g->is_adjoint);
+            add_tap(want, weights, n,
+                    x + (tap / 3 * IN_W + tap % 3) * CHUNK + c);
+        }
 }
 
 static void compare(struct gate *g, const float *m, const double *want,
