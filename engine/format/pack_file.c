@@ -3,7 +3,8 @@
  * The sum runs in eight lanes, so that it is as fast as memory; a lane is a
  * one-to-one function of each word for the others fixed, so that no damage
  * within one word is missed.  It protects from accidents and leftovers, not
- * from a forger, who would have to be this user.
+ * from a forger, who would have to be this user.  An image is summed by pieces,
+ * which cores share when it is mapped, and the sum is that of their sums.
  *
  * Files are not flushed to disk: what a crash leaves behind fails its sum.
  *
@@ -23,10 +24,15 @@
 #include <unistd.h>
 
 #include "base/affix.h"
+#include "base/alloc.h"
 #include "base/path.h"
+#include "base/pool.h"
 
-#define PACK_VERSION 1
+#define PACK_VERSION 2
 #define SUFFIX       ".pack"
+/* Bytes that are summed as one. */
+#define PIECE ((size_t)16 << 20)
+
 /* A file that a killed process left half written. */
 #define STALE_S 86400
 
@@ -77,6 +83,49 @@ static uint64_t sum_of(const void *bytes, size_t n)
     return sum;
 }
 
+struct pieces {
+    const unsigned char *image;
+    size_t n_bytes;
+    uint64_t *sums;
+};
+
+static void sum_piece(void *arg, size_t i, unsigned worker)
+{
+    const struct pieces *p = arg;
+    size_t left = p->n_bytes - i * PIECE;
+
+    (void)worker;
+    p->sums[i] = sum_of(p->image + i * PIECE, left < PIECE ? left : PIECE);
+}
+
+/* pool NULL: the caller alone. */
+static enum unstir_status sum_image(uint64_t *out, const void *image, size_t n,
+                                    struct pool *pool, struct unstir_error *err)
+{
+    size_t n_pieces = (n + PIECE - 1) / PIECE;
+    struct pieces p = {.image = image, .n_bytes = n};
+
+    TRY(alloc_zero(&p.sums, n_pieces, sizeof *p.sums, err));
+    pool_run(pool, n_pieces, sum_piece, &p);
+    *out = sum_of(p.sums, n_pieces * sizeof *p.sums);
+    alloc_free(p.sums);
+    return UNSTIR_OK;
+}
+
+/* The same by all cores, if they are worth being woken for it and to be had. */
+static enum unstir_status sum_image_soon(uint64_t *out, const void *image,
+                                         size_t n, struct unstir_error *err)
+{
+    struct pool *pool = NULL;
+    enum unstir_status status;
+
+    if (n > PIECE)
+        (void)pool_new(&pool, 0, 0, NULL);
+    status = sum_image(out, image, n, pool, err);
+    pool_free(pool);
+    return status;
+}
+
 static struct header header_of(const struct pack_key *key, uint64_t image_sum)
 {
     struct header h = {.order = 0x01020304,
@@ -96,6 +145,7 @@ static const char *fault_of(const unsigned char *bytes, size_t n,
                             const struct pack_key *key)
 {
     struct header found, wanted;
+    uint64_t sum;
 
     if (n < PACK_FILE_HEADER)
         return "it is cut off in its header";
@@ -113,7 +163,10 @@ static const char *fault_of(const unsigned char *bytes, size_t n,
             return "its header is damaged";
     if (n - PACK_FILE_HEADER != key->n_bytes)
         return "its size is not what its header says";
-    if (sum_of(bytes + PACK_FILE_HEADER, key->n_bytes) != found.image_sum)
+    if (sum_image_soon(&sum, bytes + PACK_FILE_HEADER, key->n_bytes, NULL) !=
+        UNSTIR_OK)
+        return "there is no memory to check it";
+    if (sum != found.image_sum)
         return "its image is damaged";
     return NULL;
 }
@@ -183,10 +236,13 @@ enum unstir_status pack_file_write(const char *path, const struct pack_key *key,
                                    const void *image, struct unstir_error *err)
 {
     struct pages pages = {.image = image, .n_bytes = key->n_bytes};
-    struct header h = header_of(key, sum_of(image, key->n_bytes));
+    struct header h;
+    uint64_t sum;
 
     if (strlen(path) + sizeof ".XXXXXX" > PATH_BYTES)
         return fault(err, "pack cache", "its path is too long");
+    TRY(sum_image(&sum, image, key->n_bytes, NULL, err));
+    h = header_of(key, sum);
     memcpy(pages.header, &h, sizeof h);
     return mapfile_write_cache(path, put_pages, &pages, err);
 }

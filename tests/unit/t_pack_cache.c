@@ -524,6 +524,40 @@ static void test_every_bit_is_checked(void **state)
     scratch_remove(folder);
 }
 
+/* Of an image in pieces, of which the last is short: a bit in each, and two
+ * that stand in each other's place. */
+static void test_every_piece_is_checked(void **state)
+{
+    enum { PIECE = 16 << 20, N = 2 * PIECE + 64 };
+    static const size_t places[] = {0, PIECE - 1, PIECE, 2 * PIECE, N - 1};
+    struct pack_key large = {key.text, key.layout, N};
+    char folder[SCRATCH_PATH], path[SCRATCH_PATH];
+    unsigned char *image, *bytes;
+    size_t n;
+
+    (void)state;
+    scratch_make(folder);
+    scratch_path(path, folder, "x.pack");
+    assert_int_equal(alloc_zero(&image, N, 1, NULL), UNSTIR_OK);
+    for (size_t i = 0; i < N; i++)
+        image[i] = (unsigned char)(i / PIECE + i % 251);
+    assert_int_equal(pack_file_write(path, &large, image, NULL), UNSTIR_OK);
+    assert_int_equal(mapfile_read((char **)&bytes, &n, path, 0, NULL),
+                     UNSTIR_OK);
+    assert_true(pack_file_check(bytes, n, &large));
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        bytes[PACK_FILE_HEADER + places[i]] ^= 1;
+        assert_false(pack_file_check(bytes, n, &large));
+        bytes[PACK_FILE_HEADER + places[i]] ^= 1;
+    }
+    memcpy(bytes + PACK_FILE_HEADER, image + PIECE, PIECE);
+    memcpy(bytes + PACK_FILE_HEADER + PIECE, image, PIECE);
+    assert_false(pack_file_check(bytes, n, &large));
+    alloc_free(bytes);
+    alloc_free(image);
+    scratch_remove(folder);
+}
+
 static void test_no_memory_is_told(void **state)
 {
     char folder[SCRATCH_PATH];
@@ -567,6 +601,7 @@ int main(void)
         cmocka_unit_test(test_the_folder_has_a_ceiling),
         cmocka_unit_test(test_words),
         cmocka_unit_test(test_every_bit_is_checked),
+        cmocka_unit_test(test_every_piece_is_checked),
         cmocka_unit_test(test_no_memory_is_told),
     };
 
