@@ -171,11 +171,3 @@ enum unstir_status digest_file_anew(char hex[65], const struct mapfile *file,
         remember(path, memos, key, hex);
     return UNSTIR_OK;
 }
-
-enum unstir_status digest_file(char hex[65], const struct mapfile *file,
-                               const char *memos, struct unstir_error *err)
-{
-    if (digest_file_recall(hex, file, memos))
-        return UNSTIR_OK;
-    return digest_file_anew(hex, file, memos, NULL, err);
-}

@@ -31,7 +31,7 @@
 struct cancel;
 
 /* What a memo says; false: none answers.  memos: the folder, or NULL: nothing
- * is remembered.  All three: any thread. */
+ * is remembered.  Both: any thread. */
 bool digest_file_recall(char hex[65], const struct mapfile *file,
                         const char *memos);
 
@@ -42,9 +42,5 @@ enum unstir_status digest_file_anew(char hex[65], const struct mapfile *file,
                                     const char *memos,
                                     const struct cancel *cancel,
                                     struct unstir_error *err);
-
-/* By a memo, else anew. */
-enum unstir_status digest_file(char hex[65], const struct mapfile *file,
-                               const char *memos, struct unstir_error *err);
 
 #endif
