@@ -77,11 +77,10 @@ def bench_ready(title, model, a):
 # -- pictures ------------------------------------------------------------------
 
 def bench_pictures(runs, a):
-    """Best of the rounds; but a first time is one."""
     print("\n| prompt to PNG | best s | stages, ms | peak GB | of it anonymous |\n|---|---|---|---|---|")
-    for title, model, packs, options in runs:
+    for title, model, packs, options, rounds in runs:
         best = None
-        for _ in range(1 if title.endswith("first time") else a.rounds):
+        for _ in range(rounds):
             print(f"# {title}", file=sys.stderr)
             told, run = machine.run_json([
                 "build/unstir", "generate", "-m", model, "-p", PROMPT, "--seed", "1", "--width", str(a.edge),
@@ -108,11 +107,11 @@ def bench(a):
     few = ["--steps", "4"]
     guided = ["--steps", str(a.steps), "--guidance", "7.5", "--negative", "blurry"]
     bench_pictures([
-        (f"{a.steps} steps with guidance", sd15, packs, guided),
-        (f"{a.steps} steps with guidance, --low-memory", sd15, packs, [*guided, "--low-memory"]),
-        (f"{a.steps} steps with guidance, packs not cached", sd15, "none", guided),
-        ("LCM, 4 steps, tiny decoder, first time", lcm, lcm_packs, few),
-        ("LCM, 4 steps, tiny decoder", lcm, lcm_packs, few),
+        (f"{a.steps} steps with guidance", sd15, packs, guided, a.rounds),
+        (f"{a.steps} steps with guidance, --low-memory", sd15, packs, [*guided, "--low-memory"], a.rounds),
+        (f"{a.steps} steps with guidance, packs not cached", sd15, "none", guided, a.rounds),
+        ("LCM, 4 steps, tiny decoder, first time", lcm, lcm_packs, few, 1),
+        ("LCM, 4 steps, tiny decoder", lcm, lcm_packs, few, a.rounds),
     ], a)
     shutil.rmtree(packs, ignore_errors=True)
     shutil.rmtree(lcm_packs, ignore_errors=True)
