@@ -14,34 +14,7 @@
 #include "kernels/avx2/exp_avx2.h"
 #include "kernels/avx2/product_avx2.h"
 #include "kernels/vector_loops.h"
-
-/* Call body(ACT, ...) with the activation as a constant. */
-#define WITH_ACT(act, body, ...)           \
-    switch (act) {                         \
-    case ACT_SILU:                         \
-        body(ACT_SILU, __VA_ARGS__);       \
-        break;                             \
-    case ACT_MISH:                         \
-        body(ACT_MISH, __VA_ARGS__);       \
-        break;                             \
-    case ACT_GELU:                         \
-        body(ACT_GELU, __VA_ARGS__);       \
-        break;                             \
-    case ACT_RELU:                         \
-        body(ACT_RELU, __VA_ARGS__);       \
-        break;                             \
-    case ACT_GELU_TANH:                    \
-        body(ACT_GELU_TANH, __VA_ARGS__);  \
-        break;                             \
-    case ACT_QUICK_GELU:                   \
-        body(ACT_QUICK_GELU, __VA_ARGS__); \
-        break;                             \
-    case ACT_TANH:                         \
-        body(ACT_TANH, __VA_ARGS__);       \
-        break;                             \
-    default:                               \
-        body(ACT_NONE, __VA_ARGS__);       \
-    }
+#include "kernels/with_act.h"
 
 /* -- activations ---------------------------------------------------------- */
 

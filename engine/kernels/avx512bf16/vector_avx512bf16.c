@@ -9,6 +9,7 @@
  */
 #include "kernels/avx512bf16/lanes_avx512bf16.h"
 #include "kernels/vector_kernels.h"
+#include "kernels/with_act.h"
 
 /* The columns of one vector; lanes outside of the mask hold zeros. */
 INLINE void softmax_block(__mmask16 mask, size_t rows, float *s, size_t ld,
@@ -67,43 +68,45 @@ INLINE void affine_row(const enum act act, const bool is_affine, size_t c,
     }
 }
 
-#define AFFINE_ROWS(act)                                                      \
-    for (size_t r = 0; r < rows; r++)                                         \
-        if (scale)                                                            \
-            affine_row(act, true, c, x + r * ldx, scale, shift, y + r * ldy); \
-        else                                                                  \
-            affine_row(act, false, c, x + r * ldx, NULL, NULL, y + r * ldy);  \
-    break
+INLINE void affine_rows(const enum act act, size_t rows, size_t c,
+                        const float *x, size_t ldx, const float *scale,
+                        const float *shift, float *y, size_t ldy)
+{
+    for (size_t r = 0; r < rows; r++)
+        if (scale)
+            affine_row(act, true, c, x + r * ldx, scale, shift, y + r * ldy);
+        else
+            affine_row(act, false, c, x + r * ldx, NULL, NULL, y + r * ldy);
+}
 
 static void affine_act(enum act act, size_t rows, size_t c, const float *x,
                        size_t ldx, const float *scale, const float *shift,
-                       float *y, size_t ldy)
+                       float *y, size_t ldy){
+    WITH_ACT(act, affine_rows, rows, c, x, ldx, scale, shift, y, ldy)}
+
+INLINE void glu_rows(const enum act act, size_t rows, size_t c, const float *x,
+                     size_t ldx, float *y, size_t ldy)
 {
-    switch (act) {
-    case ACT_SILU:
-        AFFINE_ROWS(ACT_SILU);
-    case ACT_MISH:
-        AFFINE_ROWS(ACT_MISH);
-    case ACT_GELU:
-        AFFINE_ROWS(ACT_GELU);
-    case ACT_RELU:
-        AFFINE_ROWS(ACT_RELU);
-    case ACT_GELU_TANH:
-        AFFINE_ROWS(ACT_GELU_TANH);
-    case ACT_QUICK_GELU:
-        AFFINE_ROWS(ACT_QUICK_GELU);
-    case ACT_TANH:
-        AFFINE_ROWS(ACT_TANH);
-    default:
-        AFFINE_ROWS(ACT_NONE);
-    }
+    for (size_t r = 0; r < rows; r++, x += ldx, y += ldy)
+        for (size_t j = 0; j < c; j += 16) {
+            __mmask16 mask = lanes16(c - j);
+            __m512 gate = act16(act, _mm512_maskz_loadu_ps(mask, x + c + j));
+
+            _mm512_mask_storeu_ps(
+                y + j, mask,
+                _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + j), gate));
+        }
 }
+
+static void glu(enum act act, size_t rows, size_t c, const float *x, size_t ldx,
+                float *y,
+                size_t ldy){WITH_ACT(act, glu_rows, rows, c, x, ldx, y, ldy)}
 
 /* Sums down nv vectors of columns, the lanes outside of `mask` 0; with mean, of
  * squares about it.  Even rows and odd ones apart, as avx2's are. */
-INLINE void column_block(const size_t nv, __mmask16 mask, size_t rows,
-                         const float *x, size_t ldx, const float *mean,
-                         float *out)
+INLINE
+    void column_block(const size_t nv, __mmask16 mask, size_t rows,
+                      const float *x, size_t ldx, const float *mean, float *out)
 {
     __m512 sum[2][8], centre[8];
 
@@ -159,5 +162,6 @@ void vector_kernels_avx512bf16(struct vector_kernels *v)
 {
     v->moments = moments;
     v->affine_act = affine_act;
+    v->glu = glu;
     v->softmax_columns = softmax_columns;
 }
