@@ -58,12 +58,15 @@ struct gemm_tile {
     unsigned m, n;
 };
 
-/* m rows of A as they lie, one behind the other: C = A B, nr columns. */
+/* m rows of A as they lie, one behind the other: C = A B + bias + res, nr
+ * columns. */
 struct gemm_rows {
     const void *a; /* [m][k], operand type                                   */
     const void *b; /* panel                                                  */
-    const void *next; /* a panel that will be wanted soon, or any address     */
-    float *c;
+    const void *next;  /* the panel that is wanted next, or NULL             */
+    const float *bias; /* [nr], or NULL                                      */
+    const float *res;  /* first element, ldc floats a row, or NULL           */
+    float *c;          /* may be res                                         */
     size_t m, k, ldc;
 };
 

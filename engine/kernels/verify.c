@@ -90,15 +90,22 @@ static bool verify_rows(const struct gemm_kernels *g)
 {
     enum { K = 40, M = 2 * GEMM_MAX_MR + 3 };
     _Alignas(64) float a[M * K], b[K * GEMM_MAX_NR];
-    float c[M * GEMM_MAX_NR], want[GEMM_MAX_NR];
+    float c[M * GEMM_MAX_NR], bias[GEMM_MAX_NR], want[GEMM_MAX_NR];
+    const float *biases = bias;
     for (unsigned i = 0; i < M * K; i++)
         put_operand(g, a, i, verify_value(i));
     for (unsigned i = 0; i < K * g->nr; i++)
         put_operand(g, b, i, verify_value(3 * i + 1));
-    g->rows(&(struct gemm_rows){a, b, b, c, M, K, g->nr});
+    for (unsigned i = 0; i < g->nr; i++)
+        bias[i] = verify_value(7 * i);
+    for (unsigned i = 0; i < M * g->nr; i++)
+        c[i] = verify_value(5 * i);
+    g->rows(&(struct gemm_rows){a, b, b, bias, c, c, M, K, g->nr});
     for (unsigned r = 0; r < M; r++) {
         const void *row = (char *)a + r * K * dtype_size(g->operand);
-        g->tile(&(struct gemm_tile){&row, NULL, 0, b, 1, K, K, NULL, want,
+        for (unsigned i = 0; i < g->nr; i++)
+            want[i] = verify_value(5 * (r * g->nr + i));
+        g->tile(&(struct gemm_tile){&row, &biases, 0, b, 1, K, K, want, want,
                                     g->nr, 1.0f, 1, g->nr});
         if (memcmp(c + r * g->nr, want, g->nr * sizeof *want) != 0)
             return false;

@@ -62,6 +62,9 @@
 #define BAND_BYTES    ((size_t)4 << 20)
 #define BAND_MIN_ROWS 8u
 
+/* Elements of operands that make a chunk of packing. */
+#define PACK_ELEMENTS ((size_t)8192)
+
 /* Bytes of a piece of a line: less stay nearer to the core, but panels that are
  * made when used are made for each piece. */
 #define LINE_BYTES ((size_t)1 << 20)
@@ -89,12 +92,14 @@ struct run {
     const struct conv_core *core;
     struct split s;
     bool is_seamless;
+    bool is_even; /* lines whose products gemm_kernels.rows() does           */
     size_t pitch, image_pitch; /* elements of the operand image              */
     size_t element;
     const float *bias; /* rows of bias_stride floats an image, or NULL       */
     size_t bias_stride;
     char *images, *blas, *made;
-    uint32_t band;    /* rows of an operand image packed as one chunk        */
+    uint32_t band;    /* rows of an operand image packed as one chunk, or
+                       * pixels of a line                                    */
     uint32_t n_parts; /* of the row blocks, each with its own panels         */
 };
 
@@ -175,7 +180,6 @@ static void split_band(struct split *s, const struct kernel_table *k,
     size_t pixel = core->im.cp * dtype_size(core->im.type);
     size_t row = core->im.pw * pixel;
     size_t fit = BAND_BYTES / (row * core->stride);
-    s->is_line = is_line(core);
     if (s->is_line) {
         fit = LINE_BYTES / pixel / BLOCK_ROWS;
         s->band = (fit > 0 ? (uint32_t)fit : 1) *
@@ -195,6 +199,7 @@ static void split_images(struct split *s, const struct kernel_table *k,
     size_t row = (size_t)core->im.pw * core->im.cp * dtype_size(core->im.type);
     s->image_bytes = size_align(row * core->im.ph, 64);
     s->is_direct = conv_image_is_direct(&core->im);
+    s->is_line = is_line(core);
     s->group = group_images(core, s->image_bytes);
     s->n_groups = ceil_div(core->im.n, s->group);
     s->is_grouped = s->n_groups >= MIN_GROUPS && !s->is_direct;
@@ -405,12 +410,58 @@ static void block_blas(const struct run *run, const struct block *b,
     }
 }
 
+/* Whole panels p0 .. p1 of rows that stand one behind the other; the block
+ * behind them begins with p0 again. */
+static void even_tiles(const struct run *run, const struct source *from,
+                       size_t r0, size_t n, uint32_t p0, uint32_t p1,
+                       const char *panels)
+{
+    const struct conv_core *core = run->core;
+    size_t i = r0 / core->ow, pixel = r0 % core->ow - from->ox0;
+    size_t at = ((from->i0 + i) * core->ow + r0 % core->ow) * core->cout;
+    struct gemm_rows g = {
+        .a = from->operands +
+             (i * run->image_pitch + pixel * core->im.cp) * run->element,
+        .m = n,
+        .k = core->im.cp,
+        .ldc = core->cout,
+    };
+    for (uint32_t p = p0; p < p1; p++, panels += run->s.panel_bytes) {
+        size_t column = (size_t)p * run->s.nr;
+        g.b = panels;
+        g.next = p + 1 < p1 ? panels + run->s.panel_bytes : NULL;
+        g.bias = run->bias
+                     ? run->bias + (from->i0 + i) * run->bias_stride + column
+                     : NULL;
+        g.res = core->res ? core->res + at + column : NULL;
+        g.c = core->y + at + column;
+        run->ctx->k->gemm.rows(&g);
+    }
+}
+
+/* Panels of rows r0 .. r0 + n that even_tiles() can do, from p0 on. */
+static uint32_t even_panels(const struct run *run, size_t r0, size_t n,
+                            uint32_t p0, uint32_t p1)
+{
+    const struct conv_core *core = run->core;
+    uint32_t whole = core->cout / run->s.nr;
+    if (!run->is_even || r0 / core->ow != (r0 + n - 1) / core->ow)
+        return p0;
+    return p1 < whole ? p1 : whole > p0 ? whole : p0;
+}
+
 /* Rows r0 .. r0 + n of a source's images. */
 static void run_block(const struct run *run, const struct source *from,
                       size_t r0, size_t n, uint32_t p0, uint32_t p1,
                       const char *panels, unsigned worker)
 {
+    uint32_t even = even_panels(run, r0, n, p0, p1);
     struct block b;
+    even_tiles(run, from, r0, n, p0, even, panels);
+    if (even == p1)
+        return;
+    panels += (even - p0) * run->s.panel_bytes;
+    p0 = even;
     block_fill(run, &b, from, r0, n);
     if (run->ctx->k->gemm.is_blas)
         block_blas(run, &b, worker);
@@ -534,18 +585,23 @@ static void band_chunk(void *arg, size_t index, unsigned worker)
     run_panels(run, &from, &span, 0, s->n_panels, worker);
 }
 
+/* A band of an operand image, or a piece of a line, among all images'. */
 static void pack_chunk(void *arg, size_t index, unsigned worker)
 {
     const struct run *run = arg;
     const struct conv_image *im = &run->core->im;
-    uint32_t bands = ceil_div(im->ph, run->band);
+    uint32_t edge = run->s.is_line ? im->pw : im->ph;
+    uint32_t bands = ceil_div(edge, run->band);
     uint32_t i = (uint32_t)(index / bands);
-    uint32_t py = (uint32_t)(index % bands) * run->band;
-    uint32_t end = im->ph - py < run->band ? im->ph : py + run->band;
+    uint32_t at = (uint32_t)(index % bands) * run->band;
+    uint32_t n = edge - at < run->band ? edge - at : run->band;
+    size_t step = run->s.is_line ? im->cp : run->pitch;
+    char *to = run->images + (i * run->image_pitch + at * step) * run->element;
     (void)worker;
-    pack_rows(run, i, py, end,
-              run->images +
-                  (i * run->image_pitch + py * run->pitch) * run->element);
+    if (run->s.is_line)
+        pack_line(run, i, at, n, to);
+    else
+        pack_rows(run, i, at, at + n, to);
 }
 
 /* Blocks vary fastest: a panel stays in the cache while the rows pass. */
@@ -598,8 +654,11 @@ static void run_shared(struct run *run, unsigned n_threads)
     const struct conv_image *im = &run->core->im;
     const struct split *s = &run->s;
     if (!s->is_direct) {
-        run->band = ceil_div(8192, (size_t)im->pw * im->cp);
-        pool_run(run->ctx->pool, (size_t)im->n * ceil_div(im->ph, run->band),
+        size_t step = s->is_line ? im->cp : (size_t)im->pw * im->cp;
+        run->band = ceil_div(PACK_ELEMENTS, step);
+        pool_run(run->ctx->pool,
+                 (size_t)im->n *
+                     ceil_div(s->is_line ? im->pw : im->ph, run->band),
                  pack_chunk, run);
     }
     run->n_parts = parts_of_blocks(s, n_threads, run->core->rows != NULL);
@@ -616,6 +675,8 @@ void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core)
                       .core = core,
                       .s = split_make(ctx->k, core),
                       .is_seamless = is_seamless(core),
+                      .is_even = ctx->k->gemm.rows && is_line(core) &&
+                                 core->out_scale == 1,
                       .element = dtype_size(im->type)};
     const struct split *s = &run.s;
     run.pitch = s->is_direct ? (size_t)im->w * im->c0 : (size_t)im->pw * im->cp;

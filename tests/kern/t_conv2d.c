@@ -72,6 +72,11 @@ static const struct case_row cases[] = {
     {{3, 1, 1, 50, 0, 1, 1, 31, 1, 1, 1, 0, 0, 1, 1}, ACT_SILU, BIAS},
     {{12, 1, 17, 8, 0, 1, 17, 24, 1, 1, 1, 0, 0, 1, 17}, ACT_NONE, BIAS | RES},
     {{1, 6, 6, 8, 0, 6, 6, 8, 1, 1, 2, 0, 0, 3, 3}, ACT_NONE, BIAS},
+    /* lines of which operands are made piece by piece */
+    {{2, 1, 700, 9, 5, 1, 700, 19, 1, 1, 1, 0, 0, 1, 700},
+     ACT_SILU,
+     NORM | BIAS | VEC | RES | SCALE},
+    {{1, 1, 9000, 1, 0, 1, 9000, 17, 1, 1, 1, 0, 0, 1, 9000}, ACT_NONE, 0},
     {{2, 6, 6, 8, 0, 6, 6, 8, 3, 3, 1, 0, 0, 4, 4}, ACT_NONE, BIAS},
     /* strides and lopsided borders */
     {{1, 8, 8, 6, 0, 8, 8, 18, 3, 3, 2, 1, 1, 4, 4}, ACT_NONE, BIAS},

@@ -212,28 +212,42 @@ static void tiles_agree_bit_for_bit(void **state)
 }
 
 /* Many rows have the bits of their tiles, and nothing else is written. */
-static void check_rows(const struct gemm_kernels *g, size_t m, size_t k)
+enum rows_parts { WITH_BIAS = 1, WITH_RES = 2, IN_PLACE = 4, ALL_PARTS = 8 };
+
+static void check_rows(const struct gemm_kernels *g, size_t m, size_t k,
+                       unsigned parts)
 {
     enum { LDC = GEMM_MAX_NR + 16 };
+    float *bias = noise(g->nr, 4), *other = noise(m * LDC, 5);
+    const float *biases = bias;
     float *a = noise(m * k, 1), *b = noise(g->nr * k, 2);
     void *pa = operands(g, a, m * k), *pb = operands(g, b, g->nr * k);
     float *c = noise((m + 2) * LDC, 3), *want = noise((m + 2) * LDC, 3);
 
+    const float *res = parts & WITH_RES ? other : NULL;
+
     g->rows(&(struct gemm_rows){.a = pa,
                                 .b = pb,
                                 .next = pb,
+                                .bias = parts & WITH_BIAS ? bias : NULL,
+                                .res = parts & IN_PLACE ? c + LDC : res,
                                 .c = c + LDC,
                                 .m = m,
                                 .k = k,
                                 .ldc = LDC});
     for (size_t r = 0; r < m; r++) {
         const void *row = (char *)pa + r * k * dtype_size(g->operand);
+        float *to = want + (r + 1) * LDC;
         g->tile(&(struct gemm_tile){.a = &row,
+                                    .bias = parts & WITH_BIAS ? &biases : NULL,
                                     .b = pb,
                                     .n_runs = 1,
                                     .run_len = k,
                                     .run_stride = k,
-                                    .c = want + (r + 1) * LDC,
+                                    .res = parts & IN_PLACE ? to
+                                           : res            ? res + r * LDC
+                                                            : NULL,
+                                    .c = to,
                                     .ldc = LDC,
                                     .scale = 1,
                                     .m = 1,
@@ -241,6 +255,7 @@ static void check_rows(const struct gemm_kernels *g, size_t m, size_t k)
     }
     assert_memory_equal(c, want, (m + 2) * LDC * sizeof *c);
     free(a), free(b), free(pa), free(pb), free(c), free(want);
+    free(bias), free(other);
 }
 
 static void rows_agree_with_tiles(void **state)
@@ -252,7 +267,8 @@ static void rows_agree_with_tiles(void **state)
     for (size_t t = 0; t < n_tables; t++)
         for (size_t m = 1; m <= 43 && tables[t].gemm.rows; m++)
             for (size_t d = 0; d < ARRAY_LEN(depths); d++)
-                check_rows(&tables[t].gemm, m, depths[d]);
+                for (unsigned parts = 0; parts < ALL_PARTS; parts++)
+                    check_rows(&tables[t].gemm, m, depths[d], parts);
 }
 
 static void check_outer(const struct kernel_table *k, size_t rows, size_t cols,

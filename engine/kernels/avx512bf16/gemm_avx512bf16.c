@@ -10,6 +10,10 @@
  * its own instance with m a constant.  Each instance runs the same sequence an
  * element and gives the same bits.
  *
+ * Of 14 rows side by side no prefetcher of the machine keeps track.  Where rows
+ * are known to follow one another (rows()), a tile asks for their lines four
+ * looks of 16 pairs ahead, and for the lines of its sums and of what is added.
+ *
  * The instruction rounds nothing but sums: products of two bf16 are exact in
  * f32; it adds the odd product first, then the even one, each sum rounded to
  * nearest, and takes numbers too small to be normal as 0.
@@ -18,15 +22,16 @@
  */
 #include "kernels/avx512bf16/lanes_avx512bf16.h"
 #include "kernels/gemm_kernels.h"
+#include "kernels/with_act.h"
 
 #define MR 14
 #define NR 32
 
 /* -- tiles ----------------------------------------------------------------- */
 
-/* Rows r0 .. r0 + m of the tile. */
-INLINE void store(const struct gemm_tile *t, __m512 acc[MR][2], unsigned r0,
-                  const unsigned m)
+/* Rows r0 .. r0 + m of the tile, some columns of it. */
+INLINE void store_columns(const struct gemm_tile *t, __m512 acc[MR][2],
+                          unsigned r0, const unsigned m)
 {
     __m512 scale = set16(t->scale);
     __mmask16 mask[2] = {lanes16(t->n), lanes16(t->n > 16 ? t->n - 16 : 0)};
@@ -48,6 +53,77 @@ INLINE void store(const struct gemm_tile *t, __m512 acc[MR][2], unsigned r0,
             _mm512_mask_storeu_ps(t->c + at, mask[h], _mm512_mul_ps(v, scale));
         }
     }
+}
+
+/* Sums of whole rows: c[r][] = acc[r] + bias + res[r][]. */
+struct sums {
+    float *c;
+    const float *bias, *res; /* or NULL                                      */
+    size_t ldc;
+};
+
+INLINE void store_rows(const struct sums *to, __m512 acc[MR][2],
+                       const bool has_bias, const bool has_res,
+                       const unsigned m)
+{
+    const float *bias = to->bias, *res = to->res;
+    float *c = to->c;
+    size_t ldc = to->ldc;
+#pragma GCC unroll 14
+    for (unsigned r = 0; r < m; r++) {
+#pragma GCC unroll 2
+        for (unsigned h = 0; h < 2; h++) {
+            __m512 v = acc[r][h];
+            if (has_bias)
+                v = _mm512_add_ps(v, _mm512_loadu_ps(bias + 16 * h));
+            if (has_res)
+                v = _mm512_add_ps(v, _mm512_loadu_ps(res + 16 * h));
+            _mm512_storeu_ps(c + 16 * h, v);
+        }
+        c += ldc;
+        if (has_res)
+            res += ldc;
+    }
+}
+
+INLINE void store_whole(const struct sums *to, __m512 acc[MR][2],
+                        const unsigned m)
+{
+    if (to->bias && to->res)
+        store_rows(to, acc, true, true, m);
+    else if (to->bias)
+        store_rows(to, acc, true, false, m);
+    else if (to->res)
+        store_rows(to, acc, false, true, m);
+    else
+        store_rows(to, acc, false, false, m);
+}
+
+INLINE bool has_one_bias(const struct gemm_tile *t, unsigned r0,
+                         const unsigned m)
+{
+    bool is_one = true;
+    for (unsigned r = 1; r < m; r++)
+        is_one &= t->bias[r0 + r] == t->bias[r0];
+    return is_one;
+}
+
+/* Most tiles of a network are whole.  No product starts while they are stored,
+ * so what their stores need is read once: for all that the compiler knows the
+ * store of a vector may change *t. */
+INLINE void store(const struct gemm_tile *t, __m512 acc[MR][2], unsigned r0,
+                  const unsigned m)
+{
+    size_t at = r0 * t->ldc;
+    struct sums whole = {.c = t->c + at,
+                         .bias = t->bias ? t->bias[r0] + t->bias_at : NULL,
+                         .res = t->res ? t->res + at : NULL,
+                         .ldc = t->ldc};
+
+    if (t->n != NR || t->scale != 1.0f || (t->bias && !has_one_bias(t, r0, m)))
+        store_columns(t, acc, r0, m);
+    else
+        store_whole(&whole, acc, m);
 }
 
 /* One pair of k of row `r`, at `from`. */
@@ -152,6 +228,10 @@ static void tile(const struct gemm_tile *t)
 /* Pairs of k between two looks ahead: a cache line of A. */
 #define LOOK 16
 
+/* Looks between asking for lines of A and using them: 4 are 2 KB of rows and
+ * 8 KB of the panel, which the first cache holds whatever k is. */
+#define AHEAD 4
+
 /* What the tile at hand fetches for those behind it. */
 struct ahead {
     const char *a;  /* rows of the next tile                                 */
@@ -159,76 +239,100 @@ struct ahead {
     size_t b_lines; /* at each look                                          */
 };
 
-/* The sums' lines, and operands that come next. */
-INLINE void look_ahead(struct ahead *to, ptrdiff_t step, char *c, size_t ldc,
-                       size_t at, size_t looks)
+/* Operands that come next, those of the tile at hand from a on, and the sums'
+ * lines. */
+INLINE void look_ahead(struct ahead *to, const char *a, ptrdiff_t step,
+                       const struct sums *sums, size_t at, size_t looks,
+                       const unsigned m)
 {
-    for (unsigned r = 0; r < MR; r++)
-        _mm_prefetch(to->a + r * step, _MM_HINT_T0);
-    to->a += 64;
+    const char *line = at + AHEAD < looks
+                           ? a + 64 * AHEAD
+                           : to->a + 64 * (ptrdiff_t)(at + AHEAD - looks);
+    for (unsigned r = 0; r < m; r++)
+        _mm_prefetch(line + r * step, _MM_HINT_T0);
     for (size_t i = 0; i < to->b_lines; i++, to->b += 64)
         _mm_prefetch(to->b, _MM_HINT_T1);
-    for (size_t r = at * MR / looks; r < (at + 1) * MR / looks; r++) {
-        __builtin_prefetch(c + r * ldc, 1, 3);
-        __builtin_prefetch(c + r * ldc + 64, 1, 3);
+    for (size_t r = at * m / looks; r < (at + 1) * m / looks; r++) {
+        __builtin_prefetch(sums->c + r * sums->ldc, 1, 3);
+        __builtin_prefetch(sums->c + r * sums->ldc + 16, 1, 3);
+        if (!sums->res)
+            continue;
+        __builtin_prefetch(sums->res + r * sums->ldc, 0, 3);
+        __builtin_prefetch(sums->res + r * sums->ldc + 16, 0, 3);
     }
 }
 
-/* MR rows of a, `step` bytes apart, of `pairs` pairs of k. */
-INLINE void whole_tile(char *c, size_t ldc, const char *a, ptrdiff_t step,
-                       const char *b, size_t pairs, struct ahead *to)
+/* m rows of a, `step` bytes apart, of `pairs` pairs of k. */
+INLINE void some_rows(const struct sums *sums, const char *a, ptrdiff_t step,
+                      const char *b, size_t pairs, struct ahead *to,
+                      const unsigned m)
 {
     __m512 acc[MR][2];
     size_t looks = (pairs + LOOK - 1) / LOOK;
     ptrdiff_t step3 = 3 * step;
-    const unsigned m = MR;
 #pragma GCC unroll 14
-    for (unsigned r = 0; r < MR; r++)
+    for (unsigned r = 0; r < m; r++)
         acc[r][0] = acc[r][1] = _mm512_setzero_ps();
     for (size_t at = 0; at < looks; at++) {
         size_t left = pairs - at * LOOK;
         const char *end = a + 4 * (left < LOOK ? left : LOOK);
         const char *a4 = a + 4 * step, *a8 = a + 8 * step, *a12 = a + 12 * step;
-        look_ahead(to, step, c, ldc, at, looks);
+        look_ahead(to, a, step, sums, at, looks, m);
         PAIRS_UP_TO_END
     }
-#pragma GCC unroll 14
-    for (unsigned r = 0; r < MR; r++) {
-        _mm512_storeu_ps(c + r * ldc, acc[r][0]);
-        _mm512_storeu_ps(c + r * ldc + 64, acc[r][1]);
-    }
+    store_whole(sums, acc, m);
 }
 
+#define SOME_ROWS(m)                                                       \
+    static void some_rows_##m(const struct sums *sums, const char *a,      \
+                              ptrdiff_t step, const char *b, size_t pairs, \
+                              struct ahead *to)                            \
+    {                                                                      \
+        some_rows(sums, a, step, b, pairs, to, m);                         \
+    }
+SOME_ROWS(1)
+SOME_ROWS(2)
+SOME_ROWS(3)
+SOME_ROWS(4)
+SOME_ROWS(5)
+SOME_ROWS(6)
+SOME_ROWS(7)
+SOME_ROWS(8)
+SOME_ROWS(9)
+SOME_ROWS(10)
+SOME_ROWS(11)
+SOME_ROWS(12)
+SOME_ROWS(13)
+SOME_ROWS(14)
+
+typedef void (*some_rows_fn)(const struct sums *, const char *, ptrdiff_t,
+                             const char *, size_t, struct ahead *);
+static const some_rows_fn some_by_rows[MR + 1] = {
+    NULL,         some_rows_1,  some_rows_2,  some_rows_3,  some_rows_4,
+    some_rows_5,  some_rows_6,  some_rows_7,  some_rows_8,  some_rows_9,
+    some_rows_10, some_rows_11, some_rows_12, some_rows_13, some_rows_14};
+
+/* Tiles of one height or one row fewer. */
 static void rows(const struct gemm_rows *g)
 {
-    size_t tiles = (g->m + MR - 1) / MR, pairs = g->k / 2;
-    const char *a = g->a;
     ptrdiff_t step = (ptrdiff_t)g->k * 2;
-    size_t looks = (pairs + LOOK - 1) / LOOK;
+    const char *a = g->a;
+    size_t pairs = g->k / 2, looks = (pairs + LOOK - 1) / LOOK;
+    size_t tiles = (g->m + MR - 1) / MR;
+    struct sums sums = {
+        .c = g->c, .bias = g->bias, .res = g->res, .ldc = g->ldc};
     struct ahead to = {.b = g->next};
 
-    to.b_lines = (2 * pairs + tiles * looks - 1) / (tiles * looks);
-    for (size_t i = 0; i < g->m; i += MR, a += MR * step) {
-        const void *pointers[MR];
-        struct gemm_tile t = {.a = pointers,
-                              .b = g->b,
-                              .n_runs = 1,
-                              .run_len = g->k,
-                              .run_stride = g->k,
-                              .c = g->c + i * g->ldc,
-                              .ldc = g->ldc,
-                              .scale = 1,
-                              .m = (unsigned)(g->m - i),
-                              .n = NR};
-        to.a = a + MR * step;
-        if (g->m - i >= MR) {
-            whole_tile((char *)t.c, g->ldc * sizeof(float), a, step, g->b,
-                       pairs, &to);
-            continue;
-        }
-        for (unsigned r = 0; r < t.m; r++)
-            pointers[r] = a + (ptrdiff_t)r * step;
-        by_rows[t.m](&t, 0, step);
+    if (g->next)
+        to.b_lines = (2 * pairs + tiles * looks - 1) / (tiles * looks);
+    for (size_t left = g->m, m; left > 0; left -= m, tiles--) {
+        m = (left + tiles - 1) / tiles;
+        to.a = left > m ? a + (ptrdiff_t)m * step : (const char *)g->a;
+        some_by_rows[m](&sums, a, step, g->b, pairs, &to);
+        a += (ptrdiff_t)m * step;
+        sums.c += m * g->ldc;
+        if (sums.res)
+            sums.res += m * g->ldc;
     }
 }
 
@@ -280,35 +384,19 @@ INLINE void narrow_acted(const enum act act, const bool is_affine, uint16_t *d,
                    n - j);
 }
 
-#define NARROW_ACTED(act)                               \
-    if (scale)                                          \
-        narrow_acted(act, true, d, n, x, scale, shift); \
-    else                                                \
-        narrow_acted(act, false, d, n, x, NULL, NULL);  \
-    break
+INLINE void narrow_row(const enum act act, uint16_t *d, size_t n,
+                       const float *x, const float *scale, const float *shift)
+{
+    if (scale)
+        narrow_acted(act, true, d, n, x, scale, shift);
+    else
+        narrow_acted(act, false, d, n, x, NULL, NULL);
+}
 
 static void narrow_act(void *dst, enum act act, size_t n, const float *x,
                        const float *scale, const float *shift)
 {
-    uint16_t *d = dst;
-    switch (act) {
-    case ACT_SILU:
-        NARROW_ACTED(ACT_SILU);
-    case ACT_MISH:
-        NARROW_ACTED(ACT_MISH);
-    case ACT_GELU:
-        NARROW_ACTED(ACT_GELU);
-    case ACT_RELU:
-        NARROW_ACTED(ACT_RELU);
-    case ACT_GELU_TANH:
-        NARROW_ACTED(ACT_GELU_TANH);
-    case ACT_QUICK_GELU:
-        NARROW_ACTED(ACT_QUICK_GELU);
-    case ACT_TANH:
-        NARROW_ACTED(ACT_TANH);
-    default:
-        NARROW_ACTED(ACT_NONE);
-    }
+    WITH_ACT(act, narrow_row, dst, n, x, scale, shift)
 }
 
 static void panel(void *dst, const float *src, size_t ld, size_t k, unsigned n)
