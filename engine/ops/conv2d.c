@@ -338,6 +338,7 @@ size_t conv2d_scratch_of(const struct kernel_table *k, unsigned n_threads,
     static const float any_scale;
     static const struct weight_rows any_rows;
     struct conv_core core = core_of(k, s);
+    core.im.is_narrow &= !kind->has_operands;
     core.im.scale = kind->is_plain ? NULL : &any_scale;
     core.rows = kind->has_rows ? &any_rows : NULL;
     return either_scratch(k, n_threads, s,
@@ -358,6 +359,7 @@ void conv2d_run(const struct op_ctx *ctx, const void *conv2d_args)
     struct conv_core core = core_of(ctx->k, &a->s);
     if (try_winograd_run(ctx, a))
         return;
+    core.im.is_narrow &= !a->has_operands;
     core.im.x0 = a->x0;
     core.im.x1 = a->x1;
     core.im.scale = a->scale;

@@ -76,9 +76,10 @@ void conv2d_pack_many(const struct op_ctx *ctx,
 const char *conv2d_library(const struct kernel_table *k);
 
 /* Scratch of args of that shape that are plain (they have neither norm nor
- * activation) or not, and have `rows` or not; the others' are a ceiling. */
+ * activation) or not, and have `rows` and operands or not; that of none of them
+ * is a ceiling. */
 struct conv2d_kind {
-    bool is_plain, has_rows;
+    bool is_plain, has_rows, has_operands;
 };
 size_t conv2d_scratch_of(const struct kernel_table *k, unsigned n_threads,
                          const struct conv2d_shape *s,

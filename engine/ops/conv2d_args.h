@@ -31,6 +31,9 @@ struct conv2d_args {
     float out_scale;     /* 1: none */
     uint32_t vec_stride; /* floats between images of vec                    */
     const float *x0, *x1;
+    bool has_operands; /* of a 1x1 convolution alone: x0 is not floats but the
+                        * rung's operands, an even number a pixel; no x1, scale
+                        * or act                                             */
     const float *scale, *shift; /* [n][c0 + c1], both or neither             */
     const void *w; /* from conv2d_pack(); NULL where rows are read    */
     const struct weight_rows *rows; /* as a file has them, or NULL        */

@@ -5,6 +5,7 @@
 #include "ops/linear_glu.h"
 
 #include "base/size.h"
+#include "kernels/kernels.h"
 #include "ops/tokens.h"
 
 /* Bytes of a stripe's product: what stays in a last cache beside the weights;
@@ -38,9 +39,21 @@ static size_t stripe_bytes(const struct conv2d_shape *s)
     return size_align((size_t)stripe.w * s->cout * sizeof(float), 64);
 }
 
-size_t linear_glu_scratch(const struct conv2d_shape *s, size_t product)
+size_t linear_glu_scratch(const struct conv2d_shape *s, size_t product,
+                          unsigned n_threads)
 {
-    return stripe_bytes(s) + product;
+    size_t gate = tokens_narrow_scratch(n_threads, s->cout / 2);
+
+    return stripe_bytes(s) + (product > gate ? product : gate);
+}
+
+/* Pixel `at` of rows of c floats, or operands. */
+static void *row_at(const struct op_ctx *ctx, const void *rows, bool is_narrow,
+                    size_t at, size_t c)
+{
+    size_t size = is_narrow ? dtype_size(ctx->k->gemm.operand) : sizeof(float);
+
+    return (char *)rows + at * c * size;
 }
 
 void linear_glu(const struct op_ctx *ctx, const void *linear_glu_args)
@@ -58,13 +71,15 @@ void linear_glu(const struct op_ctx *ctx, const void *linear_glu_args)
     for (uint32_t at = 0, n = one.s.w; at < s->w; at += n) {
         n = s->w - at < n ? s->w - at : n;
         one.s.w = one.s.ow = one.s.up_w = n;
-        one.x0 = a->linear.x0 + (size_t)at * s->c0;
+        one.x0 = row_at(ctx, a->linear.x0, a->linear.has_operands, at, s->c0);
         a->run(&inner, &one);
-        glu(&inner, &(struct glu_args){.rows = n,
-                                       .c = c,
-                                       .ldx = s->cout,
-                                       .act = a->act,
-                                       .x = one.y,
-                                       .y = a->y + (size_t)at * c});
+        glu(&inner,
+            &(struct glu_args){.rows = n,
+                               .c = c,
+                               .ldx = s->cout,
+                               .act = a->act,
+                               .x = one.y,
+                               .y = row_at(ctx, a->y, a->is_narrow, at, c),
+                               .is_narrow = a->is_narrow});
     }
 }

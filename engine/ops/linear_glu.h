@@ -20,7 +20,8 @@ struct linear_glu_args {
     struct conv2d_args linear; /* of one row of pixels; its y is not read    */
     void (*run)(const struct op_ctx *ctx, const void *conv2d_args);
     enum act act;
-    float *y; /* [rows][cout / 2] */
+    void *y;        /* [rows][cout / 2] floats, or operands (ops/tokens.h)   */
+    bool is_narrow; /* as operands                                           */
 };
 
 /* Whether a linear layer of that shape has rows for several stripes. */
@@ -30,7 +31,8 @@ bool linear_glu_fits(const struct conv2d_shape *s);
 struct conv2d_shape linear_glu_stripe(const struct conv2d_shape *s);
 
 /* Scratch; `product` is that of the linear layer over a stripe. */
-size_t linear_glu_scratch(const struct conv2d_shape *s, size_t product);
+size_t linear_glu_scratch(const struct conv2d_shape *s, size_t product,
+                          unsigned n_threads);
 
 void linear_glu(const struct op_ctx *ctx, const void *linear_glu_args);
 

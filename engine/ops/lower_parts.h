@@ -46,6 +46,7 @@ struct value_state {
     uint32_t n_readers; /* joined operations count once                      */
     size_t reader;      /* one of them                                       */
     bool is_wanted;     /* by a shallow body                                 */
+    bool is_narrow;     /* stored as operands of its reader's product        */
 };
 
 struct lowering {
@@ -149,6 +150,10 @@ void lower_scale_shift(struct lowering *l, const struct graph_op *op);
 /* -- lower_products.c ------------------------------------------------------ */
 
 void lower_product(struct lowering *l, const struct graph_op *op);
+
+/* A new place for v: for operands of the product that reads it, if one alone
+ * does and takes them as they lie (then is_narrow is set), or for floats. */
+struct place lower_rows_place(struct lowering *l, value_id v);
 
 /* -- lower_plain.c --------------------------------------------------------- */
 

@@ -163,6 +163,40 @@ static void take_weights(struct conv2d_args *a, const struct op_pack *pack,
         a->rows = pack->rows;
 }
 
+/* Does one product alone read v, in rows of the rung's operands? */
+static bool wants_operands(const struct lowering *l, value_id v)
+{
+    const struct value_state *s = &l->values[v];
+    const struct graph_op *op;
+    const struct op_pack *pack;
+    struct conv2d_args args = {0};
+    struct form f = form_of(v);
+
+    if (!l->is_fused || l->k->gemm.operand != DTYPE_BF16 || s->n_readers != 1 ||
+        s->external != PLAN_NO_BUFFER)
+        return false;
+    op = graph_op_at(l->g, s->reader);
+    pack = packs_op(l->packs, s->reader);
+    if (op->kind != OP_LINEAR || pack->operands != OPERANDS_RUNG ||
+        shape_of(l, v).c % l->k->gemm.ku != 0)
+        return false;
+    args.s = product_shape(l, op, &f, pack->width);
+    flatten(&args.s, false, false);
+    return way_of(l->k, pack, &args) == CONV_TILES;
+}
+
+struct place lower_rows_place(struct lowering *l, value_id v)
+{
+    struct shape s = shape_of(l, v);
+
+    l->values[v].is_narrow = wants_operands(l, v);
+    if (!l->values[v].is_narrow)
+        return lower_new_place(l, v);
+    return (struct place){
+        plan_buffer(l->b, n_floats(s) * dtype_size(l->k->gemm.operand)), 0,
+        s.c};
+}
+
 /* The operation that goes that way; conv2d knows itself what is refused. */
 static plan_fn fn_of(const struct op_pack *pack, enum conv_way way)
 {
@@ -218,9 +252,11 @@ static void emit_product(struct lowering *l, size_t i, const struct form *f,
         .act = f->act,
         .out_scale = t->scale,
         .bias = pack->bias,
+        .has_operands = l->values[f->src[0]].is_narrow,
     };
     struct conv2d_kind kind = {.is_plain =
-                                   f->norm == NO_OP && f->act == ACT_NONE};
+                                   f->norm == NO_OP && f->act == ACT_NONE,
+                               .has_operands = args.has_operands};
     enum conv_way way;
     char name[NAME_BYTES];
 
@@ -282,8 +318,10 @@ static bool try_gated(struct lowering *l, size_t i, const struct form *f,
     struct linear_glu_args a = {
         .linear = {.s = product_shape(l, op, f, pack->width),
                    .out_scale = 1,
-                   .bias = pack->bias}};
-    struct conv2d_kind kind = {.is_plain = true};
+                   .bias = pack->bias,
+                   .has_operands = l->values[f->src[0]].is_narrow}};
+    struct conv2d_kind kind = {.is_plain = true,
+                               .has_operands = a.linear.has_operands};
     size_t next = gate_behind(l, f, t);
     struct conv2d_args stripe;
     enum conv_way way;
@@ -299,17 +337,19 @@ static bool try_gated(struct lowering *l, size_t i, const struct form *f,
     kind.has_rows = a.linear.rows != NULL;
     a.run = fn_of(pack, way);
     a.act = gate->attrs.act;
-    y = lower_new_place(l, gate->out);
+    y = lower_rows_place(l, gate->out);
+    a.is_narrow = l->values[gate->out].is_narrow;
     struct plan_slot slots[] = {
         READ(linear_glu_args, linear.x0, l->values[f->src[0]].at),
         WRITE(linear_glu_args, y, y)};
     lower_layer_name(l, op, "product", name);
     stripe = a.linear;
     stripe.s = linear_glu_stripe(&a.linear.s);
-    ADD_STEP(
-        l, name, linear_glu, a,
-        linear_glu_scratch(&a.linear.s, scratch_of(l, k, way, &stripe, &kind)),
-        slots);
+    ADD_STEP(l, name, linear_glu, a,
+             linear_glu_scratch(&a.linear.s,
+                                scratch_of(l, k, way, &stripe, &kind),
+                                l->n_threads),
+             slots);
     describe(l, k, pack, way, &a.linear.s);
     l->is_done[next] = true;
     lower_set_stored(l, gate->out, y);

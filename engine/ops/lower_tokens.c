@@ -12,18 +12,21 @@ void lower_layer_norm(struct lowering *l, const struct graph_op *op)
     struct layer_norm_args args = {
         .rows = n_rows(s), .c = s.c, .eps = op->attrs.eps};
     struct place x = lower_require(l, op->in[0]);
-    struct place y = lower_new_place(l, op->out);
+    struct place y = lower_rows_place(l, op->out);
     struct plan_slot slots[] = {READ(layer_norm_args, x, x),
                                 WRITE(layer_norm_args, y, y)};
     char name[NAME_BYTES];
 
     args.ldx = x.ld;
+    args.is_narrow = l->values[op->out].is_narrow;
     if (op->param[0] != GRAPH_NO_PARAM) {
         args.gamma = packs_param(l->packs, op->param[0]);
         args.beta = packs_param(l->packs, op->param[1]);
     }
     lower_layer_name(l, op, "layer_norm", name);
-    ADD_STEP(l, name, layer_norm, args, 0, slots);
+    ADD_STEP(l, name, layer_norm, args,
+             args.is_narrow ? tokens_narrow_scratch(l->n_threads, s.c) : 0,
+             slots);
     plan_tell(l->b, "layer norm", 0);
     lower_set_stored(l, op->out, y);
 }
@@ -33,11 +36,14 @@ void lower_glu(struct lowering *l, const struct graph_op *op)
     struct shape s = shape_of(l, op->out);
     struct glu_args args = {.rows = n_rows(s), .c = s.c, .act = op->attrs.act};
     struct place x = lower_require(l, op->in[0]);
-    struct place y = lower_new_place(l, op->out);
+    struct place y = lower_rows_place(l, op->out);
     struct plan_slot slots[] = {READ(glu_args, x, x), WRITE(glu_args, y, y)};
 
     args.ldx = x.ld;
-    ADD_STEP(l, "glu", glu, args, 0, slots);
+    args.is_narrow = l->values[op->out].is_narrow;
+    ADD_STEP(l, "glu", glu, args,
+             args.is_narrow ? tokens_narrow_scratch(l->n_threads, s.c) : 0,
+             slots);
     lower_set_stored(l, op->out, y);
 }
 

@@ -7,42 +7,108 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/pool.h"
+#include "base/size.h"
+#include "kernels/kernels.h"
 #include "ops/chunks.h"
 
-static void layer_norm_piece(void *arg, size_t i, unsigned worker)
-{
-    const struct vec_job *job = arg;
-    const struct layer_norm_args *a = job->args;
-    size_t step = chunk_rows(a->c), at = i * step;
+/* -- rows, as floats or as operands ---------------------------------------- */
 
-    job->vec->layer_norm(chunk_len(a->rows, step, i), a->c, a->x + at * a->ldx,
-                         a->ldx, a->gamma, a->beta, a->eps, a->y + at * a->c,
-                         a->c);
+/* Rows at .. at + n of an operation, to y. */
+typedef void (*rows_fn)(const struct vector_kernels *vec, const void *args,
+                        size_t at, size_t n, float *y);
+
+struct rows_job {
+    const struct op_ctx *ctx;
+    const void *args;
+    rows_fn fn;
+    size_t rows, c;
+    void *y;
+    bool is_narrow;
+};
+
+static size_t row_bytes(size_t c)
+{
+    return size_align(c * sizeof(float), 64);
+}
+
+size_t tokens_narrow_scratch(unsigned n_threads, uint32_t c)
+{
+    return n_threads * row_bytes(c);
+}
+
+static void rows_piece(void *arg, size_t i, unsigned worker)
+{
+    const struct rows_job *job = arg;
+    const struct gemm_kernels *g = &job->ctx->k->gemm;
+    const struct vector_kernels *vec = &job->ctx->k->vec;
+    size_t at = i * chunk_rows(job->c);
+    size_t n = chunk_len(job->rows, chunk_rows(job->c), i);
+    char *scratch = (char *)job->ctx->scratch;
+    float *row;
+
+    if (!job->is_narrow) {
+        job->fn(vec, job->args, at, n, (float *)job->y + at * job->c);
+        return;
+    }
+    row = (float *)(void *)(scratch + worker * row_bytes(job->c));
+    for (size_t r = at; r < at + n; r++) {
+        job->fn(vec, job->args, r, 1, row);
+        g->narrow((char *)job->y + r * job->c * dtype_size(g->operand), row,
+                  job->c);
+    }
+}
+
+static void run_rows(struct rows_job job)
+{
+    pool_run(job.ctx->pool, chunks_of(job.rows, chunk_rows(job.c)), rows_piece,
+             &job);
+}
+
+static void layer_norm_rows(const struct vector_kernels *vec, const void *args,
+                            size_t at, size_t n, float *y)
+{
+    const struct layer_norm_args *a = args;
+
+    vec->layer_norm(n, a->c, a->x + at * a->ldx, a->ldx, a->gamma, a->beta,
+                    a->eps, y, a->c);
 }
 
 void layer_norm(const struct op_ctx *ctx, const void *args)
 {
     const struct layer_norm_args *a = args;
 
-    vec_run(ctx, chunks_of(a->rows, chunk_rows(a->c)), layer_norm_piece, args);
+    run_rows((struct rows_job){.ctx = ctx,
+                               .args = a,
+                               .fn = layer_norm_rows,
+                               .rows = a->rows,
+                               .c = a->c,
+                               .y = a->y,
+                               .is_narrow = a->is_narrow});
 }
 
-static void glu_piece(void *arg, size_t i, unsigned worker)
+static void glu_rows(const struct vector_kernels *vec, const void *args,
+                     size_t at, size_t n, float *y)
 {
-    const struct vec_job *job = arg;
-    const struct glu_args *a = job->args;
-    size_t step = chunk_rows(a->c), at = i * step;
+    const struct glu_args *a = args;
 
-    job->vec->glu(a->act, chunk_len(a->rows, step, i), a->c, a->x + at * a->ldx,
-                  a->ldx, a->y + at * a->c, a->c);
+    vec->glu(a->act, n, a->c, a->x + at * a->ldx, a->ldx, y, a->c);
 }
 
 void glu(const struct op_ctx *ctx, const void *args)
 {
     const struct glu_args *a = args;
 
-    vec_run(ctx, chunks_of(a->rows, chunk_rows(a->c)), glu_piece, args);
+    run_rows((struct rows_job){.ctx = ctx,
+                               .args = a,
+                               .fn = glu_rows,
+                               .rows = a->rows,
+                               .c = a->c,
+                               .y = a->y,
+                               .is_narrow = a->is_narrow});
 }
+
+/* -- the others ------------------------------------------------------------ */
 
 static void mul_vec_piece(void *arg, size_t i, unsigned worker)
 {

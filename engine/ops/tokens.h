@@ -8,7 +8,14 @@
 #ifndef OPS_TOKENS_H
 #define OPS_TOKENS_H
 
+#include <stdbool.h>
+
 #include "ops/op.h"
+
+/* The rows of a layer norm and of a gate may be stored as the rung's operands,
+ * narrowed once more, for a product that reads them so (is_narrow); then they
+ * take scratch. */
+size_t tokens_narrow_scratch(unsigned n_threads, uint32_t c);
 
 /* Each row by itself to mean 0 and variance 1 (the biased one), then
  * gamma x + beta unless both are NULL. */
@@ -17,7 +24,8 @@ struct layer_norm_args {
     uint32_t c, ldx;
     float eps;
     const float *x, *gamma, *beta;
-    float *y;
+    void *y; /* [rows][c] floats, or operands                                */
+    bool is_narrow;
 };
 void layer_norm(const struct op_ctx *ctx, const void *args);
 
@@ -27,7 +35,8 @@ struct glu_args {
     uint32_t c, ldx;
     enum act act;
     const float *x;
-    float *y;
+    void *y; /* as above                                                     */
+    bool is_narrow;
 };
 void glu(const struct op_ctx *ctx, const void *args);
 

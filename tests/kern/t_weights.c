@@ -221,8 +221,8 @@ static struct conv2d_shape shape_of(const struct row *r)
 static float *product(const struct kernel_table *k, unsigned n_threads,
                       struct conv2d_args a, bool is_phases)
 {
-    const struct conv2d_kind kind = {!a.scale && a.act == ACT_NONE,
-                                     a.rows != NULL};
+    const struct conv2d_kind kind = {.is_plain = !a.scale && a.act == ACT_NONE,
+                                     .has_rows = a.rows != NULL};
     size_t n_y = (size_t)a.s.n * a.s.oh * a.s.ow * a.s.cout;
     size_t bytes = is_phases ? conv2d_phases_scratch(k, n_threads, &a.s, &kind)
                              : conv2d_scratch_of(k, n_threads, &a.s, &kind);

@@ -45,8 +45,8 @@ static void test_norm_and_glu_in_pieces(void **state)
 {
     enum { ROWS = 40, C = 3000, LD = 2 * C + 5 };
     float *x = numbers_random(ROWS * LD, 1, 1), *y = numbers_new(ROWS * C);
-    struct layer_norm_args norm = {ROWS, C, LD, 1e-5f, x, NULL, NULL, y};
-    struct glu_args gate = {ROWS, C, LD, ACT_GELU, x, y};
+    struct layer_norm_args norm = {ROWS, C, LD, 1e-5f, x, NULL, NULL, y, false};
+    struct glu_args gate = {ROWS, C, LD, ACT_GELU, x, y, false};
 
     run_everywhere(layer_norm, &norm, y, ROWS * C);
     for (size_t r = 0; r < ROWS; r++) {
@@ -71,6 +71,84 @@ static void test_norm_and_glu_in_pieces(void **state)
     numbers_free(y);
 }
 
+/* Rows stored as operands are the floats, narrowed. */
+static void check_narrow(const struct kernel_table *k, plan_fn fn,
+                         const void *floats, const void *args, const float *y,
+                         const void *narrow, size_t n)
+{
+    size_t size = dtype_size(k->gemm.operand);
+    float *want = numbers_new(n);
+
+    for (unsigned threads = 1; threads <= 4; threads *= 2) {
+        struct bench b;
+
+        bench_open(&b, k, threads, tokens_narrow_scratch(threads, 3000));
+        fn(&b.ctx, floats);
+        fn(&b.ctx, args);
+        bench_close(&b);
+        k->gemm.narrow(want, y, n);
+        assert_memory_equal(narrow, want, n * size);
+        assert_guards("narrow", narrow, n);
+    }
+    numbers_free(want);
+}
+
+static void test_rows_of_operands(void **state)
+{
+    enum { ROWS = 40, C = 3000, LD = 2 * C + 5 };
+    float *x = numbers_random(ROWS * LD, 1, 1), *y = numbers_new(ROWS * C);
+    float *z = numbers_new(ROWS * C); /* has room for operands of any size */
+    struct layer_norm_args norm = {ROWS, C, LD, 1e-5f, x, NULL, NULL, y, false};
+    struct layer_norm_args norm_z = norm;
+    struct glu_args gate = {ROWS, C, LD, ACT_GELU, x, y, false};
+    struct glu_args gate_z = gate;
+    struct kernel_table tables[MAX_RUNGS];
+    size_t n_tables = rungs(tables);
+
+    norm_z.y = gate_z.y = z;
+    norm_z.is_narrow = gate_z.is_narrow = true;
+    for (size_t r = 0; r < n_tables; r++) {
+        if (!tables[r].gemm.narrow)
+            continue;
+        check_narrow(&tables[r], layer_norm, &norm, &norm_z, y, z, ROWS * C);
+        check_narrow(&tables[r], glu, &gate, &gate_z, y, z, ROWS * C);
+    }
+    numbers_free(x);
+    numbers_free(y);
+    numbers_free(z);
+}
+
+/* The same from operands, to operands. */
+static void check_gated_operands(const struct kernel_table *k, unsigned threads,
+                                 struct linear_glu_args a, size_t n_x,
+                                 size_t n_y)
+{
+    struct conv2d_shape stripe = linear_glu_stripe(&a.linear.s);
+    float *x = numbers_new(n_x), *y = numbers_new(n_y),
+          *want = numbers_new(n_y);
+    struct bench b;
+
+    k->gemm.narrow(x, a.linear.x0, n_x);
+    k->gemm.narrow(want, a.y, n_y);
+    a.linear.x0 = x;
+    a.linear.has_operands = a.is_narrow = true;
+    a.y = y;
+    bench_open(&b, k, threads,
+               linear_glu_scratch(&a.linear.s,
+                                  conv2d_scratch_of(k, threads, &stripe,
+                                                    &(struct conv2d_kind){
+                                                        .is_plain = true,
+                                                        .has_operands = true}),
+                                  threads));
+    linear_glu(&b.ctx, &a);
+    bench_close(&b);
+    assert_memory_equal(y, want, n_y * dtype_size(k->gemm.operand));
+    assert_guards("y", y, n_y);
+    numbers_free(x);
+    numbers_free(y);
+    numbers_free(want);
+}
+
 /* In stripes the bits are those of the product and the gate one by one: 230
  * rows of 10,240 are three stripes, the last a short one. */
 static void check_gated(const struct kernel_table *k, unsigned threads)
@@ -92,7 +170,7 @@ static void check_gated(const struct kernel_table *k, unsigned threads)
                                 .act = ACT_GELU,
                                 .y = y};
     struct conv2d_shape stripe = linear_glu_stripe(&a.linear.s);
-    struct glu_args gate = {ROWS, COUT / 2, COUT, ACT_GELU, v, want};
+    struct glu_args gate = {ROWS, COUT / 2, COUT, ACT_GELU, v, want, false};
     struct bench b;
     void *packed;
 
@@ -108,13 +186,16 @@ static void check_gated(const struct kernel_table *k, unsigned threads)
     conv2d_run(&b.ctx, &a.linear);
     glu(&b.ctx, &gate);
     bench_close(&b);
-    bench_open(
-        &b, k, threads,
-        linear_glu_scratch(&a.linear.s, conv2d_scratch(k, threads, &stripe)));
+    bench_open(&b, k, threads,
+               linear_glu_scratch(
+                   &a.linear.s, conv2d_scratch(k, threads, &stripe), threads));
     linear_glu(&b.ctx, &a);
     bench_close(&b);
     assert_memory_equal(y, want, (size_t)ROWS * COUT / 2 * sizeof *y);
     assert_guards("y", y, (size_t)ROWS * COUT / 2);
+    if (k->gemm.operand == DTYPE_BF16)
+        check_gated_operands(k, threads, a, (size_t)ROWS * CIN,
+                             (size_t)ROWS * COUT / 2);
     alloc_free(packed);
     numbers_free(x);
     numbers_free(w);
@@ -234,6 +315,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norm_and_glu_in_pieces),
+        cmocka_unit_test(test_rows_of_operands),
         cmocka_unit_test(test_gated_products_in_stripes),
         cmocka_unit_test(test_vectors_and_rows),
         cmocka_unit_test(test_grid_embed),
