@@ -301,7 +301,7 @@ static void block_panels(const struct run *r, size_t b, size_t p0, size_t p1)
         for (size_t i = 0; i < n; i += t.m) {
             size_t at = (row0 + i) * a->s.cout + column;
 
-            t.m = n - i < k->mr ? (unsigned)(n - i) : k->mr;
+            t.m = (unsigned)chunks_of(n - i, chunks_of(n - i, k->mr));
             t.a = r->operands + (row0 + i) * r->row_bytes;
             t.a_scale = r->scales + row0 + i;
             t.bias = r->bias ? bias + i : NULL;

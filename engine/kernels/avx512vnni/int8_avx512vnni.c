@@ -52,23 +52,64 @@ INLINE __m512i four_at(const char *p)
     return _mm512_set1_epi32(four);
 }
 
-INLINE void store_half(const struct int8_tile *t, __m512i sum, unsigned r,
-                       unsigned h)
+/* What is the same for all rows of sixteen columns: shift undoes that of A. */
+struct columns {
+    __mmask16 mask;
+    __m512i shift;
+    __m512 scale;
+};
+
+INLINE struct columns columns_of(const struct int8_tile *t, unsigned h)
+{
+    return (struct columns){
+        lanes(t->n - 16 * h),
+        _mm512_slli_epi32(_mm512_loadu_si512(t->b_sum + 16 * h), 7),
+        _mm512_loadu_ps(t->b_scale + 16 * h)};
+}
+
+/* *t is the caller's own, which no store of a vector can be thought to change.
+ */
+INLINE void store_half(const struct int8_tile *t, const struct columns *f,
+                       __m512i sum, unsigned r, unsigned h)
 {
     size_t at = r * t->ldc + 16 * h;
-    __mmask16 mask = lanes(t->n - 16 * h);
-    __m512i shift = _mm512_slli_epi32(_mm512_loadu_si512(t->b_sum + 16 * h), 7);
     __m512 v =
-        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, shift)),
-                      _mm512_mul_ps(_mm512_set1_ps(t->a_scale[r]),
-                                    _mm512_loadu_ps(t->b_scale + 16 * h)));
+        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, f->shift)),
+                      _mm512_mul_ps(_mm512_set1_ps(t->a_scale[r]), f->scale));
     if (t->bias)
-        v = _mm512_add_ps(
-            v, _mm512_maskz_loadu_ps(mask, t->bias[r] + t->bias_at + 16 * h));
+        v = _mm512_add_ps(v,
+                          _mm512_maskz_loadu_ps(
+                              f->mask, t->bias[r] + t->bias_at + 16 * h));
     if (t->res)
-        v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, t->res + at));
-    _mm512_mask_storeu_ps(t->c + at, mask,
+        v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(f->mask, t->res + at));
+    _mm512_mask_storeu_ps(t->c + at, f->mask,
                           _mm512_mul_ps(v, _mm512_set1_ps(t->out)));
+}
+
+/* Steps between two looks ahead, a cache line of A; looks between asking for
+ * lines of A and using them; bytes of A of a look. */
+#define LOOK       16
+#define AHEAD      4
+#define LOOK_BYTES ((ptrdiff_t)4 * LOOK)
+
+/* Lines of A from a on, m rows, `left` bytes before their ends; behind them
+ * those of the next tile, which follow.  And the lines of some sums. */
+INLINE void look_ahead(const struct int8_tile *t, const char *a, ptrdiff_t left,
+                       size_t at, size_t looks, const unsigned m)
+{
+    ptrdiff_t step = (ptrdiff_t)t->a_row, ahead = AHEAD * LOOK_BYTES;
+    const char *line =
+        ahead < left ? a + ahead : a + left + (m - 1) * step + ahead - left;
+    for (unsigned r = 0; r < m; r++)
+        _mm_prefetch(line + r * step, _MM_HINT_T0);
+    for (size_t r = at * m / looks; r < (at + 1) * m / looks; r++) {
+        __builtin_prefetch(t->c + r * t->ldc, 1, 3);
+        __builtin_prefetch(t->c + r * t->ldc + 16, 1, 3);
+        if (!t->res)
+            continue;
+        __builtin_prefetch(t->res + r * t->ldc, 0, 3);
+        __builtin_prefetch(t->res + r * t->ldc + 16, 0, 3);
+    }
 }
 
 #define STEP(r, from)                      \
@@ -78,42 +119,52 @@ INLINE void store_half(const struct int8_tile *t, __m512i sum, unsigned r,
         acc[r][1] = dot(acc[r][1], x, b1); \
     }
 
-INLINE void tile_m(const struct int8_tile *t, const unsigned m)
+INLINE void tile_m(const struct int8_tile *tile, const unsigned m)
 {
+    const struct int8_tile t = *tile;
     __m512i acc[MR][2];
-    ptrdiff_t step = (ptrdiff_t)t->a_row, step3 = 3 * step;
-    const char *a = t->a, *end = a + t->k;
+    ptrdiff_t step = (ptrdiff_t)t.a_row, step3 = 3 * step;
+    const char *a = t.a, *ends = a + t.k;
     const char *a4 = a + 4 * step, *a8 = a + 8 * step, *a12 = a + 12 * step;
-    const int8_t *b = t->b;
+    const int8_t *b = t.b;
+    size_t looks = (t.k + 4 * LOOK - 1) / (4 * LOOK);
 #pragma GCC unroll 14
     for (unsigned r = 0; r < m; r++)
         acc[r][0] = acc[r][1] = _mm512_setzero_si512();
-    for (; a < end; b += 4 * NR) {
-        __m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + 64);
-        STEP(0, a)
-        STEP(1, a + step)
-        STEP(2, a + 2 * step)
-        STEP(3, a + step3)
-        STEP(4, a4)
-        STEP(5, a4 + step)
-        STEP(6, a4 + 2 * step)
-        STEP(7, a4 + step3)
-        STEP(8, a8)
-        STEP(9, a8 + step)
-        STEP(10, a8 + 2 * step)
-        STEP(11, a8 + step3)
-        STEP(12, a12)
-        STEP(13, a12 + step)
-        a += 4;
-        a4 += 4;
-        a8 += 4;
-        a12 += 4;
+    for (size_t at = 0; at < looks; at++) {
+        ptrdiff_t left = ends - a;
+        const char *end = a + (left < LOOK_BYTES ? left : LOOK_BYTES);
+        look_ahead(&t, a, left, at, looks, m);
+        for (; a < end; b += 4 * NR) {
+            __m512i b0 = _mm512_loadu_si512(b), b1 = _mm512_loadu_si512(b + 64);
+            STEP(0, a)
+            STEP(1, a + step)
+            STEP(2, a + 2 * step)
+            STEP(3, a + step3)
+            STEP(4, a4)
+            STEP(5, a4 + step)
+            STEP(6, a4 + 2 * step)
+            STEP(7, a4 + step3)
+            STEP(8, a8)
+            STEP(9, a8 + step)
+            STEP(10, a8 + 2 * step)
+            STEP(11, a8 + step3)
+            STEP(12, a12)
+            STEP(13, a12 + step)
+            a += 4;
+            a4 += 4;
+            a8 += 4;
+            a12 += 4;
+        }
     }
+    struct columns low = columns_of(&t, 0), high = low;
+    if (t.n > 16)
+        high = columns_of(&t, 1);
 #pragma GCC unroll 14
     for (unsigned r = 0; r < m; r++) {
-        store_half(t, acc[r][0], r, 0);
-        if (t->n > 16)
-            store_half(t, acc[r][1], r, 1);
+        store_half(&t, &low, acc[r][0], r, 0);
+        if (t.n > 16)
+            store_half(&t, &high, acc[r][1], r, 1);
     }
 }
 
