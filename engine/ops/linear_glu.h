@@ -4,9 +4,10 @@
  *     y[r][j] = v[r][j] act(v[r][c + j]),  v = x W + b,  j < c
  *
  * A feed-forward layer of Stable Diffusion widens 4096 tokens of 320 numbers to
- * 2560, which are 42 MB, only to halve them again.  So tokens come in stripes:
- * of each the product is written to scratch of a few megabytes and gated from
- * there.  Rows do not meet, so the bits are those of one after the other.
+ * 2560, which are 42 MB, only to halve them again.  So a part of the product is
+ * written to scratch and gated from there: of a block of rows and a panel of
+ * columns, or of a stripe of rows.  Elements do not meet, so the bits are those
+ * of one operation after the other.
  *
  * SPDX-License-Identifier: MIT
  */
@@ -17,7 +18,8 @@
 #include "ops/op.h"
 
 struct linear_glu_args {
-    struct conv2d_args linear; /* of one row of pixels; its y is not read    */
+    struct conv2d_args linear; /* of one row of pixels, plain, with a bias at
+                                * most; its y is not read                    */
     void (*run)(const struct op_ctx *ctx, const void *conv2d_args);
     enum act act;
     void *y;        /* [rows][cout / 2] floats, or operands (ops/tokens.h)   */

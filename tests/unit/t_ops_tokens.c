@@ -118,10 +118,10 @@ static void test_rows_of_operands(void **state)
     numbers_free(z);
 }
 
-/* The same from operands, to operands. */
+/* The same from operands, to operands or floats: by blocks. */
 static void check_gated_operands(const struct kernel_table *k, unsigned threads,
                                  struct linear_glu_args a, size_t n_x,
-                                 size_t n_y)
+                                 size_t n_y, bool is_narrow)
 {
     struct conv2d_shape stripe = linear_glu_stripe(&a.linear.s);
     float *x = numbers_new(n_x), *y = numbers_new(n_y),
@@ -129,9 +129,13 @@ static void check_gated_operands(const struct kernel_table *k, unsigned threads,
     struct bench b;
 
     k->gemm.narrow(x, a.linear.x0, n_x);
-    k->gemm.narrow(want, a.y, n_y);
+    if (is_narrow)
+        k->gemm.narrow(want, a.y, n_y);
+    else
+        memcpy(want, a.y, n_y * sizeof *want);
     a.linear.x0 = x;
-    a.linear.has_operands = a.is_narrow = true;
+    a.linear.has_operands = true;
+    a.is_narrow = is_narrow;
     a.y = y;
     bench_open(&b, k, threads,
                linear_glu_scratch(&a.linear.s,
@@ -142,7 +146,8 @@ static void check_gated_operands(const struct kernel_table *k, unsigned threads,
                                   threads));
     linear_glu(&b.ctx, &a);
     bench_close(&b);
-    assert_memory_equal(y, want, n_y * dtype_size(k->gemm.operand));
+    assert_memory_equal(
+        y, want, n_y * (is_narrow ? dtype_size(k->gemm.operand) : sizeof *y));
     assert_guards("y", y, n_y);
     numbers_free(x);
     numbers_free(y);
@@ -193,9 +198,10 @@ static void check_gated(const struct kernel_table *k, unsigned threads)
     bench_close(&b);
     assert_memory_equal(y, want, (size_t)ROWS * COUT / 2 * sizeof *y);
     assert_guards("y", y, (size_t)ROWS * COUT / 2);
-    if (k->gemm.operand == DTYPE_BF16)
+    for (unsigned narrow = 0; narrow < 2 && k->gemm.operand == DTYPE_BF16;
+         narrow++)
         check_gated_operands(k, threads, a, (size_t)ROWS * CIN,
-                             (size_t)ROWS * COUT / 2);
+                             (size_t)ROWS * COUT / 2, narrow);
     alloc_free(packed);
     numbers_free(x);
     numbers_free(w);

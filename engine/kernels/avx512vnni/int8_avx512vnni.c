@@ -77,9 +77,8 @@ INLINE void store_half(const struct int8_tile *t, const struct columns *f,
         _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum, f->shift)),
                       _mm512_mul_ps(_mm512_set1_ps(t->a_scale[r]), f->scale));
     if (t->bias)
-        v = _mm512_add_ps(v,
-                          _mm512_maskz_loadu_ps(
-                              f->mask, t->bias[r] + t->bias_at + 16 * h));
+        v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(
+                                 f->mask, t->bias[r] + t->bias_at + 16 * h));
     if (t->res)
         v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(f->mask, t->res + at));
     _mm512_mask_storeu_ps(t->c + at, f->mask,
