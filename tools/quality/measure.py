@@ -20,9 +20,10 @@ judge (classifier.py):
         [--json out.json]
 
 Lists are measured in every combination: a curve.  What is not given is the
-model's default.  Seeds are fixed (class * 100,000 + first seed + i), so that
-two models or settings can be compared, and a last figure can be taken on
-seeds by which nothing was chosen.
+model's default, but --guidance-start and --guidance-end belong together: where
+one is given, the other is 0 or 1, as `unstir generate` has it.  Seeds are fixed
+(class * 100,000 + first seed + i), so that two models or settings can be
+compared, and a last figure can be taken on seeds by which nothing was chosen.
 
 SPDX-License-Identifier: MIT
 """
