@@ -19,7 +19,7 @@ is "X-Seed" "$(header "$TMP/h" X-Seed)" 7
 is "X-Model" "$(header "$TMP/h" X-Model)" tiny
 is "ETag is the hash" "$(header "$TMP/h" ETag)" "\"$hash\""
 is "Content-Location" "$(header "$TMP/h" Content-Location)" "/v1/artifacts/$hash"
-b64=$(perl -e 'print pack "H*", shift' "$hash" | base64 -w0)
+b64=$(printf %s "$hash" | tr a-f A-F | basenc -d --base16 | base64 -w0)
 is "Repr-Digest" "$(header "$TMP/h" Repr-Digest)" "sha-256=:$b64:"
 like "Server-Timing" "$(header "$TMP/h" Server-Timing)" 'queue;dur=*, text;dur=*, denoise;dur=*, png;dur=*'
 is "Vary" "$(header "$TMP/h" Vary)" "Accept, Prefer"
