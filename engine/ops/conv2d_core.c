@@ -675,10 +675,9 @@ void conv_core_run(const struct op_ctx *ctx, const struct conv_core *core)
                       .core = core,
                       .s = split_make(ctx->k, core),
                       .is_seamless = is_seamless(core),
-                      .is_even = ctx->k->gemm.rows && is_line(core) &&
-                                 core->out_scale == 1,
                       .element = dtype_size(im->type)};
     const struct split *s = &run.s;
+    run.is_even = ctx->k->gemm.rows && s->is_line && core->out_scale == 1;
     run.pitch = s->is_direct ? (size_t)im->w * im->c0 : (size_t)im->pw * im->cp;
     run.image_pitch =
         s->is_direct ? im->h * run.pitch : s->image_bytes / run.element;

@@ -12,6 +12,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+#include "ops/chunks.h"
 #include "ops/tokens.h"
 
 /* Bytes of a stripe's product: what stays in a last cache beside the weights;
@@ -83,11 +84,6 @@ struct blocks {
     size_t n_blocks;
 };
 
-static size_t ceil_div(size_t a, size_t b)
-{
-    return (a + b - 1) / b;
-}
-
 static bool is_by_blocks(const struct op_ctx *ctx,
                          const struct linear_glu_args *a)
 {
@@ -113,8 +109,8 @@ static struct blocks blocks_of(const struct op_ctx *ctx,
     b.panel_bytes = b.k * b.nr * dtype_size(g->operand);
     b.n_pairs = b.c / b.nr;
     some = PANEL_BYTES / (2 * b.panel_bytes);
-    b.step = ceil_div(b.n_pairs, ceil_div(b.n_pairs, some > 0 ? some : 1));
-    b.n_blocks = ceil_div(b.rows, BLOCK_ROWS);
+    b.step = chunks_of(b.n_pairs, chunks_of(b.n_pairs, some > 0 ? some : 1));
+    b.n_blocks = chunks_of(b.rows, BLOCK_ROWS);
     return b;
 }
 
@@ -178,7 +174,7 @@ static void run_blocks(const struct op_ctx *ctx,
 {
     struct blocks b = blocks_of(ctx, a);
 
-    pool_run(ctx->pool, b.n_blocks * ceil_div(b.n_pairs, b.step), block_piece,
+    pool_run(ctx->pool, b.n_blocks * chunks_of(b.n_pairs, b.step), block_piece,
              &b);
 }
 
