@@ -32,7 +32,7 @@
 static const struct {
     const char *name;
     int version;
-} numerics[] = {{"f32", 7}, {"bf16", 8}, {"int8", 10}};
+} numerics[] = {{"f32", 7}, {"bf16", 9}, {"int8", 11}};
 
 #define MAX_NAMED_EXTRAS 8
 #define CONFIG_NAME      "config.json" /* where nothing better is known     */

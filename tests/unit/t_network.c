@@ -206,17 +206,17 @@ static void test_precision(void **state)
         const char *fingerprint;
     } rows[] = {
         {"scalar", UNSTIR_PRECISION_AUTO, "scalar-7-f32-direct"},
-        {"scalar", UNSTIR_PRECISION_BF16, "scalar-8-bf16-f2"},
+        {"scalar", UNSTIR_PRECISION_BF16, "scalar-9-bf16-f2"},
         {"avx2", UNSTIR_PRECISION_AUTO, "avx2-7-f32-f4"},
-        {"avx2", UNSTIR_PRECISION_BF16, "avx2-8-bf16-f2"},
-        {"emulated", UNSTIR_PRECISION_AUTO, "emulated-8-bf16-f2"},
-        {"emulated", UNSTIR_PRECISION_BF16, "emulated-8-bf16-f2"},
+        {"avx2", UNSTIR_PRECISION_BF16, "avx2-9-bf16-f2"},
+        {"emulated", UNSTIR_PRECISION_AUTO, "emulated-9-bf16-f2"},
+        {"emulated", UNSTIR_PRECISION_BF16, "emulated-9-bf16-f2"},
         {"emulated", UNSTIR_PRECISION_F32, "avx2-7-f32-f4"},
-        {"scalar", UNSTIR_PRECISION_INT8, "scalar-10-int8-direct"},
-        {"avx2", UNSTIR_PRECISION_INT8, "avx2-10-int8-f4"},
-        {"emulated vnni", UNSTIR_PRECISION_INT8, "avx2-10-int8-f4"},
+        {"scalar", UNSTIR_PRECISION_INT8, "scalar-11-int8-direct"},
+        {"avx2", UNSTIR_PRECISION_INT8, "avx2-11-int8-f4"},
+        {"emulated vnni", UNSTIR_PRECISION_INT8, "avx2-11-int8-f4"},
         {"emulated vnni", UNSTIR_PRECISION_F32, "avx2-7-f32-f4"},
-        {"emulated", UNSTIR_PRECISION_INT8, "emulated-10-int8-f2"},
+        {"emulated", UNSTIR_PRECISION_INT8, "emulated-11-int8-f2"},
     };
     struct json *config = parse(config_text);
     struct kernel_table table;
