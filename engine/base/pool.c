@@ -8,6 +8,13 @@
  * gate closed and stays out, so on a busy machine the caller never waits for
  * a sleeper that has nothing to do.
  *
+ * A loop's chunks are cut into shares of neighbours, one a thread, each with a
+ * counter.  A thread takes its own share first and then what others have left.
+ * Loops of one network cut pictures and rows alike, so a thread finds in its
+ * own cache most of what it wrote in the loop before: with one counter for all,
+ * an evaluation of DDPM CIFAR-10 on two cores took 7 % longer, of the fashion
+ * model 10 % (cpu time of group norms by a quarter, of Winograd's by 4 to 10).
+ *
  * Sleeping threads wait on `epoch`, which changes with each opening; the
  * caller waits on the gate itself.
  *
@@ -41,6 +48,10 @@
 
 #define MAX_THREADS CORES_MAX
 
+/* Of more threads, neighbours have a share together: each loop's caller writes
+ * all the counters, and who is done reads them. */
+#define MAX_SHARES 8
+
 #define GATE_INSIDE     0xffu
 #define GATE_OPEN       0x100u
 #define GATE_GENERATION 0x200u /* added once an opening; wraps harmlessly     */
@@ -53,8 +64,11 @@ struct pool {
     /* the loop, written while nobody is inside */
     pool_fn fn;
     void *arg;
-    size_t n;
-    _Alignas(64) atomic_size_t next; /* chunk to hand out                     */
+    unsigned n_shares;
+    struct share {
+        _Alignas(64) atomic_size_t next; /* chunk to hand out                 */
+        size_t end;                      /* written with the loop             */
+    } shares[MAX_SHARES];
     _Alignas(64) atomic_uint gate;
     _Alignas(64) atomic_uint epoch;
     atomic_uint n_asleep;
@@ -122,15 +136,40 @@ static bool spin_on(struct spin *s, int64_t spin_ns)
     return now < s->end_ns;
 }
 
-/* Relaxed: the counter only numbers the chunks; data passes by the gate. */
-static void run_chunks(struct pool *p, pool_fn fn, void *arg, size_t n,
-                       unsigned worker)
+/* Relaxed: counters only number the chunks; data passes by the gate.  A share
+ * that is all taken is only read, so that the last chunks are not hindered. */
+static bool take_chunk(struct share *share, size_t *i)
 {
-    for (;;) {
-        size_t i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (i >= n)
-            return;
-        fn(arg, i, worker);
+    if (atomic_load_explicit(&share->next, memory_order_relaxed) >= share->end)
+        return false;
+    *i = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed);
+    return *i < share->end;
+}
+
+static void run_chunks(struct pool *p, unsigned worker)
+{
+    unsigned own = worker * p->n_shares / p->n_threads;
+    pool_fn fn = p->fn;
+    void *arg = p->arg;
+
+    for (unsigned t = 0; t < p->n_shares; t++) {
+        struct share *share = &p->shares[(own + t) % p->n_shares];
+        for (size_t i; take_chunk(share, &i);)
+            fn(arg, i, worker);
+    }
+}
+
+/* While nobody is inside. */
+static void set_loop(struct pool *p, size_t n, pool_fn fn, void *arg)
+{
+    size_t each = n / p->n_shares, rest = n % p->n_shares, at = 0;
+
+    p->fn = fn;
+    p->arg = arg;
+    for (unsigned t = 0; t < p->n_shares; t++) {
+        atomic_store_explicit(&p->shares[t].next, at, memory_order_relaxed);
+        at += each + (t < rest);
+        p->shares[t].end = at;
     }
 }
 
@@ -225,7 +264,7 @@ static void *worker_main(void *arg)
             return NULL;
         if (!gate_enter(p))
             continue;
-        run_chunks(p, p->fn, p->arg, p->n, w->id);
+        run_chunks(p, w->id);
         count_held(&w->watch, &p->caller_since_ns);
         gate_leave(p);
         rest(p, w);
@@ -306,14 +345,11 @@ void pool_run(struct pool *p, size_t n, pool_fn fn, void *arg)
             fn(arg, i, 0);
         return;
     }
-    p->fn = fn;
-    p->arg = arg;
-    p->n = n;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    set_loop(p, n, fn, arg);
     atomic_fetch_add_explicit(&p->gate, GATE_GENERATION | GATE_OPEN,
                               memory_order_release);
     ring(p);
-    run_chunks(p, fn, arg, n, 0);
+    run_chunks(p, 0);
     unsigned g =
         atomic_fetch_and_explicit(&p->gate, ~GATE_OPEN, memory_order_acq_rel);
     if (p->is_held && (g & GATE_INSIDE) == 0)
@@ -389,6 +425,7 @@ enum unstir_status pool_new_placed(struct pool **out, unsigned n_threads,
         n = MAX_THREADS;
     TRY(alloc_aligned(&p, 1, sizeof *p, err));
     p->n_threads = 1;
+    p->n_shares = n < MAX_SHARES ? n : MAX_SHARES;
     p->watch = p->left = crowd_now();
     p->nice = nice;
     p->place = cores_place(&cores, n, pin);

@@ -1,10 +1,12 @@
 /* pool.h - a gang of threads that run one loop together.
  *
  * pool_run(p, n, fn, arg) calls fn(arg, i, worker) once for each i in 0..n-1
- * and returns when all are done.  Chunks are handed out by an atomic counter,
- * so a slow neighbour costs little; what a chunk computes must depend on i
- * only, never on `worker`, which serves to pick scratch memory.  That is what
- * makes results equal bit for bit for every number of threads.
+ * and returns when all are done.  Each thread begins with a share of
+ * neighbouring i of its own, the same one in loops of the same n, and then
+ * takes what others have left, so a slow neighbour costs little.  What a chunk
+ * computes must depend on i only, never on `worker`, which serves to pick
+ * scratch memory.  That is what makes results equal bit for bit for every
+ * number of threads.
  *
  * Waiting threads spin for POOL_SPIN_NS, then sleep on a futex.  In one process
  * no more threads spin than CPUs are allowed: a pool that would exceed them

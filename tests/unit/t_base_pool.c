@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +51,7 @@ static void tally_chunk(void *arg, size_t i, unsigned worker)
 static void every_chunk_runs_once(void **state)
 {
     (void)state;
-    static const unsigned threads[] = {1, 2, 3, 4, 8};
+    static const unsigned threads[] = {1, 2, 3, 4, 8, 9, 20};
     static const size_t lengths[] = {0, 1, 2, 3, 7, 64, MANY};
     for (size_t t = 0; t < ARRAY_LEN(threads); t++) {
         struct pool *pool;
@@ -129,6 +130,48 @@ static void chunks_run_side_by_side(void **state)
 }
 
 /* Started threads sleep after spinning, and wake again. */
+#define SHARED 11
+
+struct shared {
+    atomic_uint n_begun, n_done;
+    size_t first[2];
+    bool has_begun[2];
+};
+
+/* Each thread's first chunk waits for the other thread to come; thread 1's, for
+ * all others to be done. */
+static void share_chunk(void *arg, size_t i, unsigned worker)
+{
+    struct shared *s = arg;
+
+    if (!s->has_begun[worker]) {
+        s->has_begun[worker] = true;
+        s->first[worker] = i;
+        atomic_fetch_add(&s->n_begun, 1);
+        while (atomic_load(&s->n_begun) < 2 ||
+               (worker == 1 && atomic_load(&s->n_done) < SHARED - 1))
+            sched_yield();
+    }
+    atomic_fetch_add(&s->n_done, 1);
+}
+
+/* Threads begin with chunks of their own, and who is held loses the rest. */
+static void shares_are_own_and_given_away(void **state)
+{
+    struct pool *pool;
+
+    (void)state;
+    assert_int_equal(pool_new(&pool, 2, 0, NULL), UNSTIR_OK);
+    for (unsigned round = 0; round < 20; round++) {
+        struct shared s = {0};
+        pool_run(pool, SHARED, share_chunk, &s);
+        assert_int_equal(atomic_load(&s.n_done), SHARED);
+        assert_int_equal(s.first[0], 0);
+        assert_int_equal(s.first[1], (SHARED + 1) / 2);
+    }
+    pool_free(pool);
+}
+
 static void sleepers_wake(void **state)
 {
     (void)state;
@@ -304,6 +347,7 @@ int main(void)
         cmocka_unit_test(loops_follow_each_other),
         cmocka_unit_test(no_pool_means_the_caller),
         cmocka_unit_test(chunks_run_side_by_side),
+        cmocka_unit_test(shares_are_own_and_given_away),
         cmocka_unit_test(sleepers_wake),
         cmocka_unit_test(threads_are_nice_and_deaf_to_signals),
         cmocka_unit_test(pools_have_a_ceiling_and_may_fail),
