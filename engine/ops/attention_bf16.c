@@ -25,6 +25,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+#include "ops/attention_keys.h"
 #include "ops/attention_panels.h"
 
 #define QUERIES    ((size_t)64)
@@ -97,20 +98,17 @@ static void pack_block(void *arg, size_t i, unsigned worker)
     const struct job *job = arg;
     const struct attention_args *a = job->a;
     const struct kernel_table *k = job->ctx->k;
-    size_t head = i / job->n_blocks, at = i % job->n_blocks * BLOCK_KEYS;
-    size_t image = head / a->heads, column = head % a->heads * a->d;
-    size_t n = a->len_k - at < BLOCK_KEYS ? a->len_k - at : BLOCK_KEYS;
-    const float *key = a->k + (image * a->len_k + at) * a->ldk + column;
-    const float *value = a->v + (image * a->len_k + at) * a->ldv + column;
-    char *rows = head_at(job, head) + at * a->d * sizeof(float);
+    struct attention_keys b =
+        attention_keys_of(a, job->n_blocks, BLOCK_KEYS, i);
+    char *rows = head_at(job, b.head) + b.at * a->d * sizeof(float);
     char *block = rows + job->k_bytes;
     float *t = (float *)(void *)(job->workers + worker * job->worker_bytes);
 
-    for (size_t r = 0; r < n; r++)
-        k->gemm.narrow(rows + r * a->d * sizeof(float), key + r * a->ldk, a->d);
-    k->vec.transpose(n, a->d, value, a->ldv, 1, t, BLOCK_KEYS);
-    for (size_t c = 0; n < BLOCK_KEYS && c < a->d; c++)
-        memset(t + c * BLOCK_KEYS + n, 0, (BLOCK_KEYS - n) * sizeof *t);
+    for (size_t r = 0; r < b.n; r++)
+        k->gemm.narrow(rows + r * a->d * sizeof(float), b.k + r * a->ldk, a->d);
+    k->vec.transpose(b.n, a->d, b.v, a->ldv, 1, t, BLOCK_KEYS);
+    for (size_t c = 0; b.n < BLOCK_KEYS && c < a->d; c++)
+        memset(t + c * BLOCK_KEYS + b.n, 0, (BLOCK_KEYS - b.n) * sizeof *t);
     k->gemm.narrow(block, t, a->d * BLOCK_KEYS);
 }
 

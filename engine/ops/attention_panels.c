@@ -26,6 +26,7 @@
 #include "base/pool.h"
 #include "base/size.h"
 #include "kernels/kernels.h"
+#include "ops/attention_keys.h"
 
 /* Panels of a piece: those of wide heads share more, since their keys and
  * values come from the third cache. */
@@ -108,21 +109,18 @@ static void pack_block(void *arg, size_t i, unsigned worker)
     const struct job *job = arg;
     const struct attention_args *a = job->a;
     const struct kernel_table *k = job->ctx->k;
-    size_t head = i / job->n_blocks, at = i % job->n_blocks * job->n_keys;
-    size_t image = head / a->heads, column = head % a->heads * a->d;
-    size_t n = a->len_k - at < job->n_keys ? a->len_k - at : job->n_keys;
-    const float *key = a->k + (image * a->len_k + at) * a->ldk + column;
-    const float *value = a->v + (image * a->len_k + at) * a->ldv + column;
-    char *row = head_at(job, head) + at * job->row * 2;
-    char *block = head_at(job, head) + job->k_bytes +
+    struct attention_keys b =
+        attention_keys_of(a, job->n_blocks, job->n_keys, i);
+    char *row = head_at(job, b.head) + b.at * job->row * 2;
+    char *block = head_at(job, b.head) + job->k_bytes +
                   i % job->n_blocks * job->block_bytes;
 
     (void)worker;
-    for (size_t r = 0; r < n; r++, key += a->ldk, row += job->row * 2) {
-        k->gemm.narrow(row, key, a->d);
+    for (size_t r = 0; r < b.n; r++, row += job->row * 2) {
+        k->gemm.narrow(row, b.k + r * a->ldk, a->d);
         memset(row + (size_t)a->d * 2, 0, (job->row - a->d) * 2);
     }
-    k->attn.values(block, job->pitch, n, a->d, value, a->ldv);
+    k->attn.values(block, job->pitch, b.n, a->d, b.v, a->ldv);
 }
 
 /* Whether some of n_keys keys from j on are behind a query of the panel. */
