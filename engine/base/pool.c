@@ -286,7 +286,7 @@ static void wait_inside(struct pool *p)
     struct spin spin = {0};
     do {
         g = atomic_load_explicit(&p->gate, memory_order_acquire);
-        if (p->is_held && (g & GATE_INSIDE) == 0)
+        if ((g & GATE_INSIDE) == 0)
             return;
     } while (spin_on(&spin, p->spin_ns));
     int64_t start = now_ns();

@@ -22,6 +22,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -187,6 +188,51 @@ static void sleepers_wake(void **state)
     pool_free(pool);
 }
 
+static int64_t cpu_ns(void)
+{
+    struct timespec t;
+
+    assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t), 0);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+#define LOOPS 50
+
+static void idle_chunk(void *arg, size_t i, unsigned worker)
+{
+    (void)arg;
+    (void)i;
+    (void)worker;
+}
+
+/* A caller whose loop is done goes on at once, held or not: of its own time,
+ * the least of many rounds, it spends far less than the spinning that a wait
+ * may last. */
+static void nobody_waits_for_nobody(void **state)
+{
+    struct pool *pool;
+
+    (void)state;
+    assert_int_equal(pool_new(&pool, 2, 0, NULL), UNSTIR_OK);
+    for (int is_held = 0; is_held < 2; is_held++) {
+        int64_t least = INT64_MAX;
+        if (is_held)
+            pool_hold(pool);
+        for (unsigned round = 0; round < 40; round++) {
+            int64_t start = cpu_ns(), took;
+            for (unsigned i = 0; i < LOOPS; i++)
+                pool_run(pool, 2, idle_chunk, NULL);
+            took = cpu_ns() - start;
+            least = took < least ? took : least;
+        }
+        if (least >= (int64_t)LOOPS * POOL_SPIN_NS / 2)
+            fail_msg("%s: %d loops took %lld ns", is_held ? "held" : "not held",
+                     LOOPS, (long long)least);
+    }
+    pool_release(pool);
+    pool_free(pool);
+}
+
 struct seen {
     pthread_t caller;
     atomic_uint n;
@@ -349,6 +395,7 @@ int main(void)
         cmocka_unit_test(chunks_run_side_by_side),
         cmocka_unit_test(shares_are_own_and_given_away),
         cmocka_unit_test(sleepers_wake),
+        cmocka_unit_test(nobody_waits_for_nobody),
         cmocka_unit_test(threads_are_nice_and_deaf_to_signals),
         cmocka_unit_test(pools_have_a_ceiling_and_may_fail),
         cmocka_unit_test(affinity_is_honoured),
