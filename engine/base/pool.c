@@ -64,7 +64,6 @@ struct pool {
     /* the loop, written while nobody is inside */
     pool_fn fn;
     void *arg;
-    unsigned n_shares;
     struct share {
         _Alignas(64) atomic_size_t next; /* chunk to hand out                 */
         size_t end;                      /* written with the loop             */
@@ -76,7 +75,7 @@ struct pool {
     atomic_llong caller_since_ns;  /* on the clock: asleep since, or 0       */
     atomic_llong threads_since_ns; /* so has a started one                   */
     atomic_uint is_ending; /* a word, since those who rest sleep on it      */
-    unsigned n_threads;
+    unsigned n_threads, n_shares;
     int64_t spin_ns; /* 0 where waiting would steal a worker's CPU           */
     int nice;
     struct cores_place place;

@@ -277,8 +277,8 @@ const char *choose_operand_name(const struct kernel_table *k, enum conv_way way)
  *     same in all pixels of all blocks, and they have one row;
  *   - products over single pixels of few channels: the ways past a residual
  *     block, whose input is the sum of many blocks and not normalised.
- * Of the fashion model, DDIM of 50 steps, seeds 0 to 49, the worst (seed 31,
- * an unstable path) and the mean in dB: the first kind alone 38.3, 63.3; with
+ * Of the fashion model, DDIM of 50 steps, seeds 0 to 49, 109, 112, the worst
+ * (seed 31, an unstable path) and the mean in dB: the first kind alone 38.3, 63.3; with
  * the timestep's 44.2, 63.5; with all three 57.0, 65.4, by 3 % of the time.
  * All 1x1 of 96 channels as well: 51.2, 65.4.  Larger networks keep the
  * timestep's layers in bf16: at one row, reading weights is all the work, and

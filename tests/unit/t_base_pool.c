@@ -130,7 +130,6 @@ static void chunks_run_side_by_side(void **state)
     pool_free(pool);
 }
 
-/* Started threads sleep after spinning, and wake again. */
 #define SHARED 11
 
 struct shared {
@@ -173,6 +172,7 @@ static void shares_are_own_and_given_away(void **state)
     pool_free(pool);
 }
 
+/* Started threads sleep after spinning, and wake again. */
 static void sleepers_wake(void **state)
 {
     (void)state;
